@@ -1,0 +1,50 @@
+# `make demo` and `make test` need Python 3.10 to 3.13 and make, nothing else: both make their own
+# environment in .venv first, and keep it until the requirements change.
+PYTHON ?= python3
+WORKERS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-tensorflow test-jax test-torch lint format bench clean
+
+help:  ## Say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/demo.stamp  ## Train a small FCN-8s, look at what it paints, serve it (about five minutes)
+	$(BIN)/python examples/demo.py $(ARGS)
+
+test: $(VENV)/test.stamp  ## All tests on TensorFlow, JAX and PyTorch in turn (ARGS="-k fcn" for some)
+	@BIN=$(BIN) WORKERS=$(WORKERS) tests/run_backends.sh tensorflow jax torch -- $(ARGS)
+
+test-tensorflow test-jax test-torch: test-%: $(VENV)/test.stamp
+	@BIN=$(BIN) WORKERS=$(WORKERS) tests/run_backends.sh $* -- $(ARGS)
+
+lint: $(VENV)/test.stamp  ## Check style (ruff)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/test.stamp  ## Mend style (ruff)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/test.stamp  ## Measure every figure that the documentation quotes
+	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:  ## Remove the environment and what the demo wrote
+	rm -rf $(VENV) demo build dist .pytest_cache .ruff_cache
+
+# A stamp is made last, so an interrupted install is taken up again. The test environment contains
+# the demo's, and both live in one place.
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; (3, 10) <= sys.version_info < (3, 14) or sys.exit("keras_dense is set up with Python 3.10 to 3.13 (that is what TensorFlow 2.21 runs on), this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo.stamp: $(VENV)/bin/python requirements/demo.txt pyproject.toml
+	$(BIN)/python -m pip install --quiet -r requirements/demo.txt -e .
+	@touch $@
+
+$(VENV)/test.stamp: $(VENV)/bin/python requirements/demo.txt requirements/test.txt pyproject.toml
+	$(BIN)/python -m pip install --quiet -r requirements/test.txt -e .
+	@touch $@ $(VENV)/demo.stamp

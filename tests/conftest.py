@@ -1,0 +1,39 @@
+"""What every test gets: fixed seeds, a plain Keras configuration, and the real data where it lies."""
+
+import os
+import pathlib
+import tempfile
+
+# Before the first import of Keras: its configuration file must not decide what is tested.
+os.environ.setdefault("KERAS_HOME", tempfile.mkdtemp(prefix="keras_dense_"))
+os.environ.setdefault("KERAS_BACKEND", "torch")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _fixed_state():
+    """Seeds the three sources of randomness, and forgets the models of the test before."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    yield
+    keras.config.set_dtype_policy("float32")
+    keras.config.set_image_data_format("channels_last")
+    keras.utils.clear_session(free_memory=False)
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder of real pictures and weights, which are not part of the project."""
+    named = os.environ.get("KERAS_DENSE_DATA")
+    folder = pathlib.Path(named) if named else REPOSITORY.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(
+            f"no real data in {folder} (not part of the project; KERAS_DENSE_DATA names a folder)"
+        )
+    return folder

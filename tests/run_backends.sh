@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Runs pytest on one backend after another: run_backends.sh BACKEND... -- [pytest arguments]
+# Every backend runs even if one before it failed; the exit status tells whether any did.
+set -u
+cd "$(dirname "$0")/.."
+
+backends=()
+while [ $# -gt 0 ] && [ "$1" != "--" ]; do backends+=("$1"); shift; done
+[ $# -gt 0 ] && shift
+
+export CUDA_VISIBLE_DEVICES=""     # the same numbers wherever the tests run
+export TF_CPP_MIN_LOG_LEVEL=2 TF_ENABLE_ONEDNN_OPTS=0
+export KERAS_HOME="${TMPDIR:-/tmp}/keras_dense_home.$$"   # nobody's keras.json decides anything
+export MPLBACKEND=Agg
+workers="${WORKERS:-2}"
+if [ "$workers" -gt 1 ]; then
+    # One thread a worker: more of them would only wait for each other.
+    export OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
+    parallel=(-n "$workers" --dist worksteal)
+else
+    parallel=()
+fi
+
+failed=()
+for backend in "${backends[@]}"; do
+    echo "== tests on $backend"
+    KERAS_BACKEND="$backend" "${BIN:-.venv/bin}/python" -m pytest -q ${parallel[@]+"${parallel[@]}"} "$@" \
+        || failed+=("$backend")
+done
+rm -rf "$KERAS_HOME"
+
+if [ ${#failed[@]} -gt 0 ]; then
+    echo "Failed on: ${failed[*]}"
+    exit 1
+fi
+echo "Passed on: ${backends[*]}"

@@ -1,0 +1,5 @@
+"""Metrics: one streaming confusion matrix gives every segmentation score."""
+
+from keras_dense.metrics.confusion_matrix import ConfusionMatrix
+
+__all__ = ["ConfusionMatrix"]

@@ -1,0 +1,9 @@
+"""Samples: where they come from, how they change, how they reach `fit`."""
+
+from keras_dense.datasets import transforms
+from keras_dense.datasets.camvid import camvid
+from keras_dense.datasets.folder import folder
+from keras_dense.datasets.loader import Loader
+from keras_dense.datasets.voc2012 import voc2012
+
+__all__ = ["Loader", "camvid", "folder", "transforms", "voc2012"]

@@ -1,0 +1,290 @@
+"""From samples to batches: what `fit` eats."""
+
+import collections
+import concurrent.futures
+import math
+import numbers
+import threading
+import warnings
+import weakref
+
+import keras
+import numpy as np
+
+from keras_dense.datasets.sample import check_sample, pad_sample
+from keras_dense.datasets.transforms.compose import Compose
+
+
+class Loader(keras.utils.PyDataset):
+    """Batches `(images, targets)` of a dataset, for `fit`, `evaluate` or a `for` loop.
+
+    Samples are read, transformed and encoded by threads, ahead of what is asked for. Everything is
+    decided by `seed`, the epoch and the sample's index alone: which samples make up a batch, and
+    what the transforms draw. So runs repeat exactly whatever the number of workers is, and a run
+    that is taken up at epoch `k` (`Loader(..., epoch=k)`) sees what it would have seen.
+
+    Pass `shuffle=False` to `fit`: by default it exchanges the *order* of the batches as well, with
+    Python's global random numbers, which nobody can repeat.
+
+    The epoch counts passes over the data: it advances after each one, in `fit` and in a loop alike.
+
+    Args:
+        dataset: has `len(dataset)` and `dataset[i]`, a sample (see `keras_dense.datasets.sample`).
+        heads: what has `encode(sample) -> array`, or a dict of such: the structure of the targets.
+            `None`: batches are `(images,)`.
+        batch_size: int.
+        transforms: callable `(sample, rng) -> sample`, or a sequence of them.
+        shuffle: bool, another order in each epoch.
+        seed: int >= 0.
+        epoch: int >= 0, the first epoch.
+        drop_last: bool: leave out the last batch if it is not full. By default exactly if
+            `shuffle` is set (nothing is lost: other samples are last in the next epoch).
+        pad: images of different sizes are padded by void, at the bottom and right, to the largest
+            of their batch; an int pads to the next multiple of it, too. `False`: they are an error.
+        workers: int, how many threads; 0: the caller does the work.
+        prefetch: int, how many batches are prepared ahead.
+
+    Raises:
+        TypeError: if `dataset` or a head lacks what is needed.
+        ValueError: if a number is out of range or there is not one batch.
+
+    Example:
+
+    >>> import numpy as np
+    >>> dataset = [{"image": np.full((2, 2, 3), i, "uint8")} for i in range(5)]
+    >>> loader = Loader(dataset, None, batch_size=2)
+    >>> [images[:, 0, 0, 0].tolist() for images, in loader]
+    [[0, 1], [2, 3], [4]]
+    """
+
+    def __init__(
+        self,
+        dataset,
+        heads,
+        batch_size,
+        *,
+        transforms=(),
+        shuffle=False,
+        seed=0,
+        epoch=0,
+        drop_last=None,
+        pad=False,
+        workers=2,
+        prefetch=4,
+    ):
+        # Keras' own workers replay batches: what they had fetched when `fit` only looked at the
+        # shape of the first batch is served again in the epoch (Keras 3.15, JAX and torch). So
+        # Keras asks from one thread, and the threads are here.
+        super().__init__(workers=1, use_multiprocessing=False)
+        for method in ("__len__", "__getitem__"):
+            if not hasattr(dataset, method):
+                raise TypeError(f"Loader: dataset must have {method}. Received: {dataset!r}")
+        for head in _leaves(heads):
+            if not callable(getattr(head, "encode", None)):
+                raise TypeError(
+                    "Loader: heads must be an object with encode(sample), or a dict of such. "
+                    f"Received: {head!r}"
+                )
+        self.dataset = dataset
+        self.heads = heads
+        self.batch_size = _integer("batch_size", batch_size, 1)
+        self.transforms = Compose(transforms)
+        self.shuffle = bool(shuffle)
+        self.seed = _integer("seed", seed, 0)
+        self.drop_last = self.shuffle if drop_last is None else bool(drop_last)
+        self.pad = 1 if pad is True else (_integer("pad", pad, 1) if pad else 0)
+        self.threads = _integer("workers", workers, 0)
+        self.prefetch = _integer("prefetch", prefetch, 0)
+        count = len(dataset)
+        self._batches = (
+            count // self.batch_size if self.drop_last else math.ceil(count / self.batch_size)
+        )
+        if self._batches == 0:
+            raise ValueError(
+                f"Loader: there is not one batch: {count} samples, batch_size={self.batch_size}, "
+                f"drop_last={self.drop_last}"
+            )
+        self._start()
+        self.epoch = epoch
+
+    def _start(self):
+        self._lock = threading.RLock()
+        self._pool = None
+        self._ahead = collections.OrderedDict()  # (epoch, batch) -> futures of its samples
+
+    @property
+    def epoch(self):
+        """int: the epoch whose order and random numbers are used; may be set."""
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, value):
+        value = _integer("epoch", value, 0)
+        with self._lock:
+            for futures in self._ahead.values():
+                for future in futures:
+                    future.cancel()
+            self._ahead.clear()
+            self._epoch = value
+            self._order = np.arange(len(self.dataset))
+            if self.shuffle:
+                # Index + 1 is a sample's third number, so 0 is free for the order.
+                self._order = np.random.default_rng((self.seed, value, 0)).permutation(self._order)
+            self._asked = 0
+            self._previous = None
+
+    def __len__(self):
+        return self._batches
+
+    def indices(self, batch):
+        """The indices of the samples in `batch` (of this epoch), an int array."""
+        if not -len(self) <= batch < len(self):
+            raise IndexError(f"Loader: batch {batch} of {len(self)}")
+        start = batch % len(self) * self.batch_size
+        return self._order[start : start + self.batch_size]
+
+    def __getitem__(self, batch):
+        with self._lock:
+            self._watch_order(batch)
+            samples = self._samples(batch)
+        return self._collate(batch, samples)
+
+    def __iter__(self):
+        for batch in range(len(self)):
+            yield self[batch]
+        self.on_epoch_end()
+
+    def on_epoch_end(self):
+        """Advance if all batches were asked for (Keras calls this before the first epoch, too)."""
+        with self._lock:
+            if self._asked >= len(self):
+                self.epoch += 1
+
+    def _watch_order(self, batch):
+        jumped = self._previous is not None and batch not in (0, 1, self._previous + 1)
+        self._previous = batch
+        self._asked += 1
+        if jumped and self.shuffle and not getattr(self, "_warned", False):
+            self._warned = True
+            warnings.warn(
+                "batches of a shuffling Loader are asked for out of order: pass shuffle=False to "
+                "fit, or the order of the batches cannot be repeated",
+                stacklevel=3,
+            )
+
+    def _samples(self, batch):
+        """Samples of a batch; the next batches are sent to the threads, too."""
+        if not self.threads:
+            return [self._sample(self._epoch, int(i)) for i in self.indices(batch)]
+        batch %= len(self)
+        wanted = [batch, *range(batch + 1, min(batch + 1 + self.prefetch, len(self)))]
+        for number in wanted:
+            key = (self._epoch, number)
+            if key not in self._ahead and (number == batch or len(self._ahead) <= self.prefetch):
+                self._ahead[key] = [self._submit(int(i)) for i in self.indices(number)]
+        futures = self._ahead.pop((self._epoch, batch))
+        return [future.result() for future in futures]
+
+    def _submit(self, index):
+        if self._pool is None:
+            pool = concurrent.futures.ThreadPoolExecutor(self.threads, "keras_dense.Loader")
+            weakref.finalize(self, pool.shutdown, wait=False, cancel_futures=True)
+            self._pool = pool
+        return self._pool.submit(self._sample, self._epoch, index)
+
+    def _sample(self, epoch, index):
+        try:
+            sample = check_sample(self.dataset[index])
+            rng = np.random.default_rng((self.seed, epoch, index + 1))
+            sample = self.transforms(sample, rng)
+            if self.pad:
+                return sample
+            return sample["image"], self._encode(sample)
+        except Exception as error:
+            where = f"Loader: sample {index}{self._describe(index)}"
+            kinds = (FileNotFoundError, ImportError, TypeError, ValueError)
+            kind = next((k for k in kinds if isinstance(error, k)), RuntimeError)
+            raise kind(f"{where}: {error or type(error).__name__}") from error
+
+    def _describe(self, index):
+        describe = getattr(self.dataset, "describe", None)
+        if describe is None:
+            name = getattr(self.dataset, "name", None)
+            return f" of {name}" if name else ""
+        return f" ({describe(index)})"
+
+    def _encode(self, sample):
+        if self.heads is None:
+            return {}
+        if isinstance(self.heads, dict):
+            return {key: np.asarray(head.encode(sample)) for key, head in self.heads.items()}
+        return np.asarray(self.heads.encode(sample))
+
+    def _collate(self, batch, samples):
+        if self.pad:
+            samples = self._padded(batch, samples)
+        images, targets = zip(*samples, strict=True)
+        shapes = {np.shape(image) for image in images}
+        if len(shapes) > 1:
+            sizes = ", ".join(f"{h} x {w}" for h, w, _ in sorted(shapes))
+            raise ValueError(
+                f"Loader: images of different sizes in batch {batch}: {sizes} (height x width). "
+                "Bring them to one size with transforms (RandomCrop, CenterCrop, Resize), or set "
+                "pad=True"
+            )
+        images = np.stack(images)
+        if self.heads is None:
+            return (images,)
+        if isinstance(self.heads, dict):
+            return images, {key: _stack([t[key] for t in targets], key) for key in self.heads}
+        return images, _stack(targets, "head")
+
+    def _padded(self, batch, samples):
+        heights, widths = zip(*(s["image"].shape[:2] for s in samples), strict=True)
+        # Keras' TensorFlow backend takes the first two batches for what all will look like: give
+        # batch 0 an even and batch 1 an odd number of steps, and it knows that sizes vary.
+        odd = batch % 2 if batch < 2 and len(self) > 1 else None
+        height, width = (self._round_up(max(sizes), odd) for sizes in (heights, widths))
+        out = []
+        for sample in samples:
+            h, w = sample["image"].shape[:2]
+            sample = pad_sample(sample, 0, height - h, 0, width - w)
+            out.append((sample["image"], self._encode(sample)))
+        return out
+
+    def _round_up(self, size, odd):
+        steps = -(-size // self.pad)
+        if odd is not None and steps % 2 != odd:
+            steps += 1
+        return steps * self.pad
+
+    def __getstate__(self):
+        state = {**self.__dict__}
+        for name in ("_lock", "_pool", "_ahead"):
+            state.pop(name)
+        return state
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._start()
+
+
+def _leaves(heads):
+    if heads is None:
+        return []
+    return list(heads.values()) if isinstance(heads, dict) else [heads]
+
+
+def _stack(targets, key):
+    shapes = {np.shape(target) for target in targets}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"Loader: targets of {key!r} have different shapes in one batch: {sorted(shapes)}"
+        )
+    return np.stack(targets)
+
+
+def _integer(name, value, low):
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < low:
+        raise ValueError(f"Loader: {name} must be an integer >= {low}. Received: {name}={value!r}")
+    return int(value)

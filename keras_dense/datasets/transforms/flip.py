@@ -1,0 +1,41 @@
+"""Mirror images."""
+
+import numpy as np
+
+from keras_dense.datasets.sample import planes
+from keras_dense.datasets.transforms.arguments import fraction
+
+
+class RandomFlip:
+    """Mirror a sample, each way with its own coin; x (or y) of normals changes sign.
+
+    Args:
+        horizontal: probability of exchanging left and right.
+        vertical: probability of exchanging top and bottom.
+
+    Raises:
+        ValueError: if a probability is not from 0 to 1.
+
+    Example:
+
+    >>> import numpy as np
+    >>> sample = {"image": np.arange(6, dtype="uint8").reshape(1, 2, 3)}
+    >>> RandomFlip(horizontal=1)(sample, np.random.default_rng(0))["image"].tolist()
+    [[[3, 4, 5], [0, 1, 2]]]
+    """
+
+    def __init__(self, horizontal=0.5, vertical=0.0):
+        self.horizontal = fraction("RandomFlip", "horizontal", horizontal)
+        self.vertical = fraction("RandomFlip", "vertical", vertical)
+
+    def __call__(self, sample, rng):
+        across, down = rng.random(2) < (self.horizontal, self.vertical)
+        if not (across or down):
+            return sample
+        step = (slice(None, None, -1 if down else 1), slice(None, None, -1 if across else 1))
+        out = {**sample, **{key: sample[key][step] for key in planes(sample)}}
+        if "normals" in out:
+            out["normals"] = out["normals"] * np.array(
+                [-1 if across else 1, -1 if down else 1, 1], out["normals"].dtype
+            )
+        return out

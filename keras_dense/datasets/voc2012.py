@@ -1,0 +1,105 @@
+"""PASCAL VOC 2012, segmentation: 20 kinds of things and background."""
+
+import pathlib
+
+from keras_dense.datasets.folder import folder
+from keras_dense.heads.palette import voc_palette
+
+CLASSES = (
+    "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse "
+    "motorbike person pottedplant sheep sofa train tvmonitor"
+).split()
+
+
+def voc2012(root, split="train"):
+    """PASCAL VOC 2012 with its 21 classes; borders and what is difficult are 255, void.
+
+    Layouts: the development kit's (`ImageSets/Segmentation/<split>.txt`, `JPEGImages/`,
+    `SegmentationClass/`) in `root`, `root/VOC2012` or `root/VOCdevkit/VOC2012`; or plain `images/`
+    and `masks/` with `<split>.txt` beside them. Without such lists every fifth image in order of
+    name is `"val"`, the others are `"train"`, all are `"trainval"`. Masks may be the palette PNGs
+    of the kit or grey ones of indices; those in `SegmentationClassAug/` are used for a split that
+    `SegmentationClass/` does not hold.
+
+    Args:
+        root: path.
+        split: `"train"`, `"val"`, `"trainval"`, or another list's name, such as `"trainaug"`.
+
+    Returns:
+        A dataset, as `folder` gives it.
+
+    Raises:
+        FileNotFoundError: if the folder, the list, or one of a pair of files, is missing.
+        ValueError: reading a sample, naming the file: if it is corrupt, of another size, or has a
+            label out of range.
+
+    Source: Everingham et al., "The PASCAL visual object classes challenge", 2015; the augmented
+        list is of Hariharan et al., "Semantic contours from inverse detectors", 2011.
+
+    Example:
+
+    ```python
+    val = kd.datasets.voc2012("data/VOCdevkit", "val")
+    ```
+    """
+    root = pathlib.Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"voc2012: there is no folder {str(root)!r}")
+    for home in (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"):
+        if (home / "JPEGImages").is_dir():
+            images, masks, lists = (
+                home / "JPEGImages",
+                home / "SegmentationClass",
+                home / "ImageSets" / "Segmentation",
+            )
+            names = _list(lists, split)
+            augmented = home / "SegmentationClassAug"
+            if augmented.is_dir() and not (masks / f"{_first(names)}.png").is_file():
+                masks = augmented
+            break
+    else:
+        images, masks = root / "images", root / "masks"
+        if not images.is_dir():
+            raise FileNotFoundError(
+                f"voc2012: {str(root)!r} holds neither JPEGImages (perhaps in VOC2012 or "
+                "VOCdevkit/VOC2012) nor images and masks"
+            )
+        names = _list(root, split) if any(root.glob("*.txt")) else _every_fifth(images, split)
+    return folder(
+        images,
+        masks,
+        class_names=CLASSES,
+        palette=voc_palette(len(CLASSES)),
+        names=names,
+        name="voc2012",
+        split=split,
+    )
+
+
+def _list(directory, split):
+    path = directory / f"{split}.txt"
+    if not path.is_file():
+        known = sorted(p.stem for p in directory.glob("*.txt"))
+        raise FileNotFoundError(
+            f"voc2012: there is no list {str(path)!r}. Splits found there: {known}"
+        )
+    return path
+
+
+def _first(path):
+    return next(iter(path.read_text().split()), "")
+
+
+def _every_fifth(images, split):
+    stems = sorted(path.stem for path in images.glob("*.jpg"))
+    parts = {
+        "train": [stem for i, stem in enumerate(stems) if i % 5 != 4],
+        "val": stems[4::5],
+        "trainval": stems,
+    }
+    if split not in parts:
+        raise FileNotFoundError(
+            f"voc2012: there is no list {split}.txt beside {str(images)!r}. Without lists the "
+            f"splits are {sorted(parts)}"
+        )
+    return parts[split]

@@ -126,6 +126,8 @@ def target_form(true_shape, pred_shape, mode):
     if len(pred_shape) < 2:
         raise ValueError(f"y_pred must be logits of shape (B, H, W, classes); {shapes}")
     channels = pred_shape[-1]
+    if channels is None:
+        raise ValueError(f"y_pred must have a known number of channels; {shapes}")
     if mode == "binary" and channels != 1:
         raise ValueError(
             f"mode='binary' takes one logit a pixel, y_pred of shape (B, H, W, 1); {shapes}. "

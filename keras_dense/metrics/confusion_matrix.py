@@ -93,7 +93,7 @@ class ConfusionMatrix(keras.metrics.Metric):
             "binary": (2, 2),
             "multilabel": (self.num_classes, 2, 2),
         }[mode]
-        # The last two cells: labels of no class, and void pixels (kept 0).
+        # One more cell counts the labels of no class.
         self._cells = math.prod(self._shape)
         self._low = self.add_variable((self._cells + 1,), "zeros", dtype="int32", name="low")
         self._high = self.add_variable((self._cells + 1,), "zeros", dtype="int32", name="high")
@@ -196,7 +196,7 @@ class ConfusionMatrix(keras.metrics.Metric):
         Raises:
             ValueError: When labels were seen that name no class.
         """
-        low, high = (ops.convert_to_numpy(v).astype("int64") for v in (self._low, self._high))
+        low, high = (ops.convert_to_numpy(v.value).astype("int64") for v in (self._low, self._high))
         counts = (high << _WORD) + low
         if counts[-1]:
             raise ValueError(

@@ -4,6 +4,7 @@ from keras_dense.datasets import transforms
 from keras_dense.datasets.camvid import camvid
 from keras_dense.datasets.folder import folder
 from keras_dense.datasets.loader import Loader
+from keras_dense.datasets.scenes import scenes
 from keras_dense.datasets.voc2012 import voc2012
 
-__all__ = ["Loader", "camvid", "folder", "transforms", "voc2012"]
+__all__ = ["Loader", "camvid", "folder", "scenes", "transforms", "voc2012"]

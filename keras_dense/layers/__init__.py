@@ -1,0 +1,15 @@
+"""Layers, usable in any Keras model."""
+
+from keras_dense.layers.bilinear import BilinearInitConvTranspose, BilinearUpsampling
+from keras_dense.layers.pooling import SlidingAverage2D
+from keras_dense.layers.size import CropLike, PadToMultiple
+from keras_dense.layers.standardize import Standardize
+
+__all__ = [
+    "BilinearInitConvTranspose",
+    "BilinearUpsampling",
+    "CropLike",
+    "PadToMultiple",
+    "SlidingAverage2D",
+    "Standardize",
+]

@@ -1,0 +1,213 @@
+"""Upsampling: fixed bilinear, and transposed convolution that starts as bilinear."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_dense.ops import depthwise_conv_transpose, upsample_bilinear
+
+
+def as_factor(factor):
+    """`factor` as a pair of ints ≥ 1, or an error that says what would do."""
+    pair = (factor, factor) if isinstance(factor, int) else factor
+    valid = isinstance(pair, (tuple, list)) and len(pair) == 2
+    if not valid or not all(isinstance(f, int) and f >= 1 for f in pair):
+        raise ValueError(f"`factor` must be an int ≥ 1 or two of them. Received: factor={factor!r}")
+    return tuple(pair)
+
+
+def bilinear_kernel(factor):
+    """The taps of bilinear interpolation by `factor` along one axis, `2 f - f % 2` of them.
+
+    >>> bilinear_kernel(2).tolist()
+    [0.25, 0.75, 0.75, 0.25]
+    """
+    size = 2 * factor - factor % 2
+    centre = (size - 1) / 2
+    return 1 - np.abs(np.arange(size) - centre) / factor
+
+
+class _Upsampling(keras.layers.Layer):
+    """What both upsamplings share: a factor and a data format."""
+
+    def __init__(self, factor, data_format=None, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = as_factor(factor)
+        self.data_format = keras.config.image_data_format() if data_format is None else data_format
+        if self.data_format not in ("channels_last", "channels_first"):
+            raise ValueError(
+                "`data_format` must be 'channels_last' or 'channels_first'. "
+                f"Received: data_format={data_format!r}"
+            )
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+
+    @property
+    def _last(self):
+        return self.data_format == "channels_last"
+
+    def _channels_last(self, function, x):
+        if self._last:
+            return function(x)
+        return ops.transpose(function(ops.transpose(x, (0, 2, 3, 1))), (0, 3, 1, 2))
+
+    def _grown(self, input_shape, channels=None):
+        shape = list(input_shape)
+        for axis, factor in zip((1, 2) if self._last else (2, 3), self.factor, strict=True):
+            shape[axis] = None if shape[axis] is None else shape[axis] * factor
+        if channels is not None:
+            shape[-1 if self._last else 1] = channels
+        return tuple(shape)
+
+    def get_config(self):
+        config = {"factor": self.factor, "data_format": self.data_format}
+        return {**super().get_config(), **config}
+
+
+@keras.saving.register_keras_serializable("keras_dense")
+class BilinearUpsampling(_Upsampling):
+    """Half-pixel bilinear upsampling by a whole factor: no weights, exact at the borders.
+
+    `(B, H, W, C)` → `(B, f H, f W, C)`, H and W may be unknown (unlike with
+    `keras.layers.UpSampling2D(interpolation="bilinear")`, whose graph cannot be exported then).
+
+    Args:
+        factor: int ≥ 1, or a pair `(vertical, horizontal)`.
+        data_format: "channels_last" or "channels_first"; default: that of the Keras config.
+
+    Raises:
+        ValueError: for a factor below 1 or an unknown data format.
+
+    >>> import numpy as np
+    >>> x = np.array([[0.0, 4.0]], "float32").reshape(1, 1, 2, 1)
+    >>> BilinearUpsampling((1, 2))(x)[0, 0, :, 0].tolist()
+    [0.0, 1.0, 3.0, 4.0]
+    """
+
+    def compute_output_shape(self, input_shape):
+        return self._grown(input_shape)
+
+    def call(self, inputs):
+        return self._channels_last(lambda x: upsample_bilinear(x, self.factor), inputs)
+
+
+@keras.saving.register_keras_serializable("keras_dense")
+class BilinearInitConvTranspose(_Upsampling):
+    """Transposed convolution that starts as bilinear upsampling and learns from there.
+
+    Stride f, kernel `2 f - f % 2`, padding "same": `(B, H, W, C)` → `(B, f H, f W, filters)`.
+    The kernel starts as the bilinear one times the identity over channels; a fresh layer equals
+    half-pixel bilinear resizing everywhere but in the outermost `f // 2` rows and columns, where
+    the image is continued with zeros. With `filters` other than C the channels are mixed by a
+    matrix drawn from `channel_initializer`, and each filter is an upsampled mixture.
+
+    Args:
+        filters: int ≥ 1, the number of output channels.
+        factor: int ≥ 1, or a pair `(vertical, horizontal)`.
+        per_channel: one kernel for each channel and no mixing (`filters` must be C). The dense
+            form has `k² C filters` weights as in the authors' FCN files, this one `k² C`.
+        learnable: `False` freezes the bilinear kernel (and the bias).
+        use_bias: add a bias for each filter.
+        channel_initializer: initial mixing of channels where `filters` is not C.
+        kernel_regularizer, kernel_constraint: as in `keras.layers.Conv2DTranspose`.
+        data_format: "channels_last" or "channels_first"; default: that of the Keras config.
+
+    Raises:
+        ValueError: for filters or factors below 1, or `per_channel` with `filters` other than C.
+
+    Reference: Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic
+    Segmentation", CVPR 2015, section 3.3.
+
+    >>> import numpy as np
+    >>> x = np.tile(np.arange(4.0, dtype="float32").reshape(1, 1, 4, 1), (1, 4, 1, 1))
+    >>> BilinearInitConvTranspose(1, factor=2)(x)[0, 4, 1:7, 0].tolist()
+    [0.25, 0.75, 1.25, 1.75, 2.25, 2.75]
+    """
+
+    def __init__(
+        self,
+        filters,
+        factor,
+        per_channel=False,
+        learnable=True,
+        use_bias=False,
+        channel_initializer="glorot_uniform",
+        kernel_regularizer=None,
+        kernel_constraint=None,
+        data_format=None,
+        **kwargs,
+    ):
+        super().__init__(factor, data_format, **kwargs)
+        if not isinstance(filters, int) or filters < 1:
+            raise ValueError(f"`filters` must be an int ≥ 1. Received: filters={filters!r}")
+        self.filters = filters
+        self.per_channel = per_channel
+        self.learnable = learnable
+        self.use_bias = use_bias
+        self.channel_initializer = keras.initializers.get(channel_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.kernel_constraint = keras.constraints.get(kernel_constraint)
+
+    def build(self, input_shape):
+        channels = input_shape[-1 if self._last else 1]
+        if self.per_channel and self.filters != channels:
+            raise ValueError(
+                "`per_channel=True` keeps the number of channels, so `filters` must be the "
+                f"input's {channels}. Received: filters={self.filters}"
+            )
+        taps = np.einsum("h,w->hw", *(bilinear_kernel(f) for f in self.factor))
+
+        def bilinear(shape, dtype=None):
+            if self.per_channel:
+                mixing = ops.ones((channels,), "float32")
+            elif self.filters == channels:
+                mixing = ops.eye(channels, dtype="float32")
+            else:
+                mixing = self.channel_initializer((self.filters, channels), dtype="float32")
+            spatial = taps.reshape(taps.shape + (1,) * (len(shape) - 2))
+            return ops.cast(ops.cast(spatial, "float32") * mixing, dtype)
+
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=taps.shape + ((channels,) if self.per_channel else (self.filters, channels)),
+            initializer=bilinear,
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
+            trainable=self.learnable,
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                name="bias", shape=(self.filters,), initializer="zeros", trainable=self.learnable
+            )
+
+    def call(self, inputs):
+        if self.per_channel:
+            y = self._channels_last(
+                lambda x: depthwise_conv_transpose(x, self.kernel, self.factor), inputs
+            )
+        else:
+            y = ops.conv_transpose(
+                inputs,
+                self.kernel,
+                strides=self.factor,
+                padding="same",
+                data_format=self.data_format,
+            )
+        if self.bias is not None:
+            y = y + ops.reshape(self.bias, (-1,) if self._last else (-1, 1, 1))
+        return y
+
+    def compute_output_shape(self, input_shape):
+        return self._grown(input_shape, self.filters)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "per_channel": self.per_channel,
+            "learnable": self.learnable,
+            "use_bias": self.use_bias,
+            "channel_initializer": keras.initializers.serialize(self.channel_initializer),
+            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
+            "kernel_constraint": keras.constraints.serialize(self.kernel_constraint),
+        }

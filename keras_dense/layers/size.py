@@ -1,0 +1,82 @@
+"""Padding and cropping, so that a network with a stride takes every image size."""
+
+import keras
+
+from keras_dense.ops import crop_like, pad_to_multiple
+
+
+def _grown(size, multiple):
+    return None if size is None else size + -size % multiple
+
+
+@keras.saving.register_keras_serializable("keras_dense")
+class PadToMultiple(keras.layers.Layer):
+    """Grow an image to the next multiple of a stride, mirrored at the bottom and the right.
+
+    Pixels keep their coordinates, so `CropLike` afterwards undoes it. `(B, H, W, C)` becomes
+    `(B, ceil(H / m) m, ceil(W / m) m, C)`; H and W may be unknown.
+
+    Args:
+        multiple: int ≥ 1, usually the stride of the network that follows.
+
+    Raises:
+        ValueError: if the image is smaller than `multiple` on an axis.
+
+    >>> import numpy as np
+    >>> tuple(PadToMultiple(32)(np.zeros((1, 97, 131, 3))).shape)
+    (1, 128, 160, 3)
+    """
+
+    def __init__(self, multiple, **kwargs):
+        super().__init__(**kwargs)
+        if not isinstance(multiple, int) or multiple < 1:
+            raise ValueError(f"`multiple` must be an int ≥ 1. Received: multiple={multiple!r}")
+        self.multiple = multiple
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        for size in (height, width):
+            if size is not None and size < self.multiple:
+                raise ValueError(
+                    f"The image is too small: the network has stride {self.multiple}, so it needs "
+                    f"at least {self.multiple}×{self.multiple} pixels. Received: height={height}, "
+                    f"width={width}. Enlarge the image first, or choose a backbone of smaller "
+                    "stride."
+                )
+        return (batch, _grown(height, self.multiple), _grown(width, self.multiple), channels)
+
+    def call(self, inputs):
+        self.compute_output_shape(inputs.shape)
+        return pad_to_multiple(inputs, self.multiple)
+
+    def get_config(self):
+        return {**super().get_config(), "multiple": self.multiple}
+
+
+@keras.saving.register_keras_serializable("keras_dense")
+class CropLike(keras.layers.Layer):
+    """Cut a map to the height and width of another, keeping its top left corner.
+
+    Call with two tensors: `CropLike()(x, like)`, shapes `(B, H, W, C)` and `(B, h, w, D)`
+    with h ≤ H, w ≤ W; returns `(B, h, w, C)`.
+
+    Raises:
+        ValueError: if `like` is known to be larger than `x`.
+
+    >>> import numpy as np
+    >>> tuple(CropLike()(np.zeros((1, 128, 160, 21)), np.zeros((1, 97, 131, 3))).shape)
+    (1, 97, 131, 21)
+    """
+
+    def compute_output_shape(self, x_shape, like_shape):
+        for have, want in zip(x_shape[1:3], like_shape[1:3], strict=True):
+            if have is not None and want is not None and have < want:
+                raise ValueError(
+                    f"`x` is smaller than `like`. Received: x.shape={x_shape}, "
+                    f"like.shape={like_shape}"
+                )
+        return (x_shape[0], *like_shape[1:3], x_shape[3])
+
+    def call(self, x, like):
+        self.compute_output_shape(x.shape, like.shape)
+        return crop_like(x, like)

@@ -1,0 +1,124 @@
+"""Sizes and sampling of image-like tensors: padding, cropping, upsampling.
+
+All functions take channels-last tensors `(B, H, W, C)` and work on heights and widths
+that are unknown when the graph is built.
+"""
+
+from keras import ops
+
+
+def pad_to_multiple(x, multiple):
+    """Grow H and W to the next multiples of `multiple`, mirrored at the bottom and the right.
+
+    The mirrored rows do not repeat the edge row, so at least `multiple // 2 + 1` rows are needed.
+
+    >>> import numpy as np
+    >>> tuple(pad_to_multiple(np.ones((1, 5, 8, 3)), 4).shape)
+    (1, 8, 8, 3)
+    """
+    height, width = ops.shape(x)[1:3]
+    bottom, right = -height % multiple, -width % multiple
+    if isinstance(bottom, int) and isinstance(right, int) and not (bottom or right):
+        return x
+    return ops.pad(x, ((0, 0), (0, bottom), (0, right), (0, 0)), mode="reflect")
+
+
+def crop_like(x, like):
+    """The top left part of `x`, as high and as wide as `like`.
+
+    >>> import numpy as np
+    >>> tuple(crop_like(np.ones((1, 8, 8, 3)), np.ones((1, 5, 7, 1))).shape)
+    (1, 5, 7, 3)
+    """
+    height, width = ops.shape(like)[1:3]
+    return x[:, :height, :width]
+
+
+def _phases(factor):
+    """Where each of the `factor` new cells lies between the old ones: (neighbour, its weight)."""
+    for phase in range(factor):
+        position = (phase + 0.5) / factor - 0.5
+        yield (-1, -position) if position < 0 else (1, position)
+
+
+def upsample_bilinear(x, factor):
+    """Half-pixel bilinear upsampling by whole factors, edges repeated; exact at the borders too.
+
+    Equals `keras.ops.image.resize(x, (f H, f W), "bilinear")`, which cannot be traced where H or
+    W is unknown. Each phase of the result is a mean of two neighbours with fixed weights, so
+    nothing but slices and sums is needed.
+
+    Args:
+        x: `(B, H, W, C)`.
+        factor: pair of ints, the vertical and the horizontal factor.
+
+    >>> import numpy as np
+    >>> upsample_bilinear(np.array([0.0, 4.0]).reshape(1, 1, 2, 1), (1, 2))[0, 0, :, 0].tolist()
+    [0.0, 1.0, 3.0, 4.0]
+    """
+    x = ops.convert_to_tensor(x)
+    return _upsample_axis(_upsample_axis(x, factor[0], axis=1), factor[1], axis=2)
+
+
+def _upsample_axis(x, factor, axis):
+    if factor == 1:
+        return x
+
+    def part(start, stop):
+        return x[:, start:stop] if axis == 1 else x[:, :, start:stop]
+
+    neighbour = {
+        -1: ops.concatenate([part(0, 1), part(0, -1)], axis=axis),
+        1: ops.concatenate([part(1, None), part(-1, None)], axis=axis),
+    }
+    # The difference first: then a constant stays exactly constant.
+    step = {side: value - x for side, value in neighbour.items()}
+    cells = [x + step[side] * weight if weight else x for side, weight in _phases(factor)]
+    height, width = ops.shape(x)[1:3]
+    size = (height * factor, width) if axis == 1 else (height, width * factor)
+    return ops.reshape(ops.stack(cells, axis=axis + 1), (-1, *size, x.shape[-1]))
+
+
+def depthwise_conv_transpose(x, kernel, factor):
+    """Transposed convolution of every channel with a kernel of its own, "same" padding.
+
+    `keras.ops` has no grouped transposed convolution. Seen from the output, each of the
+    `f_h f_w` phases is an ordinary convolution with every f-th tap of the kernel: one depthwise
+    convolution of the small map computes them all, and a reshape interleaves them.
+
+    Args:
+        x: `(B, H, W, C)`.
+        kernel: `(k_h, k_w, C)` with `f <= k <= 3 f` and `k - f` even on either axis.
+        factor: pair of ints, the strides `(f_h, f_w)`.
+
+    Returns:
+        `(B, f_h H, f_w W, C)`.
+
+    >>> import numpy as np
+    >>> y = depthwise_conv_transpose(np.ones((1, 2, 2, 3), "float32"), np.ones((4, 4, 3)), (2, 2))
+    >>> tuple(y.shape), float(y[0, 1, 1, 0])
+    ((1, 4, 4, 3), 4.0)
+    """
+    channels = x.shape[-1]
+    pads = []
+    for size, stride in zip(kernel.shape[:2], factor, strict=True):
+        if not stride <= size <= 3 * stride or (size - stride) % 2:
+            raise ValueError(
+                "`kernel` must be between one and three strides long and differ from the stride "
+                f"by an even number. Received: kernel.shape={kernel.shape}, factor={factor}"
+            )
+        # Tap a of the kernel adds x[i] to y[f i + a - lead]; the taps are laid out so that
+        # (block d, phase p) of three blocks of f holds tap a = p + lead + f (d - 1).
+        lead = (size - stride) // 2
+        pads.append((stride - lead, 3 * stride - size - (stride - lead)))
+    f_h, f_w = factor
+    kernel = ops.reshape(ops.pad(kernel, (*pads, (0, 0))), (3, f_h, 3, f_w, channels))
+    # y[f i + p] sums x[i - d]: the blocks run against the direction of a correlation.
+    kernel = ops.transpose(ops.flip(kernel, (0, 2)), (0, 2, 4, 1, 3))
+    kernel = ops.reshape(kernel, (3, 3, channels, f_h * f_w))
+    kernel = ops.cast(kernel, x.dtype)
+    y = ops.depthwise_conv(x, kernel, padding="same", data_format="channels_last")
+    height, width = ops.shape(x)[1:3]
+    y = ops.reshape(y, (-1, height, width, channels, f_h, f_w))
+    y = ops.transpose(y, (0, 1, 4, 2, 5, 3))
+    return ops.reshape(y, (-1, height * f_h, width * f_w, channels))

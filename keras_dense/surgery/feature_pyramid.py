@@ -1,0 +1,188 @@
+"""The features of a network at each of its strides."""
+
+from collections import Counter
+
+import keras
+from keras import layers, tree
+
+from keras_dense.surgery.graph import functional, rebuild, values, walk
+from keras_dense.surgery.strides import CONVOLUTIONS, POOLING, Stride, stride_after
+
+_LEVELS = {2**n: f"P{n}" for n in range(6)}
+
+
+class _Map(Stride):
+    """The stride of a tensor, with the tensor and what made it."""
+
+    def __init__(self, value, tensor, op=None, deep=False):
+        super().__init__(value)
+        object.__setattr__(self, "tensor", tensor)
+        object.__setattr__(self, "op", op)
+        object.__setattr__(self, "deep", deep)  # is there a convolution on the way to it?
+
+
+def stages(model, nested=False):
+    """The maps through which everything later flows, by level: `{"P2": [map, …], …}`, in order.
+
+    A map counts if every path from the image onwards leads through it: the sum at the end of a
+    residual block does, the inside of a branch or of a squeeze-and-excite gate does not.
+    """
+    calls = []
+
+    def visit(node, *args, **kwargs):
+        inputs = values(args, kwargs, _Map)
+        stride = stride_after(node, args, kwargs).value
+        op = node.operation
+        deep = isinstance(op, (*CONVOLUTIONS, keras.Model)) or any(x.deep for x in inputs)
+        outputs = [_Map(stride, tensor, op, deep) for tensor in node.outputs]
+        calls.append((inputs, outputs))
+        return outputs
+
+    image = tree.map_structure(lambda tensor: _Map((1, 1), tensor), model.input)
+    walk(model, image, visit, nested=nested)
+
+    consumers = Counter(id(x) for inputs, _ in calls for x in inputs)
+    waiting = Counter()  # tensors that a later operation still needs
+    found = {name: [] for name in _LEVELS.values()}
+    merged = {name: [] for name in _LEVELS.values()}
+    for inputs, outputs in calls:
+        waiting.subtract(id(x) for x in inputs if id(x) in waiting)
+        for x in inputs:
+            if waiting[id(x)] == 0:
+                del waiting[id(x)]
+        first = outputs[0]
+        level = _level(first)
+        if level and not waiting:
+            found[level].append(first)
+        elif level and len(inputs) > 1 and consumers[id(first)] > 1:
+            merged[level].append(first)
+        waiting.update({id(x): consumers[id(x)] for x in outputs if consumers[id(x)]})
+    # NASNet's cells read the two cells before them, so nothing in between is passed by all; there
+    # the sums and concatenations that several operations read are the cells' outputs.
+    return {name: maps or merged[name] for name, maps in found.items() if maps or merged[name]}
+
+
+def _level(x):
+    """The name of the level that a map belongs to, `None` for what is no feature."""
+    if x.value is None or not x.deep or isinstance(x.op, (layers.ZeroPadding2D, layers.Cropping2D)):
+        return None
+    return _LEVELS.get(x.value[0]) if x.value[0] == x.value[1] else None
+
+
+def _is_projection(x):
+    """A convolution without activation, like the one before a DenseNet's pooling."""
+    return isinstance(x.op, CONVOLUTIONS) and x.op.activation is keras.activations.linear
+
+
+def last_features(model, nested=False):
+    """The last map of each level, `{"P1": tensor, …}`; a bare projection only for want of another."""
+    return {
+        name: ([x for x in maps if not _is_projection(x)] or maps)[-1].tensor
+        for name, maps in stages(model, nested).items()
+    }
+
+
+def _shrinks(op, *inputs):
+    """Whether a "valid" window makes the map smaller than its stride alone would."""
+    if not isinstance(op, CONVOLUTIONS + POOLING) or op.padding != "valid":
+        return False
+    size = op.pool_size if isinstance(op, POOLING) else op.kernel_size
+    before = (inputs[0] if inputs else op.input)._keras_history.operation
+    padded = isinstance(before, layers.ZeroPadding2D)
+    return not padded and any(k > s for k, s in zip(size, op.strides, strict=True))
+
+
+def has_valid_windows(model):
+    """Whether some window of the network is neither padded nor an exact tiling."""
+    return any(_shrinks(op) for op in model.operations)
+
+
+def align(model, inputs=None, name=None):
+    """The same network with every "valid" window padded, so that maps lie on the image's grid.
+
+    Stems without padding (Inception, Xception) lose a row here and there; their maps are smaller
+    than the image divided by the stride, and displaced. With "same" padding the map of stride s
+    has a cell for every s×s pixels. Weights are kept; inside, features are those of the original.
+    """
+
+    def rewrite(node, copies, *args, **kwargs):
+        if not _shrinks(node.operation, *args):
+            return None
+        return copies(node.operation, *args, config={"padding": "same"}, **kwargs)
+
+    return rebuild(model, rewrite, inputs, name)
+
+
+def free_size(model):
+    """An `Input` like the model's for images of any size."""
+    tensor = tree.flatten(functional(model).input)
+    if len(tensor) != 1 or len(tensor[0].shape) != 4:
+        raise ValueError(
+            "The network must take one batch of images (B, H, W, C). "
+            f"Received inputs of shape: {[tuple(x.shape) for x in tensor]}"
+        )
+    shape = tensor[0].shape
+    return tree.map_structure(
+        lambda x: keras.Input((None, None, shape[-1]), dtype=x.dtype, name=x.name), model.input
+    )
+
+
+def named_layers(model, taps):
+    """`taps` (level → layer name or tensor) as tensors of the model."""
+    tensors = {}
+    names = [layer.name for layer in model.layers]
+    for level, tap in taps.items():
+        if isinstance(tap, str):
+            if tap not in names:
+                raise ValueError(
+                    f"`taps` names a layer that {model.name!r} does not have. "
+                    f"Received: {level!r}: {tap!r}. Its layers: {', '.join(names)}"
+                )
+            tap = model.get_layer(tap).output
+        tensors[level] = tap
+    return tensors
+
+
+def feature_pyramid(model, taps=None, name=None):
+    """The features of any network at each of its strides.
+
+    The graph is walked, nested models included. At each stride 2ⁿ the last map is taken through
+    which everything later flows, before the stride is doubled: the last sum of a ResNet stage,
+    the last ReLU before a DenseNet transition, the expansion of the first block of the next stage
+    in an inverted-residual network. Windows without padding get it (`align`), so that the map
+    `Pn` of an H×W image has ceil(H / 2ⁿ) × ceil(W / 2ⁿ) cells where 32 divides H and W.
+    The top of a classifier falls away. `kd.surgery.strides` states the strides.
+
+    Args:
+        model: functional `keras.Model` or built `Sequential` of one image `(B, H, W, C)`: of
+            `keras.applications`, KerasHub, KerasCV or your own. A network whose outputs are
+            already `{"P1": …}` keeps them.
+        taps: `{"P3": "layer name", …}` to choose other features than the walk would.
+        name: name of the new model.
+
+    Returns:
+        A `keras.Model` from the image, of any size, to `{"P0": …, …, "P5": …}` (levels the
+        network has), with copies of the weights.
+
+    Raises:
+        TypeError: for a model whose graph cannot be read (a subclassed one).
+        ValueError: for unknown layer names in `taps`, or a network without feature maps.
+
+    >>> import keras
+    >>> app = keras.applications.MobileNetV2(weights=None, input_shape=(64, 64, 3), alpha=0.35)
+    >>> sorted(feature_pyramid(app).output)
+    ['P1', 'P2', 'P3', 'P4', 'P5']
+    """
+    model = functional(model)
+    pyramid = getattr(model, "pyramid_outputs", None) or model.output
+    if taps is None and isinstance(pyramid, dict) and all(k in _LEVELS.values() for k in pyramid):
+        pyramid_model = keras.Model(model.input, pyramid, name=model.name)
+        return align(pyramid_model, free_size(model), name)
+    flat = align(model, free_size(model))
+    features = last_features(flat) if taps is None else named_layers(flat, taps)
+    if not features:
+        raise ValueError(
+            f"No feature map was found in {model.name!r}: no convolution leads to a map whose "
+            "stride is a power of two. Say which layers to use with `taps={'P3': 'name', …}`."
+        )
+    return keras.Model(flat.input, features, name=name or model.name)

@@ -1,0 +1,158 @@
+"""The walk over a functional network on which all surgery stands.
+
+`walk` visits every operation in order and lets a function compute whatever it likes in place of
+the tensors: strides, receptive fields, new tensors. `rebuild` is the walk that computes new
+tensors and moves the weights along.
+"""
+
+import keras
+from keras import tree
+
+
+def functional(model, argument="model"):
+    """`model` as a functional model, or an error that says what to do."""
+    if isinstance(model, keras.Sequential) and model.built:
+        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    if isinstance(model, keras.Model) and hasattr(model, "_nodes_by_depth"):
+        return model
+    kind = type(model).__name__
+    if isinstance(model, keras.Sequential):
+        hint = "Give the Sequential model an `Input` first (or call `build`)."
+    elif isinstance(model, keras.Model):
+        hint = (
+            "The graph of a subclassed model cannot be read. Rewrite it with "
+            "`keras.Model(inputs, outputs)`, or pass the functional network inside it."
+        )
+    else:
+        hint = "Pass a functional `keras.Model`."
+    raise TypeError(f"`{argument}` must be a functional Keras model. Received: {kind}. {hint}")
+
+
+def walk(model, inputs, visit, nested=True):
+    """Run the graph of `model` with `visit` in place of its operations.
+
+    Args:
+        model: functional `keras.Model`.
+        inputs: what stands for the inputs: any objects that are not containers.
+        visit: called as `visit(node, *args, **kwargs)` for every call of an operation, with the
+            values that stand for its tensors; returns the values that stand for its outputs.
+            `node.operation` is the operation, `node.outputs` are the tensors of the original.
+        nested: open the models inside the model, instead of visiting them as one operation.
+
+    Returns:
+        The values that stand for the outputs, in the structure of `model.output`.
+    """
+    model = functional(model)
+    known = {id(x): y for x, y in zip(model.inputs, tree.flatten(inputs), strict=True)}
+    # Keras has no public way to run a graph on something other than tensors; this is the only
+    # place that reads the nodes.
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            if node.is_input:
+                continue
+            args, kwargs = node.arguments.fill_in(known)
+            if nested and isinstance(node.operation, keras.Model):
+                outputs = walk(node.operation, args[0] if args else kwargs["inputs"], visit)
+            else:
+                outputs = visit(node, *args, **kwargs)
+            for x, y in zip(node.outputs, tree.flatten(outputs), strict=True):
+                known[id(x)] = y
+    return tree.map_structure(lambda x: known[id(x)], model.output)
+
+
+def values(args, kwargs, kind):
+    """The positional and named arguments of an operation that are of type `kind`."""
+    return [value for value in tree.flatten((args, kwargs)) if isinstance(value, kind)]
+
+
+def transfer(layer, weights):
+    """Give a built layer the weights of another of the same shapes."""
+    layer.set_weights(weights)
+    for part in layer._flatten_layers():
+        # Normalization keeps what it computes from its weights beside them.
+        if hasattr(part, "finalize_state"):
+            part.finalize_state()
+
+
+def same_inputs(model, shape=None):
+    """Fresh inputs like those of `model`; `shape`, without the batch, replaces their own."""
+    return tree.map_structure(
+        lambda x: keras.Input(
+            batch_shape=x.shape if shape is None else (x.shape[0], *shape),
+            dtype=x.dtype,
+            name=x.name,
+        ),
+        model.input,
+    )
+
+
+class Copies:
+    """One copy of every operation of a network, with its weights, under a name of its own.
+
+    Calling it applies the copy; the weights follow as soon as the copy is built.
+    """
+
+    def __init__(self):
+        self._copies = {}
+        self._names = set()
+
+    def name(self, name):
+        """`name`, or with a number where a nested model already brought the same."""
+        unique, count = name, 1
+        while unique in self._names:
+            unique, count = f"{name}_{count}", count + 1
+        self._names.add(unique)
+        return unique
+
+    def __call__(self, op, *args, layer=None, config=(), weights=None, **kwargs):
+        """Apply the copy of `op`; `layer`, `config`, `weights` make it another class, with other
+        settings, other weights."""
+        changes = dict(config)
+        key = (id(op), layer, repr(sorted(changes.items(), key=repr)))
+        if key in self._copies:
+            return self._copies[key](*args, **kwargs)
+        if isinstance(op, keras.layers.Lambda):
+            copy = op  # Keras refuses to make Python code from a config; it has no state to share.
+        else:
+            config = {**op.get_config(), "name": self.name(op.name), **changes}
+            copy = (layer or type(op)).from_config(config)
+        self._copies[key] = copy
+        outputs = copy(*args, **kwargs)
+        if isinstance(op, keras.layers.Layer):
+            copy.trainable = op.trainable
+            if op.weights:
+                transfer(copy, op.get_weights() if weights is None else weights)
+        return outputs
+
+
+def rebuild(model, rewrite=None, inputs=None, name=None):
+    """The same network anew, operation by operation, with copies of the weights.
+
+    Nested models are opened. The original and its weights stay as they are.
+
+    Args:
+        model: functional `keras.Model` or built `Sequential`.
+        rewrite: `rewrite(node, copies, *args, **kwargs)`, asked for every call of an operation:
+            returns the tensors that take the place of its outputs, or `None` to copy it.
+        inputs: new `keras.Input`s in the structure of `model.input`; default: the same ones.
+        name: name of the new model; default: that of the old.
+
+    Returns:
+        A functional `keras.Model` with the output structure of `model`.
+
+    >>> import keras
+    >>> mlp = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    >>> copy = rebuild(mlp)
+    >>> bool((copy.get_weights()[0] == mlp.get_weights()[0]).all())
+    True
+    """
+    model = functional(model)
+    inputs = same_inputs(model) if inputs is None else inputs
+    copies = Copies()
+
+    def visit(node, *args, **kwargs):
+        outputs = None if rewrite is None else rewrite(node, copies, *args, **kwargs)
+        return copies(node.operation, *args, **kwargs) if outputs is None else outputs
+
+    outputs = walk(model, inputs, visit)
+    return keras.Model(inputs, outputs, name=name or model.name)

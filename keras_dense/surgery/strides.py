@@ -1,0 +1,124 @@
+"""How many pixels of the image lie between two neighbouring cells of a feature map."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import keras
+from keras import layers, tree
+
+from keras_dense.layers.bilinear import BilinearInitConvTranspose, BilinearUpsampling
+from keras_dense.surgery.graph import functional, values, walk
+
+CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
+POOLING = (layers.MaxPooling2D, layers.AveragePooling2D)
+_UP = {
+    layers.Conv2DTranspose: "strides",
+    layers.UpSampling2D: "size",
+    BilinearUpsampling: "factor",
+    BilinearInitConvTranspose: "factor",
+}
+GLOBAL_POOLING = (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D)
+_PROBE = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Stride:
+    """Pixels per cell, vertical and horizontal; `None` for a tensor that is no map."""
+
+    value: tuple | None
+
+
+def _pair(value):
+    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+
+
+def step(node):
+    """By how much a call coarsens its map, `(vertical, horizontal)`; `None`: no map left."""
+    op = node.operation
+    if isinstance(op, keras.Model):
+        inner = tree.flatten(strides(op))[0]
+        return inner if inner is None else _pair(inner)
+    for kind, attribute in _UP.items():
+        if isinstance(op, kind):
+            return tuple(Fraction(1, f) for f in _pair(getattr(op, attribute)))
+    if isinstance(op, CONVOLUTIONS + POOLING):
+        return _pair(op.strides)
+    if len(node.outputs[0].shape) != 4 or isinstance(op, GLOBAL_POOLING):
+        return None
+    known = isinstance(op, layers.Layer) and type(op).__module__.partition(".")[0] == "keras"
+    return (1, 1) if known else _probed(node)
+
+
+def _probed(node):
+    """The step of an operation not known here: what it makes of a large map."""
+    tensors = node.input_tensors
+    if len(tensors) != 1 or len(tensors[0].shape) != 4 or tensors[0].shape[-1] is None:
+        return (1, 1)
+    large = keras.KerasTensor((1, _PROBE, _PROBE, tensors[0].shape[-1]), dtype=tensors[0].dtype)
+    args, kwargs = node.arguments.fill_in({id(tensors[0]): large})
+    sizes = tree.flatten(node.operation.compute_output_spec(*args, **kwargs))[0].shape[1:3]
+    return tuple(
+        Fraction(round(_PROBE / size)) if size < _PROBE else Fraction(1, round(size / _PROBE))
+        for size in sizes
+    )
+
+
+def stride_after(node, args, kwargs):
+    """The stride of what a call makes of maps with known strides."""
+    maps = [x.value for x in values(args, kwargs, Stride) if x.value is not None]
+    factor = step(node) if maps else None
+    if factor is None:
+        return Stride(None)
+    # Where maps meet that lie on different grids, one is a gate that is broadcast (1×1).
+    coarsest = (max(axis) for axis in zip(*maps, strict=True))
+    return Stride(tuple(s * f for s, f in zip(coarsest, factor, strict=True)))
+
+
+def _plain(stride):
+    pair = tuple(int(s) if Fraction(s).denominator == 1 else s for s in stride)
+    return pair[0] if pair[0] == pair[1] else pair
+
+
+def strides(model):
+    """The stride of every output of a network, read off its operations.
+
+    Shapes would not do: explicit padding and "valid" convolutions make sizes uneven.
+
+    Args:
+        model: functional `keras.Model` of one image `(B, H, W, C)`.
+
+    Returns:
+        In the structure of `model.output`: an int (a pair where the axes differ, a `Fraction`
+        where the map is finer than the image), or `None` for an output that is no map.
+
+    >>> import keras
+    >>> image = keras.Input((None, None, 3))
+    >>> x = keras.layers.Conv2D(4, 3, strides=2)(image)
+    >>> strides(keras.Model(image, {"half": x, "quarter": keras.layers.MaxPooling2D()(x)}))
+    {'half': 2, 'quarter': 4}
+    """
+    model = functional(model)
+    inputs = tree.map_structure(lambda _: Stride((1, 1)), model.input)
+
+    def visit(node, *args, **kwargs):
+        return [stride_after(node, args, kwargs)] * len(node.outputs)
+
+    found = walk(model, inputs, visit)
+    return tree.map_structure(lambda s: None if s.value is None else _plain(s.value), found)
+
+
+def stride_between(fine, coarse):
+    """By how much `coarse` must be upsampled to lie on the grid of `fine`.
+
+    Args:
+        fine, coarse: symbolic tensors made from the same image.
+    """
+    image = keras.utils.get_source_inputs(coarse)[0]
+    both = strides(keras.Model(image, {"fine": fine, "coarse": coarse}))
+    fine_stride, coarse_stride = (
+        s if isinstance(s, tuple) else (s, s) for s in (both["fine"], both["coarse"])
+    )
+    return tuple(
+        int(Fraction(c) / Fraction(f)) for f, c in zip(fine_stride, coarse_stride, strict=True)
+    )
+

@@ -1,4 +1,4 @@
-"""What every test gets: fixed seeds, a plain Keras configuration, and the real data where it lies."""
+"""What every test gets: fixed seeds, a plain Keras configuration, real data where it lies."""
 
 import os
 import pathlib

@@ -1,6 +1,19 @@
-from keras_dense.training.batch_norm import freeze_batch_norm as freeze_batch_norm
-from keras_dense.training.checkpoint import Checkpoint as Checkpoint
-from keras_dense.training.layerwise import LayerwiseOptimizer as LayerwiseOptimizer
-from keras_dense.training.layerwise import layerwise as layerwise
+"""What `fit` needs beyond Keras."""
 
-__all__ = ["Checkpoint", "LayerwiseOptimizer", "freeze_batch_norm", "layerwise"]
+from keras_dense.training.balance import median_frequency
+from keras_dense.training.batch_norm import freeze_batch_norm
+from keras_dense.training.checkpoint import Checkpoint
+from keras_dense.training.evaluate import class_table, evaluate
+from keras_dense.training.layerwise import LayerwiseOptimizer, layerwise
+from keras_dense.training.preview import Preview
+
+__all__ = [
+    "Checkpoint",
+    "LayerwiseOptimizer",
+    "Preview",
+    "class_table",
+    "evaluate",
+    "freeze_batch_norm",
+    "layerwise",
+    "median_frequency",
+]

@@ -46,9 +46,9 @@ class Checkpoint(keras.callbacks.Callback):
         seed: Integer ≥ 0.
 
     Raises:
-        ValueError: If `keep` or `seed` is not such an integer; when training would start at the beginning
-            in a directory that holds a run, because `restore` was not called; when `restore` gets a
-            model that the checkpoint does not fit.
+        ValueError: If `keep` or `seed` is not such an integer; when training would start at the
+            beginning in a directory that holds a run, because `restore` was not called; when
+            `restore` gets a model that the checkpoint does not fit.
 
     >>> import tempfile
     >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
@@ -75,6 +75,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.seed = seed
         self.history = {}
         self._epochs = 0
+        self._loaders = []
 
     @property
     def _folder(self):
@@ -117,9 +118,9 @@ class Checkpoint(keras.callbacks.Callback):
             self.history, self._epochs = state["history"], state["epochs"]
             self._write_csv()
             break
-        for loader in loaders:
-            if hasattr(loader, "epoch"):
-                loader.epoch = self._epochs
+        self._loaders = [loader for loader in loaders if hasattr(loader, "epoch")]
+        for loader in self._loaders:
+            loader.epoch = self._epochs
         return self._epochs
 
     def _load(self, model, path, random):
@@ -146,6 +147,9 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         keras.utils.set_random_seed((self.seed + 7919 * epoch) % 2**32)
+        for loader in self._loaders:
+            if loader.epoch != epoch:  # Keras looks at batches before it starts, some count those
+                loader.epoch = epoch
 
     def on_epoch_end(self, epoch, logs=None):
         for name, value in (logs or {}).items():

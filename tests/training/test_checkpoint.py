@@ -145,9 +145,7 @@ def test_optimizer_state_is_restored(tmp_path):
     again = small()
     assert Checkpoint(tmp_path).restore(again) == 2
     for a, b in zip(model.optimizer.variables, again.optimizer.variables, strict=True):
-        np.testing.assert_array_equal(
-            keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b)
-        )
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b))
 
 
 def test_a_run_is_not_overwritten(tmp_path):
@@ -177,7 +175,9 @@ def test_another_network(tmp_path):
 
 
 def test_bad_arguments(tmp_path):
-    with pytest.raises(ValueError, match="`keep` must be an integer of at least 1. Received: keep=0"):
+    with pytest.raises(
+        ValueError, match="`keep` must be an integer of at least 1. Received: keep=0"
+    ):
         Checkpoint(tmp_path, keep=0)
     with pytest.raises(ValueError, match="built and compiled"):
         Checkpoint(tmp_path).restore(keras.Sequential([keras.Input((3,))]))

@@ -1,0 +1,106 @@
+"""Scores over a whole data set, and how they are printed."""
+
+import math
+
+import keras
+import numpy as np
+
+
+def evaluate(model, batches, heads):
+    """Everything the heads' metrics know about a model, class by class.
+
+    `model.evaluate` gives one number for each metric; this gives the confusion matrix' scores as
+    well. Images go through the model at the size they come in, so a loader with `batch_size=1`
+    scores a data set at its native sizes.
+
+    Args:
+        model: A Keras model with the heads' raw outputs.
+        batches: Pairs `(images, targets)`: a `keras_dense.datasets.Loader`, or any iterable.
+        heads: The head, or the dict of heads, that the model was built with.
+
+    Returns:
+        Dict from names to floats, and to arrays with one value a class; for a dict of heads a dict
+        of such dicts.
+
+    Raises:
+        ValueError: If there is not one batch.
+
+    ```python
+    scores = kd.training.evaluate(model, kd.datasets.Loader(val, head, 1), head)
+    print(kd.training.class_table(scores, val.class_names))
+    ```
+    """
+    several = isinstance(heads, dict)
+    metrics = {key: head.metrics() for key, head in (heads if several else {"": heads}).items()}
+    count = 0
+    for images, targets in batches:
+        outputs = model.predict_on_batch(images)
+        for key, group in metrics.items():
+            truth, output = (targets[key], outputs[key]) if several else (targets, outputs)
+            for metric in group:
+                metric.update_state(truth, output)
+        count += 1
+    if not count:
+        raise ValueError("`batches` is empty: there is nothing to evaluate.")
+    found = {key: _results(group) for key, group in metrics.items()}
+    return found if several else found[""]
+
+
+def _results(metrics):
+    found = {}
+    for metric in metrics:
+        found[metric.name] = float(keras.ops.convert_to_numpy(metric.result()))
+    for metric in metrics:
+        if hasattr(metric, "scores"):
+            found.update(metric.scores())
+    return found
+
+
+def class_table(scores, class_names=None, columns=("iou", "accuracy", "precision")):
+    """A Markdown table of scores in percent: one row a class, then the means.
+
+    Args:
+        scores: What `evaluate` or `ConfusionMatrix.scores()` returned.
+        class_names: Names, one for each class; numbers if not given.
+        columns: Which per-class scores to show.
+
+    Returns:
+        The table, a string without a line break at its end. A class that does not occur has "–".
+
+    Raises:
+        ValueError: If there are not as many names as classes, or a column is not among the scores.
+
+    >>> print(class_table({"iou": [0.5, 1.0], "mean_iou": 0.75}, ["sky", "tree"], ["iou"]))
+    | class |  IoU |
+    |:------|-----:|
+    | sky   | 50.0 |
+    | tree  | 100.0 |
+    | mean  | 75.0 |
+    """
+    columns = list(columns)
+    for column in columns:
+        if np.ndim(scores.get(column)) != 1:
+            known = [key for key, value in scores.items() if np.ndim(value) == 1]
+            raise ValueError(f"`columns` can be {known}. Received: columns={columns}")
+    count = len(scores[columns[0]])
+    names = [str(i) for i in range(count)] if class_names is None else list(class_names)
+    if len(names) != count:
+        raise ValueError(f"`class_names` has {len(names)} names for {count} classes: {names}")
+    titles = {"iou": "IoU", "accuracy": "accuracy", "precision": "precision", "dice": "Dice"}
+    head = [titles.get(column, column) for column in columns]
+    width = max(map(len, [*names, "class"]))
+    widths = [max(len(title), 4) for title in head]
+
+    def row(name, values):
+        cells = [f"{text:>{w}}" for text, w in zip(values, widths, strict=True)]
+        return f"| {name:<{width}} | " + " | ".join(cells) + " |"
+
+    def percent(value):
+        return "–" if value is None or math.isnan(value) else f"{100 * value:.1f}"
+
+    lines = [row("class", head)]
+    lines.append(f"|:{'-' * (width + 1)}|" + "|".join("-" * (w + 1) + ":" for w in widths) + "|")
+    for i, name in enumerate(names):
+        lines.append(row(name, [percent(float(scores[column][i])) for column in columns]))
+    lines.append(row("mean", [percent(scores.get(f"mean_{column}")) for column in columns]))
+    return "\n".join(lines)

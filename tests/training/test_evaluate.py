@@ -1,0 +1,131 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_dense.metrics import ConfusionMatrix
+from keras_dense.training import Preview, class_table, evaluate, median_frequency
+
+COLORS = np.array([(10, 20, 30), (40, 50, 60), (70, 80, 90)], "uint8")
+
+
+class Head:
+    """As much of a head as evaluation and previews use."""
+
+    ignore_class = 255
+
+    def metrics(self):
+        return [ConfusionMatrix(3), ConfusionMatrix(3, score="pixel_accuracy")]
+
+    def encode(self, sample):
+        return sample["segmentation"]
+
+    def decode(self, outputs):
+        return keras.ops.argmax(outputs, axis=-1)
+
+    def draw(self, labels):
+        picture = COLORS[np.where(labels == 255, 0, labels)]
+        picture[labels == 255] = 255
+        return picture
+
+
+def thresholds():
+    """Says class 2 above 200, class 1 above 100, else class 0."""
+    image = keras.Input((None, None, 3))
+    conv = keras.layers.Conv2D(3, 1)
+    model = keras.Model(image, conv(image))
+    kernel = np.zeros((1, 1, 3, 3), "float32")
+    kernel[0, 0, 0] = [0, 1, 2]
+    conv.set_weights([kernel, np.array([0, -100, -300], "float32")])
+    return model
+
+
+def sample(height, width, seed):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, (height, width)).astype("uint8")
+    image = np.repeat(labels[..., None] * 100 + 50, 3, -1).astype("uint8")
+    labels[0, 0] = 255
+    labels[1, :2] = 0
+    return {"image": image, "segmentation": labels}
+
+
+def test_scores_of_images_of_any_size():
+    samples = [sample(5, 7, 0), sample(4, 9, 1)]
+    batches = [(s["image"][None].astype("float32"), s["segmentation"][None]) for s in samples]
+    found = evaluate(thresholds(), batches, Head())
+    matrix = np.zeros((3, 3))
+    for s in samples:
+        truth, predicted = s["segmentation"].ravel(), (s["image"][..., 0].ravel() - 50) // 100
+        np.add.at(matrix, (truth[truth != 255], predicted[truth != 255]), 1)
+    hits = np.diag(matrix)
+    iou = hits / (matrix.sum(0) + matrix.sum(1) - hits)
+    np.testing.assert_allclose(found["iou"], iou)
+    assert found["mean_iou"] == pytest.approx(iou.mean())
+    assert found["pixel_accuracy"] == pytest.approx(hits.sum() / matrix.sum())
+
+    image = keras.Input((None, None, 3))
+    both = keras.Model(image, {"a": thresholds()(image), "b": thresholds()(image)})
+    batches = [(x, {"a": y, "b": y}) for x, y in batches]
+    several = evaluate(both, batches, {"a": Head(), "b": Head()})
+    assert set(several) == {"a", "b"}
+    np.testing.assert_allclose(several["b"]["iou"], iou)
+
+    with pytest.raises(ValueError, match="`batches` is empty"):
+        evaluate(thresholds(), [], Head())
+
+
+def test_table():
+    scores = {"iou": np.array([0.5, np.nan]), "mean_iou": 0.5, "dice": np.array([1.0, 0.0])}
+    lines = class_table(scores, ["sky", "tree"], ["iou", "dice"]).splitlines()
+    assert lines[2:] == [
+        "| sky   | 50.0 | 100.0 |",
+        "| tree  |    – |  0.0 |",
+        "| mean  | 50.0 |    – |",
+    ]
+    assert len(class_table(scores, columns=["iou"]).splitlines()) == 5
+    with pytest.raises(ValueError, match="1 names for 2 classes"):
+        class_table(scores, ["sky"], ["iou"])
+    with pytest.raises(
+        ValueError, match=r"can be \['iou', 'dice'\]. Received: columns=\['recall'\]"
+    ):
+        class_table(scores, None, ["recall"])
+
+
+def test_preview(tmp_path):
+    Image = pytest.importorskip("PIL.Image")
+    dataset = [sample(6, 8, seed) for seed in range(5)]
+    preview = Preview(dataset, Head(), tmp_path / "pictures", count=2, every=2)
+    model = thresholds()
+    model.compile("sgd", loss=keras.losses.SparseCategoricalCrossentropy(True, ignore_class=255))
+    batch = np.stack([s["image"] for s in dataset]).astype("float32")
+    targets = np.stack([s["segmentation"] for s in dataset])
+    model.optimizer.learning_rate = 0.0
+    model.fit(batch, targets, epochs=3, callbacks=[preview], verbose=0)
+    assert [p.name for p in (tmp_path / "pictures").iterdir()] == ["epoch_0002.png"]
+    picture = np.asarray(Image.open(tmp_path / "pictures" / "epoch_0002.png"))
+    assert picture.shape == (6 + 4 + 6, 4 * 8, 3)
+    chosen = dataset[1]
+    np.testing.assert_array_equal(picture[:6, :8], chosen["image"])
+    np.testing.assert_array_equal(picture[:6, 8:16], Head().draw(chosen["segmentation"]))
+    predicted = (chosen["image"][..., 0] - 50) // 100
+    np.testing.assert_array_equal(picture[:6, 16:24], COLORS[predicted])
+    error = picture[:6, 24:]
+    wrong = (predicted != chosen["segmentation"]) & (chosen["segmentation"] != 255)
+    assert np.all(error[wrong] == (230, 40, 40))
+    assert np.all(error[0, 0] == 160)
+    right = (predicted == chosen["segmentation"]) & (chosen["segmentation"] != 255)
+    np.testing.assert_array_equal(error[right], chosen["image"][right] // 2)
+
+    with pytest.raises(ValueError, match="`count` must be an integer of at least 1"):
+        Preview(dataset, Head(), tmp_path, count=0)
+
+
+def test_median_frequency():
+    samples = [{"segmentation": np.array([[0, 0, 1, 255]])}, {"segmentation": np.array([[0, 3]])}]
+    frequency = np.array([3 / 5, 1 / 3, 1 / 2])
+    expected = np.median(frequency) / frequency
+    found = median_frequency(samples, 4)
+    np.testing.assert_allclose(found, [expected[0], expected[1], 0.0, expected[2]])
+    with pytest.raises(ValueError, match="Sample 1 has labels from 0 to 3, and there are 3"):
+        median_frequency(samples, 3)
+    with pytest.raises(ValueError, match="no labelled pixel"):
+        median_frequency([{"segmentation": np.full((1, 1), 255)}], 2)

@@ -36,7 +36,7 @@ class _Pooled:
 
 
 def _head(model):
-    """The poolings that feed a gate, and the last weighted layer behind the others.
+    """The poolings that feed a gate, and the weighted layers behind the others.
 
     A squeeze-and-excite gate pools too, but what it makes meets the map again; what a
     classifier's top makes does not.
@@ -57,8 +57,13 @@ def _head(model):
         return [_Pooled(merged)] * len(node.outputs)
 
     walk(model, tree.map_structure(lambda _: _Pooled(), model.input), visit)
-    scores = [op for op, pools in scores if not pools <= gates]
-    return gates, scores[-1] if scores else None
+    return gates, [op for op, pools in scores if not pools <= gates]
+
+
+def fully_connected(model):
+    """The hidden fully connected layers of a classifier's top: every `Dense` but the last."""
+    _, top = _head(functional(model))
+    return [op for op in top[:-1] if isinstance(op, layers.Dense)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,8 +151,10 @@ class _Converter:
         return windows.pop()
 
     def check_reshape(self, node):
-        sizes = [[n for n in node_tensor.shape[1:] if n != 1] for node_tensor in
-                 (node.input_tensors[0], node.outputs[0])]
+        sizes = [
+            [n for n in node_tensor.shape[1:] if n != 1]
+            for node_tensor in (node.input_tensors[0], node.outputs[0])
+        ]
         if sizes[0] != sizes[1]:
             raise ValueError(
                 f"The Reshape {node.operation.name!r} in the top of the classifier mixes "
@@ -211,14 +218,14 @@ def convolutionalize(
             lambda x: keras.Input((*size, shape[-1]), dtype=x.dtype, name=x.name), model.input
         )
         model = rebuild(model, inputs=fixed)
-    gates, scores = _head(model)
-    if scores is None:
+    gates, top = _head(model)
+    if not top:
         raise ValueError(
             f"{model.name!r} has no classifier's top (global pooling or Flatten, then Dense) to "
             "convert. Build it with `include_top=True`, or use it as it is: it is fully "
             "convolutional already."
         )
-    converter = _Converter(gates, scores, padding, dropout, include_top)
+    converter = _Converter(gates, top[-1], padding, dropout, include_top)
     cells = tree.map_structure(_Cell, inputs)
     outputs = walk(model, cells, converter)
     outputs = tree.map_structure(lambda cell: cell.tensor, outputs)

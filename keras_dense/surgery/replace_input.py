@@ -50,7 +50,10 @@ class _Adapter:
         order = self.raw.get(id(x))
         if order is None:
             return None
-        if isinstance(op, (layers.Conv2D, layers.SeparableConv2D)) and getattr(op, "groups", 1) == 1:
+        if (
+            isinstance(op, (layers.Conv2D, layers.SeparableConv2D))
+            and getattr(op, "groups", 1) == 1
+        ):
             kernel, *others = op.get_weights()
             kernel = _spread_kernel(kernel[:, :, np.argsort(order)], self.channels)
             self.adapted = True
@@ -78,7 +81,10 @@ class _Adapter:
 
     def normalization(self, op, copies, x):
         mean, variance = (np.ravel(np.asarray(v)) for v in _statistics(op))
-        spread = {"mean": _spread(mean, self.channels), "variance": _spread(variance, self.channels)}
+        spread = {
+            "mean": _spread(mean, self.channels),
+            "variance": _spread(variance, self.channels),
+        }
         new = layers.Normalization(
             axis=-1, invert=op.invert, dtype=op.dtype_policy, name=copies.name(op.name), **spread
         )
@@ -86,7 +92,10 @@ class _Adapter:
 
 
 def _mixes(node):
-    return len(node.input_tensors) != 1 or node.outputs[0].shape[-1:] != node.input_tensors[0].shape[-1:]
+    return (
+        len(node.input_tensors) != 1
+        or node.outputs[0].shape[-1:] != node.input_tensors[0].shape[-1:]
+    )
 
 
 def _statistics(op):

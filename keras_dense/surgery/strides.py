@@ -121,4 +121,3 @@ def stride_between(fine, coarse):
     return tuple(
         int(Fraction(c) / Fraction(f)) for f, c in zip(fine_stride, coarse_stride, strict=True)
     )
-

@@ -1,0 +1,51 @@
+"""Pixel-wise prediction for Keras 3: from an image classifier to a prediction at every pixel.
+
+>>> import keras_dense as kd
+>>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+>>> model = kd.fcn8s(trunk, num_classes=11)
+>>> model.compile("adam", **kd.objectives(kd.heads.Segmentation(11)))
+"""
+
+from keras_dense import (
+    backbones,
+    datasets,
+    decoders,
+    heads,
+    layers,
+    losses,
+    metrics,
+    models,
+    ops,
+    plot,
+    surgery,
+    testing,
+    training,
+)
+from keras_dense._version import __version__
+from keras_dense.backbones import backbone
+from keras_dense.heads import decoded, objectives
+from keras_dense.models import assemble, fcn8s, fcn16s, fcn32s
+
+__all__ = [
+    "__version__",
+    "assemble",
+    "backbone",
+    "backbones",
+    "datasets",
+    "decoded",
+    "decoders",
+    "fcn16s",
+    "fcn32s",
+    "fcn8s",
+    "heads",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "objectives",
+    "ops",
+    "plot",
+    "surgery",
+    "testing",
+    "training",
+]

@@ -1,0 +1,6 @@
+"""What is predicted at a pixel."""
+
+from keras_dense.heads.heads import as_heads, decoded, map_heads, objectives
+from keras_dense.heads.segmentation import Segmentation
+
+__all__ = ["Segmentation", "as_heads", "decoded", "map_heads", "objectives"]

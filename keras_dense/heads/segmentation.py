@@ -1,0 +1,167 @@
+"""Semantic segmentation: a class, or several, for every pixel."""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from keras_dense.heads.palette import voc_palette
+from keras_dense.losses import CrossEntropy
+from keras_dense.metrics import ConfusionMatrix
+
+MODES = ("multiclass", "binary", "multilabel")
+
+
+@keras.saving.register_keras_serializable("keras_dense")
+class Segmentation:
+    """What is predicted at a pixel: its class.
+
+    Targets are integers `(B, H, W)`, `ignore_class` where unknown; predictions are logits
+    `(B, H, W, channels)` in float32.
+
+    Args:
+        num_classes: int ≥ 1. One class means `mode="binary"` where no mode is given.
+        mode: "multiclass": exactly one class at a pixel (softmax; labels 0 … num_classes - 1);
+            "binary": foreground or not (one sigmoid channel; labels 0 and 1);
+            "multilabel": any number of classes (sigmoids; targets `(B, H, W, num_classes)` of 0
+            and 1).
+        ignore_class: the label of pixels that count nowhere, or `None`.
+        class_names: one name for each class, shown in legends and tables.
+        palette: `(num_classes, 3)` uint8 RGB colours; default: the VOC colour map.
+        loss: a loss over logits; default `kd.losses.CrossEntropy`.
+        class_weight: weights for each class in the default loss.
+        weight: weight of this head's loss among several heads.
+        target: the key of a sample that holds this head's annotation.
+
+    Raises:
+        TypeError, ValueError: for a number of classes that is no int ≥ 1, an unknown mode, names
+            or colours of another number.
+
+    >>> head = Segmentation(3, class_names=["sky", "road", "car"])
+    >>> head.channels, head.legend()[1][0]
+    (3, 'road')
+    """
+
+    def __init__(
+        self,
+        num_classes=21,
+        *,
+        mode=None,
+        ignore_class=255,
+        class_names=None,
+        palette=None,
+        loss=None,
+        class_weight=None,
+        weight=1.0,
+        target="segmentation",
+    ):
+        if isinstance(num_classes, bool) or not isinstance(num_classes, (int, np.integer)):
+            raise TypeError(f"`num_classes` must be an int ≥ 1. Received: {num_classes!r}")
+        if num_classes < 1:
+            raise ValueError(f"`num_classes` must be an int ≥ 1. Received: {num_classes}")
+        mode = mode or ("binary" if num_classes == 1 else "multiclass")
+        if mode not in MODES:
+            raise ValueError(f"`mode` must be one of {MODES}. Received: mode={mode!r}")
+        if (mode == "binary") != (num_classes == 1) and mode != "multilabel":
+            raise ValueError(
+                f"mode={mode!r} does not go with num_classes={num_classes}: binary has one class "
+                "(the foreground), multiclass at least two."
+            )
+        if loss is not None and class_weight is not None:
+            raise ValueError(
+                "`class_weight` belongs to the default loss; give it to your own `loss` instead."
+            )
+        self.num_classes = int(num_classes)
+        self.mode = mode
+        self.ignore_class = ignore_class
+        shown = 2 if mode == "binary" else self.num_classes
+        default = ["background", "foreground"] if mode == "binary" else range(shown)
+        self.class_names = [str(name) for name in (default if class_names is None else class_names)]
+        self.palette = np.asarray(voc_palette(shown) if palette is None else palette, "uint8")
+        if len(self.class_names) != shown or self.palette.shape != (shown, 3):
+            raise ValueError(
+                f"`class_names` and `palette` must have one entry for each of {shown} classes. "
+                f"Received: {len(self.class_names)} names, palette of shape {self.palette.shape}"
+            )
+        self.class_weight = class_weight
+        self._own_loss = loss
+        self.loss = loss or CrossEntropy(
+            mode=mode, ignore_class=ignore_class, class_weight=class_weight
+        )
+        self.weight = float(weight)
+        self.target = target
+
+    @property
+    def channels(self):
+        """Channels of the prediction."""
+        return self.num_classes
+
+    def metrics(self):
+        """Fresh metrics: mean IoU, and pixel accuracy."""
+        return [
+            ConfusionMatrix(
+                self.num_classes,
+                ignore_class=self.ignore_class,
+                mode=self.mode,
+                score=score,
+                name=score,
+            )
+            for score in ("mean_iou", "pixel_accuracy")
+        ]
+
+    def finish(self, x, name):
+        """The output from the upsampled scores: the logits, in float32."""
+        return layers.Activation("linear", dtype="float32", name=name)(x)
+
+    def encode(self, sample):
+        """The target of a sample: its labels as int32."""
+        if self.target not in sample:
+            raise KeyError(
+                f"The sample has no {self.target!r} to train this head on. It has: "
+                f"{', '.join(map(repr, sample))}."
+            )
+        return np.asarray(sample[self.target], "int32")
+
+    def decode(self, logits):
+        """Labels from logits: int32 `(B, H, W)`; multilabel 0/1 `(B, H, W, classes)`."""
+        if self.mode == "multiclass":
+            return ops.cast(ops.argmax(logits, axis=-1), "int32")
+        labels = ops.cast(logits > 0, "int32")
+        return labels[..., 0] if self.mode == "binary" else labels
+
+    def draw(self, labels):
+        """Labels `(H, W)` as an RGB picture, uint8; void in white-grey.
+
+        Of a multilabel map `(H, W, classes)` the last class that is on is drawn.
+        """
+        labels = np.asarray(labels)
+        if self.mode == "multilabel" and labels.ndim == 3:
+            on = labels == 1
+            last = self.num_classes - 1 - np.argmax(on[..., ::-1], axis=-1)
+            labels = np.where(on.any(-1), last, -1)
+        known = (labels >= 0) & (labels < len(self.palette))
+        picture = self.palette[np.where(known, labels, 0)]
+        picture[~known] = (224, 224, 224)
+        return picture
+
+    def legend(self):
+        """Pairs of class name and RGB colour."""
+        pairs = zip(self.class_names, self.palette.tolist(), strict=True)
+        return [(name, tuple(colour)) for name, colour in pairs]
+
+    def get_config(self):
+        return {
+            "num_classes": self.num_classes,
+            "mode": self.mode,
+            "ignore_class": self.ignore_class,
+            "class_names": self.class_names,
+            "palette": self.palette.tolist(),
+            "loss": keras.saving.serialize_keras_object(self._own_loss),
+            "class_weight": self.class_weight,
+            "weight": self.weight,
+            "target": self.target,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        loss = keras.saving.deserialize_keras_object(config["loss"])
+        return cls(**{**config, "loss": loss})

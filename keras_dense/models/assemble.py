@@ -1,0 +1,77 @@
+"""Backbone, decoder and heads, put together to a model that takes any image size."""
+
+import keras
+from keras import layers
+
+from keras_dense.backbones import backbone as make_backbone
+from keras_dense.heads import as_heads, map_heads
+from keras_dense.layers import BilinearUpsampling, CropLike, PadToMultiple
+from keras_dense.surgery.strides import stride_between, strides
+
+
+def scores(decode):
+    """Mark a decoder that predicts the channels of a head by itself.
+
+    Where a network adds up class scores of several features (FCN), there is no common feature
+    map for heads to read. Such a decoder is called once for each head, as
+    `decode(features, channels, prefix)`, and returns the scores instead of a feature map.
+    """
+    decode.predicts = True
+    return decode
+
+
+def _check_channels(model, channels):
+    if model.input_shape[-1] != channels:
+        raise ValueError(
+            f"The backbone {model.name!r} takes {model.input_shape[-1]} channels, but "
+            f"`input_shape` has {channels}. Build it with `kd.backbone(…, channels={channels})`."
+        )
+
+
+def assemble(backbone, decoder, heads, *, input_shape=(None, None, 3), name=None):
+    """A model from images of any size to the predictions of its heads, of the same size.
+
+    The image is padded at the bottom and the right to a multiple of the backbone's stride, the
+    predictions are upsampled (half-pixel bilinear) and cut back.
+
+    Args:
+        backbone: a trunk from `kd.backbone`, `kd.surgery.feature_pyramid` or of your own: a
+            functional `keras.Model` from the image to `{"P1": feature, …}`. A string or a
+            classifier is turned into one.
+        decoder: a callable from the dict of features to a feature map, such as those of
+            `kd.decoders`; each head reads that map through a 1×1 convolution.
+        heads: a head, or a dict of heads. Their structure is the structure of the output.
+        input_shape: `(height, width, channels)` of the image, `None` for free sizes.
+        name: name of the model.
+
+    Returns:
+        A `keras.Model`: `(B, H, W, C)`, RGB 0–255, uint8 or float → float32 predictions
+        `(B, H, W, channels of the head)`.
+
+    >>> trunk = make_backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> model = assemble(trunk, lambda features: features["P3"], as_heads(num_classes=5))
+    >>> model.output_shape
+    (None, None, None, 5)
+    """
+    heads = as_heads(heads)
+    if isinstance(backbone, str) or not isinstance(backbone.output, dict):
+        backbone = make_backbone(backbone)
+    _check_channels(backbone, input_shape[-1])
+    image = keras.Input(input_shape, name="image")
+    coarsest = max(max(s) if isinstance(s, tuple) else s for s in strides(backbone).values())
+    features = backbone(PadToMultiple(coarsest, name="pad", dtype="float32")(image))
+    decoded = None if getattr(decoder, "predicts", False) else decoder(features)
+
+    def predict(key, head):
+        prefix = "" if key is None else f"{key}_"
+        if decoded is None:
+            x = decoder(features, head.channels, prefix)
+        else:
+            x = layers.Conv2D(head.channels, 1, name=f"{prefix}scores")(decoded)
+        factor = stride_between(image, x)
+        if factor != (1, 1):
+            x = BilinearUpsampling(factor, "channels_last", name=f"{prefix}upsample")(x)
+        x = CropLike(name=f"{prefix}crop")(x, image)
+        return head.finish(x, name=key or "prediction")
+
+    return keras.Model(image, map_heads(predict, heads), name=name)

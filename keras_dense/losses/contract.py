@@ -192,22 +192,24 @@ def read_target(y_true, form, channels, mode, ignore_class):
             void = ops.equal(y_true, float(ignore_class))
             wrong = ops.logical_and(wrong, ops.logical_not(void))
             valid = ops.logical_and(valid, ops.logical_not(void))
-        return ops.cast(hot, "float32"), valid, ops.any(wrong)
-    outside = ops.logical_not(ops.logical_and(y_true >= 0.0, y_true <= 1.0))
+        return ops.cast(ops.logical_and(hot, valid), "float32"), valid, ops.any(wrong)
+    inside = ops.logical_and(y_true >= 0.0, y_true <= 1.0)
     if mode == "multiclass":
         total = ops.sum(y_true, axis=-1, keepdims=True)
-        valid = total > 0.5
-        partial = ops.logical_and(total > 0.01, ops.abs(total - 1.0) > 0.01)
-        wrong = ops.logical_or(ops.any(outside), ops.any(partial))
+        known = ops.logical_and(
+            ops.all(inside, axis=-1, keepdims=True), ops.abs(total - 1.0) < 0.01
+        )
+        void = ops.all(ops.equal(y_true, 0.0), axis=-1, keepdims=True)
+        valid = known
         if ignore_class is not None and 0 <= ignore_class < channels:
-            void = y_true[..., ignore_class : ignore_class + 1] > 0.5
-            valid = ops.logical_and(valid, ops.logical_not(void))
-        return y_true, valid, wrong
-    if ignore_class is None:
-        return y_true, ops.ones_like(y_true, dtype="bool"), ops.any(outside)
-    void = ops.equal(y_true, float(ignore_class))
-    outside = ops.logical_and(outside, ops.logical_not(void))
-    return ops.where(void, 0.0, y_true), ops.logical_not(void), ops.any(outside)
+            valid = ops.logical_and(known, y_true[..., ignore_class : ignore_class + 1] < 0.5)
+    else:
+        void = ops.zeros_like(inside)
+        if ignore_class is not None:
+            void = ops.equal(y_true, float(ignore_class))
+        known = valid = inside
+    wrong = ops.logical_not(ops.logical_or(known, void))
+    return ops.where(valid, y_true, 0.0), valid, ops.any(wrong)
 
 
 def expand_weight(sample_weight, pred_shape, mode):
@@ -240,7 +242,6 @@ def read_pixels(y_true, y_pred, sample_weight, mode, ignore_class):
     weight = ops.cast(valid, "float32")
     if sample_weight is not None:
         weight = weight * expand_weight(sample_weight, y_pred.shape, mode)
-    truth = truth * ops.cast(valid, "float32")
     pixels = Pixels(_flat(y_pred), _flat(truth), _flat(weight), mode)
     return pixels, wrong
 

@@ -1,0 +1,7 @@
+"""The contracts that every public thing passes; public, so that yours can too."""
+
+from keras_dense.testing.check_layer import check_layer
+from keras_dense.testing.check_loss import check_loss
+from keras_dense.testing.check_metric import check_metric
+
+__all__ = ["check_layer", "check_loss", "check_metric"]

@@ -1,0 +1,198 @@
+"""What all losses promise, tried on each."""
+
+import keras
+import numpy as np
+import pytest
+import reference
+from keras import ops
+
+from keras_dense import losses
+from keras_dense.losses.contract import DenseLoss
+from keras_dense.testing import check_loss
+from keras_dense.testing.expect import value_and_gradient
+
+CLASSES = [
+    losses.CrossEntropy,
+    losses.Dice,
+    losses.Focal,
+    losses.Jaccard,
+    losses.Lovasz,
+    losses.OhemCrossEntropy,
+    losses.Tversky,
+]
+EVERY = pytest.mark.parametrize("cls", CLASSES, ids=lambda c: c.__name__)
+MODES = pytest.mark.parametrize("mode", ["multiclass", "binary", "multilabel"])
+
+
+def made(cls, **config):
+    """A loss that no option keeps from being any other pixel's sum."""
+    return cls(ratio=1.0, **config) if cls is losses.OhemCrossEntropy else cls(**config)
+
+
+@EVERY
+@MODES
+def test_contract(cls, mode):
+    labels, logits = reference.batch(mode, (2, 3, 5), 3, void=False)
+    check_loss(cls(mode=mode), labels, logits)
+
+
+def test_contract_of_a_sum():
+    labels, logits = reference.batch(void=False, shape=(2, 3, 5))
+    check_loss(losses.Sum([losses.CrossEntropy(), losses.Dice()], [0.3, 2.0]), labels, logits)
+
+
+@EVERY
+def test_every_form_of_a_target_is_the_same(cls):
+    labels, logits = reference.batch()
+    loss = made(cls, class_weight=[1.0, 2.0, 3.0, 0.5])
+    hot = np.eye(4)[np.where(labels == 255, 0, labels)] * (labels != 255)[..., None]
+    value = float(loss(labels, logits))
+    forms = [labels[..., None], hot, labels.astype("uint8"), labels.astype("int64"), hot > 0]
+    for form in forms:
+        assert float(loss(form, logits)) == pytest.approx(value, rel=1e-6)
+    for tensor in (ops.convert_to_tensor(labels), ops.convert_to_tensor(hot, dtype="float32")):
+        assert float(loss(tensor, logits)) == pytest.approx(value, rel=1e-6)
+    binary = made(cls, mode="binary")
+    labels, logits = reference.batch("binary")
+    assert float(binary(labels, logits)) == pytest.approx(float(binary(labels[..., None], logits)))
+
+
+@EVERY
+def test_ignore_class_may_be_a_class_or_negative_or_none(cls):
+    labels, logits = reference.batch(void=False)
+    value = float(made(cls, ignore_class=0)(labels, logits))
+    assert float(made(cls)(np.where(labels == 0, 255, labels), logits)) == pytest.approx(value)
+    assert float(made(cls, ignore_class=0)(np.eye(4)[labels], logits)) == pytest.approx(value)
+    negative = np.where(labels == 0, -1, labels)
+    assert float(made(cls, ignore_class=-1)(negative, logits)) == pytest.approx(value)
+    whole = float(made(cls)(labels, logits))
+    assert float(made(cls, ignore_class=None)(labels, logits)) == pytest.approx(whole)
+
+
+@EVERY
+def test_weights_of_pixels(cls):
+    """Weights are relative; those of an image count for its pixels; a large one counts double."""
+    labels, logits = reference.batch()
+    loss = made(cls)
+    value = float(loss(labels, logits))
+    assert float(loss(labels, logits, np.full((2, 5, 7), 3.0))) == pytest.approx(value, rel=1e-5)
+    first = float(loss(labels[:1], logits[:1]))
+    for shape in [(2,), (2, 1), (2, 1, 1), (2, 1, 1, 1)]:
+        weight = np.array([1.0, 0.0]).reshape(shape)
+        assert float(loss(labels, logits, weight)) == pytest.approx(first, rel=1e-5)
+    if cls is losses.OhemCrossEntropy:
+        return
+    weight = np.ones((2, 5, 7))
+    weight[:, :2] = 2.0
+    twice = [np.concatenate([x, x[:, :2]], axis=1) for x in (labels, logits)]
+    assert float(loss(labels, logits, weight)) == pytest.approx(float(loss(*twice)), rel=1e-5)
+
+
+@EVERY
+@MODES
+def test_labels_of_no_class(cls, mode):
+    """NumPy targets raise; tensors make the number NaN and leave the gradient as if void."""
+    labels, logits = reference.batch(mode, (1, 3, 4), void=False)
+    wrong = labels.copy()
+    wrong[0, 0, 0] = 37
+    with pytest.raises(ValueError, match=r"y_true holds \[37"):
+        cls(mode=mode)(wrong, logits)
+    loss = cls(mode=mode)
+    assert np.isnan(float(loss(ops.convert_to_tensor(wrong), logits)))
+    value, gradient = value_and_gradient(loss, wrong, logits)
+    assert np.isnan(value)
+    _, void = value_and_gradient(loss, np.where(wrong == 37, 255, wrong), logits)
+    np.testing.assert_allclose(gradient, void, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [-1, 4, 1.5, np.nan])
+def test_what_is_no_label(value):
+    labels, logits = reference.batch(void=False)
+    labels = labels.astype("float32")
+    labels[0, 0, 0] = value
+    with pytest.raises(ValueError, match="4 classes have the labels 0..3"):
+        losses.CrossEntropy()(labels, logits)
+    assert np.isnan(float(losses.CrossEntropy()(ops.convert_to_tensor(labels), logits)))
+
+
+def test_rows_that_are_not_one_hot():
+    _, logits = reference.batch()
+    hot = np.ones((2, 5, 7, 4), "float32")
+    assert np.isnan(float(losses.CrossEntropy()(ops.convert_to_tensor(hot), logits)))
+
+
+@EVERY
+@MODES
+def test_gradient_of_void_only_batches_in_every_precision(cls, mode):
+    labels, logits = reference.batch(mode, (1, 2, 3))
+    labels[:] = 255
+    for scale in (1.0, 1e4):
+        value, gradient = value_and_gradient(cls(mode=mode), labels, logits * scale)
+        assert value == 0.0
+        assert not gradient.any()
+
+
+@EVERY
+def test_shapes_that_do_not_fit(cls):
+    labels, logits = reference.batch()
+    loss = cls()
+    with pytest.raises(ValueError, match="y_true has 3 classes but y_pred has 4"):
+        loss(np.zeros((2, 5, 7, 3)), logits)
+    with pytest.raises(ValueError, match="same size"):
+        loss(labels[:, 1:], logits)
+    with pytest.raises(ValueError, match=r"integer labels \(B, H, W\) or one-hot"):
+        loss(labels[0, 0], logits)
+    with pytest.raises(ValueError, match="mode='binary'"):
+        loss(labels, logits[..., :1])
+    with pytest.raises(ValueError, match=r"takes one logit a pixel"):
+        cls(mode="binary")(labels, logits)
+    with pytest.raises(ValueError, match="class_weight has 2 numbers, but 4 classes"):
+        cls(class_weight=[1, 2])(labels, logits)
+    with pytest.raises(ValueError, match="sample_weight must have shape"):
+        loss(labels, logits, np.ones((2, 5, 6)))
+
+
+@EVERY
+def test_bad_options(cls):
+    with pytest.raises(ValueError, match="mode must be one of"):
+        cls(mode="softmax")
+    with pytest.raises(TypeError, match="ignore_class must be an integer"):
+        cls(ignore_class="void")
+    with pytest.raises(TypeError, match="ignore_class must be an integer"):
+        cls(ignore_class=2.5)
+    with pytest.raises(ValueError, match="label of its own"):
+        cls(mode="binary", ignore_class=0)
+    with pytest.raises(ValueError, match="not negative"):
+        cls(class_weight=[1, -1])
+    with pytest.raises(ValueError, match="not all zero"):
+        cls(class_weight=[0, 0])
+    with pytest.raises(TypeError, match="not a dict"):
+        cls(class_weight={0: 1.0})
+    with pytest.raises(ValueError, match="one number per class"):
+        cls(class_weight=2.0)
+
+
+def test_class_weight_of_a_binary_overlap_is_refused():
+    for cls in (losses.Dice, losses.Jaccard, losses.Tversky, losses.Lovasz):
+        with pytest.raises(ValueError, match="only the foreground is scored"):
+            cls(mode="binary", class_weight=[1, 2])
+
+
+def test_subclasses_need_a_formula():
+    labels, logits = reference.batch()
+    with pytest.raises(TypeError, match="must implement compute"):
+        DenseLoss()(labels, logits)
+
+
+def test_fit_with_varying_sizes_and_every_loss():
+    """One model, all losses, two image sizes, weighted metrics: as a user trains."""
+    from keras_dense.metrics import ConfusionMatrix
+
+    model = keras.Sequential([keras.Input((None, None, 4)), keras.layers.Conv2D(4, 1)])
+    loss = losses.Sum([made(cls) for cls in CLASSES])
+    model.compile("sgd", loss=loss, metrics=[ConfusionMatrix(4)])
+    for shape in [(2, 5, 7), (1, 6, 3)]:
+        labels, images = reference.batch(shape=shape)
+        values = model.train_on_batch(images, labels, return_dict=True)
+        assert np.isfinite(values["loss"])
+        assert 0.0 <= values["mean_iou"] <= 1.0

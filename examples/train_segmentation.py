@@ -1,4 +1,4 @@
-"""Trains a segmentation network, to be copied and changed.
+r"""Trains a segmentation network, to be copied and changed.
 
 A first try, without any data:
 
@@ -13,7 +13,7 @@ CamVid, from a classifier's weights, the trunk learning at a tenth of the rate:
 Stop it whenever you like, also with `kill -9`: the same command goes on where the last finished
 epoch ended, to the same numbers. In the run's folder: `preview/` (after every epoch image · truth ·
 prediction · error), `history.csv`, `curves.png`, `results.md` and `results.json` (every class, over
-the whole validation split at its own size), `model.keras`.
+the whole validation split at its own size), `model.keras` (which serve_savedmodel.py takes).
 """
 
 import argparse
@@ -334,6 +334,7 @@ def main(argv=None):
     )
     (args.out / "results.json").write_text(json.dumps(results, indent=1))
     model.save(args.out / "model.keras")
+    (args.out / "head.json").write_text(json.dumps(keras.saving.serialize_keras_object(head)))
     print(f"pictures, curves, table and model.keras are in {args.out}")
 
 

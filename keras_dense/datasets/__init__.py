@@ -4,7 +4,21 @@ from keras_dense.datasets import transforms
 from keras_dense.datasets.camvid import camvid
 from keras_dense.datasets.folder import folder
 from keras_dense.datasets.loader import Loader
+from keras_dense.datasets.parts import cached, check, split, subset
+from keras_dense.datasets.sample import check_sample
 from keras_dense.datasets.scenes import scenes
 from keras_dense.datasets.voc2012 import voc2012
 
-__all__ = ["Loader", "camvid", "folder", "scenes", "transforms", "voc2012"]
+__all__ = [
+    "Loader",
+    "cached",
+    "camvid",
+    "check",
+    "check_sample",
+    "folder",
+    "scenes",
+    "split",
+    "subset",
+    "transforms",
+    "voc2012",
+]

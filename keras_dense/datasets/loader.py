@@ -138,12 +138,16 @@ class Loader(keras.utils.PyDataset):
 
     def indices(self, batch):
         """The indices of the samples in `batch` (of this epoch), an int array."""
-        if not -len(self) <= batch < len(self):
-            raise IndexError(f"Loader: batch {batch} of {len(self)}")
-        start = batch % len(self) * self.batch_size
+        start = self._number(batch) * self.batch_size
         return self._order[start : start + self.batch_size]
 
+    def _number(self, batch):
+        if not -len(self) <= batch < len(self):
+            raise IndexError(f"Loader: batch {batch} of {len(self)}")
+        return batch % len(self)
+
     def __getitem__(self, batch):
+        batch = self._number(batch)
         with self._lock:
             self._watch_order(batch)
             samples = self._samples(batch)
@@ -176,7 +180,6 @@ class Loader(keras.utils.PyDataset):
         """Samples of a batch; the next batches are sent to the threads, too."""
         if not self.threads:
             return [self._sample(self._epoch, int(i)) for i in self.indices(batch)]
-        batch %= len(self)
         wanted = [batch, *range(batch + 1, min(batch + 1 + self.prefetch, len(self)))]
         for number in wanted:
             key = (self._epoch, number)

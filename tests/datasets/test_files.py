@@ -1,0 +1,311 @@
+"""Readers: CamVid, VOC 2012 and plain folders, and what they say about what is wrong."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from keras_dense.datasets import camvid, check, folder, voc2012
+from keras_dense.heads.palette import voc_palette
+
+Image = pytest.importorskip("PIL.Image")
+
+LABELS = np.array([[0, 1, 2], [2, 1, 255]], np.uint8)
+
+
+def picture(path, size=(2, 3), seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return pixels
+
+
+def mask(path, labels=LABELS, palette=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(np.asarray(labels))
+    if palette is not None:
+        image.putpalette(palette.ravel().tolist())
+    image.save(path)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    for i, name in enumerate("ab"):
+        picture(tmp_path / "images" / f"{name}.png", seed=i)
+        mask(tmp_path / "masks" / f"{name}.png")
+    return tmp_path / "images", tmp_path / "masks"
+
+
+def test_grey_and_palette_masks(tmp_path):
+    pixels = picture(tmp_path / "images" / "grey.png")
+    picture(tmp_path / "images" / "palette.png")
+    mask(tmp_path / "masks" / "grey.png")
+    mask(tmp_path / "masks" / "palette.png", palette=voc_palette(256))
+    ds = folder(tmp_path / "images", tmp_path / "masks", class_names=["x", "y", "z"])
+    assert len(ds) == 2 and ds.num_classes == 3 and ds.class_names == ["x", "y", "z"]
+    np.testing.assert_array_equal(ds[0]["image"], pixels)
+    for i in range(2):
+        np.testing.assert_array_equal(ds[i]["segmentation"], LABELS)
+        assert ds[i]["segmentation"].dtype == np.uint8
+    np.testing.assert_array_equal(ds.palette, voc_palette(3))
+    assert "2 samples, 3 classes" in repr(ds)
+    assert ds.describe(1).endswith("palette.png")
+
+
+def test_colour_masks(tmp_path):
+    palette = np.array([[255, 0, 0], [1, 2, 3], [0, 0, 255]])
+    colors = np.concatenate([palette, np.tile([[224, 224, 192]], (253, 1))])[LABELS]
+    picture(tmp_path / "images" / "a.jpg")
+    mask(tmp_path / "masks" / "a.png", colors.astype(np.uint8))
+    ds = folder(tmp_path / "images", tmp_path / "masks", palette=palette)
+    np.testing.assert_array_equal(ds[0]["segmentation"], LABELS)
+    assert ds.class_names == ["class 0", "class 1", "class 2"]
+    with pytest.raises(ValueError, match=r"a.png: colour \(224, 224, 192\) at row 1, column 2"):
+        folder(tmp_path / "images", tmp_path / "masks", palette=palette, void_colors=())[0]
+    with pytest.raises(ValueError, match="a.png: is a picture of mode .RGB., not of class"):
+        folder(tmp_path / "images", tmp_path / "masks", num_classes=3, encoding="index")[0]
+
+
+def test_palette_pngs_read_by_their_colours(tmp_path):
+    palette = np.array([[9, 9, 9], [200, 0, 0], [0, 200, 0]], np.uint8)
+    order = [2, 0, 1]  # the file numbers its colours otherwise
+    picture(tmp_path / "images" / "a.png")
+    indices = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
+    mask(tmp_path / "masks" / "a.png", indices, palette[order])
+    ds = folder(tmp_path / "images", tmp_path / "masks", palette=palette, encoding="color")
+    np.testing.assert_array_equal(ds[0]["segmentation"], np.array(order)[indices])
+
+
+def test_remap_suffix_and_names(tmp_path):
+    for name in ("a", "b", "c"):
+        picture(tmp_path / "images" / f"{name}.png")
+        mask(tmp_path / "masks" / f"{name}_L.png", np.array([[0, 255, 255], [0, 0, 7]], np.uint8))
+    (tmp_path / "list.txt").write_text("c\na\n\n")
+    make = lambda **k: folder(  # noqa: E731
+        tmp_path / "images",
+        tmp_path / "masks",
+        num_classes=2,
+        mask_suffix="_L",
+        remap={255: 1, 7: 255},
+        **k,
+    )
+    assert len(make()) == 3
+    ds = make(names=tmp_path / "list.txt", name="cells", split="train")
+    assert [pathlib.Path(ds.describe(i)).stem for i in range(2)] == ["c", "a"]
+    assert (ds.name, ds.split) == ("cells", "train")
+    np.testing.assert_array_equal(ds[0]["segmentation"], [[0, 1, 1], [0, 0, 255]])
+    assert len(make(names=["b"])) == 1
+    with pytest.raises(FileNotFoundError, match="no image for 'd'"):
+        make(names=["a", "d"])
+    with pytest.raises(FileNotFoundError, match="there is no list of names"):
+        make(names=tmp_path / "none.txt")
+    with pytest.raises(ValueError, match="list of names is empty"):
+        make(names=[])
+
+
+def test_missing_folders_and_partners(folders):
+    images, masks = folders
+    with pytest.raises(FileNotFoundError, match="no images folder .*nowhere"):
+        folder(images / "nowhere", masks, num_classes=3)
+    empty = images.parent / "empty"
+    empty.mkdir()
+    with pytest.raises(FileNotFoundError, match="masks folder .*empty' holds no picture"):
+        folder(images, empty, num_classes=3)
+    picture(images / "c.png")
+    with pytest.raises(FileNotFoundError, match="'c.png' in .*images' without a mask in .*masks"):
+        folder(images, masks, num_classes=3)
+    (images / "c.png").unlink()
+    for name in "defg":
+        mask(masks / f"{name}.png")
+    with pytest.raises(
+        FileNotFoundError, match="'d.png', 'e.png', 'f.png' and 1 more in .*without an image"
+    ):
+        folder(images, masks, num_classes=3)
+    picture(images / "a.jpg")
+    with pytest.raises(ValueError, match="'a.jpg' and 'a.png' .* differ only in their extension"):
+        folder(images, masks, num_classes=3)
+
+
+def test_faults_of_files_name_the_file(folders):
+    images, masks = folders
+    ds = folder(images, masks, num_classes=3)
+    mask(masks / "a.png", np.array([[0, 1, 37], [2, 37, 255]], np.uint8))
+    with pytest.raises(
+        ValueError, match=r"masks/a.png: label 37 at row 0, column 2 is out of range.*3 classes"
+    ):
+        ds[0]
+    mask(masks / "a.png", np.zeros((4, 3), np.uint8))
+    with pytest.raises(
+        ValueError, match=r"masks/a.png \(mask of a.png\): 'segmentation' is 4 x 3 .*image is 2 x 3"
+    ):
+        ds[0]
+    (masks / "a.png").write_bytes(b"not a picture")
+    with pytest.raises(ValueError, match="masks/a.png: cannot be read as a picture"):
+        ds[0]
+    picture(images / "b.png", size=(200, 200))
+    whole = (images / "b.png").read_bytes()
+    for end in (30, 2000, len(whole) // 2):
+        (images / "b.png").write_bytes(whole[:end])
+        with pytest.raises(ValueError, match="images/b.png: cannot be read as a picture"):
+            ds[1]
+    (images / "b.png").unlink()
+    with pytest.raises(FileNotFoundError, match="images/b.png: no such file"):
+        ds[1]
+
+
+def test_deep_images_are_refused(folders):
+    images, masks = folders
+    Image.fromarray(np.full((2, 3), 4000, np.uint16)).save(images / "a.png")
+    with pytest.raises(ValueError, match="images/a.png: holds more than 8 bits"):
+        folder(images, masks, num_classes=3)[0]
+
+
+def test_16_bit_masks_and_many_classes(folders):
+    images, masks = folders
+    labels = np.array([[0, 299, 254], [2, 1, 256]], np.uint16)
+    Image.fromarray(labels).save(masks / "a.png")
+    sample = folder(images, masks, num_classes=300)[0]
+    np.testing.assert_array_equal(sample["segmentation"], labels)
+    assert sample["segmentation"].dtype == np.int32
+    with pytest.raises(ValueError, match="label 299"):
+        folder(images, masks, num_classes=299)[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "give class_names, palette or num_classes"),
+        ({"num_classes": 0}, "num_classes must be a positive integer"),
+        ({"num_classes": 2.0}, "num_classes must be a positive integer"),
+        ({"num_classes": 2, "class_names": ["a"]}, "numbers of classes differ"),
+        ({"num_classes": 2, "palette": [[0, 0, 0], [0, 0, 256]]}, "palette must be"),
+        ({"palette": [[0, 0], [1, 1]]}, "palette must be"),
+        ({"num_classes": 2, "encoding": "rgb"}, "encoding must be"),
+        ({"num_classes": 2, "encoding": "color"}, "needs the palette"),
+        ({"num_classes": 2, "remap": {7: 2}}, "remap must map.*7: 2"),
+    ],
+)
+def test_bad_arguments(folders, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        folder(*folders, **arguments)
+
+
+def test_check_reports_every_fault_at_once(folders):
+    images, masks = folders
+    report = check(folder(images, masks, num_classes=3))
+    assert report["samples"] == 2 and report["sizes"] == {(2, 3): 2} and report["void"] == 2
+    assert report["pixels"].tolist() == [2, 4, 4]
+    (images / "a.png").write_bytes(b"?")
+    mask(masks / "b.png", np.full((2, 3), 9, np.uint8))
+    with pytest.raises(ValueError, match=r"2 of 2 samples are faulty:\n.*a.png: cannot.*\n.*b.png"):
+        check(folder(images, masks, num_classes=3))
+
+
+def make_camvid(root, layout):
+    for split, count in (("train", 3), ("val", 2), ("test", 1)):
+        for i in range(count):
+            labels = np.array([[0, 5, 11], [10, 11, 3]], np.uint8)
+            images, masks = (
+                (root / split, root / f"{split}annot")
+                if layout == "segnet"
+                else (root / split / "images", root / split / "masks")
+            )
+            picture(images / f"{split}{i}.png", seed=i)
+            mask(masks / f"{split}{i}.png", labels)
+
+
+@pytest.mark.parametrize("layout", ["segnet", "folders"])
+def test_camvid_layouts(tmp_path, layout):
+    make_camvid(tmp_path, layout)
+    (tmp_path / "train.txt").write_text("not used")
+    assert [len(camvid(tmp_path, s)) for s in ("train", "val", "test")] == [3, 2, 1]
+    ds = camvid(tmp_path)
+    assert ds.num_classes == 11 and ds.class_names[3] == "road" and ds.split == "train"
+    np.testing.assert_array_equal(ds[0]["segmentation"], [[0, 5, 255], [10, 255, 3]])
+
+
+def test_camvid_errors(tmp_path):
+    with pytest.raises(FileNotFoundError, match="camvid: there is no folder"):
+        camvid(tmp_path / "none")
+    (tmp_path / "other").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"neither train/images.*trainannot.*\['other'\]"):
+        camvid(tmp_path)
+    with pytest.raises(ValueError, match="split must be.*split='dev'"):
+        camvid(tmp_path, "dev")
+    make_camvid(tmp_path, "segnet")
+    mask(tmp_path / "trainannot" / "train1.png", np.full((2, 3), 12, np.uint8))
+    with pytest.raises(ValueError, match="train1.png: label 12 .*11 classes"):
+        camvid(tmp_path)[1]
+
+
+def make_voc(home):
+    for name in ("2007_1", "2007_2", "2008_1"):
+        picture(home / "JPEGImages" / f"{name}.jpg")
+    for name in ("2007_1", "2007_2"):
+        mask(home / "SegmentationClass" / f"{name}.png", LABELS * 1, voc_palette(256))
+    lists = home / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("2007_1\n")
+    (lists / "val.txt").write_text("2007_2\n")
+
+
+@pytest.mark.parametrize("place", ["", "VOC2012", "VOCdevkit/VOC2012"])
+def test_voc_layout(tmp_path, place):
+    make_voc(tmp_path / place)
+    ds = voc2012(tmp_path, "val")
+    assert len(ds) == 1 and ds.num_classes == 21 and ds.class_names[15] == "person"
+    np.testing.assert_array_equal(ds[0]["segmentation"], LABELS)
+    np.testing.assert_array_equal(ds.palette[15], (192, 128, 128))
+    with pytest.raises(FileNotFoundError, match=r"no list .*trainaug.txt.*\['train', 'val'\]"):
+        voc2012(tmp_path, "trainaug")
+
+
+def test_voc_augmented_masks(tmp_path):
+    make_voc(tmp_path)
+    (tmp_path / "ImageSets" / "Segmentation" / "trainaug.txt").write_text("2008_1\n")
+    mask(tmp_path / "SegmentationClassAug" / "2008_1.png")
+    np.testing.assert_array_equal(voc2012(tmp_path, "trainaug")[0]["segmentation"], LABELS)
+
+
+def test_voc_flat_layout(tmp_path):
+    for i in range(10):
+        picture(tmp_path / "images" / f"{i}.jpg")
+        mask(tmp_path / "masks" / f"{i}.png")
+    parts = [voc2012(tmp_path, s) for s in ("train", "val", "trainval")]
+    assert [len(p) for p in parts] == [8, 2, 10]
+    assert {p.stem for p, _ in parts[1].files} == {"4", "9"}
+    with pytest.raises(FileNotFoundError, match="no list test.txt"):
+        voc2012(tmp_path, "test")
+    (tmp_path / "test.txt").write_text("3\n")
+    assert len(voc2012(tmp_path, "test")) == 1
+
+
+def test_voc_errors(tmp_path):
+    with pytest.raises(FileNotFoundError, match="voc2012: there is no folder"):
+        voc2012(tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match="neither JPEGImages.* nor images and masks"):
+        voc2012(tmp_path)
+
+
+def test_real_camvid(shared_data):
+    train, val = camvid(shared_data / "camvid", "train"), camvid(shared_data / "camvid", "val")
+    assert (len(train), len(val)) == (367, 101)
+    for ds in (train, val):
+        sample = ds[7]
+        assert sample["image"].shape == (360, 480, 3)
+        assert set(np.unique(sample["segmentation"])) <= {*range(11), 255}
+        with Image.open(ds.files[7][1]) as file:  # its palette is ours
+            np.testing.assert_array_equal(np.reshape(file.getpalette()[:33], (11, 3)), ds.palette)
+
+
+def test_real_voc_msrc_and_bio(shared_data):
+    sample = voc2012(shared_data / "voc_mini", "val")[3]
+    assert set(np.unique(sample["segmentation"])) <= {*range(21), 255}
+    msrc = shared_data / "msrc21"
+    lines = (msrc / "classes.txt").read_text().splitlines()
+    names = [line.split(maxsplit=1)[1] for line in lines if not line.startswith("255")]
+    ds = folder(msrc / "images", msrc / "masks", class_names=names)
+    assert ds.num_classes == 21 and ds[0]["image"].shape[2] == 3
+    bio = shared_data / "bio" / "isbi2012"
+    cells = folder(bio / "images", bio / "masks", class_names=["membrane", "cell"], remap={255: 1})
+    assert set(np.unique(cells[0]["segmentation"])) == {0, 1}

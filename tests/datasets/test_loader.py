@@ -1,0 +1,313 @@
+"""Loader: each sample once an epoch, alike each time, on every backend, with errors that help."""
+
+import gc
+import pickle
+import threading
+import time
+import warnings
+import weakref
+
+import keras
+import numpy as np
+import pytest
+
+from keras_dense.datasets import Loader, camvid, scenes, subset, transforms
+
+
+class Head:
+    """A stand-in: the target is an array of the sample."""
+
+    def __init__(self, key="segmentation"):
+        self.key = key
+
+    def encode(self, sample):
+        return sample[self.key]
+
+
+class Numbered:
+    """Samples that say which they are."""
+
+    name = "numbered"
+
+    def __init__(self, count, size=(4, 6)):
+        self.count, self.size = count, size
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, i):
+        height, width = self.size(i) if callable(self.size) else self.size
+        return {
+            "image": np.full((height, width, 3), i, np.uint8),
+            "segmentation": np.full((height, width), i % 3, np.uint8),
+            "depth": np.ones((height, width, 1), np.float32),
+        }
+
+
+def seen(batches):
+    return [batch[0][:, 0, 0, 0].tolist() for batch in batches]
+
+
+def flat(lists):
+    return [i for part in lists for i in part]
+
+
+def test_batches_and_targets():
+    images, targets = Loader(Numbered(5), Head(), 2)[1]
+    assert images.shape == (2, 4, 6, 3) and images.dtype == np.uint8
+    np.testing.assert_array_equal(targets[:, 0, 0], [2, 0])
+    heads = {"labels": Head(), "metres": Head("depth")}
+    loader = Loader(Numbered(5), heads, 2)
+    assert len(loader) == 3
+    images, targets = loader[2]
+    assert images.shape[0] == 1 and set(targets) == {"labels", "metres"}
+    assert targets["metres"].shape == (1, 4, 6, 1)
+    (images,) = Loader(Numbered(3), None, 3)[0]
+    assert images.shape[0] == 3
+    assert len(Loader(Numbered(5), None, 2, drop_last=True)) == 2
+    assert len(Loader(Numbered(5), None, 2, shuffle=True)) == 2
+    assert len(Loader(Numbered(5), None, 2, shuffle=True, drop_last=False)) == 3
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_each_sample_once_and_reshuffled(workers):
+    loader = Loader(Numbered(20), Head(), 4, shuffle=True, seed=5, workers=workers)
+    epochs = [flat(seen(loader)) for _ in range(3)]
+    assert all(sorted(e) == list(range(20)) for e in epochs)
+    assert epochs[0] != epochs[1] != epochs[2] and loader.epoch == 3
+    again = Loader(Numbered(20), Head(), 4, shuffle=True, seed=5)
+    assert [flat(seen(again)) for _ in range(3)] == epochs
+    other = Loader(Numbered(20), Head(), 4, shuffle=True, seed=6)
+    assert flat(seen(other)) != epochs[0]
+    resumed = Loader(Numbered(20), Head(), 4, shuffle=True, seed=5, epoch=2)
+    assert flat(seen(resumed)) == epochs[2]
+    again.epoch = 1
+    assert flat(seen(again)) == epochs[1]
+    again.epoch = 0
+    assert flat(again.indices(b).tolist() for b in range(5)) == epochs[0]
+
+
+def test_augmentation_depends_on_seed_epoch_and_sample_only():
+    ds = scenes(count=6, size=32)
+    augment = [transforms.RandomCrop(16), transforms.RandomFlip()]
+
+    def pictures(loader):
+        out = {}
+        for batch in range(len(loader)):
+            index = loader.indices(batch)
+            for i, image in zip(index, loader[batch][0], strict=True):
+                out[int(i)] = image
+        return out
+
+    one = pictures(Loader(ds, Head(), 2, transforms=augment, shuffle=True, workers=0))
+    two = pictures(Loader(ds, Head(), 3, transforms=augment, workers=3))
+    for i in range(6):
+        np.testing.assert_array_equal(one[i], two[i])
+    later = pictures(Loader(ds, Head(), 3, transforms=augment, epoch=1))
+    assert any((later[i] != one[i]).any() for i in range(6))
+
+
+def test_workers_are_threads_that_work_at_once_and_ahead():
+    class Slow(Numbered):
+        threads = set()
+        busy = most = 0
+        lock = threading.Lock()
+
+        def __getitem__(self, i):
+            with self.lock:
+                self.threads.add(threading.get_ident())
+                self.busy += 1
+                self.most = max(self.most, self.busy)
+            time.sleep(0.01)
+            with self.lock:
+                self.busy -= 1
+            return super().__getitem__(i)
+
+    ds = Slow(24)
+    loader = Loader(ds, Head(), 4, workers=4)
+    assert flat(seen(loader)) == list(range(24))
+    assert 2 <= ds.most <= 4 and threading.get_ident() not in ds.threads
+
+
+def test_threads_end_with_the_loader():
+    loader = Loader(Numbered(8), None, 2)
+    loader[0]
+    gone = weakref.ref(loader)
+    del loader
+    gc.collect()
+    assert gone() is None
+
+
+def test_pickles():
+    loader = Loader(Numbered(8), Head(), 2, shuffle=True, epoch=3)
+    loader[0]
+    again = pickle.loads(pickle.dumps(loader))
+    assert again.epoch == 3 and seen(again) == seen(loader)
+
+
+@pytest.mark.parametrize("pad", [False, True])
+def test_different_sizes(pad):
+    ds = Numbered(6, size=lambda i: (4 + i % 3, 10 - i % 3))
+    if not pad:
+        with pytest.raises(
+            ValueError, match="different sizes in batch 0: 4 x 10, 5 x 9, 6 x 8 .*pad=True"
+        ):
+            Loader(ds, Head(), 3)[0]
+        return
+    loader = Loader(ds, Head(), 3, pad=True)
+    images, labels = loader[0]
+    assert images.shape == (3, 6, 10, 3) and labels.shape == (3, 6, 10)
+    assert (labels[1, 5:] == 255).all() and (labels[1, :, 9:] == 255).all()
+    assert (images[1][labels[1] == 255] == (124, 116, 104)).all()
+    assert (labels[1, :5, :9] == 1).all()
+    # The second batch has other sizes so that TensorFlow learns that sizes differ.
+    assert loader[1][0].shape == (3, 7, 11, 3)
+    assert Loader(ds, Head(), 3, pad=8)[1][0].shape == (3, 8, 24, 3)
+
+
+def model(classes=3):
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.Rescaling(1 / 255)(inputs)
+    outputs = keras.layers.Conv2D(classes, 1)(x)
+    net = keras.Model(inputs, outputs)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255)
+    net.compile("sgd", loss)
+    return net
+
+
+def test_fit_sees_each_sample_once_an_epoch():
+    """Keras' own workers would replay batches; also counts epochs, whatever Keras peeks at."""
+    calls = []
+
+    class Recorded(Loader):
+        def __getitem__(self, batch):
+            calls.append((self.epoch, batch, tuple(self.indices(batch))))
+            return super().__getitem__(batch)
+
+    train = Recorded(Numbered(24), Head(), 4, shuffle=True, seed=1)
+    val = Loader(Numbered(6), Head(), 4)
+    net = model()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        history = net.fit(train, validation_data=val, epochs=3, shuffle=False, verbose=0)
+    assert len(history.history["loss"]) == 3 and len(history.history["val_loss"]) == 3
+    assert train.epoch == 3
+    for epoch in range(3):
+        wanted = Loader(Numbered(24), Head(), 4, shuffle=True, seed=1, epoch=epoch)
+        mine = [(b, i) for e, b, i in calls if e == epoch]
+        # TensorFlow looks at two batches, JAX and torch at one, before the first epoch.
+        assert mine[-6:] == [(b, tuple(wanted.indices(b))) for b in range(6)]
+        assert len(mine) <= 6 + (2 if epoch == 0 else 0)
+
+
+def test_resumed_fit_equals_unbroken_fit():
+    def run(net, epochs, first=0):
+        loader = Loader(
+            Numbered(12), Head(), 4, shuffle=True, transforms=transforms.RandomCrop(3), epoch=first
+        )
+        net.fit(loader, epochs=epochs, initial_epoch=first, shuffle=False, verbose=0)
+        return [w.copy() for w in net.get_weights()]
+
+    keras.utils.set_random_seed(3)
+    unbroken = run(model(), 4)
+    keras.utils.set_random_seed(3)
+    net = model()
+    run(net, 2)
+    resumed = run(net, 4, first=2)
+    for a, b in zip(unbroken, resumed, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_fit_warns_if_keras_shuffles_too():
+    with pytest.warns(UserWarning, match="pass shuffle=False to fit"):
+        model().fit(Loader(Numbered(40), Head(), 2, shuffle=True), verbose=0)
+
+
+def test_fit_on_varying_sizes_and_a_dict_of_heads():
+    ds = Numbered(8, size=lambda i: (4, 6) if i < 4 else (5 + i, 9))
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.Rescaling(1 / 255)(inputs)
+    outputs = {
+        "labels": keras.layers.Conv2D(3, 1, name="labels")(x),
+        "metres": keras.layers.Conv2D(1, 1, name="metres")(x),
+    }
+    net = keras.Model(inputs, outputs)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255)
+    net.compile("sgd", {"labels": loss, "metres": "mse"})
+    loader = Loader(ds, {"labels": Head(), "metres": Head("depth")}, 2, pad=True)
+    history = net.fit(loader, epochs=2, shuffle=False, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+    predicted = net.predict(Loader(Numbered(4), None, 2), verbose=0)
+    assert predicted["labels"].shape == (4, 4, 6, 3)
+
+
+def test_errors_name_the_sample():
+    class Broken(Numbered):
+        def __getitem__(self, i):
+            if i == 5:
+                raise KeyError("what")
+            return super().__getitem__(i)
+
+        def describe(self, i):
+            return f"picture{i}.png"
+
+    with pytest.raises(RuntimeError, match=r"sample 5 \(picture5.png\): 'what'"):
+        list(Loader(Broken(8), Head(), 4))
+
+    def torn(sample, rng):
+        return {**sample, "segmentation": sample["segmentation"][:1]}
+
+    with pytest.raises(ValueError, match="sample 0 of numbered: after torn: 'segmentation' is 1 x"):
+        Loader(Numbered(8), Head(), 4, transforms=torn)[0]
+    with pytest.raises(TypeError, match="sample 0: sample: must be a dict with an 'image'"):
+        Loader([1, 2], None, 2)[0]
+    with pytest.raises(Exception, match=r"sample 5 \(picture5.png\)"):  # through each backend
+        model().fit(Loader(Broken(8), Head(), 4), shuffle=False, verbose=0)
+
+
+def test_targets_of_different_shapes():
+    class Odd:
+        calls = 0
+
+        def encode(self, sample):
+            return np.zeros(int(sample["image"][0, 0, 0]) + 1)
+
+    with pytest.raises(ValueError, match="targets of 'head' have different shapes"):
+        Loader(Numbered(2), Odd(), 2)[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"batch_size": 0}, ValueError, "batch_size must be an integer >= 1.*batch_size=0"),
+        ({"batch_size": 2.0}, ValueError, "batch_size must be an integer"),
+        ({"seed": -1}, ValueError, "seed must be an integer >= 0"),
+        ({"epoch": -1}, ValueError, "epoch must be an integer >= 0"),
+        ({"workers": -1}, ValueError, "workers must be an integer >= 0"),
+        ({"pad": -4}, ValueError, "pad must be an integer >= 1"),
+        ({"batch_size": 9, "drop_last": True}, ValueError, "not one batch: 4 samples"),
+        ({"dataset": []}, ValueError, "not one batch: 0 samples"),
+        ({"dataset": iter([])}, TypeError, "dataset must have __len__"),
+        ({"heads": [Head()]}, TypeError, "heads must be an object with encode"),
+        ({"heads": {"a": 3}}, TypeError, "heads must be an object with encode.*3"),
+        ({"transforms": [None]}, TypeError, r"transforms\[0\]=None"),
+    ],
+)
+def test_bad_arguments(arguments, error, message):
+    arguments = {"dataset": Numbered(4), "heads": Head(), "batch_size": 2, **arguments}
+    with pytest.raises(error, match=message):
+        Loader(**arguments)
+
+
+def test_batch_out_of_range():
+    with pytest.raises(IndexError, match="batch 2 of 2"):
+        Loader(Numbered(4), None, 2)[2]
+
+
+def test_real_camvid(shared_data):
+    ds = subset(camvid(shared_data / "camvid", "train"), 8)
+    augment = [transforms.RandomScale(0.5, 2), transforms.RandomCrop(128), transforms.RandomFlip()]
+    net = model(11)
+    loader = Loader(ds, Head(), 4, transforms=augment, shuffle=True)
+    history = net.fit(loader, epochs=2, shuffle=False, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()

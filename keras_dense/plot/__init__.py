@@ -1,0 +1,24 @@
+"""Pictures of data and predictions, as uint8 RGB arrays; `save` writes them.
+
+Pillow and matplotlib are imported when a function needs them.
+"""
+
+from keras_dense.plot.compose import fit_width, grid, overlay, panel, save
+from keras_dense.plot.curves import curves
+from keras_dense.plot.render import colorize, depth, error_map, hatch, normals
+from keras_dense.plot.text import legend
+
+__all__ = [
+    "colorize",
+    "curves",
+    "depth",
+    "error_map",
+    "fit_width",
+    "grid",
+    "hatch",
+    "legend",
+    "normals",
+    "overlay",
+    "panel",
+    "save",
+]

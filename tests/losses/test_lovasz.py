@@ -51,7 +51,7 @@ def test_binary_and_multilabel_are_hinges():
 
 
 def test_per_image():
-    labels, logits = reference.batch(shape=(3, 4, 5))
+    labels, logits = reference.batch(shape=(3, 5, 7))
     labels[1] = 255
     expected = np.mean([softmax_loss(labels[i], logits[i]) for i in (0, 2)])
     assert float(Lovasz(per_image=True)(labels, logits)) == pytest.approx(expected, rel=1e-5)
@@ -65,7 +65,8 @@ def test_at_the_corners_it_is_the_jaccard_loss():
             predicted = np.where(e == 1, 1 - t, t)
             union = np.maximum(t, predicted).sum()
             iou = (t * predicted).sum() / union if union else 1.0
-            ours = lovasz_extension(*(ops.convert_to_tensor(v, "float32") for v in (e, t, np.ones(4))))
+            rows = [ops.convert_to_tensor(v, "float32") for v in (e, t, np.ones(4))]
+            ours = lovasz_extension(*rows)
             assert float(ours) == pytest.approx(1 - iou, abs=1e-6)
 
 

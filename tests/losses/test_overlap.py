@@ -61,7 +61,7 @@ def test_multilabel(make, alpha, beta, smooth):
 
 @EVERY
 def test_per_image_is_the_mean_of_the_images_that_have_a_pixel(make, alpha, beta, smooth):
-    labels, logits = reference.batch(shape=(3, 4, 5))
+    labels, logits = reference.batch(shape=(3, 5, 7))
     labels[1] = 255
     loss = make(per_image=True)
     alone = [float(make()(labels[i : i + 1], logits[i : i + 1])) for i in (0, 2)]

@@ -38,13 +38,14 @@ clean:  ## Remove the environment and what the demo wrote
 # A stamp is made last, so an interrupted install is taken up again. The test environment contains
 # the demo's, and both live in one place.
 $(VENV)/bin/python:
-	$(PYTHON) -c 'import sys; (3, 10) <= sys.version_info < (3, 14) or sys.exit("keras_dense is set up with Python 3.10 to 3.13 (that is what TensorFlow 2.21 runs on), this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; (3, 10) <= sys.version_info < (3, 14) or sys.exit("keras_dense is set up with Python 3.10 to 3.13 (that is what TensorFlow 2.21 runs on), this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12 ...")'
+	@echo 'Setting up $(VENV) (some minutes, once)'
+	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/demo.stamp: $(VENV)/bin/python requirements/demo.txt pyproject.toml
-	$(BIN)/python -m pip install --quiet -r requirements/demo.txt -e .
+	@$(BIN)/python -m pip install --quiet -r requirements/demo.txt -e .
 	@touch $@
 
 $(VENV)/test.stamp: $(VENV)/bin/python requirements/demo.txt requirements/test.txt pyproject.toml
-	$(BIN)/python -m pip install --quiet -r requirements/test.txt -e .
+	@$(BIN)/python -m pip install --quiet -r requirements/test.txt -e .
 	@touch $@ $(VENV)/demo.stamp

@@ -35,7 +35,6 @@ def quiet():
 with quiet():
     import keras
     import numpy as np
-    from PIL import Image
 
     import keras_dense as kd
 
@@ -58,24 +57,27 @@ def classifier():
     return keras.Model(image, layers.Dense(10, name="predictions")(x), name="classifier")
 
 
+def show(path, picture):
+    print(f"  -> {kd.plot.save(path, picture)}", flush=True)
+
+
 def data_picture(dataset, head, count):
     """Image, labels, depth and normals of some scenes."""
-    rows = []
+    tiles = []
     for index in range(count):
         sample = dataset[index]
-        depth = sample["depth"][..., 0]
-        near = np.where(depth > 0, 255 * np.exp(-depth / 8), 0).astype("uint8")
-        normals = (127.5 * (sample["normals"] + 1)).astype("uint8")
-        parts = [sample["image"], head.draw(sample["segmentation"]), near, normals]
-        parts = [np.broadcast_to(p[..., None] if p.ndim == 2 else p, normals.shape) for p in parts]
-        rows.append(np.concatenate(parts, axis=1))
-    return np.concatenate(rows)
+        tiles += [
+            sample["image"],
+            head.draw(sample["segmentation"]),
+            kd.plot.depth(sample["depth"]),
+            kd.plot.normals(sample["normals"]),
+        ]
+    tiles = [kd.plot.fit_width(tile, 256, sharp=True) for tile in tiles]
+    return kd.plot.grid(tiles, 4, ["image", "labels", "depth", "normals"])
 
 
-def save(picture, path, scale=2):
-    picture = Image.fromarray(np.ascontiguousarray(picture))
-    picture.resize((picture.width * scale, picture.height * scale), Image.NEAREST).save(path)
-    print(f"  -> {path}", flush=True)
+def panel(head, images, truths, predictions):
+    return kd.plot.panel(images, truths, predictions, head.palette, head.class_names)
 
 
 class Line(keras.callbacks.Callback):
@@ -104,12 +106,15 @@ def main(argv=None):
     train = kd.datasets.cached(kd.datasets.scenes(count, size, "train"))
     val = kd.datasets.cached(kd.datasets.scenes(8 if args.smoke else 80, size, "val"))
     head = kd.heads.Segmentation(
-        train.num_classes, class_names=train.class_names, palette=train.palette
+        train.num_classes,
+        class_names=train.class_names,
+        palette=train.palette,
+        loss=kd.losses.Sum([kd.losses.CrossEntropy(), kd.losses.Dice()]),
     )
     for dataset in (train, val):
         for index in range(len(dataset)):
             dataset[index]
-    save(data_picture(train, head, 4), args.out / "1_scenes.png", scale=1)
+    show(args.out / "1_scenes.png", data_picture(train, head, 4))
 
     trunk = classifier()
     model = kd.fcn8s(trunk, heads=head)
@@ -137,7 +142,7 @@ def main(argv=None):
     total = epochs * len(batches)
     rate = keras.optimizers.schedules.PolynomialDecay(2e-3, total, 0.0, power=0.9)
     model.compile(keras.optimizers.AdamW(rate, weight_decay=1e-4), **kd.objectives(head))
-    preview = kd.training.Preview(val, head, args.out / "epochs", count=4)
+    preview = kd.training.Preview(val, head, args.out / "epochs", count=5, draw=panel)
     history = model.fit(
         batches,
         validation_data=val_batches,
@@ -150,7 +155,8 @@ def main(argv=None):
     print(
         "3. What it paints of scenes it has not seen: image, truth, prediction, error", flush=True
     )
-    save(preview.draw(model), args.out / "2_predictions.png", scale=1 if args.smoke else 2)
+    show(args.out / "2_predictions.png", preview.picture(model))
+    kd.plot.curves(history, args.out / "curves.png")
     scores = kd.training.evaluate(model, kd.datasets.Loader(val, head, 8), head)
     print(kd.training.class_table(scores, val.class_names))
     results = {"mean_iou": scores["mean_iou"], "history": history.history}
@@ -161,7 +167,7 @@ def main(argv=None):
     (args.out / "head.json").write_text(json.dumps(keras.saving.serialize_keras_object(head)))
     wide = kd.datasets.scenes(3, (97, 131) if args.smoke else (240, 320), "test", seed=5)
     photograph = args.out / "3_picture.png"
-    Image.fromarray(wide[1]["image"]).save(photograph)
+    kd.plot.save(photograph, wide[1]["image"])
     serve = [sys.executable, EXAMPLES / "serve_savedmodel.py"]
     for command in (
         [

@@ -223,27 +223,8 @@ def remember(args):
     file.write_text(json.dumps(now, indent=1))
 
 
-def curves(history, path):
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    names = [name for name in history if not name.startswith("val_")]
-    figure, axes = pyplot.subplots(1, len(names), figsize=(4.5 * len(names), 3.2), squeeze=False)
-    for axis, name in zip(axes[0], names, strict=True):
-        for key, label in ((name, "train"), (f"val_{name}", "val")):
-            values = history.get(key, [])
-            points = [(i + 1, v) for i, v in enumerate(values) if v is not None]
-            if points:
-                axis.plot(*zip(*points, strict=True), label=label)
-        axis.set_title(name)
-        axis.set_xlabel("epoch")
-        axis.grid(alpha=0.3)
-        axis.legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+def draw(head, images, truths, predictions):
+    return kd.plot.panel(images, truths, predictions, head.palette, head.class_names)
 
 
 def main(argv=None):
@@ -287,7 +268,7 @@ def main(argv=None):
     start = checkpoint.restore(model, batches)
     if start:
         print(f"continuing after epoch {start}")
-    preview = kd.training.Preview(val, head, args.out / "preview", count=args.previews)
+    preview = kd.training.Preview(val, head, args.out / "preview", args.previews, draw=draw)
     began = time.perf_counter()
     if start < args.epochs:
         model.fit(
@@ -301,7 +282,7 @@ def main(argv=None):
             verbose=1 if sys.stdout.isatty() else 2,
         )
     seconds = time.perf_counter() - began
-    curves(checkpoint.history, args.out / "curves.png")
+    kd.plot.curves(checkpoint.history, args.out / "curves.png")
 
     scores = kd.training.evaluate(model, kd.datasets.Loader(val, head, 1), head)
     table = kd.training.class_table(scores, val.class_names)

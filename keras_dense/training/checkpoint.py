@@ -28,7 +28,8 @@ class Checkpoint(keras.callbacks.Callback):
     ```
 
     What is in the directory: `checkpoints/epoch_0007/` (`state.weights.h5`, `state.json`) and
-    `history.csv`, one line for each finished epoch.
+    `history.csv`, one line for each finished epoch. Where a value was not measured, say between two
+    validations, `history` and the file have NaN.
 
     `keras.callbacks.BackupAndRestore` does not give that: it overwrites its only weights file in
     place, keeps the epoch in a second file (a kill between the two repeats an epoch), drops the
@@ -154,7 +155,7 @@ class Checkpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         for name, value in (logs or {}).items():
             values = self.history.setdefault(name, [])
-            values.extend([None] * (epoch - len(values)))
+            values.extend([float("nan")] * (epoch - len(values)))
             values.append(float(value))
         self._epochs = epoch + 1
         self._write()
@@ -182,8 +183,8 @@ class Checkpoint(keras.callbacks.Callback):
             writer = csv.writer(file)
             writer.writerow(["epoch", *self.history])
             for epoch in range(self._epochs):
-                row = [values[epoch : epoch + 1] for values in self.history.values()]
-                writer.writerow([epoch + 1, *(value[0] if value else "" for value in row)])
+                row = [values[epoch : epoch + 1] or ["nan"] for values in self.history.values()]
+                writer.writerow([epoch + 1, *(value[0] for value in row)])
         draft.replace(self.directory / "history.csv")
 
 

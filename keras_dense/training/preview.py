@@ -11,7 +11,7 @@ from keras_dense._optional import require
 class Preview(keras.callbacks.Callback):
     """Draws a few samples after each epoch: image · truth · prediction · error.
 
-    Every head gets a row of its own. In the error panel a wrong pixel is red and a right one shows
+    Every head gets rows of its own. In the error panel a wrong pixel is red and a right one shows
     the image, dimmed; pixels of unknown truth are grey.
 
     Args:
@@ -21,17 +21,23 @@ class Preview(keras.callbacks.Callback):
         count: How many samples, spread evenly over the data set.
         every: Draw after every so many epochs.
         transform: Optional callable `(sample, rng) -> sample`, such as a centre crop.
+        draw: Optional function `(head, images, truths, predictions) -> picture`, which gets lists
+            of arrays (targets as the head encodes them, predictions decoded) and draws what it
+            likes instead, say with `kd.plot.panel`.
 
     Raises:
         ValueError: If `count` or `every` is not a positive integer.
 
     ```python
-    preview = kd.training.Preview(val, head, "runs/camvid/preview", count=4)
+    def draw(head, images, truths, predictions):
+        return kd.plot.panel(images, truths, predictions, head.palette, head.class_names)
+
+    preview = kd.training.Preview(val, head, "runs/camvid/preview", count=4, draw=draw)
     model.fit(loader, epochs=60, callbacks=[preview])
     ```
     """
 
-    def __init__(self, dataset, heads, directory, count=4, every=1, transform=None):
+    def __init__(self, dataset, heads, directory, count=4, every=1, transform=None, draw=None):
         super().__init__()
         for name, value in (("count", count), ("every", every)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -41,6 +47,7 @@ class Preview(keras.callbacks.Callback):
         self.heads = heads
         self.directory = pathlib.Path(directory)
         self.every = every
+        self._draw = draw or panels
         places = np.linspace(0, len(dataset) - 1, min(count, len(dataset)) + 2)[1:-1]
         self._samples = [dataset[round(place)] for place in places]
         if transform is not None:
@@ -51,41 +58,47 @@ class Preview(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every == 0:
             self.directory.mkdir(parents=True, exist_ok=True)
-            self._image.fromarray(self.draw(self.model)).save(
+            self._image.fromarray(self.picture(self.model)).save(
                 self.directory / f"epoch_{epoch + 1:04d}.png"
             )
 
-    def draw(self, model):
-        """The picture, uint8 RGB."""
-        rows = []
-        for sample in self._samples:
-            output = model.predict_on_batch(sample["image"][None])
-            several = isinstance(self.heads, dict)
-            for key, head in (self.heads if several else {"": self.heads}).items():
-                value = keras.ops.convert_to_numpy(output[key] if several else output)
-                rows.append(np.concatenate(panels(head, sample, value[0]), axis=1))
-        width = max(row.shape[1] for row in rows)
-        gap = 4
-        return np.concatenate(
-            [
-                np.pad(row, ((0, gap), (0, width - row.shape[1]), (0, 0)), constant_values=255)
-                for row in rows
+    def picture(self, model):
+        """What is drawn of a model: uint8 RGB."""
+        images = [np.asarray(sample["image"], "uint8") for sample in self._samples]
+        outputs = [model.predict_on_batch(image[None]) for image in images]
+        drawn = []
+        several = isinstance(self.heads, dict)
+        for key, head in (self.heads if several else {"": self.heads}).items():
+            truths = [np.asarray(head.encode(sample)) for sample in self._samples]
+            predictions = [
+                keras.ops.convert_to_numpy(head.decode(output[key] if several else output))[0]
+                for output in outputs
             ]
-        )[:-gap]
+            drawn.append(self._draw(head, images, truths, predictions))
+        return _stack(drawn)
 
 
-def panels(head, sample, output):
-    """Image, truth, prediction and error of one sample, four uint8 pictures of one size."""
-    image = np.asarray(sample["image"], dtype="uint8")
-    target = np.asarray(head.encode(sample))
-    labels = keras.ops.convert_to_numpy(head.decode(output[None]))[0]
-    truth, prediction = head.draw(target), head.draw(labels)
-    unknown = target == getattr(head, "ignore_class", None)
-    wrong = np.any(truth != prediction, axis=-1)
-    if unknown.shape[: wrong.ndim] != wrong.shape:
-        unknown = np.zeros_like(wrong)
-    unknown = unknown.reshape(*wrong.shape, -1).all(-1)
-    error = (0.5 * image.mean(-1, keepdims=True).repeat(3, -1)).astype("uint8")
-    error[wrong] = (230, 40, 40)
-    error[unknown] = (160, 160, 160)
-    return [image, truth, prediction, error]
+def panels(head, images, truths, predictions):
+    """Rows of image, truth, prediction and error, with nothing but the head's own colours."""
+    rows = []
+    for image, target, labels in zip(images, truths, predictions, strict=True):
+        truth, prediction = head.draw(target), head.draw(labels)
+        wrong = np.any(truth != prediction, axis=-1)
+        unknown = target == getattr(head, "ignore_class", None)
+        if np.shape(unknown)[: wrong.ndim] != wrong.shape:
+            unknown = np.zeros_like(wrong)
+        error = (0.5 * image.mean(-1, keepdims=True).repeat(3, -1)).astype("uint8")
+        error[wrong] = (230, 40, 40)
+        error[unknown.reshape(*wrong.shape, -1).all(-1)] = (160, 160, 160)
+        rows.append(np.concatenate([image, truth, prediction, error], axis=1))
+    return _stack(rows)
+
+
+def _stack(pictures, gap=4):
+    """One above the other, on white."""
+    width = max(picture.shape[1] for picture in pictures)
+    padded = [
+        np.pad(p, ((0, gap), (0, width - p.shape[1]), (0, 0)), constant_values=255)
+        for p in pictures
+    ]
+    return np.concatenate(padded)[:-gap]

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import warnings
 
 import keras
 
@@ -11,8 +12,10 @@ from keras_dense.surgery.feature_pyramid import (
     align,
     feature_pyramid,
     has_valid_windows,
+    image_of,
     last_features,
     named_layers,
+    resized,
 )
 from keras_dense.surgery.replace_input import replace_input
 
@@ -48,7 +51,11 @@ def load_weights(model, path, what):
             f"`weights` is neither 'imagenet', None, nor an existing file. Received: {path!r}"
         )
     try:
-        model.load_weights(path)
+        with warnings.catch_warnings():
+            # Said of every container that holds no weights where the top is missing or extra;
+            # a layer that does get none is an error.
+            warnings.filterwarnings("ignore", "Skipping nested container")
+            model.load_weights(path)
     except Exception as error:
         raise ValueError(
             f"The weights in {os.fspath(path)!r} do not fit {what}: they belong to another "
@@ -79,7 +86,10 @@ def application(name, weights="imagenet", standardize=False, **kwargs):
         load_weights(model, weights, what=f"{name}({_arguments(kwargs)})")
         return model
     try:
-        return build(weights="imagenet", **kwargs)
+        with warnings.catch_warnings():
+            # MobileNets take the weights of 224×224 for free sizes, and say so.
+            warnings.filterwarnings("ignore", "`input_shape` is undefined or non-square")
+            return build(weights="imagenet", **kwargs)
     except Exception as error:
         if "URL fetch failure" not in str(error):
             raise
@@ -168,11 +178,11 @@ def backbone(
         raise ValueError("`preprocessing` is for a model; a name knows what its weights expect.")
     app, family = family_of(source)
     model = application(source, weights, standardize=True, include_top=False, **kwargs)
-    if has_valid_windows(model) or None not in model.input_shape[1:3]:
-        model = align(model, keras.Input((None, None, 3), name="image"))
+    if has_valid_windows(model) or family.build_size != (None, None):
+        model = align(model, resized(image_of(model)))
     chosen = family.taps.get(app) if taps is None else taps
     features = last_features(model) if chosen is None else named_layers(model, chosen)
-    model = keras.Model(model.input, features, name=name)
+    model = keras.Model(image_of(model), features, name=name)
     return model if channels == 3 else replace_input(model, channels, name=name)
 
 

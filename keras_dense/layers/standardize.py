@@ -44,7 +44,8 @@ class Standardize(keras.layers.Layer):
 
     def call(self, inputs):
         x = ops.cast(inputs, "float32")
-        x = (x - np.asarray(self.mean, "float32")) / np.asarray(self.std, "float32")
+        mean, std = (ops.convert_to_tensor(v, "float32") for v in (self.mean, self.std))
+        x = (x - mean) / std
         if self.reverse_channels:
             x = ops.flip(x, axis=-1)
         return ops.cast(x, self.compute_dtype)

@@ -14,9 +14,9 @@ from keras_dense.layers import BilinearInitConvTranspose
 from keras_dense.models.assemble import assemble, scores
 from keras_dense.models.initialize import initialize
 from keras_dense.surgery import convolutionalize, replace_input
-from keras_dense.surgery.convolutionalize import fully_connected
 from keras_dense.surgery.feature_pyramid import last_features, stages
 from keras_dense.surgery.strides import stride_between
+from keras_dense.surgery.top import fully_connected
 
 # What the at-once training multiplies the skipped features by, since their scale grows with depth.
 _AT_ONCE = {"P4": 0.01, "P3": 0.0001}
@@ -86,7 +86,7 @@ def _transplanted(classifier, channels):
     dense = convolutionalize(classifier, padding="same", include_top=False, dropout=0.5)
     features = {level: maps[0].tensor for level, maps in stages(dense).items()}
     features["P5"] = last_features(dense)["P5"]
-    trunk = keras.Model(dense.input, features, name="backbone")
+    trunk = keras.Model(dense.inputs[0], features, name="backbone")
     return trunk if channels == 3 else replace_input(trunk, channels)
 
 
@@ -140,7 +140,8 @@ def fcn32s(
             path of a weights file (for VGG one with its top).
         input_shape: `(height, width, channels)`, `None` for free sizes.
         name: name of the model.
-        initialize_from: a model of the same layers whose weights to start from, or the path of its `.keras` file.
+        initialize_from: a model of the same layers to start from, or the path of its
+            `.keras` file.
         learned: whether the upsampling, bilinear at first, is trained.
         per_channel: upsample each class by itself, with far fewer weights.
 
@@ -197,7 +198,7 @@ def fcn16s(
             path of a weights file (for VGG one with its top).
         input_shape: `(height, width, channels)`, `None` for free sizes.
         name: name of the model.
-        initialize_from: a trained `fcn32s` whose weights to start from, or the path of its `.keras` file.
+        initialize_from: a trained `fcn32s` to start from, or the path of its `.keras` file.
         learned: whether the upsampling, bilinear at first, is trained.
         per_channel: upsample each class by itself, with far fewer weights.
         at_once: scale the skipped features (pool4 by .01, pool3 by .0001) as the authors do to
@@ -257,7 +258,8 @@ def fcn8s(
             path of a weights file (for VGG one with its top).
         input_shape: `(height, width, channels)`, `None` for free sizes.
         name: name of the model.
-        initialize_from: a trained `fcn16s` (or `fcn32s`) whose weights to start from, or the path of its `.keras` file.
+        initialize_from: a trained `fcn16s` (or `fcn32s`) to start from, or the path of its
+            `.keras` file.
         learned: whether the upsampling, bilinear at first, is trained.
         per_channel: upsample each class by itself, with far fewer weights.
         at_once: scale the skipped features (pool4 by .01, pool3 by .0001) as the authors do to

@@ -6,9 +6,10 @@ import keras
 from keras import layers, tree
 
 from keras_dense.layers import SlidingAverage2D
-from keras_dense.surgery.feature_pyramid import free_size
+from keras_dense.surgery.feature_pyramid import image_of, resized
 from keras_dense.surgery.graph import Copies, functional, rebuild, transfer, values, walk
 from keras_dense.surgery.strides import CONVOLUTIONS, GLOBAL_POOLING
+from keras_dense.surgery.top import is_pooling, read_top
 
 # What acts on each number, or on each vector of channels, alone.
 _POINTWISE = (
@@ -26,44 +27,6 @@ _POINTWISE = (
     layers.Rescaling,
     layers.Softmax,
 )
-
-
-@dataclass(frozen=True, eq=False)
-class _Pooled:
-    """The poolings and flattenings that a tensor has passed."""
-
-    by: frozenset = frozenset()
-
-
-def _head(model):
-    """The poolings that feed a gate, and the weighted layers behind the others.
-
-    A squeeze-and-excite gate pools too, but what it makes meets the map again; what a
-    classifier's top makes does not.
-    """
-    gates, scores = set(), []
-
-    def visit(node, *args, **kwargs):
-        op = node.operation
-        passed = [x.by for x in values(args, kwargs, _Pooled)]
-        merged = frozenset().union(*passed)
-        if not all(passed):
-            gates.update(merged)
-            merged = frozenset()
-        if isinstance(op, (*GLOBAL_POOLING, layers.Flatten)):
-            merged = merged | {id(op)}
-        elif merged and isinstance(op, (layers.Dense, *CONVOLUTIONS)):
-            scores.append((op, merged))
-        return [_Pooled(merged)] * len(node.outputs)
-
-    walk(model, tree.map_structure(lambda _: _Pooled(), model.input), visit)
-    return gates, [op for op, pools in scores if not pools <= gates]
-
-
-def fully_connected(model):
-    """The hidden fully connected layers of a classifier's top: every `Dense` but the last."""
-    _, top = _head(functional(model))
-    return [op for op in top[:-1] if isinstance(op, layers.Dense)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +51,7 @@ class _Converter:
         is_top = any(cell.top for cell in cells)
         if isinstance(op, GLOBAL_POOLING) and id(op) not in self.gates:
             return _Cell(self.pool(op, cells[0].tensor, node.input_tensors[0].shape), top=True)
-        if isinstance(op, layers.Flatten) and id(op) not in self.gates:
+        if is_pooling(op) and id(op) not in self.gates:
             window = cells[0].window if is_top else (1, 1)
             shape = node.input_tensors[0].shape
             return _Cell(cells[0].tensor, True, tuple(shape[1:3]) if len(shape) == 4 else window)
@@ -200,25 +163,23 @@ def convolutionalize(
     >>> import keras, numpy as np
     >>> app = keras.applications.MobileNet(weights=None, alpha=0.25, input_shape=(128, 128, 3))
     >>> dense = convolutionalize(app)
-    >>> tuple(dense(np.zeros((1, 128, 128, 3))).shape), tuple(dense(np.zeros((1, 160, 192, 3))).shape)
-    ((1, 1, 1, 1000), (1, 2, 3, 1000))
+    >>> tuple(dense(np.zeros((1, 128, 128, 3))).shape)
+    (1, 1, 1, 1000)
+    >>> tuple(dense(np.zeros((1, 160, 192, 3))).shape)
+    (1, 2, 3, 1000)
     """
     if padding not in ("valid", "same"):
         raise ValueError(f"`padding` must be 'valid' or 'same'. Received: padding={padding!r}")
     model = functional(model)
-    inputs = free_size(model)
-    shape = tree.flatten(model.input)[0].shape
-    if None in shape[1:3]:
+    image = image_of(model)
+    if None in image.shape[1:3]:
         if size is None:
             raise ValueError(
                 f"{model.name!r} takes images of any size, so the window of its top is unknown. "
                 "Say which size it was trained on: `size=(224, 224)`."
             )
-        fixed = tree.map_structure(
-            lambda x: keras.Input((*size, shape[-1]), dtype=x.dtype, name=x.name), model.input
-        )
-        model = rebuild(model, inputs=fixed)
-    gates, top = _head(model)
+        model = rebuild(model, inputs=resized(image, *size))
+    gates, top = read_top(model)
     if not top:
         raise ValueError(
             f"{model.name!r} has no classifier's top (global pooling or Flatten, then Dense) to "
@@ -226,7 +187,7 @@ def convolutionalize(
             "convolutional already."
         )
     converter = _Converter(gates, top[-1], padding, dropout, include_top)
-    cells = tree.map_structure(_Cell, inputs)
-    outputs = walk(model, cells, converter)
+    inputs = resized(image)
+    outputs = walk(model, _Cell(inputs), converter)
     outputs = tree.map_structure(lambda cell: cell.tensor, outputs)
     return keras.Model(inputs, outputs, name=name or model.name)

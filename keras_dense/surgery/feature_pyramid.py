@@ -5,8 +5,9 @@ from collections import Counter
 import keras
 from keras import layers, tree
 
-from keras_dense.surgery.graph import functional, rebuild, values, walk
+from keras_dense.surgery.graph import Copies, functional, values, walk
 from keras_dense.surgery.strides import CONVOLUTIONS, POOLING, Stride, stride_after
+from keras_dense.surgery.top import is_pooling, read_top
 
 _LEVELS = {2**n: f"P{n}" for n in range(6)}
 
@@ -38,8 +39,7 @@ def stages(model, nested=False):
         calls.append((inputs, outputs))
         return outputs
 
-    image = tree.map_structure(lambda tensor: _Map((1, 1), tensor), model.input)
-    walk(model, image, visit, nested=nested)
+    walk(model, [_Map((1, 1), x) for x in model.inputs], visit, nested=nested)
 
     consumers = Counter(id(x) for inputs, _ in calls for x in inputs)
     waiting = Counter()  # tensors that a later operation still needs
@@ -75,7 +75,7 @@ def _is_projection(x):
 
 
 def last_features(model, nested=False):
-    """The last map of each level, `{"P1": tensor, …}`; a bare projection only for want of another."""
+    """The last map of each level, `{"P1": tensor, …}`; projections only for want of another."""
     return {
         name: ([x for x in maps if not _is_projection(x)] or maps)[-1].tensor
         for name, maps in stages(model, nested).items()
@@ -97,34 +97,55 @@ def has_valid_windows(model):
     return any(_shrinks(op) for op in model.operations)
 
 
-def align(model, inputs=None, name=None):
-    """The same network with every "valid" window padded, so that maps lie on the image's grid.
+class _Top:
+    """Stands for the tensors of a classifier's top."""
+
+
+def align(model, image, name=None):
+    """The maps of a network anew, with every "valid" window padded so that they lie on the grid.
 
     Stems without padding (Inception, Xception) lose a row here and there; their maps are smaller
     than the image divided by the stride, and displaced. With "same" padding the map of stride s
     has a cell for every s×s pixels. Weights are kept; inside, features are those of the original.
+    A classifier's top is left out; the output is then the last map.
     """
+    gates, _ = read_top(model)
+    copies, maps = Copies(), [image]
 
-    def rewrite(node, copies, *args, **kwargs):
-        if not _shrinks(node.operation, *args):
-            return None
-        return copies(node.operation, *args, config={"padding": "same"}, **kwargs)
+    def visit(node, *args, **kwargs):
+        op = node.operation
+        if values(args, kwargs, _Top) or is_pooling(op) and id(op) not in gates:
+            return [_Top()] * len(node.outputs)
+        config = {"padding": "same"} if _shrinks(op, *args) else {}
+        outputs = copies(op, *args, config=config, **kwargs)
+        maps.append(outputs)
+        return outputs
 
-    return rebuild(model, rewrite, inputs, name)
+    outputs = walk(model, image, visit)
+    if any(isinstance(x, _Top) for x in tree.flatten(outputs)):
+        outputs = maps[-1]
+    return keras.Model(image, outputs, name=name or model.name)
 
 
-def free_size(model):
-    """An `Input` like the model's for images of any size."""
-    tensor = tree.flatten(functional(model).input)
-    if len(tensor) != 1 or len(tensor[0].shape) != 4:
+def image_of(model):
+    """The one image input of a network.
+
+    Raises:
+        ValueError: if it takes anything but one batch of images.
+    """
+    inputs = functional(model).inputs
+    if len(inputs) != 1 or len(inputs[0].shape) != 4:
         raise ValueError(
             "The network must take one batch of images (B, H, W, C). "
-            f"Received inputs of shape: {[tuple(x.shape) for x in tensor]}"
+            f"Received inputs of shape: {[tuple(x.shape) for x in inputs]}"
         )
-    shape = tensor[0].shape
-    return tree.map_structure(
-        lambda x: keras.Input((None, None, shape[-1]), dtype=x.dtype, name=x.name), model.input
-    )
+    return inputs[0]
+
+
+def resized(image, height=None, width=None, channels=None):
+    """An `Input` like `image` for another size; free where not said."""
+    shape = (height, width, channels or image.shape[-1])
+    return keras.Input(shape, dtype=image.dtype, name=image.name)
 
 
 def named_layers(model, taps):
@@ -176,9 +197,9 @@ def feature_pyramid(model, taps=None, name=None):
     model = functional(model)
     pyramid = getattr(model, "pyramid_outputs", None) or model.output
     if taps is None and isinstance(pyramid, dict) and all(k in _LEVELS.values() for k in pyramid):
-        pyramid_model = keras.Model(model.input, pyramid, name=model.name)
-        return align(pyramid_model, free_size(model), name)
-    flat = align(model, free_size(model))
+        pyramid_model = keras.Model(image_of(model), pyramid, name=model.name)
+        return align(pyramid_model, resized(image_of(model)), name)
+    flat = align(model, resized(image_of(model)))
     features = last_features(flat) if taps is None else named_layers(flat, taps)
     if not features:
         raise ValueError(

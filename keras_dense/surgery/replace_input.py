@@ -5,7 +5,7 @@ import numpy as np
 from keras import layers
 
 from keras_dense.layers import PadToMultiple, Standardize
-from keras_dense.surgery.feature_pyramid import free_size
+from keras_dense.surgery.feature_pyramid import image_of, resized
 from keras_dense.surgery.graph import functional, rebuild
 
 _CHANNELWISE = (
@@ -132,12 +132,9 @@ def replace_input(model, channels, name=None):
     if not isinstance(channels, int) or channels < 1:
         raise ValueError(f"`channels` must be an int ≥ 1. Received: channels={channels!r}")
     model = functional(model)
-    old = free_size(model)
-    old = old[0] if isinstance(old, list) else old
-    image = keras.Input((None, None, channels), dtype=old.dtype, name=old.name)
-    adapter = _Adapter(channels, image, old.shape[-1])
-    inputs = [image] if isinstance(model.input, list) else image
-    new = rebuild(model, adapter, inputs, name)
+    image = resized(image_of(model), channels=channels)
+    adapter = _Adapter(channels, image, image_of(model).shape[-1])
+    new = rebuild(model, adapter, image, name)
     if not adapter.adapted:
         raise ValueError(f"{model.name!r} has no convolution that reads the image.")
     return new

@@ -6,6 +6,7 @@ from keras import layers
 from keras_dense.backbones import backbone as make_backbone
 from keras_dense.heads import as_heads, map_heads
 from keras_dense.layers import BilinearUpsampling, CropLike, PadToMultiple
+from keras_dense.surgery.graph import functional
 from keras_dense.surgery.strides import stride_between, strides
 
 
@@ -54,7 +55,7 @@ def assemble(backbone, decoder, heads, *, input_shape=(None, None, 3), name=None
     (None, None, None, 5)
     """
     heads = as_heads(heads)
-    if isinstance(backbone, str) or not isinstance(backbone.output, dict):
+    if isinstance(backbone, str) or not isinstance(functional(backbone, "backbone").output, dict):
         backbone = make_backbone(backbone)
     _check_channels(backbone, input_shape[-1])
     image = keras.Input(input_shape, name="image")

@@ -15,6 +15,7 @@ from keras_dense.models.assemble import assemble, scores
 from keras_dense.models.initialize import initialize
 from keras_dense.surgery import convolutionalize, replace_input
 from keras_dense.surgery.feature_pyramid import last_features, stages
+from keras_dense.surgery.graph import functional
 from keras_dense.surgery.strides import stride_between
 from keras_dense.surgery.top import fully_connected
 
@@ -96,7 +97,7 @@ def _trunk(backbone, weights, channels):
         if "VGG" not in name:
             return make_backbone(backbone, weights, channels=channels)
         backbone = application(name, weights, standardize=True, include_top=True)
-    elif isinstance(backbone.output, dict):
+    elif isinstance(functional(backbone, "backbone").output, dict):
         return backbone
     if fully_connected(backbone):
         return _transplanted(backbone, channels)

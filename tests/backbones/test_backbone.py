@@ -1,0 +1,138 @@
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_dense as kd
+from keras_dense.backbones.table import FAMILIES, PREPROCESSING
+
+
+def images(count=1, height=64, width=64, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, height, width, 3), dtype="uint8")
+
+
+def test_the_table_has_every_network_of_keras_applications():
+    builders = {
+        name
+        for name in dir(keras.applications)
+        if name[0].isupper() and callable(getattr(keras.applications, name))
+    }
+    assert {name for family in FAMILIES for name in family.members} == builders
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.members[0])
+def test_preprocessing_is_that_of_the_application(family):
+    """What Keras' own `preprocess_input` of the network's module does to an image."""
+    build = getattr(keras.applications, family.members[0])
+    module = build.__module__.rpartition(".")[2]
+    preprocess = getattr(keras.applications, module).preprocess_input
+    x = images().astype("float32")
+    wanted = preprocess(x.copy())
+    settings = PREPROCESSING[family.preprocessing]
+    got = (
+        x if settings is None else keras.ops.convert_to_numpy(kd.layers.Standardize(**settings)(x))
+    )
+    np.testing.assert_allclose(got, np.asarray(wanted), atol=2e-5)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "MobileNetV2", "MOBILENETV2", "mobilenet-v2"])
+def test_names_in_any_case(name):
+    trunk = kd.backbone(name, weights=None, alpha=0.35)
+    assert trunk.name == "backbone" and trunk.input_shape == (None, None, None, 3)
+    assert trunk.output["P5"].shape[-1] == 1280
+
+
+@pytest.mark.parametrize("include_top", [True, False])
+def test_weights_from_a_file_with_or_without_top(tmp_path, include_top):
+    app = keras.applications.MobileNetV2(
+        weights=None, alpha=0.35, include_top=include_top, input_shape=(96, 96, 3)
+    )
+    app.save_weights(tmp_path / "app.weights.h5")
+    trunk = kd.backbone("mobilenet_v2", tmp_path / "app.weights.h5", alpha=0.35)
+    x = images(1, 96, 96)
+    features = keras.Model(app.input, app.get_layer("out_relu").output)
+    np.testing.assert_allclose(
+        trunk.predict(x, verbose=0)["P5"],
+        features.predict(x / np.float32(127.5) - 1, verbose=0),
+        atol=1e-5,
+    )
+
+
+def test_real_weights_classify(shared_data):
+    """Pretrained weights through the trunk see what is in photographs."""
+    import csv
+
+    from PIL import Image
+
+    app = keras.applications.MobileNetV2(weights=None)
+    file = shared_data / "weights" / "mobilenet_v2_1.0_224.weights.h5"
+    app.load_weights(file)
+    trunk = kd.backbone("mobilenet_v2", file)
+    top = app.layers[-1].get_weights()
+    folder = shared_data / "photos" / "imagenet"
+    with open(next((shared_data / "photos").rglob("imagenet_labels.csv"))) as file:
+        rows = list(csv.DictReader(file))[:40:2]
+    right = 0
+    for row in rows:
+        picture = Image.open(next(folder.glob(f"*{row['wnid']}*"))).convert("RGB")
+        side = min(picture.size)
+        left, upper = (picture.width - side) // 2, (picture.height - side) // 2
+        picture = picture.crop((left, upper, left + side, upper + side)).resize((224, 224))
+        features = trunk.predict(np.asarray(picture)[None], verbose=0)["P5"].mean((1, 2))
+        right += int(np.argmax(features @ top[0] + top[1]) == int(row["index"]))
+    assert right / len(rows) > 0.7
+
+
+def test_weights_of_another_network(tmp_path):
+    keras.applications.MobileNet(weights=None, alpha=0.25).save_weights(tmp_path / "a.weights.h5")
+    for name, kwargs in (("mobilenet", {"alpha": 0.5}), ("mobilenet_v2", {}), ("resnet50", {})):
+        with pytest.raises(ValueError, match=r"a\.weights\.h5' do not fit .*another network"):
+            kd.backbone(name, tmp_path / "a.weights.h5", **kwargs)
+    with pytest.raises(FileNotFoundError, match="neither 'imagenet', None, nor an existing file"):
+        kd.backbone("mobilenet", tmp_path / "none.weights.h5")
+
+
+def test_no_network_for_imagenet(monkeypatch):
+    """Where the download fails, the error says how to pass a file."""
+
+    def unreachable(*args, **kwargs):
+        raise Exception("URL fetch failure on https://…: None -- no network")
+
+    module = sys.modules[keras.applications.MobileNetV2.__module__]
+    monkeypatch.setattr(module.file_utils, "get_file", unreachable)
+    with pytest.raises(ConnectionError, match="weights='path/to/mobilenetv2.weights.h5'"):
+        kd.backbone("mobilenet_v2", weights="imagenet")
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("mobilnet_v2", "MobileNetV2"), ("resnet5", "ResNet50"), ("vgg", "VGG16")]
+)
+def test_unknown_names_suggest_the_nearest(name, near):
+    with pytest.raises(ValueError, match=f"Received: '{name}'. Did you mean .*'{near}'"):
+        kd.backbone(name)
+
+
+def test_a_model_of_ones_own():
+    app = keras.applications.MobileNet(weights=None, alpha=0.25, input_shape=(64, 64, 3))
+    x = images(1, 64, 96)
+    plain = kd.backbone(app)
+    standardized = kd.backbone(app, preprocessing="tf")
+    named = kd.backbone(app, taps={"P3": "conv_pw_5_relu"})
+    assert set(plain.output) == {"P1", "P2", "P3", "P4", "P5"} and set(named.output) == {"P3"}
+    np.testing.assert_allclose(
+        standardized.predict(x, verbose=0)["P4"],
+        plain.predict(x / np.float32(127.5) - 1, verbose=0)["P4"],
+        atol=1e-5,
+    )
+
+
+def test_bad_arguments():
+    app = keras.Sequential([keras.Input((32, 32, 3)), layers.Conv2D(4, 3, strides=2)])
+    with pytest.raises(ValueError, match="`preprocessing` must be one of None, 'tf'"):
+        kd.backbone(app, preprocessing="imagenet")
+    with pytest.raises(ValueError, match="a name knows what its weights expect"):
+        kd.backbone("vgg16", weights=None, preprocessing="tf")
+    with pytest.raises(TypeError, match="takes no further arguments. Received: alpha=0.5"):
+        kd.backbone(app, alpha=0.5)

@@ -1,0 +1,194 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import keras_dense as kd
+from keras_dense.testing import check_model
+
+
+def images(count=1, height=64, width=64, channels=3, seed=0):
+    shape = (count, height, width, channels)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype="uint8")
+
+
+@pytest.fixture(scope="module")
+def trunk():
+    return kd.backbone("mobilenet", weights=None, alpha=0.25)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("builder", "parameters", "per_channel"),
+    [
+        (kd.fcn32s, 136_152_917, 134_346_581 + 86_016),
+        (kd.fcn16s, 134_815_994, 134_357_354 + 21_840),
+        (kd.fcn8s, 134_489_759, 134_362_751 + 6_048),
+    ],
+)
+def test_parameters_of_the_authors_files(builder, parameters, per_channel):
+    assert builder("vgg16", weights=None).count_params() == parameters
+    assert builder("vgg16", weights=None, per_channel=True).count_params() == per_channel
+
+
+def vgg_like():
+    """VGG in small: five poolings, then fc6 of 7×7 windows and fc7, as in the paper."""
+    image = keras.Input((224, 224, 3))
+    x = image
+    for stage in range(1, 6):
+        x = layers.Conv2D(4 + stage, 3, padding="same", activation="relu", name=f"conv{stage}")(x)
+        x = layers.MaxPooling2D(name=f"pool{stage}")(x)
+    x = layers.Flatten()(x)
+    x = layers.Dense(20, activation="relu", name="fc6")(x)
+    x = layers.Dense(16, activation="relu", name="fc7")(x)
+    return keras.Model(image, layers.Dense(10, name="fc8")(x))
+
+
+def test_fully_connected_layers_are_transplanted():
+    classifier = vgg_like()
+    model = kd.fcn8s(classifier, 5)
+    trunk = model.get_layer("backbone")
+    for name, kernel in (("fc6", (7, 7, 9, 20)), ("fc7", (1, 1, 20, 16))):
+        weights, stored = trunk.get_layer(name).get_weights(), classifier.get_layer(name)
+        assert weights[0].shape == kernel
+        np.testing.assert_array_equal(weights[0].ravel(), stored.get_weights()[0].ravel())
+    assert [x.rate for x in trunk.layers if isinstance(x, layers.Dropout)] == [0.5, 0.5]
+    made_by = {k: v._keras_history.operation.name for k, v in trunk.output.items()}
+    assert made_by["P3"] == "pool3" and made_by["P4"] == "pool4"
+    # In the middle of a 224×224 image, fc7 sees what the classifier's sees.
+    x = images(1, 224, 224)
+    wanted = keras.Model(classifier.input, classifier.get_layer("fc7").output)
+    np.testing.assert_allclose(
+        trunk.predict(x, verbose=0)["P5"][:, 3, 3],
+        wanted.predict(x.astype("float32"), verbose=0),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+
+
+@pytest.mark.parametrize("builder", [kd.fcn32s, kd.fcn16s, kd.fcn8s])
+def test_contract(builder, trunk):
+    check_model(builder(kd.surgery.rebuild(trunk), 3), kd.heads.Segmentation(3))
+
+
+def test_options_keep_the_contract(trunk):
+    heads = {"classes": kd.heads.Segmentation(3), "mask": kd.heads.Segmentation(1)}
+    model = kd.fcn8s(kd.surgery.rebuild(trunk), heads=heads, per_channel=True, at_once=True)
+    assert {x.name for x in model.layers if isinstance(x, layers.Rescaling)} == {
+        f"{key}_scale_{level}" for key in heads for level in ("P3", "P4")
+    }
+    check_model(model, heads)
+
+
+def test_a_fresh_network_predicts_bilinear_scores(trunk):
+    """With skips at zero, FCN-8s is the coarse score, upsampled by 2, 2 and 8."""
+    model = kd.fcn8s(trunk, 2)
+    score = model.get_layer("score_P5")
+    score.set_weights([np.random.default_rng(0).normal(size=w.shape) for w in score.get_weights()])
+    x = images(1, 256, 320)
+    coarse = ops.convert_to_numpy(score(trunk(x.astype("float32"))["P5"]))
+    y = model.predict(x, verbose=0)
+    fine = coarse
+    for factor in (2, 2, 8):
+        fine = ops.convert_to_numpy(kd.layers.BilinearUpsampling(factor)(fine))
+    inside = (slice(None), slice(64, -64), slice(64, -64))
+    np.testing.assert_allclose(y[inside], fine[inside], atol=1e-4)
+
+
+def test_stages_start_where_the_one_before_ended(trunk, tmp_path):
+    first = kd.fcn32s(kd.surgery.rebuild(trunk), 4)
+    rng = np.random.default_rng(0)
+    for name in ("score_P5", "upscore32"):
+        layer = first.get_layer(name)
+        layer.set_weights([w + 0.1 * rng.normal(size=w.shape) for w in layer.get_weights()])
+    second = kd.fcn16s(kd.surgery.rebuild(trunk), 4, initialize_from=first)
+    np.testing.assert_array_equal(
+        second.get_layer("score_P5").get_weights()[0], first.get_layer("score_P5").get_weights()[0]
+    )
+    backbone = [m.get_layer("backbone").get_weights() for m in (first, second)]
+    for a, b in zip(*backbone, strict=True):
+        np.testing.assert_array_equal(a, b)
+    x = images(1, 256, 256)
+    first.get_layer("upscore32").set_weights(
+        kd.fcn32s(trunk, 4).get_layer("upscore32").get_weights()
+    )
+    # The new skip starts at zero, so the prediction is that of the first stage, away from borders
+    # up to how two bilinear steps differ from one.
+    a, b = (m.predict(x, verbose=0)[:, 96:-96, 96:-96] for m in (first, second))
+    assert np.abs(a - b).max() < 0.15 * np.ptp(a)
+    second.save(tmp_path / "second.keras")
+    third = kd.fcn8s(kd.surgery.rebuild(trunk), 4, initialize_from=tmp_path / "second.keras")
+    np.testing.assert_array_equal(
+        third.get_layer("upscore_P5").get_weights()[0],
+        second.get_layer("upscore_P5").get_weights()[0],
+    )
+
+
+def test_initialize_from_what_does_not_fit(trunk, tmp_path):
+    first = kd.fcn32s(trunk, 4)
+    with pytest.raises(ValueError, match="other shapes in the layer 'score_P5'"):
+        kd.fcn16s(trunk, 5, initialize_from=first)
+    with pytest.raises(ValueError, match="shares no layer with 'fcn16s'"):
+        kd.fcn16s(trunk, 5, initialize_from=vgg_like())
+    with pytest.raises(FileNotFoundError, match="`initialize_from` does not exist"):
+        kd.fcn16s(trunk, 5, initialize_from=tmp_path / "none.keras")
+
+
+def test_frozen_upsampling(trunk):
+    model = kd.fcn8s(trunk, 3, learned=False)
+    frozen = [x for x in model.layers if x.name.startswith("upscore")]
+    assert len(frozen) == 3 and not any(x.trainable_weights for x in frozen)
+
+
+def test_mixed_precision_ends_in_float32():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = kd.fcn8s(kd.backbone("mobilenet", weights=None, alpha=0.25), 3)
+    assert model.get_layer("score_P5").compute_dtype == "bfloat16"
+    # 0–255 must not be rounded before the trunk standardizes it.
+    assert model.get_layer("pad").compute_dtype == "float32"
+    model.compile("sgd", **kd.objectives(kd.heads.Segmentation(3)))
+    history = model.fit(images(2), np.zeros((2, 64, 64), "int32"), verbose=0).history
+    assert np.isfinite(history["loss"][0])
+    y = model.predict(images(1, 65, 77), verbose=0)
+    assert y.shape == (1, 65, 77, 3) and y.dtype == np.float32
+
+
+def test_a_decoder_of_ones_own(trunk):
+    def decoder(features):
+        return layers.Conv2D(8, 3, padding="same", activation="relu")(features["P5"])
+
+    heads = {"a": kd.heads.Segmentation(3), "b": kd.heads.Segmentation(2)}
+    check_model(kd.assemble(kd.surgery.rebuild(trunk), decoder, heads), heads)
+
+
+def test_fixed_input_shape(trunk):
+    model = kd.fcn8s(trunk, 3, input_shape=(97, 131, 3))
+    assert model.output_shape == (None, 97, 131, 3)
+
+
+class Subclassed(keras.Model):
+    def call(self, x):
+        return x
+
+
+def test_bad_input(trunk):
+    with pytest.raises(ValueError, match="`num_classes` must be an int ≥ 1"):
+        kd.fcn8s(trunk, 0)
+    with pytest.raises(TypeError, match="`num_classes` must be an int ≥ 1"):
+        kd.fcn8s(trunk, 21.0)
+    with pytest.raises(ValueError, match="either `num_classes` or `heads`"):
+        kd.fcn8s(trunk, 3, heads=kd.heads.Segmentation(3))
+    with pytest.raises(ValueError, match="Did you mean 'VGG19' or 'VGG16'"):
+        kd.fcn8s("vgg61", 3)
+    with pytest.raises(TypeError, match="Received: Subclassed"):
+        kd.fcn8s(Subclassed(), 3)
+    with pytest.raises(ValueError, match="`input_shape` must be"):
+        kd.fcn8s(trunk, 3, input_shape=(None, None))
+    with pytest.raises(ValueError, match="too small.*stride 32.*height=16, width=64"):
+        kd.fcn8s(trunk, 3, input_shape=(16, 64, 3))
+    with pytest.raises(ValueError, match="too small.*height=31"):
+        kd.fcn8s(trunk, 3).predict(images(1, 31, 64), verbose=0)
+    with pytest.raises(ValueError, match="no feature P4, P3"):
+        kd.fcn8s(kd.surgery.feature_pyramid(trunk, taps={"P5": "conv_pw_13_relu"}), 3)
+    with pytest.raises(ValueError, match="4|channels"):
+        kd.fcn8s(trunk, 3).predict(images(1, 64, 64, channels=4), verbose=0)

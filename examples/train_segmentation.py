@@ -86,6 +86,7 @@ def arguments(argv=None):
     add("--weight-decay", type=float, default=0.0)
     add("--backbone-lr", type=float, default=1.0, help="the backbone's share of the learning rate")
     add("--freeze-batch-norm", action="store_true")
+    add("--batch-norm-momentum", type=float, help="such as .95 for short trainings; else the net's")
     add("--loss", default="cross_entropy", help="names with weights: cross_entropy,dice:0.5")
     add("--class-balance", default="none", choices=["none", "median_frequency"])
 
@@ -259,6 +260,8 @@ def main(argv=None):
     print(f"{len(train)} images to train on, {len(val)} to validate, {train.num_classes} classes")
 
     model = network(args, head)
+    if args.batch_norm_momentum is not None:
+        kd.training.batch_norm_momentum(model, args.batch_norm_momentum)
     if args.freeze_batch_norm:
         print("batch normalizations frozen:", kd.training.freeze_batch_norm(model))
     model.compile(optimizer(args, model, len(batches) * args.epochs), **kd.objectives(head))

@@ -1,7 +1,7 @@
 """What `fit` needs beyond Keras."""
 
 from keras_dense.training.balance import median_frequency
-from keras_dense.training.batch_norm import freeze_batch_norm
+from keras_dense.training.batch_norm import batch_norm_momentum, freeze_batch_norm
 from keras_dense.training.checkpoint import Checkpoint
 from keras_dense.training.evaluate import class_table, evaluate
 from keras_dense.training.layerwise import LayerwiseOptimizer, layerwise
@@ -11,6 +11,7 @@ __all__ = [
     "Checkpoint",
     "LayerwiseOptimizer",
     "Preview",
+    "batch_norm_momentum",
     "class_table",
     "evaluate",
     "freeze_batch_norm",

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_dense.training import freeze_batch_norm
+from keras_dense.training import batch_norm_momentum, freeze_batch_norm
 
 
 def network():
@@ -37,11 +37,32 @@ def test_frozen_layers_stay(tmp_path):
 
 
 def test_in_a_sequential():
-    model = keras.Sequential([keras.Input((2,)), keras.Sequential([keras.Input((2,))])])
-    model.layers[0].add(keras.layers.BatchNormalization())
+    inner = keras.Sequential([keras.Input((2,)), keras.layers.BatchNormalization()])
+    model = keras.Sequential([keras.Input((2,)), inner])
     assert freeze_batch_norm(model) == 1
 
 
 def test_bad_arguments():
     with pytest.raises(TypeError, match="`model` must be a Keras model"):
         freeze_batch_norm("resnet50")
+
+
+def test_momentum_of_every_layer_survives_saving(tmp_path):
+    inner = keras.Sequential([keras.Input((4, 4, 2)), keras.layers.BatchNormalization()])
+    outer = keras.Sequential([keras.Input((4, 4, 2)), inner, keras.layers.BatchNormalization()])
+    assert batch_norm_momentum(outer, 0.5) == 2
+    outer.compile("sgd", "mse")
+    x = np.full((2, 4, 4, 2), 8.0, "float32")
+    outer.train_on_batch(x, x)
+    # From 0 half of the way to the mean of the batch.
+    np.testing.assert_allclose(inner.layers[0].get_weights()[2], [4.0, 4.0])
+    outer.save(tmp_path / "m.keras")
+    again = keras.saving.load_model(tmp_path / "m.keras")
+    assert again.layers[0].layers[0].momentum == again.layers[1].momentum == 0.5
+
+
+@pytest.mark.parametrize("momentum", [-0.1, 1.0])
+def test_momentum_out_of_range(momentum):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization()])
+    with pytest.raises(ValueError, match=r"`momentum` must be in \[0, 1\)"):
+        batch_norm_momentum(model, momentum)

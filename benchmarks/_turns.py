@@ -1,0 +1,24 @@
+"""Times calls side by side."""
+
+import gc
+import time
+
+
+def in_turns(rounds, limit=90, **calls):
+    """Seconds of each call in each round: one after the other, so that all see the same machine.
+
+    The first round only warms up. After `limit` seconds no further round is begun, once there are
+    three.
+    """
+    seconds = {name: [] for name in calls}
+    begun = time.perf_counter()
+    for done in range(-1, rounds):
+        if done >= 3 and time.perf_counter() - begun > limit:
+            break
+        for name, call in calls.items():
+            gc.collect()
+            start = time.perf_counter()
+            call()
+            if done >= 0:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds

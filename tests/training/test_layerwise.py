@@ -112,7 +112,7 @@ def test_loss_scaling_around_it():
     start = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
     end = train(model, optimizer)
     assert all(np.any(a != b) for a, b in zip(start, end, strict=True))
-    assert int(optimizer.iterations) == STEPS
+    assert int(inner.iterations) == STEPS
 
     keras.config.set_dtype_policy("mixed_float16")
     model = network()

@@ -60,7 +60,11 @@ def label(folder, photograph, overlay):
     about = json.loads(pathlib.Path(folder, "labels.json").read_text())
     palette = np.array(about["palette"], "uint8")
     colors = Image.fromarray(palette[labels])
-    canvas = Image.blend(picture, colors, 0.55)
+    enlarged = max(1, 320 // picture.width)
+    shown = (picture.width * enlarged, picture.height * enlarged)
+    canvas = Image.blend(
+        picture.resize(shown), colors.resize(shown, Image.Resampling.NEAREST), 0.55
+    )
     shares = np.bincount(labels.ravel(), minlength=len(palette)) / labels.size
     found = [i for i in np.argsort(-shares) if shares[i] >= 0.002]
     legend = Image.new("RGB", (110, max(canvas.height, 16 * len(found) + 8)), "white")
@@ -69,11 +73,11 @@ def label(folder, photograph, overlay):
         top = 6 + 16 * row
         draw.rectangle((6, top, 18, top + 10), fill=tuple(palette[i]))
         draw.text((24, top), about["names"][i], fill="black")
-    width = picture.width + canvas.width + legend.width
+    width = 2 * canvas.width + legend.width
     whole = Image.new("RGB", (width, max(canvas.height, legend.height)), "white")
-    whole.paste(picture, (0, 0))
-    whole.paste(canvas, (picture.width, 0))
-    whole.paste(legend, (picture.width + canvas.width, 0))
+    whole.paste(picture.resize(shown), (0, 0))
+    whole.paste(canvas, (canvas.width, 0))
+    whole.paste(legend, (2 * canvas.width, 0))
     pathlib.Path(overlay).parent.mkdir(parents=True, exist_ok=True)
     whole.save(overlay)
 

@@ -62,7 +62,7 @@ def test_train_and_serve(tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert "alone ->" in result.stdout
-    assert Image.open(tmp_path / "o.png").size == (91 + 91 + 110, max(67, 24))
+    assert Image.open(tmp_path / "o.png").size == (2 * 3 * 91 + 110, 3 * 67)
 
 
 @pytest.mark.slow

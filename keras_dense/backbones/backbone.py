@@ -28,10 +28,14 @@ _NAMES = {_key(name): name for family in FAMILIES for name in family.members}
 
 
 def family_of(name):
-    """The row of the table for the name of a `keras.applications` network, in any case.
+    """The name of a `keras.applications` network as Keras writes it, and its row of the table.
 
     Raises:
         ValueError: for an unknown name, with the nearest ones.
+
+    >>> name, family = family_of("resnet50")
+    >>> name, family.preprocessing
+    ('ResNet50', 'caffe')
     """
     if _key(name) not in _NAMES:
         near = difflib.get_close_matches(_key(name), _NAMES, n=3, cutoff=0.5)
@@ -72,6 +76,9 @@ def application(name, weights="imagenet", standardize=False, **kwargs):
         ValueError: for an unknown name, or weights that do not fit.
         FileNotFoundError: for a weights file that is not there.
         ConnectionError: where ImageNet weights cannot be downloaded.
+
+    >>> application("mobilenet_v2", weights=None, alpha=0.35, include_top=False).output_shape[-1]
+    1280
     """
     name, family = family_of(name)
     build = getattr(keras.applications, name)
@@ -116,7 +123,11 @@ def _standardized(image, preprocessing):
 
 
 def check_shape(input_shape):
-    """`input_shape` as a tuple, or an error that says what would do."""
+    """`input_shape` as a tuple, or an error that says what would do.
+
+    >>> check_shape([None, None, 3])
+    (None, None, 3)
+    """
     valid = isinstance(input_shape, (tuple, list)) and len(input_shape) == 3
     if not valid or not isinstance(input_shape[-1], int) or input_shape[-1] < 1:
         raise ValueError(

@@ -128,6 +128,11 @@ def cached(dataset):
 
     Returns:
         A dataset that knows what `dataset` knows.
+
+    >>> from keras_dense.datasets import scenes
+    >>> world = cached(scenes(2, size=(16, 16)))
+    >>> world[0]["image"] is world[0]["image"]
+    True
     """
     return _Cached(dataset)
 

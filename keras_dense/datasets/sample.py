@@ -35,6 +35,10 @@ def check_sample(sample, where="sample"):
     Raises:
         TypeError: if it is no dict or has no `"image"`.
         ValueError: if an array has another rank, number of channels, height or width.
+
+    >>> sample = {"image": np.zeros((4, 5, 3), "uint8"), "segmentation": np.zeros((4, 5), "uint8")}
+    >>> check_sample(sample) is sample
+    True
     """
     if not isinstance(sample, dict) or "image" not in sample:
         keys = sorted(sample) if isinstance(sample, dict) else type(sample).__name__

@@ -3,6 +3,7 @@
 import keras
 
 from keras_dense.heads.segmentation import Segmentation
+from keras_dense.surgery.graph import functional
 
 
 def as_heads(heads=None, num_classes=None):
@@ -11,6 +12,9 @@ def as_heads(heads=None, num_classes=None):
     Raises:
         ValueError: if both are given, or `heads` is an empty dict.
         TypeError: if `heads` is neither a head nor a dict of heads.
+
+    >>> as_heads(num_classes=11).channels
+    11
     """
     if heads is None:
         return Segmentation(21 if num_classes is None else num_classes)
@@ -33,7 +37,12 @@ def as_heads(heads=None, num_classes=None):
 
 def map_heads(function, heads, *structures):
     """`function(key, head, …)` for every head, in the structure of `heads`; the key of a single
-    head is `None`."""
+    head is `None`.
+
+    >>> heads = {"objects": Segmentation(11), "edges": Segmentation(1)}
+    >>> map_heads(lambda key, head: head.channels, heads)
+    {'objects': 11, 'edges': 1}
+    """
     if not isinstance(heads, dict):
         return function(None, heads, *structures)
     return {key: function(key, head, *(s[key] for s in structures)) for key, head in heads.items()}
@@ -74,7 +83,11 @@ def decoded(model, heads):
     Returns:
         A `keras.Model` with the same inputs, sharing the weights, and with the structure of
         `heads` as output: for `Segmentation` int32 labels `(B, H, W)`.
+
+    >>> model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(11, 1)])
+    >>> decoded(model, Segmentation(11)).output_shape
+    (None, None, None)
     """
-    heads = as_heads(heads)
+    heads, model = as_heads(heads), functional(model)
     outputs = map_heads(lambda _, head, y: head.decode(y), heads, model.output)
     return keras.Model(model.input, outputs, name=f"{model.name}_decoded")

@@ -97,16 +97,10 @@ class Segmentation:
 
     def metrics(self):
         """Fresh metrics: mean IoU, and pixel accuracy."""
-        return [
-            ConfusionMatrix(
-                self.num_classes,
-                ignore_class=self.ignore_class,
-                mode=self.mode,
-                score=score,
-                name=score,
-            )
-            for score in ("mean_iou", "pixel_accuracy")
-        ]
+        mean_iou = ConfusionMatrix(
+            self.num_classes, ignore_class=self.ignore_class, mode=self.mode, score="mean_iou"
+        )
+        return [mean_iou, mean_iou.also("pixel_accuracy")]
 
     def finish(self, x, name):
         """The output from the upsampled scores: the logits, in float32."""

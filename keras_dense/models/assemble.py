@@ -16,6 +16,10 @@ def scores(decode):
     Where a network adds up class scores of several features (FCN), there is no common feature
     map for heads to read. Such a decoder is called once for each head, as
     `decode(features, channels, prefix)`, and returns the scores instead of a feature map.
+
+    >>> @scores
+    ... def linear(features, channels, prefix=""):
+    ...     return layers.Conv2D(channels, 1, name=f"{prefix}score")(features["P3"])
     """
     decode.predicts = True
     return decode

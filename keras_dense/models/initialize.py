@@ -30,6 +30,15 @@ def initialize(model, source):
     Raises:
         FileNotFoundError: for a path that does not exist.
         ValueError: if no layer is shared, or a shared one has other shapes.
+
+    >>> def network(filters):
+    ...     convolution = keras.layers.Conv2D(4, 3, name="first")
+    ...     last = keras.layers.Conv2D(filters, 1, name=f"last{filters}")
+    ...     return keras.Sequential([keras.Input((8, 8, 3)), convolution, last])
+    >>> old, new = network(2), network(5)
+    >>> first = initialize(new, old).get_layer("first").get_weights()[0]
+    >>> bool((first == old.get_layer("first").get_weights()[0]).all())
+    True
     """
     if isinstance(source, (str, os.PathLike)):
         if not os.path.exists(source):

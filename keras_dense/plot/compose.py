@@ -176,7 +176,11 @@ def _titles(titles, width, gap, columns, size):
 
 
 def fit_width(picture, width, sharp=False):
-    """A picture at another width, its shape kept; `sharp` keeps the edges of its pixels."""
+    """A picture at another width, its shape kept; `sharp` keeps the edges of its pixels.
+
+    >>> fit_width(np.zeros((10, 20, 3), "uint8"), 60).shape
+    (30, 60, 3)
+    """
     picture = rgb(picture, "fit_width")
     height = max(1, round(picture.shape[0] * width / picture.shape[1]))
     if picture.shape[:2] == (height, width):
@@ -198,6 +202,11 @@ def save(path, picture):
 
     Raises:
         ValueError: if the shape or the extension is unknown.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(folder + "/black.png", np.zeros((4, 6, 3), "uint8")).name
+    'black.png'
     """
     path = pathlib.Path(path)
     image = require("PIL.Image", extra="examples")

@@ -23,6 +23,12 @@ def curves(history, path, *, metrics=None, title=None):
     Raises:
         FileNotFoundError: if the CSV file is missing.
         ValueError: if there is no epoch, or a metric is unknown.
+
+    >>> import os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = curves({"loss": [2.0, 1.0], "val_loss": [2.1, 1.5]}, folder + "/curves.png")
+    ...     os.path.getsize(path) > 1000
+    True
     """
     columns, first = _columns(history)
     figure_module = require("matplotlib.figure", extra="examples")

@@ -24,7 +24,11 @@ MAGMA = np.array(
 
 
 def hatch(height, width):
-    """What stands where nothing is known: grey with diagonal stripes, uint8 `(H, W, 3)`."""
+    """What stands where nothing is known: grey with diagonal stripes, uint8 `(H, W, 3)`.
+
+    >>> hatch(2, 3).shape
+    (2, 3, 3)
+    """
     y, x = np.mgrid[:height, :width]
     stripe = (x + y) % 8 < 3
     return np.where(stripe[..., None], np.uint8(120), np.uint8(165)) * np.ones(3, np.uint8)

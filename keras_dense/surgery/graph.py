@@ -41,6 +41,12 @@ def walk(model, inputs, visit, nested=True):
 
     Returns:
         The values that stand for the outputs, in the structure of `model.output`.
+
+    How many operations lie between the input and the output:
+
+    >>> mlp = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.ReLU()])
+    >>> walk(mlp, 0, lambda node, depth: depth + 1)
+    2
     """
     model = functional(model)
     known = {id(x): y for x, y in zip(model.inputs, tree.flatten(inputs), strict=True)}

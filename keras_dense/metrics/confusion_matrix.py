@@ -1,6 +1,7 @@
 """A streaming confusion matrix: every segmentation score from one count."""
 
 import math
+import operator
 
 import keras
 import numpy as np
@@ -17,6 +18,34 @@ from keras_dense.metrics.scores import PER_CLASS, SCORES, scores
 
 _WORD = 24  # bits of the low word: sums of 100 replicas still fit in int32
 _STRIPES = 16  # partial sums: torch counts in float32, exact to 2**24 pixels each
+
+
+def _argmax(x):
+    """The first largest of the channels, int32 `(B, H, W, 1)`; the last one where a NaN is.
+
+    `ops.argmax` takes up to twice as long on CPUs, where it would be most of an update.
+    """
+    last = x.shape[-1] - 1
+    largest = ops.equal(x, ops.max(x, axis=-1, keepdims=True))
+    index = ops.where(largest, ops.arange(last + 1, dtype="float32"), float(last))
+    return ops.cast(ops.min(index, axis=-1, keepdims=True), "int32")
+
+
+class _LastCount:
+    """The last count of metrics that share it, until another of them has taken it over."""
+
+    def __init__(self):
+        self.by, self.inputs, self.counts = None, (), None
+
+    def keep(self, by, inputs, counts):
+        self.by, self.inputs, self.counts = by, inputs, counts
+
+    def take(self, by, inputs):
+        same = self.by not in (None, by) and all(map(operator.is_, self.inputs, inputs))
+        counts = self.counts
+        if same:
+            self.keep(None, (), None)
+        return counts if same else None
 
 
 @keras.saving.register_keras_serializable("keras_dense")
@@ -95,11 +124,31 @@ class ConfusionMatrix(keras.metrics.Metric):
         }[mode]
         # One more cell counts the labels of no class.
         self._cells = math.prod(self._shape)
+        self._last = _LastCount()
         self._low = self.add_variable((self._cells + 1,), "zeros", dtype="int32", name="low")
         self._high = self.add_variable((self._cells + 1,), "zeros", dtype="int32", name="high")
 
+    def also(self, score):
+        """A metric that gives another score of the same counts.
+
+        Updated with the very tensors that this one was just updated with (as `fit` does), it takes
+        over what was counted; otherwise it counts by itself.
+        """
+        other = type(self)(**{**self.get_config(), "score": score, "name": score})
+        other._last = self._last
+        return other
+
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Count a batch."""
+        inputs = (y_true, y_pred, sample_weight)
+        counts = self._last.take(self, inputs)
+        if counts is None:
+            counts = self._count(*inputs)
+            self._last.keep(self, inputs, counts)
+        self._add(counts)
+
+    def _count(self, y_true, y_pred, sample_weight):
+        """Pixels in each cell, and those of no class: int32."""
         y_pred = ops.convert_to_tensor(y_pred)
         y_true = ops.convert_to_tensor(y_true)
         if y_pred.shape[-1] != self.num_classes:
@@ -119,19 +168,19 @@ class ConfusionMatrix(keras.metrics.Metric):
         if sample_weight is not None:
             weight = expand_weight(ops.convert_to_tensor(sample_weight), y_pred.shape, self.mode)
             void = ops.logical_or(void, ops.equal(weight, 0))
-        self._add(ops.where(void, self._cells + 1, cell))
+        return self._bincount(ops.where(void, self._cells + 1, cell))
 
     def _multiclass(self, y_true, y_pred, form):
         """`(cell, known, void)`, each `(B, H, W, 1)`: where a pixel counts, whether it does."""
         classes = self.num_classes
-        predicted = ops.cast(ops.argmax(y_pred, axis=-1), "int32")[..., None]
+        predicted = _argmax(y_pred)
         if form == "labels":
             inside = ops.logical_and(y_true >= 0, y_true < classes)
             label = ops.cast(ops.where(inside, y_true, 0.0), "int32")
             known = ops.logical_and(inside, ops.equal(ops.cast(label, "float32"), y_true))
             void = self._is_void(y_true)
         else:
-            label = ops.cast(ops.argmax(y_true, axis=-1), "int32")[..., None]
+            label = _argmax(y_true)
             total = ops.sum(y_true, axis=-1, keepdims=True)
             inside = ops.logical_and(y_true >= 0, y_true <= 1)
             known = ops.logical_and(
@@ -167,8 +216,8 @@ class ConfusionMatrix(keras.metrics.Metric):
             return ops.zeros_like(y_true, dtype="bool")
         return ops.equal(y_true, float(self.ignore_class))
 
-    def _add(self, cell):
-        """Add one to the count of every cell listed."""
+    def _bincount(self, cell):
+        """How often every cell is listed."""
         size = self._cells + 2
         cell = ops.reshape(cell, (-1,))
         stripe = ops.arange(ops.shape(cell)[0], dtype="int32") % _STRIPES
@@ -176,7 +225,10 @@ class ConfusionMatrix(keras.metrics.Metric):
             ops.ones_like(cell), stripe * size + cell, num_segments=_STRIPES * size
         )
         counts = ops.sum(ops.reshape(counts, (_STRIPES, size))[:, :-1], axis=0)
-        low = ops.add(self._low, ops.cast(counts, "int32"))
+        return ops.cast(counts, "int32")
+
+    def _add(self, counts):
+        low = ops.add(self._low, counts)
         carry = ops.right_shift(low, _WORD)
         self._low.assign(low - ops.left_shift(carry, _WORD))
         self._high.assign(ops.add(self._high, carry))

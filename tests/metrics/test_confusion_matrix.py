@@ -211,7 +211,7 @@ def test_a_cell_of_2_24_pixels_in_one_batch():
     """Torch sums segments in float32: the partial sums keep every pixel."""
     metric = ConfusionMatrix(2)
     cell = ops.zeros((2**24 + 5,), dtype="int32")
-    metric._add(cell)
+    metric._add(metric._bincount(cell))
     assert metric.matrix()[0, 0] == 2**24 + 5
 
 
@@ -297,3 +297,41 @@ def test_shapes_that_do_not_fit():
         metric.update_state(labels[:, 1:], logits)
     with pytest.raises(ValueError, match="sample_weight must have shape"):
         metric.update_state(labels, logits, np.ones((3, 5, 6)))
+
+
+def test_metrics_that_share_a_count():
+    rng = np.random.default_rng(5)
+    metric, alone = ConfusionMatrix(3), ConfusionMatrix(3, score="pixel_accuracy")
+    other = metric.also("pixel_accuracy")
+    assert (other.name, other.score, other.ignore_class) == ("pixel_accuracy",) * 2 + (255,)
+    counted = []
+    count = ConfusionMatrix._count
+    for m in (metric, other):
+        m._count = lambda *inputs, m=m: counted.append(m) or count(m, *inputs)
+    expected = []
+    for _ in range(2):
+        truth = keras.ops.convert_to_tensor(rng.integers(0, 3, (1, 4, 5)))
+        logits = keras.ops.convert_to_tensor(rng.normal(size=(1, 4, 5, 3)))
+        for m in (metric, other, alone):
+            m.update_state(truth, logits)
+        expected.append(alone.matrix())
+        np.testing.assert_array_equal(metric.matrix(), expected[-1])
+        np.testing.assert_array_equal(other.matrix(), expected[-1])
+    assert counted == [metric, metric]
+    # The same tensors once more are another batch; others, or weights, are counted anew.
+    metric.update_state(truth, logits)
+    metric.update_state(truth, logits)
+    np.testing.assert_array_equal(metric.matrix(), expected[1] + 2 * (expected[1] - expected[0]))
+    other.update_state(truth, logits, sample_weight=np.zeros((1, 4, 5)))
+    np.testing.assert_array_equal(other.matrix(), expected[1])
+    assert counted[2:] == [metric, metric, other]
+
+
+def test_ties_go_to_the_first_class():
+    rng = np.random.default_rng(6)
+    for classes in (2, 21, 150):
+        logits = rng.integers(0, 4, (1, 30, 30, classes)).astype("float32")
+        truth = logits.argmax(-1)
+        metric = ConfusionMatrix(classes, score="pixel_accuracy", ignore_class=None)
+        metric.update_state(truth, logits)
+        assert float(metric.result()) == 1.0

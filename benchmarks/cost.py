@@ -41,7 +41,7 @@ def imports(rounds=6):
 
         times = in_turns(rounds, keras=lambda: run("keras"), ours=lambda: run("keras_dense"))
         keras, ours = min(times["keras"]), min(times["ours"])
-        figure = f"+{ours - keras:.2f} s ({keras:.2f} → {ours:.2f} s)"
+        figure = f"{ours - keras:+.2f} s ({keras:.2f} → {ours:.2f} s)"
         yield "`import keras_dense` over `import keras`", "≤ +0.3 s", figure, backend
 
 

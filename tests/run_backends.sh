@@ -12,6 +12,8 @@ export CUDA_VISIBLE_DEVICES=""     # the same numbers wherever the tests run
 export TF_CPP_MIN_LOG_LEVEL=2 TF_ENABLE_ONEDNN_OPTS=0
 export KERAS_HOME="${TMPDIR:-/tmp}/keras_dense_home.$$"   # nobody's keras.json decides anything
 export MPLBACKEND=Agg
+# JAX compiles each network for each size; here compiling has to be quick, not what comes of it.
+export XLA_FLAGS="${XLA_FLAGS:---xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true}"
 workers="${WORKERS:-2}"
 if [ "$workers" -gt 1 ]; then
     # One thread a worker: more of them would only wait for each other.

@@ -47,7 +47,7 @@ def fcn_decoder(skips=("P4", "P3"), *, learned=True, per_channel=False, at_once=
             per_channel=per_channel,
             learnable=learned,
             data_format="channels_last",
-            name=name or f"upscore{factor[0]}",
+            name=name,
         )(x)
 
     @scores

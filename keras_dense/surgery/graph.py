@@ -80,15 +80,10 @@ def transfer(layer, weights):
             part.finalize_state()
 
 
-def same_inputs(model, shape=None):
-    """Fresh inputs like those of `model`; `shape`, without the batch, replaces their own."""
+def same_inputs(model):
+    """Fresh inputs like those of `model`."""
     return tree.map_structure(
-        lambda x: keras.Input(
-            batch_shape=x.shape if shape is None else (x.shape[0], *shape),
-            dtype=x.dtype,
-            name=x.name,
-        ),
-        model.input,
+        lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name), model.input
     )
 
 
@@ -110,18 +105,17 @@ class Copies:
         self._names.add(unique)
         return unique
 
-    def __call__(self, op, *args, layer=None, config=(), weights=None, **kwargs):
-        """Apply the copy of `op`; `layer`, `config`, `weights` make it another class, with other
-        settings, other weights."""
+    def __call__(self, op, *args, config=(), weights=None, **kwargs):
+        """Apply the copy of `op`, with other settings or weights where given."""
         changes = dict(config)
-        key = (id(op), layer, repr(sorted(changes.items(), key=repr)))
+        key = (id(op), repr(sorted(changes.items(), key=repr)))
         if key in self._copies:
             return self._copies[key](*args, **kwargs)
         if isinstance(op, keras.layers.Lambda):
             copy = op  # Keras refuses to make Python code from a config; it has no state to share.
         else:
             config = {**op.get_config(), "name": self.name(op.name), **changes}
-            copy = (layer or type(op)).from_config(config)
+            copy = type(op).from_config(config)
         self._copies[key] = copy
         outputs = copy(*args, **kwargs)
         if isinstance(op, keras.layers.Layer):

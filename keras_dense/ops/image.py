@@ -114,7 +114,7 @@ def depthwise_conv_transpose(x, kernel, factor):
     f_h, f_w = factor
     kernel = ops.reshape(ops.pad(kernel, (*pads, (0, 0))), (3, f_h, 3, f_w, channels))
     # y[f i + p] sums x[i - d]: the blocks run against the direction of a correlation.
-    kernel = ops.transpose(ops.flip(kernel, (0, 2)), (0, 2, 4, 1, 3))
+    kernel = ops.transpose(ops.flip(ops.flip(kernel, 0), 2), (0, 2, 4, 1, 3))
     kernel = ops.reshape(kernel, (3, 3, channels, f_h * f_w))
     kernel = ops.cast(kernel, x.dtype)
     y = ops.depthwise_conv(x, kernel, padding="same", data_format="channels_last")

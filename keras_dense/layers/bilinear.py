@@ -79,7 +79,7 @@ class BilinearUpsampling(_Upsampling):
 
     >>> import numpy as np
     >>> x = np.array([[0.0, 4.0]], "float32").reshape(1, 1, 2, 1)
-    >>> BilinearUpsampling((1, 2))(x)[0, 0, :, 0].tolist()
+    >>> ops.convert_to_numpy(BilinearUpsampling((1, 2))(x))[0, 0, :, 0].tolist()
     [0.0, 1.0, 3.0, 4.0]
     """
 
@@ -119,7 +119,8 @@ class BilinearInitConvTranspose(_Upsampling):
 
     >>> import numpy as np
     >>> x = np.tile(np.arange(4.0, dtype="float32").reshape(1, 1, 4, 1), (1, 4, 1, 1))
-    >>> BilinearInitConvTranspose(1, factor=2)(x)[0, 4, 1:7, 0].tolist()
+    >>> y = BilinearInitConvTranspose(1, factor=2)(x)
+    >>> ops.convert_to_numpy(y)[0, 4, 1:7, 0].tolist()
     [0.25, 0.75, 1.25, 1.75, 2.25, 2.75]
     """
 

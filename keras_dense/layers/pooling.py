@@ -17,7 +17,8 @@ class SlidingAverage2D(keras.layers.Layer):
         pool_size: pair of ints, height and width of the window.
 
     >>> import numpy as np
-    >>> SlidingAverage2D((1, 3))(np.array([0.0, 3.0, 6.0]).reshape(1, 1, 3, 1))[0, 0, :, 0].tolist()
+    >>> y = SlidingAverage2D((1, 3))(np.array([0.0, 3.0, 6.0]).reshape(1, 1, 3, 1))
+    >>> ops.convert_to_numpy(y)[0, 0, :, 0].tolist()
     [1.5, 3.0, 4.5]
     """
 

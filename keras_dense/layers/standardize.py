@@ -21,7 +21,8 @@ class Standardize(keras.layers.Layer):
 
     >>> import numpy as np
     >>> layer = Standardize(mean=127.5, std=127.5)
-    >>> layer(np.array([0, 255], "uint8").reshape(1, 1, 2, 1))[0, 0, :, 0].tolist()
+    >>> y = layer(np.array([0, 255], "uint8").reshape(1, 1, 2, 1))
+    >>> ops.convert_to_numpy(y)[0, 0, :, 0].tolist()
     [-1.0, 1.0]
     """
 

@@ -53,7 +53,8 @@ def upsample_bilinear(x, factor):
         factor: pair of ints, the vertical and the horizontal factor.
 
     >>> import numpy as np
-    >>> upsample_bilinear(np.array([0.0, 4.0]).reshape(1, 1, 2, 1), (1, 2))[0, 0, :, 0].tolist()
+    >>> y = upsample_bilinear(np.array([0.0, 4.0]).reshape(1, 1, 2, 1), (1, 2))
+    >>> ops.convert_to_numpy(y)[0, 0, :, 0].tolist()
     [0.0, 1.0, 3.0, 4.0]
     """
     x = ops.convert_to_tensor(x)

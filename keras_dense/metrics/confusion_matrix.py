@@ -23,7 +23,7 @@ _STRIPES = 16  # partial sums: torch counts in float32, exact to 2**24 pixels ea
 def _argmax(x):
     """The first largest of the channels, int32 `(B, H, W, 1)`; the last one where a NaN is.
 
-    `ops.argmax` takes up to twice as long on CPUs, where it would be most of an update.
+    On CPUs this took .4 of the time of `ops.argmax` on JAX and .6 on TensorFlow; as long on torch.
     """
     last = x.shape[-1] - 1
     largest = ops.equal(x, ops.max(x, axis=-1, keepdims=True))

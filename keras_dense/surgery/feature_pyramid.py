@@ -197,7 +197,8 @@ def feature_pyramid(model, taps=None, name=None):
     model = functional(model)
     pyramid = getattr(model, "pyramid_outputs", None) or model.output
     if taps is None and isinstance(pyramid, dict) and all(k in _LEVELS.values() for k in pyramid):
-        pyramid_model = keras.Model(image_of(model), pyramid, name=model.name)
+        # A plain dict: Keras' tracked one is no valid output of a jitted function on JAX.
+        pyramid_model = keras.Model(image_of(model), dict(pyramid), name=model.name)
         return align(pyramid_model, resized(image_of(model)), name)
     flat = align(model, resized(image_of(model)))
     features = last_features(flat) if taps is None else named_layers(flat, taps)

@@ -1,5 +1,20 @@
 """What a name means: a classifier, its pretrained weights, its input convention."""
 
-from keras_dense.backbones.backbone import application, backbone, check_shape, family_of
+from keras_dense.backbones.backbone import application, backbone, family_of
+from keras_dense.backbones.network import check_shape
+from keras_dense.backbones.resnet import resnet50c, resnet101c, resnet152c
+from keras_dense.backbones.resnet38 import resnet38
+from keras_dense.backbones.xception import xception65, xception71
 
-__all__ = ["application", "backbone", "check_shape", "family_of"]
+__all__ = [
+    "application",
+    "backbone",
+    "check_shape",
+    "family_of",
+    "resnet101c",
+    "resnet152c",
+    "resnet38",
+    "resnet50c",
+    "xception65",
+    "xception71",
+]

@@ -1,12 +1,12 @@
 """A classifier by name, with its pretrained weights and its input convention, as a trunk."""
 
 import difflib
-import os
 import warnings
 
 import keras
 
-from keras_dense.backbones.table import FAMILIES, PREPROCESSING
+from keras_dense.backbones.network import load_weights
+from keras_dense.backbones.table import FAMILIES, OWN, PREPROCESSING
 from keras_dense.layers import Standardize
 from keras_dense.surgery.feature_pyramid import (
     align,
@@ -24,11 +24,12 @@ def _key(name):
     return name.lower().replace("_", "").replace("-", "")
 
 
-_NAMES = {_key(name): name for family in FAMILIES for name in family.members}
+_FAMILIES = {name: family for family in FAMILIES + OWN for name in family.members}
+_NAMES = {_key(name): name for name in _FAMILIES}
 
 
 def family_of(name):
-    """The name of a `keras.applications` network as Keras writes it, and its row of the table.
+    """The name of a network as its source writes it, and its row of the table.
 
     Raises:
         ValueError: for an unknown name, with the nearest ones.
@@ -41,34 +42,16 @@ def family_of(name):
         near = difflib.get_close_matches(_key(name), _NAMES, n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(repr(_NAMES[n]) for n in near)}?" if near else ""
         raise ValueError(
-            f"`backbone` is not a network of keras.applications. Received: {name!r}.{hint} "
+            "`backbone` is not a network of keras.applications or of keras_dense.backbones. "
+            f"Received: {name!r}.{hint} "
             f"Known: {', '.join(_NAMES.values())}. Or pass a functional `keras.Model`."
         )
     name = _NAMES[_key(name)]
-    return name, next(family for family in FAMILIES if name in family.members)
-
-
-def load_weights(model, path, what):
-    """Load a weights file, with an error that names both when they do not belong together."""
-    if not os.path.exists(path):
-        raise FileNotFoundError(
-            f"`weights` is neither 'imagenet', None, nor an existing file. Received: {path!r}"
-        )
-    try:
-        with warnings.catch_warnings():
-            # Said of every container that holds no weights where the top is missing or extra;
-            # a layer that does get none is an error.
-            warnings.filterwarnings("ignore", "Skipping nested container")
-            model.load_weights(path)
-    except Exception as error:
-        raise ValueError(
-            f"The weights in {os.fspath(path)!r} do not fit {what}: they belong to another "
-            f"network, or to another variant of it (`alpha`, `include_top`). Keras says: {error}"
-        ) from error
+    return name, _FAMILIES[name]
 
 
 def application(name, weights="imagenet", standardize=False, **kwargs):
-    """A network of `keras.applications`, by name in any case, with its weights.
+    """A network of `keras.applications` or of this package, by name in any case, with its weights.
 
     `standardize` puts what the weights expect of images 0–255 in front.
 
@@ -81,7 +64,7 @@ def application(name, weights="imagenet", standardize=False, **kwargs):
     1280
     """
     name, family = family_of(name)
-    build = getattr(keras.applications, name)
+    build = family.builder(name)
     if standardize:
         size = (224, 224) if kwargs.get("include_top") else family.build_size
         image = keras.Input((*size, 3), name="image")
@@ -122,21 +105,6 @@ def _standardized(image, preprocessing):
     return Standardize(**settings, name="standardize")(image) if settings else image
 
 
-def check_shape(input_shape):
-    """`input_shape` as a tuple, or an error that says what would do.
-
-    >>> check_shape([None, None, 3])
-    (None, None, 3)
-    """
-    valid = isinstance(input_shape, (tuple, list)) and len(input_shape) == 3
-    if not valid or not isinstance(input_shape[-1], int) or input_shape[-1] < 1:
-        raise ValueError(
-            "`input_shape` must be (height, width, channels), with None for free sizes. "
-            f"Received: input_shape={input_shape!r}"
-        )
-    return tuple(input_shape)
-
-
 def backbone(
     source,
     weights="imagenet",
@@ -155,10 +123,12 @@ def backbone(
 
     Args:
         source: the name of a network of `keras.applications` in any case ("vgg16", "ResNet50",
-            "mobilenet_v2"), or a functional `keras.Model`: your own classifier, a KerasHub or
-            KerasCV backbone.
-        weights: for a name, "imagenet", `None` (random), or the path of a weights file of that
-            network (with or without its top). A model brings its own.
+            "mobilenet_v2"), of one that it lacks ("xception65", "xception71", "resnet50c",
+            "resnet101c", "resnet152c", "resnet38": see `kd.backbones`), or a functional
+            `keras.Model`: your own classifier, a KerasHub or KerasCV backbone.
+        weights: for a name, "imagenet" (where `keras.applications` has them), `None` (random), or
+            the path of a weights file of that network (with or without its top). A model brings
+            its own.
         channels: number of image channels; other than 3 adapts the first convolution
             (`kd.surgery.replace_input`).
         taps: `{"P3": "layer name", …}`: other features than the walk would choose.
@@ -166,7 +136,7 @@ def backbone(
             "tf" (−1…1), "torch" (ImageNet mean and standard deviation) or "caffe" (BGR minus the
             ImageNet mean). Names know theirs.
         name: name of the model.
-        **kwargs: handed to the Keras application, such as `alpha=0.5`.
+        **kwargs: handed to the network's function, such as `alpha=0.5`.
 
     Returns:
         A functional `keras.Model`.

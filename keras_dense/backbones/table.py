@@ -1,6 +1,12 @@
-"""What `keras.applications` does not say about its networks."""
+"""What `keras.applications` does not say about its networks, and what ours expect."""
 
 from dataclasses import dataclass, field
+
+import keras
+
+from keras_dense.backbones.resnet import resnet50c, resnet101c, resnet152c
+from keras_dense.backbones.resnet38 import resnet38
+from keras_dense.backbones.xception import xception65, xception71
 
 # Arguments of `Standardize` for RGB images 0–255, by the names that Keras gives the conventions.
 PREPROCESSING = {
@@ -19,17 +25,27 @@ class Family:
     """Networks that share an input convention.
 
     Attributes:
-        members: the names in `keras.applications`.
+        members: their names.
         preprocessing: what the weights expect, a key of `PREPROCESSING`; `None` where the network
             standardizes by itself.
         build_size: the size at which the graph must be built; free where it may be.
         taps: features for each member, where the textbook's differ from what the walk finds.
+        builders: the function of each member; those of `keras.applications` where empty.
     """
 
     members: tuple
     preprocessing: str | None
     build_size: tuple = (None, None)
     taps: dict = field(default_factory=dict)
+    builders: dict = field(default_factory=dict)
+
+    def builder(self, name):
+        return self.builders.get(name) or getattr(keras.applications, name)
+
+
+def _own(*builders, **settings):
+    builders = {builder.__name__: builder for builder in builders}
+    return Family(tuple(builders), builders=builders, **settings)
 
 
 def _preactivated(conv3, conv4):
@@ -42,6 +58,12 @@ def _preactivated(conv3, conv4):
         "P4": f"conv4_block{conv4}_preact_relu",
         "P5": "post_relu",
     }
+
+
+def _before_striding(*blocks):
+    """DeepLabv3+ reads a block's second separable convolution, before the third one strides."""
+    taps = {f"P{n}": f"{block}_separable_conv2_pointwise_bn" for n, block in enumerate(blocks, 1)}
+    return {**taps, "P5": "exit_flow_block2_separable_conv3_pointwise_relu"}
 
 
 FAMILIES = (
@@ -66,4 +88,24 @@ FAMILIES = (
     # NASNet decides by the sizes of its maps how to join cells, so it needs a size to be built.
     Family(("NASNetMobile",), "tf", build_size=(224, 224)),
     Family(("NASNetLarge",), "tf", build_size=(331, 331)),
+)
+
+# Networks of published models that `keras.applications` lacks, with the conventions of their
+# authors: DeepLab's code, the network files of PSPNet and DUC, the code of "Wider or Deeper".
+OWN = (
+    _own(
+        xception65,
+        xception71,
+        preprocessing="tf",
+        taps={
+            "xception65": _before_striding(
+                "entry_flow_block1", "entry_flow_block2", "entry_flow_block3", "exit_flow_block1"
+            ),
+            "xception71": _before_striding(
+                "entry_flow_block1", "entry_flow_block3", "entry_flow_block5", "exit_flow_block1"
+            ),
+        },
+    ),
+    _own(resnet50c, resnet101c, resnet152c, preprocessing="caffe"),
+    _own(resnet38, preprocessing="torch"),
 )

@@ -1,11 +1,19 @@
 """Layers, usable in any Keras model."""
 
+from keras_dense.layers.atrous import (
+    AtrousConv2D,
+    AtrousDepthwiseConv2D,
+    AtrousSeparableConv2D,
+)
 from keras_dense.layers.bilinear import BilinearInitConvTranspose, BilinearUpsampling
 from keras_dense.layers.pooling import SlidingAverage2D
 from keras_dense.layers.size import CropLike, PadToMultiple
 from keras_dense.layers.standardize import Standardize
 
 __all__ = [
+    "AtrousConv2D",
+    "AtrousDepthwiseConv2D",
+    "AtrousSeparableConv2D",
     "BilinearInitConvTranspose",
     "BilinearUpsampling",
     "CropLike",

@@ -1,5 +1,6 @@
 """Pure functions on tensors, written with `keras.ops`."""
 
+from keras_dense.ops.atrous import atrous_conv, atrous_depthwise_conv
 from keras_dense.ops.image import (
     crop_like,
     depthwise_conv_transpose,
@@ -7,4 +8,11 @@ from keras_dense.ops.image import (
     upsample_bilinear,
 )
 
-__all__ = ["crop_like", "depthwise_conv_transpose", "pad_to_multiple", "upsample_bilinear"]
+__all__ = [
+    "atrous_conv",
+    "atrous_depthwise_conv",
+    "crop_like",
+    "depthwise_conv_transpose",
+    "pad_to_multiple",
+    "upsample_bilinear",
+]

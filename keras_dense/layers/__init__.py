@@ -6,11 +6,13 @@ from keras_dense.layers.atrous import (
     AtrousSeparableConv2D,
 )
 from keras_dense.layers.bilinear import BilinearInitConvTranspose, BilinearUpsampling
+from keras_dense.layers.context import AdaptiveAveragePooling2D, PixelShuffle, ResizeLike
 from keras_dense.layers.pooling import SlidingAverage2D
 from keras_dense.layers.size import CropLike, PadToMultiple
 from keras_dense.layers.standardize import Standardize
 
 __all__ = [
+    "AdaptiveAveragePooling2D",
     "AtrousConv2D",
     "AtrousDepthwiseConv2D",
     "AtrousSeparableConv2D",
@@ -18,6 +20,8 @@ __all__ = [
     "BilinearUpsampling",
     "CropLike",
     "PadToMultiple",
+    "PixelShuffle",
+    "ResizeLike",
     "SlidingAverage2D",
     "Standardize",
 ]

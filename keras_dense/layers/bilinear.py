@@ -7,12 +7,12 @@ from keras import ops
 from keras_dense.ops import depthwise_conv_transpose, upsample_bilinear
 
 
-def as_factor(factor):
+def as_factor(factor, name="factor"):
     """`factor` as a pair of ints ≥ 1, or an error that says what would do."""
     pair = (factor, factor) if isinstance(factor, int) else factor
     valid = isinstance(pair, (tuple, list)) and len(pair) == 2
     if not valid or not all(isinstance(f, int) and f >= 1 for f in pair):
-        raise ValueError(f"`factor` must be an int ≥ 1 or two of them. Received: factor={factor!r}")
+        raise ValueError(f"`{name}` must be an int ≥ 1 or two of them. Received: {name}={factor!r}")
     return tuple(pair)
 
 

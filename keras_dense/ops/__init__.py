@@ -7,12 +7,16 @@ from keras_dense.ops.image import (
     pad_to_multiple,
     upsample_bilinear,
 )
+from keras_dense.ops.resize import adaptive_average_pool, pixel_shuffle, resize_bilinear
 
 __all__ = [
+    "adaptive_average_pool",
     "atrous_conv",
     "atrous_depthwise_conv",
     "crop_like",
     "depthwise_conv_transpose",
     "pad_to_multiple",
+    "pixel_shuffle",
+    "resize_bilinear",
     "upsample_bilinear",
 ]

@@ -7,6 +7,7 @@ import keras
 from keras import layers, tree
 
 from keras_dense.layers.bilinear import BilinearInitConvTranspose, BilinearUpsampling
+from keras_dense.layers.context import AdaptiveAveragePooling2D, PixelShuffle, ResizeLike
 from keras_dense.surgery.graph import functional, values, walk
 
 CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
@@ -16,8 +17,11 @@ _UP = {
     layers.UpSampling2D: "size",
     BilinearUpsampling: "factor",
     BilinearInitConvTranspose: "factor",
+    PixelShuffle: "factor",
 }
 GLOBAL_POOLING = (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D)
+# How many pixels a cell of theirs stands for depends on the size of the image.
+_OFF_GRID = (*GLOBAL_POOLING, AdaptiveAveragePooling2D)
 _PROBE = 1024
 
 
@@ -43,7 +47,7 @@ def step(node):
             return tuple(Fraction(1, f) for f in _pair(getattr(op, attribute)))
     if isinstance(op, CONVOLUTIONS + POOLING):
         return _pair(op.strides)
-    if len(node.outputs[0].shape) != 4 or isinstance(op, GLOBAL_POOLING):
+    if len(node.outputs[0].shape) != 4 or isinstance(op, _OFF_GRID):
         return None
     known = isinstance(op, layers.Layer) and type(op).__module__.partition(".")[0] == "keras"
     return (1, 1) if known else _probed(node)
@@ -65,6 +69,8 @@ def _probed(node):
 
 def stride_after(node, args, kwargs):
     """The stride of what a call makes of maps with known strides."""
+    if isinstance(node.operation, ResizeLike):
+        return Stride(kwargs.get("like", args[-1]).value)
     maps = [x.value for x in values(args, kwargs, Stride) if x.value is not None]
     factor = step(node) if maps else None
     if factor is None:

@@ -1,0 +1,118 @@
+"""Layers around a map of context: pooling to bins, back to the size of another map, blocks."""
+
+import keras
+from keras import ops
+
+from keras_dense.layers.bilinear import as_factor
+from keras_dense.ops import adaptive_average_pool, pixel_shuffle, resize_bilinear
+
+
+@keras.saving.register_keras_serializable("keras_dense")
+class AdaptiveAveragePooling2D(keras.layers.Layer):
+    """The map averaged over a grid of bins, whatever its size: `(B, H, W, C)` → `(B, b, b, C)`.
+
+    Bin i of b on an axis of n cells is the mean of the cells from floor(i n / b) to
+    ceil((i + 1) n / b), exactly as in `torch.nn.AdaptiveAvgPool2d`; H and W may be unknown, odd,
+    and smaller than the number of bins. Channels last.
+
+    Args:
+        bins: int ≥ 1, or a pair `(vertical, horizontal)`.
+
+    Raises:
+        ValueError: for bins below 1.
+
+    Reference: Zhao et al., "Pyramid Scene Parsing Network", CVPR 2017, section 3.2.
+
+    >>> import numpy as np
+    >>> y = AdaptiveAveragePooling2D((1, 2))(np.array([1.0, 2.0, 6.0]).reshape(1, 1, 3, 1))
+    >>> ops.convert_to_numpy(y)[0, 0, :, 0].tolist()
+    [1.5, 4.0]
+    """
+
+    def __init__(self, bins, **kwargs):
+        super().__init__(**kwargs)
+        self.bins = as_factor(bins, "bins")
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], *self.bins, input_shape[3])
+
+    def call(self, inputs):
+        if self.bins == (1, 1):
+            mean = ops.mean(ops.cast(inputs, "float32"), axis=(1, 2), keepdims=True)
+            return ops.cast(mean, inputs.dtype)
+        return adaptive_average_pool(inputs, self.bins)
+
+    def get_config(self):
+        return {**super().get_config(), "bins": self.bins}
+
+
+@keras.saving.register_keras_serializable("keras_dense")
+class ResizeLike(keras.layers.Layer):
+    """A map at the height and width of another: half-pixel bilinear, edges repeated.
+
+    Call with two tensors: `ResizeLike()(x, like)`, shapes `(B, h, w, C)` and `(B, H, W, D)`;
+    returns `(B, H, W, C)`. All sizes may be unknown. A map known to be 1×1 is repeated. Where
+    the factor is a whole number and known, `BilinearUpsampling` does the same with less work.
+
+    >>> import numpy as np
+    >>> y = ResizeLike()(np.array([0.0, 3.0]).reshape(1, 1, 2, 1), np.zeros((1, 1, 3, 8)))
+    >>> ops.convert_to_numpy(y)[0, 0, :, 0].tolist()
+    [0.0, 1.5, 3.0]
+    """
+
+    def compute_output_shape(self, x_shape, like_shape):
+        return (x_shape[0], *like_shape[1:3], x_shape[3])
+
+    def call(self, x, like):
+        height, width = ops.shape(like)[1:3]
+        if tuple(x.shape[1:3]) == (1, 1):
+            # Not `x + zeros`: TensorFlow's graph optimizer moves a bias of `x` to behind that sum.
+            return ops.broadcast_to(x, (ops.shape(x)[0], height, width, x.shape[3]))
+        return resize_bilinear(x, height, width)
+
+
+@keras.saving.register_keras_serializable("keras_dense")
+class PixelShuffle(keras.layers.Layer):
+    """Channels laid out as blocks of cells: `(B, H, W, C f²)` → `(B, f H, f W, C)`.
+
+    `y[f i + a, f j + b, c] = x[i, j, (c f + a) f + b]`, the order of `torch.nn.PixelShuffle`. With
+    a convolution before it, it is dense upsampling convolution. Channels last.
+
+    Args:
+        factor: int ≥ 1, or a pair `(vertical, horizontal)`.
+
+    Raises:
+        ValueError: for a factor below 1, or channels that do not make whole blocks.
+
+    Reference: Wang et al., "Understanding Convolution for Semantic Segmentation", WACV 2018,
+    section 3.1.
+
+    >>> import numpy as np
+    >>> y = PixelShuffle(2)(np.arange(4.0).reshape(1, 1, 1, 4))
+    >>> ops.convert_to_numpy(y)[0, :, :, 0].tolist()
+    [[0.0, 1.0], [2.0, 3.0]]
+    """
+
+    def __init__(self, factor, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = as_factor(factor)
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        block = self.factor[0] * self.factor[1]
+        if channels % block:
+            raise ValueError(
+                f"`factor={self.factor}` makes blocks of {block} channels. "
+                f"Received: an input of {channels} channels"
+            )
+        sizes = zip((height, width), self.factor, strict=True)
+        return (batch, *(None if n is None else n * f for n, f in sizes), channels // block)
+
+    def call(self, inputs):
+        self.compute_output_shape(inputs.shape)
+        return pixel_shuffle(inputs, self.factor)
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}

@@ -1,0 +1,130 @@
+"""Maps at other sizes, also at sizes that are known only when the graph runs.
+
+All functions take channels-last tensors `(B, H, W, C)`. Averaging over bins and resizing are
+products with two small matrices, one an axis, made from `ops.arange`: they trace, export and
+differentiate on every backend, whatever is known of H and W.
+"""
+
+from keras import backend, ops
+
+
+def _number(x):
+    """Positions as float32; Python ints and integer tensors alike."""
+    return ops.cast(x, "float32")
+
+
+def _matrix_of_bins(bins, size):
+    """`(bins, size)`: row i averages the cells from floor(i n / b) to ceil((i + 1) n / b)."""
+    cells = ops.expand_dims(ops.arange(size, dtype="int32"), 0)
+    first = ops.expand_dims(ops.arange(bins, dtype="int32"), 1) * size
+    start, stop = first // bins, (first + size + bins - 1) // bins
+    inside = ops.logical_and(cells >= start, cells < stop)
+    return _number(inside) / _number(stop - start)
+
+
+def _matrix_of_positions(size, new):
+    """`(new, size)`: row i mixes the two cells between which the i-th new cell lies.
+
+    Its centre is at `((2 i + 1) n - m) / (2 m)`; all but the last division is done in integers.
+    """
+    cells = ops.expand_dims(ops.arange(size, dtype="int32"), 0)
+    position = (2 * ops.expand_dims(ops.arange(new, dtype="int32"), 1) + 1) * size - new
+    position = ops.minimum(ops.maximum(position, 0), 2 * new * (size - 1))
+    distance = ops.absolute(position - 2 * new * cells)
+    return _number(ops.maximum(2 * new - distance, 0)) / _number(2 * new)
+
+
+def _apply(x, rows, columns, height, width):
+    """`rows @ x @ columns.T` for every image and channel, in float32; `(B, height, width, C)`."""
+    x = ops.convert_to_tensor(x)
+    dtype = backend.standardize_dtype(x.dtype)
+    old_height, old_width = ops.shape(x)[1:3]
+    channels = x.shape[-1]
+    y = ops.reshape(ops.cast(x, "float32"), (-1, old_height, old_width * channels))
+    y = ops.reshape(ops.matmul(rows, y), (-1, height, old_width, channels))
+    y = ops.reshape(ops.matmul(columns, y), (-1, height, width, channels))
+    return ops.cast(y, dtype) if "float" in dtype else y
+
+
+def adaptive_average_pool(x, bins):
+    """The map averaged over a grid of bins, whatever its size.
+
+    Bin i of b on an axis of n cells is the mean of the cells from floor(i n / b) to
+    ceil((i + 1) n / b): neighbouring bins share a cell where b does not divide n, and cells are
+    repeated where n < b. Equals `torch.nn.functional.adaptive_avg_pool2d`.
+
+    Args:
+        x: `(B, H, W, C)`, H and W may be unknown.
+        bins: int ≥ 1, or a pair `(vertical, horizontal)`.
+
+    Returns:
+        `(B, *bins, C)`, computed in float32, in the dtype of `x` (float32 for integers).
+
+    >>> import numpy as np
+    >>> y = adaptive_average_pool(np.array([1.0, 2.0, 6.0]).reshape(1, 1, 3, 1), (1, 2))
+    >>> ops.convert_to_numpy(y)[0, 0, :, 0].tolist()
+    [1.5, 4.0]
+    """
+    vertical, horizontal = (bins, bins) if isinstance(bins, int) else bins
+    height, width = ops.shape(x)[1:3]
+    rows, columns = _matrix_of_bins(vertical, height), _matrix_of_bins(horizontal, width)
+    return _apply(x, rows, columns, vertical, horizontal)
+
+
+def resize_bilinear(x, height, width):
+    """Half-pixel bilinear resizing to any size, edges repeated, without antialiasing.
+
+    Equals `keras.ops.image.resize(x, (height, width), "bilinear")`, which cannot be traced where
+    a size is known only at run time. Dense matrices: meant for maps, not for large photographs.
+
+    Args:
+        x: `(B, H, W, C)`, H and W may be unknown.
+        height, width: ints, or integer scalars such as parts of `ops.shape(like)`;
+            `2 height H` must stay below 2³¹.
+
+    Returns:
+        `(B, height, width, C)`, computed in float32, in the dtype of `x` (float32 for integers).
+
+    >>> import numpy as np
+    >>> y = resize_bilinear(np.array([0.0, 3.0]).reshape(1, 1, 2, 1), 1, 3)
+    >>> ops.convert_to_numpy(y)[0, 0, :, 0].tolist()
+    [0.0, 1.5, 3.0]
+    """
+    old_height, old_width = ops.shape(x)[1:3]
+    rows, columns = _matrix_of_positions(old_height, height), _matrix_of_positions(old_width, width)
+    return _apply(x, rows, columns, height, width)
+
+
+def pixel_shuffle(x, factor):
+    """Channels laid out as blocks of cells: depth to space.
+
+    `y[f i + a, f j + b, c] = x[i, j, (c f + a) f + b]`: the `f²` cells of one output channel lie
+    side by side, as in TuSimple's dense upsampling convolution and `torch.nn.PixelShuffle`
+    (TensorFlow's `depth_to_space` has the output channels side by side instead).
+
+    Args:
+        x: `(B, H, W, C f²)`, H and W may be unknown.
+        factor: int ≥ 1, or a pair `(vertical, horizontal)`.
+
+    Returns:
+        `(B, f H, f W, C)`.
+
+    Raises:
+        ValueError: if the channels do not make whole blocks.
+
+    >>> import numpy as np
+    >>> y = pixel_shuffle(np.arange(8).reshape(1, 1, 1, 8), 2)
+    >>> ops.convert_to_numpy(y)[0, :, :, 0].tolist(), ops.convert_to_numpy(y)[0, :, :, 1].tolist()
+    ([[0, 1], [2, 3]], [[4, 5], [6, 7]])
+    """
+    f_h, f_w = (factor, factor) if isinstance(factor, int) else factor
+    if x.shape[-1] % (f_h * f_w):
+        raise ValueError(
+            f"pixel_shuffle: a multiple of {f_h}·{f_w} channels is needed for factor={factor}. "
+            f"Received: {x.shape[-1]} channels"
+        )
+    channels = x.shape[-1] // (f_h * f_w)
+    height, width = ops.shape(x)[1:3]
+    y = ops.reshape(x, (-1, height, width, channels, f_h, f_w))
+    y = ops.transpose(y, (0, 1, 4, 2, 5, 3))
+    return ops.reshape(y, (-1, height * f_h, width * f_w, channels))

@@ -1,0 +1,80 @@
+"""Strides of networks with layers that leave the grid and come back to it."""
+
+from fractions import Fraction
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from keras_dense.layers import AdaptiveAveragePooling2D, PixelShuffle, ResizeLike
+from keras_dense.surgery import feature_pyramid, rebuild, strides
+
+from .networks import images
+
+
+def pyramid_pooling(x):
+    parts = [x]
+    for bins in (1, 2, 3):
+        part = layers.Conv2D(2, 1)(AdaptiveAveragePooling2D(bins)(x))
+        parts.append(ResizeLike()(part, like=x) if bins == 2 else ResizeLike()(part, x))
+    return layers.Concatenate()(parts)
+
+
+@pytest.fixture
+def network():
+    image = keras.Input((None, None, 3))
+    x = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(image)
+    x = layers.Conv2D(4, 3, strides=(2, 4), padding="same", activation="relu")(x)
+    pooled = AdaptiveAveragePooling2D((2, 3))(x)
+    context = pyramid_pooling(x)
+    outputs = {
+        "coarse": x,
+        "pooled": pooled,
+        "after": layers.Conv2D(2, 1)(pooled),
+        "context": context,
+        "shuffled": PixelShuffle((2, 4))(layers.Conv2D(16, 1)(context)),
+        "finer": PixelShuffle(8)(layers.Conv2D(64, 1)(context)),
+        "resized": ResizeLike()(context, image),
+    }
+    return keras.Model(image, outputs)
+
+
+def test_strides(network):
+    assert strides(network) == {
+        "coarse": (4, 8),
+        "pooled": None,
+        "after": None,
+        "context": (4, 8),
+        "shuffled": 2,
+        "finer": (Fraction(1, 2), 1),
+        "resized": 1,
+    }
+
+
+def test_nested(network):
+    image = keras.Input((None, None, 3))
+    x = layers.MaxPooling2D()(image)
+    nested = keras.Model(network.input, [network.output["context"], network.output["pooled"]])
+    assert strides(keras.Model(image, nested(x))) == [(8, 16), None]
+
+
+def test_surgery_walks_through(network):
+    x = images(2, 33, 41)
+    wanted, got = network.predict(x, verbose=0), rebuild(network).predict(x, verbose=0)
+    for name in wanted:
+        np.testing.assert_array_equal(got[name], wanted[name])
+
+
+def test_a_pyramid_keeps_its_context():
+    """What is pooled and brought back is part of the feature of its stride."""
+    image = keras.Input((None, None, 3))
+    x = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(image)
+    x = pyramid_pooling(layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(x))
+    model = keras.Model(image, x)
+    pyramid = feature_pyramid(model)
+    assert strides(pyramid) == {"P1": 2, "P2": 4}
+    x = images(1, 32, 48)
+    np.testing.assert_allclose(
+        pyramid.predict(x, verbose=0)["P2"], model.predict(x, verbose=0), atol=1e-6
+    )

@@ -7,21 +7,29 @@ from keras_dense.layers.atrous import (
 )
 from keras_dense.layers.bilinear import BilinearInitConvTranspose, BilinearUpsampling
 from keras_dense.layers.context import AdaptiveAveragePooling2D, PixelShuffle, ResizeLike
-from keras_dense.layers.pooling import SlidingAverage2D
+from keras_dense.layers.pooling import (
+    AtrousAveragePooling2D,
+    AtrousMaxPooling2D,
+    PhasePooling2D,
+    TilePhases,
+)
 from keras_dense.layers.size import CropLike, PadToMultiple
 from keras_dense.layers.standardize import Standardize
 
 __all__ = [
     "AdaptiveAveragePooling2D",
+    "AtrousAveragePooling2D",
     "AtrousConv2D",
     "AtrousDepthwiseConv2D",
+    "AtrousMaxPooling2D",
     "AtrousSeparableConv2D",
     "BilinearInitConvTranspose",
     "BilinearUpsampling",
     "CropLike",
     "PadToMultiple",
+    "PhasePooling2D",
     "PixelShuffle",
     "ResizeLike",
-    "SlidingAverage2D",
     "Standardize",
+    "TilePhases",
 ]

@@ -8,6 +8,7 @@ from keras_dense.ops.image import (
     upsample_bilinear,
 )
 from keras_dense.ops.resize import adaptive_average_pool, pixel_shuffle, resize_bilinear
+from keras_dense.ops.windows import max_windows, mean_windows
 
 __all__ = [
     "adaptive_average_pool",
@@ -15,6 +16,8 @@ __all__ = [
     "atrous_depthwise_conv",
     "crop_like",
     "depthwise_conv_transpose",
+    "max_windows",
+    "mean_windows",
     "pad_to_multiple",
     "pixel_shuffle",
     "resize_bilinear",

@@ -1,9 +1,18 @@
 """Rewriting functional networks, weights kept. Every operation returns a new model."""
 
 from keras_dense.surgery.convolutionalize import convolutionalize
+from keras_dense.surgery.dilate import dilate
 from keras_dense.surgery.feature_pyramid import feature_pyramid
 from keras_dense.surgery.graph import rebuild, walk
 from keras_dense.surgery.replace_input import replace_input
 from keras_dense.surgery.strides import strides
 
-__all__ = ["convolutionalize", "feature_pyramid", "rebuild", "replace_input", "strides", "walk"]
+__all__ = [
+    "convolutionalize",
+    "dilate",
+    "feature_pyramid",
+    "rebuild",
+    "replace_input",
+    "strides",
+    "walk",
+]

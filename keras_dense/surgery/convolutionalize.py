@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import keras
 from keras import layers, tree
 
-from keras_dense.layers import SlidingAverage2D
+from keras_dense.layers import AtrousAveragePooling2D
 from keras_dense.surgery.feature_pyramid import image_of, resized
 from keras_dense.surgery.graph import Copies, functional, rebuild, transfer, values, walk
 from keras_dense.surgery.strides import CONVOLUTIONS, GLOBAL_POOLING
@@ -79,7 +79,7 @@ class _Converter:
         if isinstance(op, layers.GlobalMaxPooling2D):
             return layers.MaxPooling2D(size, 1, self.padding, name=name)(x)
         if self.padding == "same":
-            return SlidingAverage2D(size, name=name)(x)
+            return AtrousAveragePooling2D(size, name=name)(x)
         return layers.AveragePooling2D(size, 1, name=name)(x)
 
     def convolution(self, op, cell):

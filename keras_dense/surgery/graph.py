@@ -105,17 +105,22 @@ class Copies:
         self._names.add(unique)
         return unique
 
-    def __call__(self, op, *args, config=(), weights=None, **kwargs):
-        """Apply the copy of `op`, with other settings or weights where given."""
+    def __call__(self, op, *args, kind=None, config=(), weights=None, **kwargs):
+        """Apply the copy of `op`, with other settings or weights, or as another kind of layer.
+
+        A setting of `None` in `config` is left out: the other kind does not have it.
+        """
         changes = dict(config)
-        key = (id(op), repr(sorted(changes.items(), key=repr)))
+        key = (id(op), kind, repr(sorted(changes.items(), key=repr)))
         if key in self._copies:
             return self._copies[key](*args, **kwargs)
         if isinstance(op, keras.layers.Lambda):
             copy = op  # Keras refuses to make Python code from a config; it has no state to share.
         else:
             config = {**op.get_config(), "name": self.name(op.name), **changes}
-            copy = type(op).from_config(config)
+            dropped = [name for name, value in changes.items() if value is None]
+            config = {name: value for name, value in config.items() if name not in dropped}
+            copy = (kind or type(op)).from_config(config)
         self._copies[key] = copy
         outputs = copy(*args, **kwargs)
         if isinstance(op, keras.layers.Layer):

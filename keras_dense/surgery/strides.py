@@ -6,12 +6,15 @@ from fractions import Fraction
 import keras
 from keras import layers, tree
 
+from keras_dense.layers import AtrousAveragePooling2D, AtrousMaxPooling2D, PhasePooling2D
 from keras_dense.layers.bilinear import BilinearInitConvTranspose, BilinearUpsampling
 from keras_dense.layers.context import AdaptiveAveragePooling2D, PixelShuffle, ResizeLike
 from keras_dense.surgery.graph import functional, values, walk
 
 CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
-POOLING = (layers.MaxPooling2D, layers.AveragePooling2D)
+MAX_POOLING = (layers.MaxPooling2D, AtrousMaxPooling2D)
+AVERAGE_POOLING = (layers.AveragePooling2D, AtrousAveragePooling2D)
+POOLING = MAX_POOLING + AVERAGE_POOLING
 _UP = {
     layers.Conv2DTranspose: "strides",
     layers.UpSampling2D: "size",
@@ -19,7 +22,7 @@ _UP = {
     BilinearInitConvTranspose: "factor",
     PixelShuffle: "factor",
 }
-GLOBAL_POOLING = (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D)
+GLOBAL_POOLING = (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D, PhasePooling2D)
 # How many pixels a cell of theirs stands for depends on the size of the image.
 _OFF_GRID = (*GLOBAL_POOLING, AdaptiveAveragePooling2D)
 _PROBE = 1024

@@ -4,7 +4,7 @@ import pytest
 from keras import ops
 
 from keras_dense.backbones.table import PREPROCESSING
-from keras_dense.layers import SlidingAverage2D, Standardize
+from keras_dense.layers import AtrousAveragePooling2D, Standardize
 from keras_dense.testing import check_layer
 
 
@@ -40,6 +40,6 @@ def test_sliding_average_counts_what_is_there(pool):
             top, left = i - (pool[0] - 1) // 2, j - (pool[1] - 1) // 2
             window = x[:, max(top, 0) : top + pool[0], max(left, 0) : left + pool[1]]
             wanted[:, i, j] = window.mean((1, 2))
-    got = ops.convert_to_numpy(SlidingAverage2D(pool)(x.astype("float32")))
+    got = ops.convert_to_numpy(AtrousAveragePooling2D(pool)(x.astype("float32")))
     np.testing.assert_allclose(got, wanted, atol=1e-6)
-    check_layer(SlidingAverage2D(pool), x.astype("float32"))
+    check_layer(AtrousAveragePooling2D(pool), x.astype("float32"))

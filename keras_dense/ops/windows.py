@@ -1,0 +1,63 @@
+"""Largest and mean values of windows with gaps, which no backend's pooling has."""
+
+from keras import ops
+
+
+def _slide(x, sizes, rates, strides, combine):
+    """Combine the cells of every window, along one axis after the other."""
+    for axis, (size, rate, stride) in enumerate(zip(sizes, rates, strides, strict=True), start=1):
+        reach = (size - 1) * rate
+        count = ops.shape(x)[axis] - reach
+        first, *others = [
+            x[:, i : i + count : stride] if axis == 1 else x[:, :, i : i + count : stride]
+            for i in range(0, reach + 1, rate)
+        ]
+        x = first
+        for other in others:
+            x = combine(x, other)
+    return x
+
+
+def _padded(x, pads, fill):
+    return ops.pad(x, ((0, 0), *pads, (0, 0)), constant_values=fill)
+
+
+def max_windows(x, size, rate, strides, pads):
+    """The largest cell of every window; cells of a window lie `rate` apart.
+
+    Args:
+        x: `(B, H, W, C)`.
+        size, rate, strides: pairs of ints.
+        pads: `((top, bottom), (left, right))`, cells that never win.
+
+    >>> import numpy as np
+    >>> y = max_windows(np.array([3.0, 0, 1, 2]).reshape(1, 1, 4, 1), (1, 2), (1, 2), (1, 1),
+    ...                 ((0, 0), (0, 0)))
+    >>> ops.convert_to_numpy(y)[0, 0, :, 0].tolist()
+    [3.0, 2.0]
+    """
+    x = ops.convert_to_tensor(x)
+    return _slide(_padded(x, pads, float("-inf")), size, rate, strides, ops.maximum)
+
+
+def mean_windows(x, size, rate, strides, pads):
+    """The mean of every window over its cells on the map; cells of a window lie `rate` apart.
+
+    Args:
+        x: `(B, H, W, C)`.
+        size, rate, strides: pairs of ints.
+        pads: `((top, bottom), (left, right))`, cells that do not count.
+
+    >>> import numpy as np
+    >>> y = mean_windows(np.array([3.0, 0, 1]).reshape(1, 1, 3, 1), (1, 2), (1, 2), (1, 1),
+    ...                  ((0, 0), (0, 2)))
+    >>> ops.convert_to_numpy(y)[0, 0, :, 0].tolist()
+    [2.0, 0.0, 1.0]
+    """
+    x = ops.convert_to_tensor(x)
+    total = _slide(_padded(x, pads, 0.0), size, rate, strides, ops.add)
+    if all(pad == (0, 0) for pad in pads):
+        return total / (size[0] * size[1])
+    ones = _padded(ops.ones_like(x[:1, :, :, :1]), pads, 0.0)
+    count = _slide(ones, size, rate, strides, ops.add)
+    return total / ops.maximum(count, 1.0)

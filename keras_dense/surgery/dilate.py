@@ -1,0 +1,455 @@
+"""Strides taken out of a network, and what follows dilated, so that no weight need change."""
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import keras
+from keras import layers, tree
+
+from keras_dense.layers import (
+    AtrousAveragePooling2D,
+    AtrousConv2D,
+    AtrousDepthwiseConv2D,
+    AtrousMaxPooling2D,
+    AtrousSeparableConv2D,
+    PhasePooling2D,
+    TilePhases,
+)
+from keras_dense.surgery.graph import Copies, functional, same_inputs, values, walk
+from keras_dense.surgery.pointwise import is_pointwise
+from keras_dense.surgery.strides import (
+    CONVOLUTIONS,
+    MAX_POOLING,
+    POOLING,
+    step,
+    strides,
+)
+from keras_dense.surgery.top import is_pooling, read_top
+
+_ATROUS = {
+    layers.Conv2D: AtrousConv2D,
+    layers.DepthwiseConv2D: AtrousDepthwiseConv2D,
+    layers.SeparableConv2D: AtrousSeparableConv2D,
+}
+_NONE = ((0, 0), (0, 0))
+
+
+@dataclass(frozen=True, eq=False)
+class _Map:
+    """A tensor of the new network, and how it stands to the one it takes the place of."""
+
+    tensor: keras.KerasTensor
+    stride: tuple = (1, 1)  # of the new network up to here, in pixels
+    rate: tuple = (1, 1)  # neighbours in the old map are so many cells apart in the new one
+    size: tuple = (0, 0)  # of the old map, for an image whose sides the stride divides
+    padding: tuple = _NONE  # zeros still to be put around it, in cells of the old map
+    padder: layers.ZeroPadding2D | None = None  # what would have put them
+    gate: bool = False  # one value for each phase, (B, rate, rate, C)
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """What becomes of a window along one axis.
+
+    All sizes are in cells: of the old map, and of the new one with `rate` cells for each old.
+    """
+
+    kernel: int  # taps
+    own: int  # the operation's own rate
+    rate: int  # of its input
+    stride: int  # of the old operation
+    kept: int  # stride of the new operation
+    pads: tuple  # of the old operation
+    keeps_size: bool  # whether the old map has a cell for every `stride` cells of its input
+
+    @classmethod
+    def of(cls, kernel, own, rate, stride, kept, before, size, padding):
+        extent = (kernel - 1) * own + 1
+        first, last = before
+        if padding == "same":
+            padded = size + first + last
+            total = max((-(-padded // stride) - 1) * stride + extent - padded, 0)
+            first, last = first + total // 2, last + total - total // 2
+        elif padding != "valid":
+            first, last = first + padding[0], last + padding[1]
+        cells = (size + first + last - extent) // stride + 1
+        # A map with a cell for every stride keeps that when it becomes denser: zeros on the far
+        # side, where no window of the old network reaches. Another becomes as large as its
+        # windows allow. Either way every rate-th cell is one of the old map, and no more.
+        return cls(kernel, own, rate, stride, kept, (first, last), cells == -(-size // stride))
+
+    def grown(self, factor=1):
+        """Rate of the new operation, and its padding."""
+        first = self.pads[0] * self.rate * factor
+        reach = (self.kernel - 1) * self.own * self.rate * factor
+        last = self.pads[1] * self.rate * factor
+        if self.keeps_size:
+            last = max(reach + 1 - self.kept - first, 0)
+        return self.own * self.rate * factor, (first, last)
+
+    def cells(self, size):
+        extent = (self.kernel - 1) * self.own + 1
+        return (size + sum(self.pads) - extent) // self.stride + 1
+
+
+class _Dilation:
+    """Computes new maps in place of old ones; see `dilate`."""
+
+    def __init__(self, model, output_stride, mode, strided_rate, rates, rules):
+        self.target, self.mode, self.strided_rate = output_stride, mode, strided_rate
+        self.rates, self.rules = rates, rules
+        self.gates, _ = read_top(model)
+        self.copies = Copies()
+
+    def __call__(self, node, *args, **kwargs):
+        op, maps = node.operation, values(args, kwargs, _Map)
+        old = next((x for x in maps if not x.gate), maps[0]) if maps else None
+        if old is None:
+            return self.copy(node, maps, args, kwargs)
+        if is_pooling(op):
+            return self.pool_globally(node, old, args, kwargs)
+        if isinstance(op, TilePhases):
+            return replace(old, tensor=self.copies(op, *(x.tensor for x in maps)))
+        if isinstance(op, layers.ZeroPadding2D):
+            return self.pad(op, old)
+        if isinstance(op, layers.Cropping2D) and old.rate != (1, 1):
+            return self.crop(op, old)
+        if type(op) in self.rules and old.rate != (1, 1):
+            return self.taught(node, old, args, kwargs)
+        if isinstance(op, CONVOLUTIONS + POOLING) and not old.gate:
+            return self.window(node, self.padded(old) if isinstance(op, POOLING) else old)
+        return self.other(node, maps, old, args, kwargs)
+
+    # What does not look at neighbours
+
+    def other(self, node, maps, old, args, kwargs):
+        op, dense = node.operation, any(x.rate != (1, 1) for x in maps)
+        if dense and old.gate and isinstance(op, layers.Reshape):
+            # A gate has its 1×1 shape back already: that of its phases.
+            return self.reshape_gate(node, old)
+        factor = step(node) if len(node.outputs[0].shape) == 4 else (1, 1)
+        factor = (1, 1) if factor is None else factor
+        removed = any(
+            f > 1 and s * f > self.target for f, s in zip(factor, old.stride, strict=True)
+        )
+        gate_convolution = old.gate and isinstance(op, CONVOLUTIONS) and op.kernel_size == (1, 1)
+        if (removed or dense) and not gate_convolution and not is_pointwise(node):
+            if removed and type(op) in self.rules:
+                return self.taught(node, old, args, kwargs)
+            raise ValueError(
+                f"The operation {op.name!r} ({type(op).__name__}) looks at more than one pixel, "
+                "and `dilate` does not know how: it would act as if its map had the old stride. "
+                f"Teach it with `rules={{{type(op).__name__}: rule}}`, where `rule(layer, x, rate, "
+                "strides)` returns the output of the layer dilated by `rate`; or choose an "
+                "`output_stride` that leaves the map before it as it is."
+            )
+        new = self.copy(node, maps, args, kwargs)
+        size = old.size
+        if factor != (1, 1):
+            size = tuple(int(Fraction(n) / f) for n, f in zip(size, factor, strict=True))
+        stride = tuple(s * f for s, f in zip(old.stride, factor, strict=True))
+        return tree.map_structure(
+            lambda x: replace(x, stride=stride, rate=old.rate, size=size, gate=old.gate), new
+        )
+
+    def copy(self, node, maps, args, kwargs):
+        """The same operation; gates meet a map phase by phase."""
+        like = next((x for x in maps if not x.gate), None)
+
+        def tensor(x):
+            if not isinstance(x, _Map):
+                return x
+            if x.gate and like is not None and x.rate != (1, 1):
+                name = self.copies.name(f"{node.operation.name}_phases")
+                return TilePhases(name=name)(x.tensor, like.tensor)
+            return self.padded(x).tensor
+
+        args, kwargs = tree.map_structure(tensor, (args, kwargs))
+        return tree.map_structure(_Map, self.copies(node.operation, *args, **kwargs))
+
+    def reshape_gate(self, node, old):
+        shape = node.outputs[0].shape
+        if any(n != 1 for n in shape[1:-1]) or shape[-1] != old.tensor.shape[-1]:
+            raise ValueError(
+                f"The Reshape {node.operation.name!r} after a global pooling mixes channels and "
+                f"positions: {node.input_tensors[0].shape} → {shape}."
+            )
+        return old
+
+    def taught(self, node, old, args, kwargs):
+        op = node.operation
+        factor = step(node)
+        kept = tuple(min(s, self.target // c) for s, c in zip(factor, old.stride, strict=True))
+        return _Map(
+            self.rules[type(op)](op, self.padded(old).tensor, old.rate, kept),
+            tuple(c * k for c, k in zip(old.stride, kept, strict=True)),
+            tuple(int(r * s // k) for r, s, k in zip(old.rate, factor, kept, strict=True)),
+            tuple(-(-n // int(s)) for n, s in zip(old.size, factor, strict=True)),
+        )
+
+    # Borders
+
+    def pad(self, op, old):
+        """Zeros wait for the window that they are for: it may need more of them."""
+        padding = op.padding
+        total = tuple(
+            tuple(a + b for a, b in zip(have, more, strict=True))
+            for have, more in zip(old.padding, padding, strict=True)
+        )
+        return replace(old, padding=total, padder=op if old.padder is None else None)
+
+    def padded(self, old):
+        """The map with the zeros around it."""
+        if old.padding == _NONE:
+            return old
+        padding = tuple(
+            tuple(p * r for p in pair) for pair, r in zip(old.padding, old.rate, strict=True)
+        )
+        size = tuple(n + sum(pair) for n, pair in zip(old.size, old.padding, strict=True))
+        if old.padder is not None:
+            config = {} if old.rate == (1, 1) else {"padding": padding}
+            tensor = self.copies(old.padder, old.tensor, config=config)
+        else:
+            tensor = layers.ZeroPadding2D(padding, name=self.copies.name("zero_padding"))(
+                old.tensor
+            )
+        return replace(old, tensor=tensor, size=size, padding=_NONE, padder=None)
+
+    def crop(self, op, old):
+        old = self.padded(old)
+        cropping = tuple(
+            tuple(c * r for c in pair) for pair, r in zip(op.cropping, old.rate, strict=True)
+        )
+        size = tuple(n - sum(pair) for n, pair in zip(old.size, op.cropping, strict=True))
+        tensor = self.copies(op, old.tensor, config={"cropping": cropping})
+        return replace(old, tensor=tensor, size=size)
+
+    def pool_globally(self, node, old, args, kwargs):
+        op = node.operation
+        if id(op) not in self.gates:
+            raise ValueError(
+                f"The network ends in a classifier's top ({op.name!r}), which has no map to make "
+                "denser. Turn it into a map of scores first, with "
+                "`kd.surgery.convolutionalize(model, padding='same')`, or build the network "
+                "without its top (`include_top=False`)."
+            )
+        if old.rate == (1, 1) or self.mode == "same":
+            new = self.copy(node, [old], args, kwargs)
+            return replace(new, size=(1, 1), gate=True)
+        rate, mode = old.rate, "max" if isinstance(op, layers.GlobalMaxPooling2D) else "mean"
+        if isinstance(op, PhasePooling2D):  # The network has been dilated before.
+            rate, mode = tuple(a * b for a, b in zip(rate, op.rate, strict=True)), op.mode
+        pool = PhasePooling2D(rate, mode, name=self.copies.name(op.name), dtype=op.dtype_policy)
+        return replace(old, tensor=pool(self.padded(old).tensor), padding=_NONE, gate=True)
+
+    # Windows
+
+    def window(self, node, old):
+        op = node.operation
+        if getattr(op, "data_format", "channels_last") == "channels_first":
+            raise ValueError(
+                f"`dilate` works on channels_last networks. Received: {op.name!r} with "
+                "data_format='channels_first'"
+            )
+        pooling = isinstance(op, POOLING)
+        kernel = tuple(op.pool_size if pooling else op.kernel_size)
+        own = _pair(getattr(op, "rate", None) or getattr(op, "dilation_rate", 1))
+        stride = _pair(op.strides)
+        kept = tuple(
+            max(min(s, self.target // int(c)), 1) if s * c > self.target else s
+            for s, c in zip(stride, old.stride, strict=True)
+        )
+        removed = tuple(s // k for s, k in zip(stride, kept, strict=True))
+        pads = op.padding if isinstance(op.padding, str) else None
+        axes = [
+            _Axis.of(
+                kernel[i],
+                own[i],
+                old.rate[i],
+                stride[i],
+                kept[i],
+                old.padding[i],
+                old.size[i],
+                pads or op.padding[i],
+            )
+            for i in range(2)
+        ]
+        factor = self.rates.get(op.name, 1)
+        factors = tuple(
+            factor * (r if self.strided_rate == "after" and not pooling else 1) for r in removed
+        )
+        new = _Map(
+            self.apply(node, old, axes, kept, factors),
+            tuple(c * k for c, k in zip(old.stride, kept, strict=True)),
+            tuple(r * m for r, m in zip(old.rate, removed, strict=True)),
+            tuple(axis.cells(n) for axis, n in zip(axes, old.size, strict=True)),
+        )
+        return new
+
+    def apply(self, node, old, axes, kept, factors):
+        op = node.operation
+        if old.rate == (1, 1) and kept == _pair(op.strides) and factors == (1, 1):
+            return self.copies(op, self.padded(old).tensor)
+        if all(axis.kernel == 1 for axis in axes) and not any(sum(axis.pads) for axis in axes):
+            if isinstance(op, POOLING) and kept == (1, 1):
+                return old.tensor
+            return self.copies(op, old.tensor, config={"strides": kept})
+        if self.mode == "same":
+            return self.plain(op, old, axes, kept, factors)
+        rate, padding = zip(
+            *(axis.grown(f) for axis, f in zip(axes, factors, strict=True)), strict=True
+        )
+        if kept == (1, 1) and all(
+            pads == ((k - 1) * r // 2, (k - 1) * r - (k - 1) * r // 2)
+            for pads, k, r in zip(padding, (a.kernel for a in axes), rate, strict=True)
+        ):
+            padding = "same"
+        config = {"padding": padding, "strides": kept, "rate": rate}
+        if isinstance(op, POOLING):
+            kind = AtrousMaxPooling2D if isinstance(op, MAX_POOLING) else AtrousAveragePooling2D
+            config |= {"data_format": None}
+            return self.copies(op, old.tensor, kind=kind, config=config)
+        kind = _ATROUS.get(type(op), type(op))
+        if hasattr(kind, "rate"):
+            return self.copies(op, old.tensor, kind=kind, config={**config, "dilation_rate": None})
+        # A convolution of one's own (weights standardized, say) stays one; zeros go in front.
+        config = {"strides": kept, "dilation_rate": rate, "padding": padding}
+        tensor = old.tensor
+        if padding != "same":
+            config["padding"] = "valid"
+            pad = layers.ZeroPadding2D(padding, name=self.copies.name(f"{op.name}_pad"))
+            tensor = pad(tensor)
+        return self.copies(op, tensor, config=config)
+
+    def plain(self, op, old, axes, kept, factors):
+        """Symmetric padding, in layers that Keras has."""
+        config = {"strides": kept}
+        keeps = all(axis.keeps_size for axis in axes)
+        config["padding"] = "same" if keeps else "valid"
+        if not isinstance(op, POOLING):
+            rates = (axis.own * axis.rate * f for axis, f in zip(axes, factors, strict=True))
+            config["rate" if hasattr(op, "rate") else "dilation_rate"] = tuple(rates)
+        return self.copies(op, (old if keeps else self.padded(old)).tensor, config=config)
+
+
+def _pair(value):
+    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+
+
+def _coarsest(model):
+    found = [s for s in tree.flatten(strides(model)) if s is not None]
+    if not found:
+        return None
+    return max(max(_pair(s)) for s in found)
+
+
+def dilate(
+    model,
+    output_stride,
+    *,
+    mode="exact",
+    strided_rate="before",
+    rates=None,
+    rules=None,
+    name=None,
+):
+    """A network made to give denser maps with the same weights, by the à trous algorithm.
+
+    Strides beyond `output_stride` are taken out, and every window after them is dilated by what
+    was taken out before it. Nothing needs to be trained again: with k the ratio of the old stride
+    of an output to the new,
+
+        dilate(model, s)(x)[:, ::k, ::k] == model(x)
+
+    at every cell, borders included, for image sizes that the old stride divides (batch norm in
+    inference mode). The cells between are those that the old network gives for shifted images
+    (`kd.surgery.shift_and_stitch`), away from the borders. At other sizes the old network puts
+    its "same" padding elsewhere, depending on whether a map is odd, and may drop a last cell; the
+    new one pads as for sizes that divide. (The models of this library pad the image to such a
+    size first.) What is padded explicitly agrees at every size, inside.
+
+    For each operation: convolutions and pooling are dilated by the stride removed *before* them;
+    "same" padding that was asymmetric under the stride stays so; average pooling counts what is on
+    the map (on torch Keras' own repeats the edge instead); a squeeze-and-excite gate takes the
+    mean of each phase of the map, the cells that one old map consists of.
+
+    Args:
+        model: functional `keras.Model` of feature maps or scores: without a classifier's top, or
+            after `kd.surgery.convolutionalize`. Trunks of `kd.backbone` keep the names of their
+            levels: in `dilate(trunk, 8)` "P4" and "P5" have stride 8.
+        output_stride: 1, 2, 4, … up to the stride of the model: the new one.
+        mode: "exact", or "same": the usual approximation, in Keras' own layers only, with
+            symmetric "same" padding, undilated pooling and gates over the whole map, for networks
+            that will be trained further.
+        strided_rate: the dilation of the convolution that loses its stride: that "before" it, as
+            exactness demands, or that "after", as in the published PSPNet and TuSimple.
+        rates: `{"layer name": factor}`: dilate single convolutions by a multiple more
+            (multi-grid).
+        rules: `{Class: rule}`, what to do with layers not known here that look at neighbours:
+            `rule(layer, x, rate, strides)` returns the symbolic output of that layer with taps
+            `rate` cells apart (a pair) and the given strides, using the layer's weights.
+        name: name of the new model.
+
+    Returns:
+        A `keras.Model` with the inputs and the output structure of `model` and copies of its
+        weights.
+
+    Raises:
+        ValueError: for a stride that is no power of two or beyond the model's, a classifier's top,
+            unknown names in `rates`, or an operation that cannot be dilated (named).
+        TypeError: for a model whose graph cannot be read.
+
+    Reference: Holschneider et al., "A real-time algorithm for signal analysis with the help of
+    the wavelet transform", 1989; Chen et al., ICLR 2015, section 3.1; Yu, Koltun, Funkhouser,
+    "Dilated Residual Networks", CVPR 2017.
+
+    >>> app = keras.applications.MobileNetV2(
+    ...     weights=None, alpha=0.35, include_top=False, input_shape=(64, 64, 3))
+    >>> app.output_shape, dilate(app, 8).output_shape
+    ((None, 2, 2, 1280), (None, 8, 8, 1280))
+    """
+    model = functional(model)
+    valid = isinstance(output_stride, int) and not isinstance(output_stride, bool)
+    if not valid or output_stride < 1 or output_stride & (output_stride - 1):
+        raise ValueError(
+            "`output_stride` must be a power of two: 1, 2, 4, 8, 16, … "
+            f"Received: output_stride={output_stride!r}"
+        )
+    for argument, value, known in (
+        ("mode", mode, ("exact", "same")),
+        ("strided_rate", strided_rate, ("before", "after")),
+    ):
+        if value not in known:
+            raise ValueError(
+                f"`{argument}` must be {' or '.join(map(repr, known))}. "
+                f"Received: {argument}={value!r}"
+            )
+    work = _Dilation(model, output_stride, mode, strided_rate, dict(rates or {}), dict(rules or {}))
+    coarsest = _coarsest(model)
+    if coarsest is not None and output_stride > coarsest:
+        raise ValueError(
+            f"`output_stride` must not be larger than the network's, which is {coarsest}. "
+            f"Received: output_stride={output_stride}"
+        )
+    inputs = same_inputs(model)
+    # Where the size is free, that of an image whose sides all strides divide decides on which
+    # side "same" pads.
+    nominal = 8 * 32 * max(int(coarsest or 1) // 32, 1)
+    old = tree.map_structure(
+        lambda x: (
+            _Map(x, size=tuple(n or nominal for n in x.shape[1:3]))
+            if len(x.shape) == 4
+            else _Map(x)
+        ),
+        inputs,
+    )
+    unknown = set(work.rates) - {op.name for op in _operations(model)}
+    if unknown:
+        raise ValueError(f"`rates` names layers that {model.name!r} does not have: {unknown}")
+    outputs = tree.map_structure(lambda x: work.padded(x).tensor, walk(model, old, work))
+    return keras.Model(inputs, outputs, name=name or model.name)
+
+
+def _operations(model):
+    for op in functional(model).operations:
+        yield from _operations(op) if isinstance(op, keras.Model) else (op,)

@@ -1,0 +1,334 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from keras_dense.layers import AtrousAveragePooling2D, AtrousConv2D
+from keras_dense.surgery import convolutionalize, dilate, rebuild, strides
+
+from .networks import FAMILIES, images, randomized, small_classifier
+
+SIZE = {"Xception": 160, "InceptionV3": 160, "InceptionResNetV2": 160, "NASNetMobile": 96}
+
+
+def portable(model):
+    """Average pooling as TensorFlow and JAX do it, on torch too (Keras repeats the edge there)."""
+
+    def rewrite(node, copies, *args, **kwargs):
+        op = node.operation
+        if (
+            isinstance(op, layers.AveragePooling2D)
+            and op.padding == "same"
+            and op.strides == (1, 1)
+        ):
+            config = {"data_format": None}
+            return copies(op, *args, kind=AtrousAveragePooling2D, config=config, **kwargs)
+        return None
+
+    return rebuild(model, rewrite) if keras.backend.backend() == "torch" else model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stride", [16, 8])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_identity_of_every_family(name, stride):
+    size = SIZE.get(name, 64)
+    build = getattr(keras.applications, name)
+    model = portable(
+        randomized(build(weights=None, include_top=False, input_shape=(size, size, 3)))
+    )
+    dense = dilate(model, stride)
+    own = any(isinstance(layer, (layers.Rescaling, layers.Normalization)) for layer in model.layers)
+    x = images(2, size, size)
+    x = (x + 1) * 127.5 if own else x
+    wanted, got = model.predict(x, verbose=0), dense.predict(x, verbose=0)
+    k = 32 // stride
+    assert strides(dense) == stride
+    assert np.std(wanted) > 1e-3
+    got = got[:, ::k, ::k]
+    assert got.shape == wanted.shape
+    np.testing.assert_allclose(got, wanted, atol=1e-4 * np.abs(wanted).max(), rtol=0)
+    assert dense.count_params() == model.count_params()
+
+
+def toy(size=None, padding="same", activation="tanh"):
+    """Asymmetric padding, a stride on a 3×3, pooling of both kinds, and a branch: stride 16."""
+    image = keras.Input((size, size, 3), name="image")
+    x = layers.Conv2D(6, 3, strides=2, padding="same", activation=activation)(image)
+    y = layers.ZeroPadding2D(((0, 1), (0, 1)))(x)
+    y = layers.DepthwiseConv2D(3, strides=2, activation=activation)(y)
+    z = layers.MaxPooling2D(3, strides=2, padding="same")(x)
+    x = layers.Concatenate()([y, z])
+    x = layers.SeparableConv2D(8, 5, padding="same", activation=activation, name="middle")(x)
+    x = layers.AveragePooling2D(2)(x)
+    x = layers.Conv2D(8, 4, strides=2, padding=padding, activation=activation)(x)
+    x = layers.Conv2D(4, 2, padding="same", dilation_rate=2, name="last")(x)
+    return keras.Model(image, x)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4, 8, 16])
+def test_identity_at_every_output_stride(stride):
+    model = toy()
+    dense, x = dilate(model, stride), images(2, 64, 96)
+    k = 16 // stride
+    got, wanted = dense.predict(x, verbose=0), model.predict(x, verbose=0)
+    assert got.shape == (2, 64 // stride, 96 // stride, 4)
+    np.testing.assert_allclose(got[:, ::k, ::k], wanted, atol=1e-6)
+    assert strides(dense) == stride and dense.output_shape == (None, None, None, 4)
+
+
+def test_a_stride_of_four_is_halved():
+    """ConvNeXt's stem: what is left of a stride may be more than 1."""
+    image = keras.Input((None, None, 3))
+    x = layers.Conv2D(6, 4, strides=4, activation="tanh")(image)
+    model = keras.Model(image, layers.Conv2D(4, 3, padding="same")(x))
+    x = images(1, 32, 40)
+    got = dilate(model, 2).predict(x, verbose=0)
+    assert got.shape == (1, 16, 20, 4)
+    np.testing.assert_allclose(got[:, ::2, ::2], model.predict(x, verbose=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(61, 64), (64, 75), (67, 81)])
+def test_other_sizes_agree_inside(size):
+    x = image = keras.Input((None, None, 3))
+    for filters, padding in ((4, ((0, 1), (0, 1))), (5, 1), (6, ((0, 1), (1, 0)))):
+        x = layers.ZeroPadding2D(padding)(x)
+        x = layers.Conv2D(filters, 3, strides=2, activation="tanh")(x)
+    model, x = keras.Model(image, x), images(1, *size)
+    got, wanted = dilate(model, 2).predict(x, verbose=0), model.predict(x, verbose=0)
+    assert [-(-n // 4) for n in got.shape[1:3]] >= [*wanted.shape[1:3]]
+    inside = (slice(None), slice(1, -1), slice(1, -1))
+    height, width = wanted.shape[1:3]
+    np.testing.assert_allclose(
+        got[:, ::4, ::4][:, :height, :width][inside], wanted[inside], atol=1e-6
+    )
+
+
+def test_valid_windows_without_padding_stay_so():
+    image = keras.Input((None, None, 3))
+    x = layers.Conv2D(4, 3, strides=2, activation="tanh")(image)
+    x = layers.MaxPooling2D(3, strides=2)(x)
+    model = keras.Model(image, layers.Conv2D(4, 3)(x))
+    for size in (32, 37):
+        x = images(1, size, size + 5)
+        got, wanted = dilate(model, 1).predict(x, verbose=0), model.predict(x, verbose=0)
+        np.testing.assert_allclose(got[:, ::4, ::4], wanted, atol=1e-6)
+
+
+def test_twice_is_once():
+    model = keras.applications.MobileNetV3Small(
+        weights=None, include_top=False, alpha=0.75, minimalistic=False, input_shape=(64, 64, 3)
+    )
+    randomized(model)
+    x = 127.5 * (images(1, 64, 64) + 1)
+    once, twice = dilate(model, 8), dilate(dilate(model, 16), 8)
+    np.testing.assert_allclose(
+        twice.predict(x, verbose=0), once.predict(x, verbose=0), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_gates_of_one_phase_each():
+    """Both ways to write a gate: with a Reshape, and with kept axes."""
+    image = keras.Input((None, None, 3))
+    x = layers.Conv2D(4, 3, strides=2, padding="same", activation="tanh")(image)
+    gate = layers.GlobalAveragePooling2D()(x)
+    gate = layers.Reshape((1, 1, 4))(layers.Dense(4, activation="sigmoid")(gate))
+    x = layers.Multiply()([x, gate])
+    gate = layers.GlobalMaxPooling2D(keepdims=True)(x)
+    gate = ops.sigmoid(layers.Conv2D(4, 1)(gate))
+    model = keras.Model(image, layers.Conv2D(4, 3, padding="same")(x * gate))
+    x = images(2, 10, 14)
+    got, wanted = dilate(model, 1).predict(x, verbose=0), model.predict(x, verbose=0)
+    np.testing.assert_allclose(got[:, ::2, ::2], wanted, atol=1e-6)
+    # Every other phase is the network on the shifted image, away from the border.
+    shifted = np.pad(x[:, 1:, :], ((0, 0), (0, 1), (0, 0), (0, 0)))
+    assert np.abs(got[:, 1::2, ::2] - wanted).max() > 1e-3
+    usual = dilate(model, 1, mode="same").predict(x, verbose=0)
+    assert np.abs(usual[:, ::2, ::2] - wanted).max() > 1e-4
+    assert shifted.shape == x.shape
+
+
+def test_scores_of_a_classifier_everywhere():
+    classifier = small_classifier(pooled=True)
+    scores = convolutionalize(classifier, padding="same")
+    stride = strides(scores)
+    dense, x = dilate(scores, 1), images(1, 24, 32)
+    got, wanted = dense.predict(x, verbose=0), scores.predict(x, verbose=0)
+    np.testing.assert_allclose(got[:, ::stride, ::stride], wanted, atol=1e-5)
+
+
+def test_trunks_keep_their_levels():
+    trunk = keras.applications.MobileNetV2(
+        weights=None, alpha=0.35, include_top=False, input_shape=(None, None, 3)
+    )
+    import keras_dense as kd
+
+    trunk = kd.backbone(trunk, preprocessing="tf")
+    dense = dilate(trunk, 8)
+    assert strides(dense) == {"P1": 2, "P2": 4, "P3": 8, "P4": 8, "P5": 8}
+    assert dense.name == trunk.name
+    x = images(1, 64, 96)
+    got, wanted = dense.predict(x, verbose=0), trunk.predict(x, verbose=0)
+    for level, k in {"P1": 1, "P3": 1, "P4": 2, "P5": 4}.items():
+        np.testing.assert_allclose(got[level][:, ::k, ::k], wanted[level], atol=1e-5)
+
+
+def test_original_stays_as_it_was_and_weights_are_copies():
+    model = toy()
+    before, x = [w.copy() for w in model.get_weights()], images(1, 32, 32)
+    dense = dilate(model, 4)
+    dense.set_weights([w + 1 for w in dense.get_weights()])
+    assert all((a == b).all() for a, b in zip(model.get_weights(), before, strict=True))
+    assert strides(model) == 16
+    assert np.isfinite(model.predict(x, verbose=0)).all()
+
+
+def test_same_mode_is_plain_keras():
+    dense = dilate(toy(), 4, mode="same")
+    assert all(type(layer).__module__.startswith("keras.src") for layer in dense.layers)
+    assert dense.predict(images(1, 32, 48), verbose=0).shape == (1, 8, 12, 4)
+    last = dense.get_layer("last")
+    assert last.dilation_rate == (8, 8) and last.padding == "same"
+
+
+def test_rates_and_the_published_first_block():
+    model = toy(activation=None)
+    assert dilate(model, 4).get_layer("last").rate == (8, 8)
+    assert dilate(model, 4, rates={"last": 3}).get_layer("last").rate == (24, 24)
+    image = keras.Input((32, 32, 3))
+    x = layers.Conv2D(4, 3, strides=2, padding="same", name="first")(image)
+    x = keras.Model(image, layers.Conv2D(4, 3, padding="same", name="second")(x))
+    before, after = dilate(x, 1), dilate(x, 1, strided_rate="after")
+    assert type(before.get_layer("first")) is AtrousConv2D
+    assert before.get_layer("first").rate == (1, 1) and after.get_layer("first").rate == (2, 2)
+    assert before.get_layer("second").rate == after.get_layer("second").rate == (2, 2)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Scaled(layers.Conv2D):
+    """A convolution of one's own: its kernel is scaled."""
+
+    def convolution_op(self, inputs, kernel):
+        return super().convolution_op(inputs, 2.0 * kernel)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Blur(layers.Layer):
+    def __init__(self, rate=1, **kwargs):
+        super().__init__(**kwargs)
+        self.rate = rate
+
+    def call(self, x):
+        r = self.rate
+        return (x + ops.roll(x, r, axis=1) + ops.roll(x, r, axis=2)) / 3
+
+    def get_config(self):
+        return {**super().get_config(), "rate": self.rate}
+
+
+@keras.saving.register_keras_serializable("tests")
+class Doubled(layers.Layer):
+    def call(self, x):
+        return 2 * x
+
+
+def own(kind):
+    image = keras.Input((32, 32, 3))
+    x = layers.Conv2D(4, 3, strides=2, padding="same")(image)
+    return keras.Model(image, kind(x))
+
+
+def test_layers_of_ones_own():
+    x = images(1, 32, 32)
+    scaled = own(Scaled(4, 3, padding="same"))
+    dense = dilate(scaled, 1)
+    assert any(type(layer) is Scaled for layer in dense.layers)
+    np.testing.assert_allclose(
+        dense.predict(x, verbose=0)[:, ::2, ::2], scaled.predict(x, verbose=0), atol=1e-6
+    )
+    doubled = own(Doubled())
+    np.testing.assert_allclose(
+        dilate(doubled, 1).predict(x, verbose=0)[:, ::2, ::2],
+        doubled.predict(x, verbose=0),
+        atol=1e-6,
+    )
+
+
+def test_what_is_not_known_can_be_taught():
+    model, x = own(Blur(name="blur")), images(1, 32, 32)
+    with pytest.raises(ValueError, match=r"'blur' \(Blur\) looks at more than one pixel.*rules="):
+        dilate(model, 1)
+    assert strides(dilate(model, 2)) == 2  # nothing to dilate
+    dense = dilate(model, 1, rules={Blur: lambda layer, x, rate, strides: Blur(rate[0])(x)})
+    np.testing.assert_allclose(
+        dense.predict(x, verbose=0)[:, ::2, ::2], model.predict(x, verbose=0), atol=1e-6
+    )
+    with pytest.raises(ValueError, match=r"'up' \(UpSampling2D\)"):
+        dilate(own(layers.UpSampling2D(2, name="up")), 1 if strides(own(Doubled())) == 2 else 2)
+
+
+def test_saved_and_loaded(tmp_path):
+    dense, x = dilate(toy(), 4), images(1, 32, 32)
+    dense.save(tmp_path / "dense.keras")
+    loaded = keras.models.load_model(tmp_path / "dense.keras")
+    np.testing.assert_allclose(loaded.predict(x, verbose=0), dense.predict(x, verbose=0), atol=1e-6)
+
+
+class Subclassed(keras.Model):
+    def call(self, x):
+        return x
+
+
+def test_bad_input():
+    model = toy()
+    for stride in (3, 0, -8, 4.0, True, "8"):
+        with pytest.raises(ValueError, match="`output_stride` must be a power of two"):
+            dilate(model, stride)
+    with pytest.raises(ValueError, match="must not be larger than the network's, which is 16"):
+        dilate(model, 32)
+    with pytest.raises(ValueError, match="`mode` must be 'exact' or 'same'"):
+        dilate(model, 8, mode="fast")
+    with pytest.raises(ValueError, match="`strided_rate` must be"):
+        dilate(model, 8, strided_rate="between")
+    with pytest.raises(ValueError, match="`rates` names layers.*block9"):
+        dilate(model, 8, rates={"block9": 2})
+    with pytest.raises(TypeError, match="Rewrite it with"):
+        dilate(Subclassed(), 8)
+    with pytest.raises(ValueError, match="classifier's top.*convolutionalize"):
+        dilate(small_classifier(pooled=True), 1)
+    image = keras.Input((3, 32, 32))
+    x = layers.Conv2D(4, 3, strides=2, padding="same", data_format="channels_first")(image)
+    with pytest.raises(ValueError, match="channels_last"):
+        dilate(keras.Model(image, x), 1)
+
+
+def test_backbones_of_other_libraries():
+    keras_hub = pytest.importorskip("keras_hub")
+    hub = keras_hub.models.ResNetBackbone(
+        input_conv_filters=[64],
+        input_conv_kernel_sizes=[7],
+        stackwise_num_filters=[64, 64, 128, 128],
+        stackwise_num_blocks=[2, 2, 2, 2],
+        stackwise_num_strides=[1, 2, 2, 2],
+        block_type="basic_block",
+        image_shape=(None, None, 3),
+    )
+    randomized(hub)
+    x = images(1, 64, 64)
+    got, wanted = dilate(hub, 8).predict(x, verbose=0), hub.predict(x, verbose=0)
+    np.testing.assert_allclose(got[:, ::4, ::4], wanted, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_keras_cv_backbone():
+    keras_cv = pytest.importorskip("keras_cv")
+    cv = keras_cv.models.ResNetBackbone(
+        stackwise_filters=[64, 64, 128, 128],
+        stackwise_blocks=[2, 2, 2, 2],
+        stackwise_strides=[1, 2, 2, 2],
+        block_type="basic_block",
+        include_rescaling=False,
+    )
+    randomized(cv)
+    x = images(1, 64, 64)
+    got, wanted = dilate(cv, 8).predict(x, verbose=0), cv.predict(x, verbose=0)
+    np.testing.assert_allclose(got[:, ::4, ::4], wanted, atol=1e-4 * np.abs(wanted).max())

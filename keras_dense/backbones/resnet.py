@@ -18,13 +18,14 @@ def _conv(x, filters, size, name, strides=1, relu=True):
     if strides > 1 and size > 1:
         x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
         padding = "valid"
+    # Glorot's random weights, as in keras.applications: with the authors' larger ones (He's) the
+    # sums of an untrained ResNet-101 grow to 1e8, beyond float16.
     x = layers.Conv2D(
         filters,
         size,
         strides,
         padding,
         use_bias=False,
-        kernel_initializer="he_normal",
         name=name,
     )(x)
     x = layers.BatchNormalization(momentum=0.95, epsilon=1e-5, name=f"{name}_bn")(x)

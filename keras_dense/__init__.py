@@ -24,7 +24,15 @@ from keras_dense import (
 from keras_dense._version import __version__
 from keras_dense.backbones import backbone
 from keras_dense.heads import decoded, objectives
-from keras_dense.models import assemble, fcn8s, fcn16s, fcn32s
+from keras_dense.models import (
+    assemble,
+    deeplabv3,
+    deeplabv3plus,
+    fcn8s,
+    fcn16s,
+    fcn32s,
+    pspnet,
+)
 
 __all__ = [
     "__version__",
@@ -34,6 +42,8 @@ __all__ = [
     "datasets",
     "decoded",
     "decoders",
+    "deeplabv3",
+    "deeplabv3plus",
     "fcn16s",
     "fcn32s",
     "fcn8s",
@@ -45,6 +55,7 @@ __all__ = [
     "objectives",
     "ops",
     "plot",
+    "pspnet",
     "surgery",
     "testing",
     "training",

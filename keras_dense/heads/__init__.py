@@ -1,6 +1,15 @@
 """What is predicted at a pixel."""
 
+from keras_dense.heads.auxiliary import Auxiliary, with_auxiliary
 from keras_dense.heads.heads import as_heads, decoded, map_heads, objectives
 from keras_dense.heads.segmentation import Segmentation
 
-__all__ = ["Segmentation", "as_heads", "decoded", "map_heads", "objectives"]
+__all__ = [
+    "Auxiliary",
+    "Segmentation",
+    "as_heads",
+    "decoded",
+    "map_heads",
+    "objectives",
+    "with_auxiliary",
+]

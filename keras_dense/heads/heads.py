@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_dense.heads.auxiliary import Auxiliary
 from keras_dense.heads.segmentation import Segmentation
 from keras_dense.surgery.graph import functional
 
@@ -82,12 +83,15 @@ def decoded(model, heads):
 
     Returns:
         A `keras.Model` with the same inputs, sharing the weights, and with the structure of
-        `heads` as output: for `Segmentation` int32 labels `(B, H, W)`.
+        `heads` as output: for `Segmentation` int32 labels `(B, H, W)`. Auxiliary heads are left
+        out.
 
     >>> model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(11, 1)])
     >>> decoded(model, Segmentation(11)).output_shape
     (None, None, None)
     """
     heads, model = as_heads(heads), functional(model)
+    if isinstance(heads, dict):
+        heads = {key: head for key, head in heads.items() if not isinstance(head, Auxiliary)}
     outputs = map_heads(lambda _, head, y: head.decode(y), heads, model.output)
     return keras.Model(model.input, outputs, name=f"{model.name}_decoded")

@@ -1,7 +1,38 @@
-"""Networks, one file for each paper."""
+"""Networks, one file for each paper.
+
+Every builder is `name(backbone, num_classes, *, heads, weights, input_shape, name,
+initialize_from, …)` and takes in common:
+
+- `backbone`: the name of a network of `keras.applications` or of `kd.backbones` ("resnet50",
+  "MobileNetV2", "xception65", …), a trunk from `kd.backbone`, or any functional `keras.Model`.
+- `num_classes`: short for `heads=kd.heads.Segmentation(num_classes)`; default 21.
+- `heads`: a head, or a dict of heads: their structure is that of the output. Not together with
+  `num_classes`. `kd.heads.with_auxiliary(head)` adds an auxiliary loss.
+- `weights`: of the backbone, where it is a name: "imagenet", `None` for random ones, or the path
+  of a weights file.
+- `input_shape`: `(height, width, channels)`, `None` for free sizes.
+- `name`: name of the model.
+- `initialize_from`: a model of the same layers to start from, or the path of its `.keras` file.
+
+It returns a `keras.Model` from RGB images 0–255 `(B, H, W, C)` to predictions of the same height
+and width, float32. What follows are the paper's own knobs.
+"""
 
 from keras_dense.models.assemble import assemble, scores
+from keras_dense.models.deeplabv3 import deeplabv3
+from keras_dense.models.deeplabv3plus import deeplabv3plus
 from keras_dense.models.fcn import fcn8s, fcn16s, fcn32s
 from keras_dense.models.initialize import initialize
+from keras_dense.models.pspnet import pspnet
 
-__all__ = ["assemble", "fcn16s", "fcn32s", "fcn8s", "initialize", "scores"]
+__all__ = [
+    "assemble",
+    "deeplabv3",
+    "deeplabv3plus",
+    "fcn16s",
+    "fcn32s",
+    "fcn8s",
+    "initialize",
+    "pspnet",
+    "scores",
+]

@@ -69,7 +69,10 @@ def assemble(backbone, decoder, heads, *, input_shape=(None, None, 3), name=None
 
     def predict(key, head):
         prefix = "" if key is None else f"{key}_"
-        if decoded is None:
+        if hasattr(head, "features"):  # an auxiliary head
+            x = head.features(features, prefix)
+            x = layers.Conv2D(head.channels, 1, name=f"{prefix}scores")(x)
+        elif decoded is None:
             x = decoder(features, head.channels, prefix)
         else:
             x = layers.Conv2D(head.channels, 1, name=f"{prefix}scores")(decoded)

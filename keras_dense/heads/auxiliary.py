@@ -1,0 +1,85 @@
+"""A second prediction from an earlier feature, which only helps training."""
+
+import keras
+from keras import layers
+
+
+@keras.saving.register_keras_serializable("keras_dense")
+class Auxiliary:
+    """A head that reads an earlier feature of the trunk instead of the decoder's map.
+
+    Deep supervision: its loss reaches the middle of the trunk directly. It predicts what `head`
+    predicts, through a 3×3 convolution, batch norm, ReLU and dropout of its own;
+    `kd.decoded(model, heads)` leaves it out. Every builder takes it among its `heads`.
+
+    Args:
+        head: what is predicted: loss, targets and colours are those of this head.
+        level: the feature that is read.
+        weight: weight of this loss among those of all heads.
+        filters: int ≥ 1, channels of the 3×3 convolution.
+        dropout: rate of the dropout before the scores.
+
+    Raises:
+        TypeError: if `head` is no head.
+
+    Reference: Zhao et al., "Pyramid Scene Parsing Network", CVPR 2017, section 3.3.
+
+    >>> aux = Auxiliary(Segmentation(21), level="P4")
+    >>> aux.channels, aux.weight
+    (21, 0.4)
+    """
+
+    def __init__(self, head, level="P4", weight=0.4, filters=256, dropout=0.1):
+        if not hasattr(head, "channels"):
+            raise TypeError(f"`head` must be a head such as Segmentation(21). Received: {head!r}")
+        self.head = head
+        self.level = level
+        self.weight = float(weight)
+        self.filters = filters
+        self.dropout = dropout
+        self.channels = head.channels
+        self.loss = head.loss
+        self.target = head.target
+        self.finish = head.finish
+        self.encode, self.decode = head.encode, head.decode
+        self.draw, self.legend = head.draw, head.legend
+
+    def metrics(self):
+        """None: nobody looks at what is thrown away."""
+        return []
+
+    def features(self, features, prefix=""):
+        """The map that the scores are read from."""
+        if self.level not in features:
+            raise ValueError(
+                f"The backbone has no feature {self.level} for the auxiliary head to read. It "
+                f"has: {', '.join(features)}."
+            )
+        x = layers.Conv2D(
+            self.filters, 3, padding="same", use_bias=False, name=f"{prefix}convolution"
+        )(features[self.level])
+        x = layers.BatchNormalization(epsilon=1e-5, name=f"{prefix}normalization")(x)
+        x = layers.ReLU(name=f"{prefix}relu")(x)
+        return layers.Dropout(self.dropout, name=f"{prefix}dropout")(x)
+
+    def get_config(self):
+        return {
+            "head": keras.saving.serialize_keras_object(self.head),
+            "level": self.level,
+            "weight": self.weight,
+            "filters": self.filters,
+            "dropout": self.dropout,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "head": keras.saving.deserialize_keras_object(config["head"])})
+
+
+def with_auxiliary(head, level="P4", weight=0.4, name="segmentation"):
+    """A head and an auxiliary one for the same target, as heads for any builder.
+
+    >>> sorted(with_auxiliary(Segmentation(21)))
+    ['auxiliary', 'segmentation']
+    """
+    return {name: head, "auxiliary": Auxiliary(head, level, weight)}

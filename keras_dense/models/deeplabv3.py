@@ -1,0 +1,107 @@
+"""DeepLabv3.
+
+Chen, Papandreou, Schroff, Adam, "Rethinking Atrous Convolution for Semantic Image Segmentation",
+2017.
+"""
+
+from keras_dense.heads import as_heads
+from keras_dense.models.parts import aspp, finished, trunk_of, windows_of_stage
+from keras_dense.surgery import dilate
+
+# Rates of the paper at output stride 16; at 8 the map is twice as fine, so they double.
+RATES = (6, 12, 18)
+
+
+def rates_at(output_stride, rates=None):
+    """Rates of the pyramid for an output stride, those of the paper scaled, or `rates`.
+
+    >>> rates_at(16), rates_at(8)
+    ((6, 12, 18), (12, 24, 36))
+    """
+    if rates is not None:
+        return tuple(rates)
+    return tuple(max(r * 16 // output_stride, 1) for r in RATES)
+
+
+def multi_grid_rates(trunk, multi_grid):
+    """Factors for `dilate` by layer name: unit rates of the last stage's 3×3 convolutions.
+
+    "auto" takes the paper's (1, 2, 4) where that stage has three of them, as that of every
+    bottleneck ResNet, and none elsewhere.
+    """
+    names = windows_of_stage(trunk, 32)
+    if multi_grid == "auto":
+        multi_grid = (1, 2, 4) if len(names) == 3 else None
+    if multi_grid is None:
+        return {}
+    if len(names) % len(multi_grid):
+        raise ValueError(
+            f"`multi_grid` must have a rate for each of the {len(names)} windowed convolutions of "
+            f"the last stage, or for a part that repeats. Received: multi_grid={multi_grid}"
+        )
+    repeated = tuple(multi_grid) * (len(names) // len(multi_grid))
+    return dict(zip(names, repeated, strict=True))
+
+
+def deeplabv3_decoder(rates=RATES, *, level="P5"):
+    """Atrous spatial pyramid pooling on the last feature.
+
+    Args:
+        rates: of the 3×3 convolutions, in cells of that feature.
+        level: the feature that is read.
+
+    Returns:
+        A decoder for `kd.assemble`.
+    """
+
+    def decode(features):
+        return aspp(features[level], rates)
+
+    return decode
+
+
+def deeplabv3(
+    backbone="resnet101",
+    num_classes=None,
+    *,
+    heads=None,
+    weights="imagenet",
+    input_shape=(None, None, 3),
+    name=None,
+    initialize_from=None,
+    output_stride=16,
+    rates=None,
+    multi_grid="auto",
+):
+    """DeepLabv3: a dilated trunk and atrous spatial pyramid pooling with image-level features.
+
+    The authors train at output stride 16 and predict at 8, with the same weights:
+
+        fine = kd.deeplabv3(..., output_stride=8, initialize_from=trained)
+
+    Args:
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from: as of every
+            builder, see `kd.models`.
+        output_stride: of the dilated trunk: 32, 16, 8, …
+        rates: of the pyramid; default (6, 12, 18) at output stride 16, scaled for others.
+        multi_grid: unit rates of the last stage's 3×3 convolutions, multiplied with the dilation;
+            "auto" is (1, 2, 4) where there are three (ResNets), none elsewhere.
+
+    Returns:
+        A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.
+
+    Raises:
+        ValueError, TypeError: see `kd.backbone`, `kd.surgery.dilate`, `kd.heads.Segmentation`.
+
+    Reference: Chen et al., arXiv:1706.05587, sections 3.2, 3.3 and 4.1.
+
+    >>> import keras_dense as kd
+    >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> deeplabv3(trunk, 11).output_shape
+    (None, None, None, 11)
+    """
+    heads = as_heads(heads, num_classes)
+    trunk = trunk_of(backbone, weights, input_shape)
+    trunk = dilate(trunk, output_stride, rates=multi_grid_rates(trunk, multi_grid))
+    decoder = deeplabv3_decoder(rates_at(output_stride, rates))
+    return finished(trunk, decoder, heads, input_shape, name or "deeplabv3", initialize_from)

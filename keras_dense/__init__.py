@@ -26,12 +26,17 @@ from keras_dense.backbones import backbone
 from keras_dense.heads import decoded, objectives
 from keras_dense.models import (
     assemble,
+    deeplab_largefov,
+    deeplabv2,
     deeplabv3,
     deeplabv3plus,
+    dilated_context,
+    duc_hdc,
     fcn8s,
     fcn16s,
     fcn32s,
     pspnet,
+    resnet38,
 )
 
 __all__ = [
@@ -42,8 +47,12 @@ __all__ = [
     "datasets",
     "decoded",
     "decoders",
+    "deeplab_largefov",
+    "deeplabv2",
     "deeplabv3",
     "deeplabv3plus",
+    "dilated_context",
+    "duc_hdc",
     "fcn16s",
     "fcn32s",
     "fcn8s",
@@ -56,6 +65,7 @@ __all__ = [
     "ops",
     "plot",
     "pspnet",
+    "resnet38",
     "surgery",
     "testing",
     "training",

@@ -4,9 +4,24 @@
 >>> decoder = decoders.fcn(skips=("P4",))
 """
 
+from keras_dense.models.deeplab_largefov import deeplab_largefov_decoder as deeplab_largefov
+from keras_dense.models.deeplabv2 import deeplabv2_decoder as deeplabv2
 from keras_dense.models.deeplabv3 import deeplabv3_decoder as deeplabv3
 from keras_dense.models.deeplabv3plus import deeplabv3plus_decoder as deeplabv3plus
+from keras_dense.models.dilated_context import dilated_context_decoder as dilated_context
+from keras_dense.models.duc_hdc import duc_hdc_decoder as duc_hdc
 from keras_dense.models.fcn import fcn_decoder as fcn
 from keras_dense.models.pspnet import pspnet_decoder as pspnet
+from keras_dense.models.resnet38 import resnet38_decoder as resnet38
 
-__all__ = ["deeplabv3", "deeplabv3plus", "fcn", "pspnet"]
+__all__ = [
+    "deeplab_largefov",
+    "deeplabv2",
+    "deeplabv3",
+    "deeplabv3plus",
+    "dilated_context",
+    "duc_hdc",
+    "fcn",
+    "pspnet",
+    "resnet38",
+]

@@ -13,7 +13,7 @@ from keras_dense.layers.pooling import (
     PhasePooling2D,
     TilePhases,
 )
-from keras_dense.layers.size import CropLike, PadToMultiple
+from keras_dense.layers.size import CropLike, PadToMultiple, ReflectionPadding2D
 from keras_dense.layers.standardize import Standardize
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "PadToMultiple",
     "PhasePooling2D",
     "PixelShuffle",
+    "ReflectionPadding2D",
     "ResizeLike",
     "Standardize",
     "TilePhases",

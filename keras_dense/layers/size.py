@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_dense.ops import crop_like, pad_to_multiple
+from keras_dense.ops import crop_like, pad_reflect, pad_to_multiple
 
 
 def _grown(size, multiple):
@@ -80,3 +80,39 @@ class CropLike(keras.layers.Layer):
     def call(self, x, like):
         self.compute_output_shape(x.shape, like.shape)
         return crop_like(x, like)
+
+
+@keras.saving.register_keras_serializable("keras_dense")
+class ReflectionPadding2D(keras.layers.Layer):
+    """Continue an image on all sides as in a mirror; as often as needed where it is small.
+
+    `(B, H, W, C)` → `(B, H + 2 m, W + 2 m, C)`; H and W may be unknown. The edge row itself is
+    not repeated.
+
+    Args:
+        margin: int ≥ 0, pixels on each side.
+
+    Raises:
+        ValueError: for a margin below 0.
+
+    >>> import numpy as np
+    >>> y = ReflectionPadding2D(3)(np.array([1.0, 2.0]).reshape(1, 1, 2, 1))
+    >>> [int(v) for v in keras.ops.convert_to_numpy(y)[0, 0, :, 0]]
+    [2, 1, 2, 1, 2, 1, 2, 1]
+    """
+
+    def __init__(self, margin, **kwargs):
+        super().__init__(**kwargs)
+        if not isinstance(margin, int) or margin < 0:
+            raise ValueError(f"`margin` must be an int ≥ 0. Received: margin={margin!r}")
+        self.margin = margin
+
+    def compute_output_shape(self, input_shape):
+        batch, *sizes, channels = input_shape
+        return (batch, *(None if n is None else n + 2 * self.margin for n in sizes), channels)
+
+    def call(self, inputs):
+        return pad_reflect(inputs, self.margin)
+
+    def get_config(self):
+        return {**super().get_config(), "margin": self.margin}

@@ -19,20 +19,30 @@ and width, float32. What follows are the paper's own knobs.
 """
 
 from keras_dense.models.assemble import assemble, scores
+from keras_dense.models.deeplab_largefov import deeplab_largefov
+from keras_dense.models.deeplabv2 import deeplabv2
 from keras_dense.models.deeplabv3 import deeplabv3
 from keras_dense.models.deeplabv3plus import deeplabv3plus
+from keras_dense.models.dilated_context import dilated_context
+from keras_dense.models.duc_hdc import duc_hdc
 from keras_dense.models.fcn import fcn8s, fcn16s, fcn32s
 from keras_dense.models.initialize import initialize
 from keras_dense.models.pspnet import pspnet
+from keras_dense.models.resnet38 import resnet38
 
 __all__ = [
     "assemble",
+    "deeplab_largefov",
+    "deeplabv2",
     "deeplabv3",
     "deeplabv3plus",
+    "dilated_context",
+    "duc_hdc",
     "fcn16s",
     "fcn32s",
     "fcn8s",
     "initialize",
     "pspnet",
+    "resnet38",
     "scores",
 ]

@@ -23,8 +23,9 @@ def rates_at(output_stride, rates=None):
     return tuple(max(r * 16 // output_stride, 1) for r in RATES)
 
 
-def multi_grid_rates(trunk, multi_grid):
-    """Factors for `dilate` by layer name: unit rates of the last stage's 3×3 convolutions.
+def multi_grid_rates(trunk, multi_grid, output_stride):
+    """Rates for `dilate` by layer name: unit rates of the last stage's 3×3 convolutions, times
+    the dilation of that stage.
 
     "auto" takes the paper's (1, 2, 4) where that stage has three of them, as that of every
     bottleneck ResNet, and none elsewhere.
@@ -40,7 +41,9 @@ def multi_grid_rates(trunk, multi_grid):
             f"the last stage, or for a part that repeats. Received: multi_grid={multi_grid}"
         )
     repeated = tuple(multi_grid) * (len(names) // len(multi_grid))
-    return dict(zip(names, repeated, strict=True))
+    return {
+        name: unit * max(32 // output_stride, 1) for name, unit in zip(names, repeated, strict=True)
+    }
 
 
 def deeplabv3_decoder(rates=RATES, *, level="P5"):
@@ -102,6 +105,7 @@ def deeplabv3(
     """
     heads = as_heads(heads, num_classes)
     trunk = trunk_of(backbone, weights, input_shape)
-    trunk = dilate(trunk, output_stride, rates=multi_grid_rates(trunk, multi_grid))
+    rates_of_units = multi_grid_rates(trunk, multi_grid, output_stride)
+    trunk = dilate(trunk, output_stride, rates=rates_of_units)
     decoder = deeplabv3_decoder(rates_at(output_stride, rates))
     return finished(trunk, decoder, heads, input_shape, name or "deeplabv3", initialize_from)

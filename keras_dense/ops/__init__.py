@@ -4,6 +4,7 @@ from keras_dense.ops.atrous import atrous_conv, atrous_depthwise_conv
 from keras_dense.ops.image import (
     crop_like,
     depthwise_conv_transpose,
+    pad_reflect,
     pad_to_multiple,
     upsample_bilinear,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "depthwise_conv_transpose",
     "max_windows",
     "mean_windows",
+    "pad_reflect",
     "pad_to_multiple",
     "pixel_shuffle",
     "resize_bilinear",

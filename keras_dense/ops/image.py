@@ -23,6 +23,29 @@ def pad_to_multiple(x, multiple):
     return ops.pad(x, ((0, 0), (0, bottom), (0, right), (0, 0)), mode="reflect")
 
 
+def pad_reflect(x, margin):
+    """Mirror H and W on all sides, the edge not repeated; a small image again and again.
+
+    Args:
+        x: `(B, H, W, C)`.
+        margin: int, pixels on each side.
+
+    >>> import numpy as np
+    >>> y = pad_reflect(np.array([1.0, 2, 3]).reshape(1, 1, 3, 1), 1)
+    >>> ops.convert_to_numpy(y)[0, 1, :, 0].tolist()
+    [2.0, 1.0, 2.0, 3.0, 2.0]
+    """
+    x = ops.convert_to_tensor(x)
+    for axis in (1, 2):
+        size = ops.shape(x)[axis]
+        position = ops.arange(-margin, size + margin, dtype="int32")
+        # A triangle wave of period 2 (n - 1): 0, 1, …, n - 1, n - 2, …, 1.
+        period = ops.maximum(2 * (size - 1), 1)
+        position = position % period
+        x = ops.take(x, ops.minimum(position, period - position) % size, axis=axis)
+    return x
+
+
 def crop_like(x, like):
     """The top left part of `x`, as high and as wide as `like`.
 

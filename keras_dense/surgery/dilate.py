@@ -78,14 +78,12 @@ class _Axis:
         # windows allow. Either way every rate-th cell is one of the old map, and no more.
         return cls(kernel, own, rate, stride, kept, (first, last), cells == -(-size // stride))
 
-    def grown(self, factor=1):
-        """Rate of the new operation, and its padding."""
-        first = self.pads[0] * self.rate * factor
-        reach = (self.kernel - 1) * self.own * self.rate * factor
-        last = self.pads[1] * self.rate * factor
+    def grown(self, rate):
+        """The padding of the new operation with taps `rate` cells apart."""
+        first, last = (pad * rate // self.own for pad in self.pads)
         if self.keeps_size:
-            last = max(reach + 1 - self.kept - first, 0)
-        return self.own * self.rate * factor, (first, last)
+            last = max((self.kernel - 1) * rate + 1 - self.kept - first, 0)
+        return first, last
 
     def cells(self, size):
         extent = (self.kernel - 1) * self.own + 1
@@ -274,31 +272,28 @@ class _Dilation:
             )
             for i in range(2)
         ]
-        factor = self.rates.get(op.name, 1)
-        factors = tuple(
-            factor * (r if self.strided_rate == "after" and not pooling else 1) for r in removed
-        )
+        after = removed if self.strided_rate == "after" and not pooling else (1, 1)
+        rate = tuple(axis.own * axis.rate * more for axis, more in zip(axes, after, strict=True))
+        rate = _pair(self.rates.get(op.name, rate))
         new = _Map(
-            self.apply(node, old, axes, kept, factors),
+            self.apply(node, old, axes, kept, rate),
             tuple(c * k for c, k in zip(old.stride, kept, strict=True)),
             tuple(r * m for r, m in zip(old.rate, removed, strict=True)),
             tuple(axis.cells(n) for axis, n in zip(axes, old.size, strict=True)),
         )
         return new
 
-    def apply(self, node, old, axes, kept, factors):
+    def apply(self, node, old, axes, kept, rate):
         op = node.operation
-        if old.rate == (1, 1) and kept == _pair(op.strides) and factors == (1, 1):
+        if kept == _pair(op.strides) and rate == tuple(axis.own for axis in axes):
             return self.copies(op, self.padded(old).tensor)
         if all(axis.kernel == 1 for axis in axes) and not any(sum(axis.pads) for axis in axes):
             if isinstance(op, POOLING) and kept == (1, 1):
                 return old.tensor
             return self.copies(op, old.tensor, config={"strides": kept})
         if self.mode == "same":
-            return self.plain(op, old, axes, kept, factors)
-        rate, padding = zip(
-            *(axis.grown(f) for axis, f in zip(axes, factors, strict=True)), strict=True
-        )
+            return self.plain(op, old, axes, kept, rate)
+        padding = tuple(axis.grown(r) for axis, r in zip(axes, rate, strict=True))
         if kept == (1, 1) and all(
             pads == ((k - 1) * r // 2, (k - 1) * r - (k - 1) * r // 2)
             for pads, k, r in zip(padding, (a.kernel for a in axes), rate, strict=True)
@@ -321,14 +316,13 @@ class _Dilation:
             tensor = pad(tensor)
         return self.copies(op, tensor, config=config)
 
-    def plain(self, op, old, axes, kept, factors):
+    def plain(self, op, old, axes, kept, rate):
         """Symmetric padding, in layers that Keras has."""
         config = {"strides": kept}
         keeps = all(axis.keeps_size for axis in axes)
         config["padding"] = "same" if keeps else "valid"
         if not isinstance(op, POOLING):
-            rates = (axis.own * axis.rate * f for axis, f in zip(axes, factors, strict=True))
-            config["rate" if hasattr(op, "rate") else "dilation_rate"] = tuple(rates)
+            config["rate" if hasattr(op, "rate") else "dilation_rate"] = rate
         return self.copies(op, (old if keeps else self.padded(old)).tensor, config=config)
 
 
@@ -383,8 +377,8 @@ def dilate(
             that will be trained further.
         strided_rate: the dilation of the convolution that loses its stride: that "before" it, as
             exactness demands, or that "after", as in the published PSPNet and TuSimple.
-        rates: `{"layer name": factor}`: dilate single convolutions by a multiple more
-            (multi-grid).
+        rates: `{"layer name": rate}`: other rates for single convolutions, in cells of the new
+            map (multi-grid, hybrid dilation).
         rules: `{Class: rule}`, what to do with layers not known here that look at neighbours:
             `rule(layer, x, rate, strides)` returns the symbolic output of that layer with taps
             `rate` cells apart (a pair) and the given strides, using the layer's weights.

@@ -194,7 +194,8 @@ def test_same_mode_is_plain_keras():
 def test_rates_and_the_published_first_block():
     model = toy(activation=None)
     assert dilate(model, 4).get_layer("last").rate == (8, 8)
-    assert dilate(model, 4, rates={"last": 3}).get_layer("last").rate == (24, 24)
+    assert dilate(model, 4, rates={"last": 3}).get_layer("last").rate == (3, 3)
+    assert dilate(model, 4, rates={"middle": 5}).output_shape == (None, None, None, 4)
     image = keras.Input((32, 32, 3))
     x = layers.Conv2D(4, 3, strides=2, padding="same", name="first")(image)
     x = keras.Model(image, layers.Conv2D(4, 3, padding="same", name="second")(x))

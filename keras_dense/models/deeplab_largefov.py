@@ -1,0 +1,136 @@
+"""DeepLab-LargeFOV, the first DeepLab.
+
+Chen, Papandreou, Kokkinos, Murphy, Yuille, "Semantic Image Segmentation with Deep Convolutional
+Nets and Fully Connected CRFs", ICLR 2015.
+"""
+
+from keras import layers
+
+from keras_dense.backbones import application, check_shape, family_of
+from keras_dense.backbones import backbone as make_backbone
+from keras_dense.heads import as_heads
+from keras_dense.layers import AtrousAveragePooling2D, AtrousConv2D
+from keras_dense.models.parts import finished, trunk_of
+from keras_dense.surgery import dilate, rebuild
+from keras_dense.surgery.graph import transfer
+from keras_dense.surgery.top import fully_connected
+
+
+def largefov_trunk(trunk):
+    """VGG as in the authors' network files: 3×3 pooling, the last two without stride, and the
+    convolutions after the first of these dilated by 2; a mean over 3×3 cells at the end.
+
+    Not the exact dilation of VGG, whose pooling is 2×2 (that is `kd.surgery.dilate(trunk, 8)`).
+    """
+
+    def rewrite(node, copies, x, **kwargs):
+        op = node.operation
+        if isinstance(op, layers.MaxPooling2D):
+            last = op.name.startswith(("block4", "block5"))
+            config = {"pool_size": 3, "strides": 1 if last else 2}
+            if last:
+                x = copies(op, x, config={**config, "padding": "same"})
+                pool = AtrousAveragePooling2D(3, name=copies.name("block5_average"))
+                return pool(x) if op.name.startswith("block5") else x
+            # After a ReLU zeros around the map change no maximum.
+            x = layers.ZeroPadding2D(1, name=copies.name(f"{op.name}_pad"))(x)
+            return copies(op, x, config={**config, "padding": "valid"})
+        if isinstance(op, layers.Conv2D) and op.name.startswith("block5"):
+            return copies(op, x, kind=AtrousConv2D, config={"dilation_rate": None, "rate": 2})
+        return None
+
+    return rebuild(trunk, rewrite)
+
+
+def fully_connected_branch(x, rate, *, suffix="", prefix=""):
+    """fc6 as a 3×3 convolution at a rate and fc7 as a 1×1 one, 1024 channels each, dropout .5."""
+    x = AtrousConv2D(
+        1024,
+        3,
+        rate,
+        activation="relu",
+        data_format="channels_last",
+        name=f"{prefix}fc6{suffix}",
+    )(x)
+    x = layers.Dropout(0.5, name=f"{prefix}fc6_dropout{suffix}")(x)
+    x = layers.Conv2D(1024, 1, activation="relu", name=f"{prefix}fc7{suffix}")(x)
+    return layers.Dropout(0.5, name=f"{prefix}fc7_dropout{suffix}")(x)
+
+
+def deeplab_largefov_decoder(rate=12, *, level="P5"):
+    """The fully connected layers of VGG with a large field of view and a quarter of the width.
+
+    Args:
+        rate: of fc6.
+        level: the feature that is read.
+
+    Returns:
+        A decoder for `kd.assemble`.
+    """
+
+    def decode(features):
+        return fully_connected_branch(features[level], rate)
+
+    return decode
+
+
+def _decimate(model, classifier):
+    """Start fc6 and fc7 from every third tap and every fourth channel of the classifier's."""
+    first, second = (layer.get_weights() for layer in fully_connected(classifier))
+    kernel = first[0].reshape(7, 7, -1, first[0].shape[-1])
+    transfer(model.get_layer("fc6"), [kernel[::3, ::3, :, ::4], first[1][::4]])
+    transfer(model.get_layer("fc7"), [second[0][None, None, ::4, ::4], second[1][::4]])
+
+
+def deeplab_largefov(
+    backbone="vgg16",
+    num_classes=None,
+    *,
+    heads=None,
+    weights="imagenet",
+    input_shape=(None, None, 3),
+    name=None,
+    initialize_from=None,
+    rate=12,
+):
+    """DeepLab-LargeFOV: VGG at stride 8, fc6 a 3×3 convolution of rate 12, 20.5 M weights.
+
+    With "vgg16" or "vgg19" the authors' network, fc6 and fc7 decimated from the classifier's where
+    it has weights. Another trunk is dilated exactly to stride 8 and gets the same two layers. The
+    paper's dense CRF comes afterwards.
+
+    Args:
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from: as of every
+            builder, see `kd.models`. Of VGG a weights file must have the top.
+        rate: of fc6.
+
+    Returns:
+        A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.
+
+    Raises:
+        ValueError, TypeError: see `kd.backbone`, `kd.surgery.dilate`, `kd.heads.Segmentation`.
+
+    Reference: Chen et al., ICLR 2015, sections 3.1, 3.2 and 5 (table 2, DeepLab-LargeFOV).
+
+    >>> import keras_dense as kd
+    >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> deeplab_largefov(trunk, 11).output_shape
+    (None, None, None, 11)
+    """
+    heads, classifier = as_heads(heads, num_classes), None
+    if isinstance(backbone, str) and backbone.lower().startswith("vgg"):
+        channels = check_shape(input_shape)[-1]
+        if weights is not None:
+            vgg, _ = family_of(backbone)
+            classifier = application(vgg, weights, standardize=True, include_top=True)
+        source = backbone if classifier is None else classifier
+        trunk = largefov_trunk(make_backbone(source, None, channels=channels))
+    else:
+        trunk = dilate(trunk_of(backbone, weights, input_shape), 8)
+    decoder = deeplab_largefov_decoder(rate)
+    model = finished(
+        trunk, decoder, heads, input_shape, name or "deeplab_largefov", initialize_from
+    )
+    if classifier is not None and initialize_from is None:
+        _decimate(model, classifier)
+    return model

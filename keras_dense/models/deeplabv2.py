@@ -1,0 +1,98 @@
+"""DeepLabv2.
+
+Chen, Papandreou, Kokkinos, Murphy, Yuille, "DeepLab: Semantic Image Segmentation with Deep
+Convolutional Nets, Atrous Convolution, and Fully Connected CRFs", PAMI 2018.
+"""
+
+from keras import layers
+
+from keras_dense.heads import as_heads
+from keras_dense.layers import AtrousConv2D
+from keras_dense.models.assemble import scores
+from keras_dense.models.deeplab_largefov import fully_connected_branch, largefov_trunk
+from keras_dense.models.parts import finished, trunk_of
+from keras_dense.surgery import dilate
+
+
+def deeplabv2_decoder(rates=(6, 12, 18, 24), *, hidden=False, level="P5"):
+    """Atrous spatial pyramid pooling by sum (figures 4 and 7): scores at four rates, added up.
+
+    Args:
+        rates: of the 3×3 convolutions, in cells of the feature.
+        hidden: whether each branch has the fully connected layers of VGG, as convolutions of 1024
+            channels with dropout, before its scores.
+        level: the feature that is read.
+
+    Returns:
+        A decoder for `kd.assemble` that predicts the scores of a head.
+    """
+
+    @scores
+    def decode(features, channels, prefix=""):
+        x, branches = features[level], []
+        for n, rate in enumerate(rates, 1):
+            if hidden:
+                y = fully_connected_branch(x, rate, suffix=f"_{n}", prefix=prefix)
+                score = layers.Conv2D(channels, 1, name=f"{prefix}fc8_{n}")
+            else:
+                y = x
+                score = AtrousConv2D(
+                    channels,
+                    3,
+                    rate,
+                    kernel_initializer=_SCORES,
+                    data_format="channels_last",
+                    name=f"{prefix}aspp_{n}",
+                )
+            branches.append(score(y))
+        return layers.Add(name=f"{prefix}aspp")(branches)
+
+    return decode
+
+
+_SCORES = {"class_name": "RandomNormal", "config": {"stddev": 0.01}}
+
+
+def deeplabv2(
+    backbone="resnet101",
+    num_classes=None,
+    *,
+    heads=None,
+    weights="imagenet",
+    input_shape=(None, None, 3),
+    name=None,
+    initialize_from=None,
+    output_stride=8,
+    rates=(6, 12, 18, 24),
+):
+    """DeepLabv2 (ASPP-L): a dilated trunk, and the sum of scores seen at four rates.
+
+    With "vgg16" or "vgg19" the trunk is that of DeepLab-LargeFOV, and each rate has its own fully
+    connected layers; other trunks are dilated exactly and scored directly, as ResNet-101 is in
+    the paper. The paper's dense CRF comes afterwards.
+
+    Args:
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from: as of every
+            builder, see `kd.models`.
+        output_stride: of the dilated trunk (8 with VGG).
+        rates: of the four branches.
+
+    Returns:
+        A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.
+
+    Raises:
+        ValueError, TypeError: see `kd.backbone`, `kd.surgery.dilate`, `kd.heads.Segmentation`.
+
+    Reference: Chen et al., PAMI 2018, sections 3.2 and 4.1.2.
+
+    >>> import keras_dense as kd
+    >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> deeplabv2(trunk, 11).output_shape
+    (None, None, None, 11)
+    """
+    heads = as_heads(heads, num_classes)
+    vgg = isinstance(backbone, str) and backbone.lower().startswith("vgg")
+    trunk = trunk_of(backbone, weights, input_shape)
+    trunk = largefov_trunk(trunk) if vgg else dilate(trunk, output_stride)
+    decoder = deeplabv2_decoder(rates, hidden=vgg)
+    return finished(trunk, decoder, heads, input_shape, name or "deeplabv2", initialize_from)

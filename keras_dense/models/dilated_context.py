@@ -1,0 +1,191 @@
+"""Dilated context.
+
+Yu, Koltun, "Multi-Scale Context Aggregation by Dilated Convolutions", ICLR 2016.
+"""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from keras_dense.backbones import application, check_shape, family_of
+from keras_dense.heads import as_heads
+from keras_dense.layers import AtrousConv2D, ReflectionPadding2D
+from keras_dense.models.assemble import scores
+from keras_dense.models.parts import finished, trunk_of
+from keras_dense.surgery import convolutionalize, dilate, rebuild, replace_input
+from keras_dense.surgery.feature_pyramid import image_of, resized
+from keras_dense.surgery.top import fully_connected
+
+# Half of what the front end sees around a cell of 8 pixels: (380 - 8) / 2.
+_MARGIN = 186
+
+
+@keras.saving.register_keras_serializable("keras_dense")
+class ContextIdentity(keras.initializers.Initializer):
+    """A kernel that passes its input on: the start of the context module (equations 4 and 5).
+
+    Output channel b takes the centre of the input channels that stand for the same class; with
+    widths c_in and c_out that are multiples of C, those with ⌊a C / c_in⌋ = ⌊b C / c_out⌋, each
+    with weight C / c_in, so that a layer keeps the scale; and noise elsewhere.
+
+    Args:
+        classes: the number of classes C.
+        stddev: of the noise.
+
+    >>> kernel = ops.convert_to_numpy(ContextIdentity(2, stddev=0.0)((3, 3, 2, 2)))
+    >>> kernel[1, 1].tolist(), float(abs(kernel).sum())
+    ([[1.0, 0.0], [0.0, 1.0]], 2.0)
+    """
+
+    def __init__(self, classes, stddev=0.0):
+        self.classes = classes
+        self.stddev = stddev
+
+    def __call__(self, shape, dtype=None):
+        height, width, before, after = shape
+        same = (np.arange(before) * self.classes // before)[:, None] == (
+            np.arange(after) * self.classes // after
+        )
+        kernel = np.zeros(shape, "float32")
+        # Passing all of c_in / C channels on must not multiply what they carry.
+        kernel[height // 2, width // 2] = same * (self.classes / before)
+        kernel = ops.convert_to_tensor(kernel, "float32")
+        if self.stddev:
+            noise = keras.random.normal(shape, stddev=self.stddev, dtype="float32")
+            kernel = kernel + noise * ops.cast(kernel == 0, "float32")
+        return ops.cast(kernel, dtype or keras.config.floatx())
+
+    def get_config(self):
+        return {"classes": self.classes, "stddev": self.stddev}
+
+
+# Dilation of each layer, and its width in multiples of the number of classes (table 1).
+RATES = (1, 1, 2, 4, 8, 16, 1)
+WIDTHS = {"basic": (1, 1, 1, 1, 1, 1, 1), "large": (2, 2, 4, 8, 16, 32, 32)}
+
+
+def dilated_context_decoder(context="large", *, rates=RATES, level="P5"):
+    """Scores of the front end, then seven 3×3 convolutions that see ever farther (table 1).
+
+    Args:
+        context: "basic" (C channels throughout), "large" (2 C to 32 C), or `None`: the front end
+            alone.
+        rates: of the 3×3 convolutions; the authors' Cityscapes network goes on to 32 and 64:
+            (1, 1, 2, 4, 8, 16, 32, 64, 1).
+        level: the feature that is read.
+
+    Returns:
+        A decoder for `kd.assemble` that predicts the scores of a head.
+
+    Raises:
+        ValueError: for an unknown context module.
+    """
+    if context is not None and context not in WIDTHS:
+        raise ValueError(
+            f"`context` must be 'basic', 'large' or None. Received: context={context!r}"
+        )
+
+    @scores
+    def decode(features, channels, prefix=""):
+        normal = keras.initializers.RandomNormal(stddev=0.01)
+        x = layers.Conv2D(channels, 1, kernel_initializer=normal, name=f"{prefix}front_end")(
+            features[level]
+        )
+        if context is None:
+            return x
+        widths = WIDTHS[context]
+        widths = (*widths, *(widths[-1:] * (len(rates) - len(widths))))
+        # The border of the scores is zeros, put once around all that the module sees.
+        x = layers.ZeroPadding2D(sum(rates), name=f"{prefix}context_pad")(x)
+        for n, (rate, width) in enumerate(zip(rates, widths, strict=True), 1):
+            x = AtrousConv2D(
+                width * channels,
+                3,
+                rate,
+                padding="valid",
+                activation="relu",
+                kernel_initializer=ContextIdentity(channels, 0.0 if width == 1 else 0.01),
+                data_format="channels_last",
+                name=f"{prefix}context_{n}",
+            )(x)
+        final = ContextIdentity(channels)
+        return layers.Conv2D(channels, 1, kernel_initializer=final, name=f"{prefix}context_final")(
+            x
+        )
+
+    return decode
+
+
+def front_end(classifier):
+    """VGG as the authors' front end: the last two poolings taken out and what follows dilated,
+    fully connected layers as convolutions, nothing padded inside, the image mirrored around."""
+    dense = convolutionalize(classifier, include_top=False, dropout=0.5)
+    fc6 = fully_connected(classifier)[0].name
+
+    def rewrite(node, copies, x, **kwargs):
+        op = node.operation
+        if node.operation is first:
+            x = ReflectionPadding2D(_MARGIN, name="mirror")(x)
+        if op.name in ("block4_pool", "block5_pool"):
+            return x
+        if op.name == fc6 or op.name.startswith("block5"):
+            config = {"dilation_rate": None, "rate": 4 if op.name == fc6 else 2}
+            return copies(op, x, kind=AtrousConv2D, config={**config, "padding": "valid"})
+        if isinstance(op, layers.Conv2D):
+            return copies(op, x, config={"padding": "valid"})
+        return copies(op, x) if op is first else None
+
+    first = next(op for op in dense.operations if isinstance(op, layers.Conv2D))
+    trunk = rebuild(dense, rewrite, inputs=resized(image_of(dense)))
+    return keras.Model(trunk.input, {"P5": trunk.output}, name="backbone")
+
+
+def dilated_context(
+    backbone="vgg16",
+    num_classes=None,
+    *,
+    heads=None,
+    weights="imagenet",
+    input_shape=(None, None, 3),
+    name=None,
+    initialize_from=None,
+    context="large",
+    rates=RATES,
+):
+    """Dilated front end and context module: 141 M weights with VGG-16 and the large module.
+
+    With "vgg16" or "vgg19" the authors' front end at stride 8, without padding inside: the image
+    is mirrored by 186 pixels instead. Another trunk is dilated exactly to stride 8. A fresh
+    context module changes nothing ("basic": exactly, where scores are positive), so it can be
+    trained after the front end: `initialize_from=` a network with `context=None`.
+
+    Args:
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from: as of every
+            builder, see `kd.models`. Of VGG a weights file must have the top.
+        context: "basic" (C channels throughout), "large" (2 C to 32 C), or `None`.
+        rates: of the context module's 3×3 convolutions.
+
+    Returns:
+        A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.
+
+    Raises:
+        ValueError, TypeError: for an unknown context; see `kd.backbone`, `kd.surgery.dilate`,
+            `kd.heads.Segmentation`.
+
+    Reference: Yu, Koltun, ICLR 2016, sections 3 and 4.
+
+    >>> import keras_dense as kd
+    >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> dilated_context(trunk, 11).output_shape
+    (None, None, None, 11)
+    """
+    heads = as_heads(heads, num_classes)
+    decoder = dilated_context_decoder(context, rates=rates)
+    if isinstance(backbone, str) and backbone.lower().startswith("vgg"):
+        channels = check_shape(input_shape)[-1]
+        vgg, _ = family_of(backbone)
+        trunk = front_end(application(vgg, weights, standardize=True, include_top=True))
+        trunk = trunk if channels == 3 else replace_input(trunk, channels)
+    else:
+        trunk = dilate(trunk_of(backbone, weights, input_shape), 8)
+    return finished(trunk, decoder, heads, input_shape, name or "dilated_context", initialize_from)

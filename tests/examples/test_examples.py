@@ -73,3 +73,20 @@ def test_demo(tmp_path):
     for name in ("1_scenes.png", "2_predictions.png", "4_served.png", "epochs/epoch_0002.png"):
         assert (tmp_path / "demo" / name).exists(), name
     assert "alone ->" in result.stdout
+
+
+def test_dilate_classifier(tmp_path):
+    Image = pytest.importorskip("PIL.Image")
+    photograph, picture = tmp_path / "photograph.png", tmp_path / "picture.png"
+    Image.effect_noise((91, 67), 60).convert("RGB").save(photograph)
+    result = run(
+        "dilate_classifier.py", photograph, picture,
+        "--classifier", "mobilenet", "--weights", "none", "--side", "96",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "output stride  8: a map of 8×12" in result.stdout
+    errors = [
+        float(line.rpartition(": ")[2]) for line in result.stdout.splitlines() if "every" in line
+    ]
+    assert len(errors) == 2 and max(errors) < 1e-4
+    assert Image.open(picture).size[0] > 4 * 96

@@ -87,6 +87,12 @@ def arguments(argv=None):
     add("--backbone-lr", type=float, default=1.0, help="the backbone's share of the learning rate")
     add("--freeze-batch-norm", action="store_true")
     add("--batch-norm-momentum", type=float, help="such as .95 for short trainings; else the net's")
+    add(
+        "--recalibrate-batch-norm",
+        type=int,
+        metavar="BATCHES",
+        help="at the end, take its statistics anew over so many training batches",
+    )
     add("--loss", default="cross_entropy", help="names with weights: cross_entropy,dice:0.5")
     add("--class-balance", default="none", choices=["none", "median_frequency"])
 
@@ -285,6 +291,9 @@ def main(argv=None):
             verbose=1 if sys.stdout.isatty() else 2,
         )
     seconds = time.perf_counter() - began
+    if args.recalibrate_batch_norm:
+        count = kd.training.recalibrate_batch_norm(model, batches, args.recalibrate_batch_norm)
+        print("batch normalizations recalibrated:", count)
     kd.plot.curves(checkpoint.history, args.out / "curves.png")
 
     scores = kd.training.evaluate(model, kd.datasets.Loader(val, head, 1), head)

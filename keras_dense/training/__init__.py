@@ -1,7 +1,11 @@
 """What `fit` needs beyond Keras."""
 
 from keras_dense.training.balance import median_frequency
-from keras_dense.training.batch_norm import batch_norm_momentum, freeze_batch_norm
+from keras_dense.training.batch_norm import (
+    batch_norm_momentum,
+    freeze_batch_norm,
+    recalibrate_batch_norm,
+)
 from keras_dense.training.checkpoint import Checkpoint
 from keras_dense.training.evaluate import class_table, evaluate
 from keras_dense.training.layerwise import LayerwiseOptimizer, layerwise
@@ -17,4 +21,5 @@ __all__ = [
     "freeze_batch_norm",
     "layerwise",
     "median_frequency",
+    "recalibrate_batch_norm",
 ]

@@ -1,5 +1,7 @@
 """Batch normalization of a pretrained trunk: kept as it is, or quick to follow new pictures."""
 
+import itertools
+
 import keras
 
 
@@ -63,6 +65,56 @@ def batch_norm_momentum(model, momentum):
     layers = _batch_norms(model)
     for layer in layers:
         layer.momentum = float(momentum)
+    return len(layers)
+
+
+def recalibrate_batch_norm(model, batches, steps=None):
+    """Takes the statistics of every `BatchNormalization` anew, over batches of training data.
+
+    The moving averages of a training are of weights that were still moving, and of a few steps or
+    of too many. This replaces them by plain means over all batches given, for the weights as they
+    are now ("precise batch norm"). Nothing else changes; frozen layers stay.
+
+    Args:
+        model: A Keras model, changed in place.
+        batches: What `fit` was given: a `kd.datasets.Loader`, or any iterable of images or of
+            tuples that begin with images.
+        steps: The number of batches to use; `None` is all there are.
+
+    Returns:
+        The number of layers that were recalibrated.
+
+    Raises:
+        TypeError: If `model` is not a Keras layer or model.
+        ValueError: If there are no batches.
+
+    Source: Wu, Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3.
+
+    >>> import numpy as np
+    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.BatchNormalization()])
+    >>> recalibrate_batch_norm(model, [np.array([[1.0, 5.0]]), np.array([[3.0, 7.0]])])
+    1
+    >>> keras.ops.convert_to_numpy(model.layers[0].moving_mean).tolist()
+    [2.0, 6.0]
+    """
+    layers = [layer for layer in _batch_norms(model) if layer.trainable]
+    momenta = [layer.momentum for layer in layers]
+    if hasattr(batches, "__getitem__") and hasattr(batches, "__len__"):
+        batches = map(batches.__getitem__, range(len(batches)))  # a PyDataset has no end
+    count = 0
+    try:
+        for batch in itertools.islice(batches, steps):
+            images = batch[0] if isinstance(batch, (tuple, list)) else batch
+            for layer in layers:
+                # The average of the batches so far: the first counts 1, the next 1/2, 1/3, …
+                layer.momentum = count / (count + 1)
+            model(images, training=True)
+            count += 1
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+    if layers and not count:
+        raise ValueError("`batches` is empty: there is nothing to take statistics of.")
     return len(layers)
 
 

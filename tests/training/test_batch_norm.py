@@ -2,7 +2,11 @@ import keras
 import numpy as np
 import pytest
 
-from keras_dense.training import batch_norm_momentum, freeze_batch_norm
+from keras_dense.training import (
+    batch_norm_momentum,
+    freeze_batch_norm,
+    recalibrate_batch_norm,
+)
 
 
 def network():
@@ -66,3 +70,32 @@ def test_momentum_out_of_range(momentum):
     model = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization()])
     with pytest.raises(ValueError, match=r"`momentum` must be in \[0, 1\)"):
         batch_norm_momentum(model, momentum)
+
+
+def test_recalibrated_statistics_are_means_over_the_batches():
+    model = network()
+    batch_norm_momentum(model, 0.9)
+    model.get_layer("outer").trainable = False
+    rng = np.random.default_rng(0)
+    batches = [(rng.normal(3.0, 2.0, (4, 4, 4, 3)).astype("float32"), None) for _ in range(3)]
+    before = [keras.ops.convert_to_numpy(w) for w in model.trainable_variables]
+    assert recalibrate_batch_norm(model, batches) == 1
+    inner = model.get_layer("trunk").get_layer("inner")
+    convolution = keras.Model(model.get_layer("trunk").input, inner.input)
+    maps = [keras.ops.convert_to_numpy(convolution(x)) for x, _ in batches]
+    mean = np.mean([m.mean((0, 1, 2)) for m in maps], 0)
+    variance = np.mean([m.var((0, 1, 2)) for m in maps], 0)
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(inner.moving_mean), mean, rtol=1e-4, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(inner.moving_variance), variance, rtol=1e-4, atol=1e-5
+    )
+    assert inner.momentum == 0.9
+    for a, b in zip(before, model.trainable_variables, strict=True):
+        np.testing.assert_array_equal(a, keras.ops.convert_to_numpy(b))
+    recalibrate_batch_norm(model, batches, steps=1)
+    got = keras.ops.convert_to_numpy(inner.moving_mean)
+    np.testing.assert_allclose(got, maps[0].mean((0, 1, 2)), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="`batches` is empty"):
+        recalibrate_batch_norm(model, [])

@@ -29,7 +29,8 @@ def test_train_and_serve(tmp_path):
     arguments = [
         "--smoke", "--out", out, "--optimizer", "adamw", "--weight-decay", "1e-4",
         "--backbone-lr", "0.1", "--freeze-batch-norm", "--loss", "cross_entropy,dice:0.5",
-        "--recalibrate-batch-norm", "2", "--class-balance", "median_frequency", "--scale-range", "0.8", "1.2", "--rotate", "5",
+        "--recalibrate-batch-norm", "2", "--class-balance", "median_frequency",
+        "--scale-range", "0.8", "1.2", "--rotate", "5",
     ]  # fmt: skip
     result = run("train_segmentation.py", *arguments)
     assert result.returncode == 0, result.stderr

@@ -1,5 +1,6 @@
 """Strides taken out of a network, and what follows dilated, so that no weight need change."""
 
+import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -13,10 +14,12 @@ from keras_dense.layers import (
     AtrousMaxPooling2D,
     AtrousSeparableConv2D,
     PhasePooling2D,
+    ResizeLike,
     TilePhases,
 )
+from keras_dense.layers.atrous import as_rate
 from keras_dense.surgery.graph import Copies, functional, same_inputs, values, walk
-from keras_dense.surgery.pointwise import is_pointwise
+from keras_dense.surgery.pointwise import is_pointwise, is_reshape
 from keras_dense.surgery.strides import (
     CONVOLUTIONS,
     MAX_POOLING,
@@ -101,9 +104,11 @@ class _Dilation:
 
     def __call__(self, node, *args, **kwargs):
         op, maps = node.operation, values(args, kwargs, _Map)
-        old = next((x for x in maps if not x.gate), maps[0]) if maps else None
-        if old is None:
+        if not maps:
             return self.copy(node, maps, args, kwargs)
+        if isinstance(op, ResizeLike):
+            return self.resize(node, maps, args, kwargs)
+        old = self.leading(op, maps)
         if is_pooling(op):
             return self.pool_globally(node, old, args, kwargs)
         if isinstance(op, TilePhases):
@@ -118,11 +123,22 @@ class _Dilation:
             return self.window(node, self.padded(old) if isinstance(op, POOLING) else old)
         return self.other(node, maps, old, args, kwargs)
 
+    def leading(self, op, maps):
+        """The map that decides for the others, which are gates, vectors, or its like."""
+        grids = [x for x in maps if not x.gate and (x.rate != (1, 1) or _has_sizes(x.tensor))]
+        if len({x.rate for x in grids}) > 1:
+            raise ValueError(
+                f"The operation {op.name!r} joins maps that became denser by different factors: "
+                f"{', '.join(map(str, (x.rate for x in grids)))}. Does one of them come from an "
+                "input of its own?"
+            )
+        return next(iter(grids), maps[0])
+
     # What does not look at neighbours
 
     def other(self, node, maps, old, args, kwargs):
         op, dense = node.operation, any(x.rate != (1, 1) for x in maps)
-        if dense and old.gate and isinstance(op, layers.Reshape):
+        if dense and old.gate and (isinstance(op, layers.Reshape) or is_reshape(node)):
             # A gate has its 1×1 shape back already: that of its phases.
             return self.reshape_gate(node, old)
         factor = step(node) if len(node.outputs[0].shape) == 4 else (1, 1)
@@ -131,18 +147,13 @@ class _Dilation:
             f > 1 and s * f > self.target for f, s in zip(factor, old.stride, strict=True)
         )
         gate_convolution = old.gate and isinstance(op, CONVOLUTIONS) and op.kernel_size == (1, 1)
-        if (removed or dense) and not gate_convolution and not is_pointwise(node):
+        alone = gate_convolution or not (removed or dense)
+        if not alone and not is_pointwise(node, across=self.mode == "same"):
             if removed and type(op) in self.rules:
                 return self.taught(node, old, args, kwargs)
-            raise ValueError(
-                f"The operation {op.name!r} ({type(op).__name__}) looks at more than one pixel, "
-                "and `dilate` does not know how: it would act as if its map had the old stride. "
-                f"Teach it with `rules={{{type(op).__name__}: rule}}`, where `rule(layer, x, rate, "
-                "strides)` returns the output of the layer dilated by `rate`; or choose an "
-                "`output_stride` that leaves the map before it as it is."
-            )
+            raise self.unknown(op)
         new = self.copy(node, maps, args, kwargs)
-        size = old.size
+        size = self.padded_size(old)
         if factor != (1, 1):
             size = tuple(int(Fraction(n) / f) for n, f in zip(size, factor, strict=True))
         stride = tuple(s * f for s, f in zip(old.stride, factor, strict=True))
@@ -150,20 +161,37 @@ class _Dilation:
             lambda x: replace(x, stride=stride, rate=old.rate, size=size, gate=old.gate), new
         )
 
+    def unknown(self, op):
+        return ValueError(
+            f"The operation {op.name!r} ({type(op).__name__}) looks at more than one pixel, "
+            "and `dilate` does not know how: it would act as if its map had the old stride. "
+            f"Teach it with `rules={{{type(op).__name__}: rule}}`, where `rule(layer, x, rate, "
+            "strides)` returns the output of the layer dilated by `rate`; or choose an "
+            "`output_stride` that leaves the map before it as it is."
+        )
+
+    def resize(self, node, maps, args, kwargs):
+        """What is brought to the size of another map lies on the grid of that one."""
+        if self.mode == "exact" and any(x.rate != (1, 1) for x in maps):
+            raise self.unknown(node.operation)
+        new = self.copy(node, maps, args, kwargs)
+        return replace(self.padded(kwargs.get("like", args[-1])), tensor=new.tensor)
+
     def copy(self, node, maps, args, kwargs):
         """The same operation; gates meet a map phase by phase."""
-        like = next((x for x in maps if not x.gate), None)
+        op, tensors = node.operation, {id(x): self.padded(x).tensor for x in maps}
+        like = next((tensors[id(x)] for x in maps if not x.gate), None)
 
         def tensor(x):
             if not isinstance(x, _Map):
                 return x
             if x.gate and like is not None and x.rate != (1, 1):
-                name = self.copies.name(f"{node.operation.name}_phases")
-                return TilePhases(name=name)(x.tensor, like.tensor)
-            return self.padded(x).tensor
+                name = self.copies.name(f"{op.name}_phases")
+                return TilePhases(name=name, dtype=_policy(like))(tensors[id(x)], like)
+            return tensors[id(x)]
 
         args, kwargs = tree.map_structure(tensor, (args, kwargs))
-        return tree.map_structure(_Map, self.copies(node.operation, *args, **kwargs))
+        return tree.map_structure(_Map, self.copies(op, *args, **kwargs))
 
     def reshape_gate(self, node, old):
         shape = node.outputs[0].shape
@@ -177,12 +205,12 @@ class _Dilation:
     def taught(self, node, old, args, kwargs):
         op = node.operation
         factor = step(node)
-        kept = tuple(min(s, self.target // c) for s, c in zip(factor, old.stride, strict=True))
+        kept = self.kept(factor, old.stride)
         return _Map(
             self.rules[type(op)](op, self.padded(old).tensor, old.rate, kept),
             tuple(c * k for c, k in zip(old.stride, kept, strict=True)),
             tuple(int(r * s // k) for r, s, k in zip(old.rate, factor, kept, strict=True)),
-            tuple(-(-n // int(s)) for n, s in zip(old.size, factor, strict=True)),
+            tuple(math.ceil(n / s) for n, s in zip(self.padded_size(old), factor, strict=True)),
         )
 
     # Borders
@@ -194,7 +222,7 @@ class _Dilation:
             tuple(a + b for a, b in zip(have, more, strict=True))
             for have, more in zip(old.padding, padding, strict=True)
         )
-        return replace(old, padding=total, padder=op if old.padder is None else None)
+        return replace(old, padding=total, padder=op if old.padding == _NONE else None)
 
     def padded(self, old):
         """The map with the zeros around it."""
@@ -203,15 +231,17 @@ class _Dilation:
         padding = tuple(
             tuple(p * r for p in pair) for pair, r in zip(old.padding, old.rate, strict=True)
         )
-        size = tuple(n + sum(pair) for n, pair in zip(old.size, old.padding, strict=True))
         if old.padder is not None:
             config = {} if old.rate == (1, 1) else {"padding": padding}
             tensor = self.copies(old.padder, old.tensor, config=config)
         else:
-            tensor = layers.ZeroPadding2D(padding, name=self.copies.name("zero_padding"))(
-                old.tensor
-            )
-        return replace(old, tensor=tensor, size=size, padding=_NONE, padder=None)
+            name = self.copies.name("zero_padding")
+            pad = layers.ZeroPadding2D(padding, name=name, dtype=_policy(old.tensor))
+            tensor = pad(old.tensor)
+        return replace(old, tensor=tensor, size=self.padded_size(old), padding=_NONE, padder=None)
+
+    def padded_size(self, old):
+        return tuple(n + sum(pair) for n, pair in zip(old.size, old.padding, strict=True))
 
     def crop(self, op, old):
         old = self.padded(old)
@@ -242,6 +272,15 @@ class _Dilation:
 
     # Windows
 
+    def kept(self, strides, before):
+        """What is left of strides: all that the target allows, in whole parts of them."""
+        return tuple(
+            stride
+            if stride * old <= self.target
+            else max(k for k in range(1, stride) if stride % k == 0 and k * old <= self.target)
+            for stride, old in zip(strides, before, strict=True)
+        )
+
     def window(self, node, old):
         op = node.operation
         if getattr(op, "data_format", "channels_last") == "channels_first":
@@ -253,10 +292,7 @@ class _Dilation:
         kernel = tuple(op.pool_size if pooling else op.kernel_size)
         own = _pair(getattr(op, "rate", None) or getattr(op, "dilation_rate", 1))
         stride = _pair(op.strides)
-        kept = tuple(
-            max(min(s, self.target // int(c)), 1) if s * c > self.target else s
-            for s, c in zip(stride, old.stride, strict=True)
-        )
+        kept = self.kept(stride, old.stride)
         removed = tuple(s // k for s, k in zip(stride, kept, strict=True))
         pads = op.padding if isinstance(op.padding, str) else None
         axes = [
@@ -274,7 +310,7 @@ class _Dilation:
         ]
         after = removed if self.strided_rate == "after" and not pooling else (1, 1)
         rate = tuple(axis.own * axis.rate * more for axis, more in zip(axes, after, strict=True))
-        rate = _pair(self.rates.get(op.name, rate))
+        rate = self.rates.get(op.name, rate)
         new = _Map(
             self.apply(node, old, axes, kept, rate),
             tuple(c * k for c, k in zip(old.stride, kept, strict=True)),
@@ -312,8 +348,8 @@ class _Dilation:
         tensor = old.tensor
         if padding != "same":
             config["padding"] = "valid"
-            pad = layers.ZeroPadding2D(padding, name=self.copies.name(f"{op.name}_pad"))
-            tensor = pad(tensor)
+            name = self.copies.name(f"{op.name}_pad")
+            tensor = layers.ZeroPadding2D(padding, name=name, dtype=_policy(tensor))(tensor)
         return self.copies(op, tensor, config=config)
 
     def plain(self, op, old, axes, kept, rate):
@@ -328,6 +364,15 @@ class _Dilation:
 
 def _pair(value):
     return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+
+
+def _has_sizes(tensor):
+    return len(tensor.shape) == 4 and tuple(tensor.shape[1:3]) != (1, 1)
+
+
+def _policy(tensor):
+    """The dtype policy of a layer that moves values of a tensor and must not round them."""
+    return tensor.dtype if "float" in tensor.dtype else None
 
 
 def _coarsest(model):
@@ -359,13 +404,15 @@ def dilate(
     inference mode). The cells between are those that the old network gives for shifted images
     (`kd.surgery.shift_and_stitch`), away from the borders. At other sizes the old network puts
     its "same" padding elsewhere, depending on whether a map is odd, and may drop a last cell; the
-    new one pads as for sizes that divide. (The models of this library pad the image to such a
-    size first.) What is padded explicitly agrees at every size, inside.
+    new one pads as for sizes that divide. (The models of this library pad the image to what the
+    new stride divides.) What is padded explicitly agrees at every size, inside.
 
     For each operation: convolutions and pooling are dilated by the stride removed *before* them;
     "same" padding that was asymmetric under the stride stays so; average pooling counts what is on
     the map (on torch Keras' own repeats the edge instead); a squeeze-and-excite gate takes the
-    mean of each phase of the map, the cells that one old map consists of.
+    mean of each phase of the map, the cells that one old map consists of. A layer that the network
+    calls on several maps becomes one for each rate that they need: weights that were shared start
+    equal, but are trained apart.
 
     Args:
         model: functional `keras.Model` of feature maps or scores: without a classifier's top, or
@@ -373,12 +420,13 @@ def dilate(
             levels: in `dilate(trunk, 8)` "P4" and "P5" have stride 8.
         output_stride: 1, 2, 4, … up to the stride of the model: the new one.
         mode: "exact", or "same": the usual approximation, in Keras' own layers only, with
-            symmetric "same" padding, undilated pooling and gates over the whole map, for networks
-            that will be trained further.
+            symmetric "same" padding, undilated pooling, and gates and whatever else looks at all
+            pixels alike (group normalization, attention) over the whole map; for networks that
+            will be trained further.
         strided_rate: the dilation of the convolution that loses its stride: that "before" it, as
             exactness demands, or that "after", as in the published PSPNet and TuSimple.
-        rates: `{"layer name": rate}`: other rates for single convolutions, in cells of the new
-            map (multi-grid, hybrid dilation).
+        rates: `{"layer name": rate}`: other rates for single convolutions or poolings, in cells
+            of the new map (multi-grid, hybrid dilation): an int or a pair.
         rules: `{Class: rule}`, what to do with layers not known here that look at neighbours:
             `rule(layer, x, rate, strides)` returns the symbolic output of that layer with taps
             `rate` cells apart (a pair) and the given strides, using the layer's weights.
@@ -390,8 +438,9 @@ def dilate(
 
     Raises:
         ValueError: for a stride that is no power of two or beyond the model's, a classifier's top,
-            unknown names in `rates`, or an operation that cannot be dilated (named).
-        TypeError: for a model whose graph cannot be read.
+            unknown names or rates below 1 in `rates`, or an operation that cannot be dilated
+            (named).
+        TypeError: for a model whose graph cannot be read, or `rates` or `rules` that are no dict.
 
     Reference: Holschneider et al., "A real-time algorithm for signal analysis with the help of
     the wavelet transform", 1989; Chen et al., ICLR 2015, section 3.1; Yu, Koltun, Funkhouser,
@@ -403,12 +452,7 @@ def dilate(
     ((None, 2, 2, 1280), (None, 8, 8, 1280))
     """
     model = functional(model)
-    valid = isinstance(output_stride, int) and not isinstance(output_stride, bool)
-    if not valid or output_stride < 1 or output_stride & (output_stride - 1):
-        raise ValueError(
-            "`output_stride` must be a power of two: 1, 2, 4, 8, 16, … "
-            f"Received: output_stride={output_stride!r}"
-        )
+    check_output_stride(output_stride)
     for argument, value, known in (
         ("mode", mode, ("exact", "same")),
         ("strided_rate", strided_rate, ("before", "after")),
@@ -418,7 +462,11 @@ def dilate(
                 f"`{argument}` must be {' or '.join(map(repr, known))}. "
                 f"Received: {argument}={value!r}"
             )
-    work = _Dilation(model, output_stride, mode, strided_rate, dict(rates or {}), dict(rules or {}))
+    for argument, value in (("rates", rates), ("rules", rules)):
+        if not isinstance(value, (dict, type(None))):
+            raise TypeError(f"`{argument}` must be a dict. Received: {argument}={value!r}")
+    rates = _checked_rates(rates or {}, model)
+    work = _Dilation(model, output_stride, mode, strided_rate, rates, rules or {})
     coarsest = _coarsest(model)
     if coarsest is not None and output_stride > coarsest:
         raise ValueError(
@@ -428,7 +476,7 @@ def dilate(
     inputs = same_inputs(model)
     # Where the size is free, that of an image whose sides all strides divide decides on which
     # side "same" pads.
-    nominal = 8 * 32 * max(int(coarsest or 1) // 32, 1)
+    nominal = 8 * math.lcm(32, math.ceil(coarsest or 1))
     old = tree.map_structure(
         lambda x: (
             _Map(x, size=tuple(n or nominal for n in x.shape[1:3]))
@@ -437,11 +485,33 @@ def dilate(
         ),
         inputs,
     )
-    unknown = set(work.rates) - {op.name for op in _operations(model)}
-    if unknown:
-        raise ValueError(f"`rates` names layers that {model.name!r} does not have: {unknown}")
     outputs = tree.map_structure(lambda x: work.padded(x).tensor, walk(model, old, work))
     return keras.Model(inputs, outputs, name=name or model.name)
+
+
+def check_output_stride(output_stride):
+    """Raise a `ValueError` for what is no power of two.
+
+    >>> check_output_stride(16)
+    """
+    valid = isinstance(output_stride, int) and not isinstance(output_stride, bool)
+    if not valid or output_stride < 1 or output_stride & (output_stride - 1):
+        raise ValueError(
+            "`output_stride` must be a power of two: 1, 2, 4, 8, 16, … "
+            f"Received: output_stride={output_stride!r}"
+        )
+
+
+def _checked_rates(rates, model):
+    operations = {op.name: op for op in _operations(model)}
+    unknown = sorted(set(rates) - set(operations))
+    if unknown:
+        raise ValueError(f"`rates` names layers that {model.name!r} does not have: {unknown}")
+    for name in rates:
+        if not isinstance(operations[name], CONVOLUTIONS + POOLING):
+            kind = type(operations[name]).__name__
+            raise ValueError(f"`rates` names {name!r}, a {kind}, which has no window to dilate.")
+    return {name: as_rate(rate, f"rates[{name!r}]") for name, rate in rates.items()}
 
 
 def _operations(model):

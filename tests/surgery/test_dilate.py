@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from keras_dense.layers import AtrousAveragePooling2D, AtrousConv2D
+from keras_dense.layers import AtrousAveragePooling2D, AtrousConv2D, ResizeLike
 from keras_dense.surgery import convolutionalize, dilate, rebuild, strides
 
 from .networks import FAMILIES, images, randomized, small_classifier
@@ -268,6 +268,143 @@ def test_what_is_not_known_can_be_taught():
         dilate(own(layers.UpSampling2D(2, name="up")), 1 if strides(own(Doubled())) == 2 else 2)
 
 
+def close(model, stride, inputs, **options):
+    """The identity, for a network without "same" mode's approximations."""
+    dense = dilate(model, stride, **options)
+    k = strides(model) // strides(dense)
+    got, wanted = dense.predict(inputs, verbose=0), model.predict(inputs, verbose=0)
+    np.testing.assert_allclose(got[:, ::k, ::k], wanted, atol=1e-5)
+    return dense
+
+
+def halved(x):
+    return layers.Conv2D(6, 3, strides=2, padding="same", activation="tanh")(x)
+
+
+def network(function, size=None):
+    image = keras.Input((size, size, 3))
+    return keras.Model(image, function(image))
+
+
+@pytest.mark.parametrize("stride, target, left", [(3, 2, 1), (6, 4, 3), (6, 2, 2), (4, 2, 2)])
+def test_only_whole_parts_of_a_stride_stay(stride, target, left):
+    strided = layers.Conv2D(4, 3, strides=stride, padding="same", activation="tanh")
+    model = network(lambda image: layers.Conv2D(4, 3, padding="same")(strided(image)))
+    assert strides(close(model, target, images(1, 48, 48))) == left
+
+
+def test_a_map_finer_than_the_image():
+    model = network(lambda image: halved(halved(halved(layers.UpSampling2D(2)(image)))))
+    assert strides(close(model, 1, images(1, 32, 32))) == 1
+
+
+def test_padding_in_several_steps():
+    def padded(x, last):
+        for n in (1, ((2, 0), (0, 1)), 1):
+            x = layers.ZeroPadding2D(n)(x)
+        return last(x)
+
+    model = network(lambda image: padded(halved(image), layers.Conv2D(4, 3)))
+    close(model, 1, images(1, 32, 32))
+    # Zeros that are no zeros any more when a window meets them.
+    model = network(lambda image: padded(image, lambda x: halved(ops.cos(x))))
+    close(model, 1, images(1, 32, 32))
+
+
+def gated(keep, shape):
+    def build(image):
+        x = layers.ZeroPadding2D(1)(halved(image))
+        gate = layers.GlobalAveragePooling2D(keepdims=keep)(x)
+        gate = shape(layers.Dense(6, activation="sigmoid")(gate))
+        return layers.Conv2D(4, 3)(layers.Multiply()([gate, x]))
+
+    return network(build)
+
+
+@pytest.mark.parametrize(
+    "keep, shape",
+    [
+        (True, lambda g: g),
+        (False, lambda g: ops.reshape(g, (-1, 1, 1, 6))),
+        (False, lambda g: ops.expand_dims(ops.expand_dims(g, 1), 1)),
+        (False, lambda g: g[:, None, None, :]),
+    ],
+    ids=["kept axes", "reshape", "expand_dims", "index"],
+)
+def test_gates_of_a_padded_map(keep, shape):
+    close(gated(keep, shape), 1, images(2, 16, 24))
+
+
+def test_gates_that_are_no_gates():
+    with pytest.raises(ValueError, match="mixes channels and positions"):
+        dilate(gated(False, lambda g: layers.Reshape((1, 1, 6))(layers.Reshape((1, 2, 3))(g))), 1)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_vectors_beside_the_image(first):
+    image, vector = keras.Input((None, None, 3)), keras.Input((5,))
+    x, gate = halved(image), layers.Reshape((1, 1, 6))(layers.Dense(6)(vector))
+    x = layers.Multiply()([gate, x] if first else [x, gate])
+    model = keras.Model([image, vector], layers.Conv2D(4, 3, padding="same")(x))
+    x = [images(1, 16, 16), np.ones((1, 5), "float32")]
+    dense = dilate(model, 1)
+    got, wanted = dense.predict(x, verbose=0), model.predict(x, verbose=0)
+    np.testing.assert_allclose(got[:, ::2, ::2], wanted, atol=1e-6)
+
+
+def test_maps_that_do_not_fit_together_any_more():
+    image, coarse = keras.Input((None, None, 3)), keras.Input((None, None, 1))
+    x = layers.Concatenate(name="join")([halved(image), coarse])
+    with pytest.raises(ValueError, match=r"'join' joins maps.*\(2, 2\), \(1, 1\)"):
+        dilate(keras.Model([image, coarse], x), 1)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [layers.GroupNormalization(2), layers.MultiHeadAttention(2, 3, attention_axes=(1, 2))],
+    ids=["normalization", "attention"],
+)
+def test_what_looks_at_all_pixels_alike(layer):
+    """It does the same for pixels in another order, and yet is not pointwise."""
+
+    def build(image):
+        x = halved(image)
+        return layer(x, x) if isinstance(layer, layers.MultiHeadAttention) else layer(x)
+
+    model = network(build)
+    with pytest.raises(ValueError, match=f"{type(layer).__name__}.*more than one pixel"):
+        dilate(model, 1)
+    assert dilate(model, 1, mode="same").output_shape == (None, None, None, 6)
+
+
+def test_maps_brought_to_the_size_of_another():
+    def build(image):
+        x = halved(image)
+        return ops.concatenate([ResizeLike(name="up")(halved(x), x), x], -1)
+
+    model = network(build)
+    with pytest.raises(ValueError, match=r"'up' \(ResizeLike\)"):
+        dilate(model, 1)
+    assert strides(dilate(model, 1, mode="same")) == 1
+
+
+def test_shared_layers_at_several_rates():
+    shared = layers.Conv2D(3, 3, padding="same", name="shared")
+    model = network(lambda image: shared(layers.MaxPooling2D()(shared(image))))
+    dense = close(model, 1, images(1, 16, 16))
+    assert [dense.get_layer(name).dilation_rate for name in ("shared", "shared_1")] == [
+        (1, 1),
+        (2, 2),
+    ]
+
+
+def test_what_was_float32_is_not_rounded():
+    model = gated(True, lambda g: g)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    dense = dilate(model, 1)
+    assert {x.compute_dtype for x in dense.layers[1:]} == {"float32"}
+
+
 def test_saved_and_loaded(tmp_path):
     dense, x = dilate(toy(), 4), images(1, 32, 32)
     dense.save(tmp_path / "dense.keras")
@@ -293,6 +430,14 @@ def test_bad_input():
         dilate(model, 8, strided_rate="between")
     with pytest.raises(ValueError, match="`rates` names layers.*block9"):
         dilate(model, 8, rates={"block9": 2})
+    with pytest.raises(ValueError, match="`rates` names 'image', .*no window"):
+        dilate(model, 8, rates={"image": 2})
+    with pytest.raises(ValueError, match=r"`rates\['last'\]` must be an int ≥ 1.*=0"):
+        dilate(model, 8, rates={"last": 0})
+    with pytest.raises(TypeError, match="`rates` must be a dict"):
+        dilate(model, 8, rates=[2, 4])
+    with pytest.raises(TypeError, match="`rules` must be a dict"):
+        dilate(model, 8, rules=[Blur])
     with pytest.raises(TypeError, match="Rewrite it with"):
         dilate(Subclassed(), 8)
     with pytest.raises(ValueError, match="classifier's top.*convolutionalize"):

@@ -4,14 +4,17 @@ from keras_dense.surgery.convolutionalize import convolutionalize
 from keras_dense.surgery.dilate import dilate
 from keras_dense.surgery.feature_pyramid import feature_pyramid
 from keras_dense.surgery.graph import rebuild, walk
+from keras_dense.surgery.receptive_field import ReceptiveField, receptive_field
 from keras_dense.surgery.replace_input import replace_input
 from keras_dense.surgery.strides import strides
 
 __all__ = [
+    "ReceptiveField",
     "convolutionalize",
     "dilate",
     "feature_pyramid",
     "rebuild",
+    "receptive_field",
     "replace_input",
     "strides",
     "walk",

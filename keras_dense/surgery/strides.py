@@ -73,7 +73,7 @@ def _probed(node):
 def stride_after(node, args, kwargs):
     """The stride of what a call makes of maps with known strides."""
     if isinstance(node.operation, ResizeLike):
-        return Stride(kwargs.get("like", args[-1]).value)
+        return Stride((kwargs["like"] if "like" in kwargs else args[-1]).value)
     maps = [x.value for x in values(args, kwargs, Stride) if x.value is not None]
     factor = step(node) if maps else None
     if factor is None:

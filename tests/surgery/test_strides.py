@@ -35,7 +35,7 @@ def network():
         "context": context,
         "shuffled": PixelShuffle((2, 4))(layers.Conv2D(16, 1)(context)),
         "finer": PixelShuffle(8)(layers.Conv2D(64, 1)(context)),
-        "resized": ResizeLike()(context, image),
+        "resized": ResizeLike()(x=context, like=image),
     }
     return keras.Model(image, outputs)
 

@@ -17,7 +17,8 @@ from keras_dense.layers import (
     ResizeLike,
     TilePhases,
 )
-from keras_dense.layers.atrous import as_rate
+from keras_dense.surgery.arguments import check_output_stride, checked_rates
+from keras_dense.surgery.axis import Axis
 from keras_dense.surgery.graph import Copies, functional, same_inputs, values, walk
 from keras_dense.surgery.pointwise import is_pointwise, is_reshape
 from keras_dense.surgery.strides import (
@@ -48,49 +49,6 @@ class _Map:
     padding: tuple = _NONE  # zeros still to be put around it, in cells of the old map
     padder: layers.ZeroPadding2D | None = None  # what would have put them
     gate: bool = False  # one value for each phase, (B, rate, rate, C)
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """What becomes of a window along one axis.
-
-    All sizes are in cells: of the old map, and of the new one with `rate` cells for each old.
-    """
-
-    kernel: int  # taps
-    own: int  # the operation's own rate
-    rate: int  # of its input
-    stride: int  # of the old operation
-    kept: int  # stride of the new operation
-    pads: tuple  # of the old operation
-    keeps_size: bool  # whether the old map has a cell for every `stride` cells of its input
-
-    @classmethod
-    def of(cls, kernel, own, rate, stride, kept, before, size, padding):
-        extent = (kernel - 1) * own + 1
-        first, last = before
-        if padding == "same":
-            padded = size + first + last
-            total = max((-(-padded // stride) - 1) * stride + extent - padded, 0)
-            first, last = first + total // 2, last + total - total // 2
-        elif padding != "valid":
-            first, last = first + padding[0], last + padding[1]
-        cells = (size + first + last - extent) // stride + 1
-        # A map with a cell for every stride keeps that when it becomes denser: zeros on the far
-        # side, where no window of the old network reaches. Another becomes as large as its
-        # windows allow. Either way every rate-th cell is one of the old map, and no more.
-        return cls(kernel, own, rate, stride, kept, (first, last), cells == -(-size // stride))
-
-    def grown(self, rate):
-        """The padding of the new operation with taps `rate` cells apart."""
-        first, last = (pad * rate // self.own for pad in self.pads)
-        if self.keeps_size:
-            last = max((self.kernel - 1) * rate + 1 - self.kept - first, 0)
-        return first, last
-
-    def cells(self, size):
-        extent = (self.kernel - 1) * self.own + 1
-        return (size + sum(self.pads) - extent) // self.stride + 1
 
 
 class _Dilation:
@@ -296,7 +254,7 @@ class _Dilation:
         removed = tuple(s // k for s, k in zip(stride, kept, strict=True))
         pads = op.padding if isinstance(op.padding, str) else None
         axes = [
-            _Axis.of(
+            Axis.of(
                 kernel[i],
                 own[i],
                 old.rate[i],
@@ -465,7 +423,7 @@ def dilate(
     for argument, value in (("rates", rates), ("rules", rules)):
         if not isinstance(value, (dict, type(None))):
             raise TypeError(f"`{argument}` must be a dict. Received: {argument}={value!r}")
-    rates = _checked_rates(rates or {}, model)
+    rates = checked_rates(rates or {}, model)
     work = _Dilation(model, output_stride, mode, strided_rate, rates, rules or {})
     coarsest = _coarsest(model)
     if coarsest is not None and output_stride > coarsest:
@@ -487,33 +445,3 @@ def dilate(
     )
     outputs = tree.map_structure(lambda x: work.padded(x).tensor, walk(model, old, work))
     return keras.Model(inputs, outputs, name=name or model.name)
-
-
-def check_output_stride(output_stride):
-    """Raise a `ValueError` for what is no power of two.
-
-    >>> check_output_stride(16)
-    """
-    valid = isinstance(output_stride, int) and not isinstance(output_stride, bool)
-    if not valid or output_stride < 1 or output_stride & (output_stride - 1):
-        raise ValueError(
-            "`output_stride` must be a power of two: 1, 2, 4, 8, 16, … "
-            f"Received: output_stride={output_stride!r}"
-        )
-
-
-def _checked_rates(rates, model):
-    operations = {op.name: op for op in _operations(model)}
-    unknown = sorted(set(rates) - set(operations))
-    if unknown:
-        raise ValueError(f"`rates` names layers that {model.name!r} does not have: {unknown}")
-    for name in rates:
-        if not isinstance(operations[name], CONVOLUTIONS + POOLING):
-            kind = type(operations[name]).__name__
-            raise ValueError(f"`rates` names {name!r}, a {kind}, which has no window to dilate.")
-    return {name: as_rate(rate, f"rates[{name!r}]") for name, rate in rates.items()}
-
-
-def _operations(model):
-    for op in functional(model).operations:
-        yield from _operations(op) if isinstance(op, keras.Model) else (op,)

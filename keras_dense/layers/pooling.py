@@ -30,11 +30,22 @@ class _AtrousPooling2D(keras.layers.Layer):
         windows = zip(
             sizes, self.pool_size, self.rate, self.strides, self._pads(known), strict=True
         )
-        pooled = [
-            None if n is None else (n + sum(pad) - (k - 1) * r - 1) // s + 1
-            for n, k, r, s, pad in windows
-        ]
+        pooled = []
+        for n, k, r, s, pad in windows:
+            free = None if n is None else n + sum(pad) - (k - 1) * r - 1
+            if free is not None and free < 0:
+                raise ValueError(
+                    f"The input is too small for windows of {self.pool_size} cells with "
+                    f"rate={self.rate} and padding={self.padding!r}. "
+                    f"Received: input_shape={tuple(input_shape)}"
+                )
+            pooled.append(None if free is None else free // s + 1)
         return (batch, *pooled, channels)
+
+    def call(self, inputs):
+        self.compute_output_shape(inputs.shape)
+        pads = self._pads(ops.shape(inputs)[1:3])
+        return type(self).pool(inputs, self.pool_size, self.rate, self.strides, pads)
 
     def get_config(self):
         config = {"pool_size": self.pool_size, "rate": self.rate, "strides": self.strides}
@@ -55,7 +66,8 @@ class AtrousMaxPooling2D(_AtrousPooling2D):
             "valid", or `((top, bottom), (left, right))`.
 
     Raises:
-        ValueError: for sizes, rates or strides below 1, or an unknown padding.
+        ValueError: for sizes, rates or strides below 1, an unknown padding, or an input smaller
+            than the window.
 
     >>> import numpy as np
     >>> y = AtrousMaxPooling2D((1, 2), rate=2)(np.array([3.0, 0, 1, 2, 0]).reshape(1, 1, 5, 1))
@@ -63,9 +75,7 @@ class AtrousMaxPooling2D(_AtrousPooling2D):
     [0.0, 3.0, 2.0, 1.0, 2.0]
     """
 
-    def call(self, inputs):
-        pads = self._pads(ops.shape(inputs)[1:3])
-        return max_windows(inputs, self.pool_size, self.rate, self.strides, pads)
+    pool = staticmethod(max_windows)
 
 
 @keras.saving.register_keras_serializable("keras_dense")
@@ -84,7 +94,8 @@ class AtrousAveragePooling2D(_AtrousPooling2D):
             "valid", or `((top, bottom), (left, right))`.
 
     Raises:
-        ValueError: for sizes, rates or strides below 1, or an unknown padding.
+        ValueError: for sizes, rates or strides below 1, an unknown padding, or an input smaller
+            than the window.
 
     >>> import numpy as np
     >>> y = AtrousAveragePooling2D((1, 3))(np.array([0.0, 3.0, 6.0]).reshape(1, 1, 3, 1))
@@ -92,9 +103,7 @@ class AtrousAveragePooling2D(_AtrousPooling2D):
     [1.5, 3.0, 4.5]
     """
 
-    def call(self, inputs):
-        pads = self._pads(ops.shape(inputs)[1:3])
-        return mean_windows(inputs, self.pool_size, self.rate, self.strides, pads)
+    pool = staticmethod(mean_windows)
 
 
 @keras.saving.register_keras_serializable("keras_dense")

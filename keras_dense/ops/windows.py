@@ -56,7 +56,7 @@ def mean_windows(x, size, rate, strides, pads):
     """
     x = ops.convert_to_tensor(x)
     total = _slide(_padded(x, pads, 0.0), size, rate, strides, ops.add)
-    if all(pad == (0, 0) for pad in pads):
+    if all(isinstance(p, int) and p == 0 for pad in pads for p in pad):  # known to be none
         return total / (size[0] * size[1])
     ones = _padded(ops.ones_like(x[:1, :, :, :1]), pads, 0.0)
     count = _slide(ones, size, rate, strides, ops.add)

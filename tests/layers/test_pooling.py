@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -50,6 +51,22 @@ def test_windows(kind, pool, rate, strides, padding, pads):
     check_layer(kind(pool, rate, strides, padding), x.astype("float32"))
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")
+@pytest.mark.parametrize("strides", [1, (2, 3)])
+@pytest.mark.parametrize("kind", [AtrousMaxPooling2D, AtrousAveragePooling2D])
+def test_export_with_free_sizes(kind, strides, tmp_path):
+    """With strides the zeros of "same" padding are known only when the graph runs."""
+    import tensorflow as tf
+
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, kind(3, 2, strides)(image))
+    model.export(tmp_path / "pool", verbose=False)
+    served = tf.saved_model.load(tmp_path / "pool").serve
+    for size in ((9, 7), (6, 10)):
+        x = np.random.default_rng(0).normal(size=(1, *size, 3)).astype("float32")
+        np.testing.assert_allclose(served(x).numpy(), model.predict(x, verbose=0), atol=1e-6)
+
+
 @pytest.mark.parametrize("mode", ["mean", "max"])
 @pytest.mark.parametrize("size", [(8, 6), (9, 7), (2, 3)])
 def test_phases(mode, size):
@@ -78,3 +95,6 @@ def test_bad_input():
         AtrousMaxPooling2D(3, padding="full")
     with pytest.raises(ValueError, match="`mode` must be 'mean' or 'max'"):
         PhasePooling2D(2, mode="min")
+    for size in (4, 5):
+        with pytest.raises(ValueError, match=r"too small for windows of \(3, 3\).*rate=\(4, 4\)"):
+            AtrousMaxPooling2D(3, rate=4, padding="valid")(np.zeros((1, size, 9, 1)))

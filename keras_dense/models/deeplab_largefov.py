@@ -10,7 +10,7 @@ from keras_dense.backbones import application, check_shape, family_of
 from keras_dense.backbones import backbone as make_backbone
 from keras_dense.heads import as_heads
 from keras_dense.layers import AtrousAveragePooling2D, AtrousConv2D
-from keras_dense.models.parts import finished, trunk_of
+from keras_dense.models.parts import feature, finished, trunk_of
 from keras_dense.surgery import dilate, rebuild
 from keras_dense.surgery.graph import transfer
 from keras_dense.surgery.top import fully_connected
@@ -69,7 +69,7 @@ def deeplab_largefov_decoder(rate=12, *, level="P5"):
     """
 
     def decode(features):
-        return fully_connected_branch(features[level], rate)
+        return fully_connected_branch(feature(features, level), rate)
 
     return decode
 

@@ -10,7 +10,7 @@ from keras_dense.heads import as_heads
 from keras_dense.layers import AtrousConv2D
 from keras_dense.models.assemble import scores
 from keras_dense.models.deeplab_largefov import fully_connected_branch, largefov_trunk
-from keras_dense.models.parts import finished, trunk_of
+from keras_dense.models.parts import counts, feature, finished, trunk_of
 from keras_dense.surgery import dilate
 
 
@@ -27,9 +27,11 @@ def deeplabv2_decoder(rates=(6, 12, 18, 24), *, hidden=False, level="P5"):
         A decoder for `kd.assemble` that predicts the scores of a head.
     """
 
+    rates = counts(rates)
+
     @scores
     def decode(features, channels, prefix=""):
-        x, branches = features[level], []
+        x, branches = feature(features, level), []
         for n, rate in enumerate(rates, 1):
             if hidden:
                 y = fully_connected_branch(x, rate, suffix=f"_{n}", prefix=prefix)
@@ -45,7 +47,7 @@ def deeplabv2_decoder(rates=(6, 12, 18, 24), *, hidden=False, level="P5"):
                     name=f"{prefix}aspp_{n}",
                 )
             branches.append(score(y))
-        return layers.Add(name=f"{prefix}aspp")(branches)
+        return layers.Add(name=f"{prefix}aspp")(branches) if len(branches) > 1 else branches[0]
 
     return decode
 
@@ -81,7 +83,8 @@ def deeplabv2(
         A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.
 
     Raises:
-        ValueError, TypeError: see `kd.backbone`, `kd.surgery.dilate`, `kd.heads.Segmentation`.
+        ValueError, TypeError: for rates below 1, or another output stride than 8 with VGG; see
+            `kd.backbone`, `kd.surgery.dilate`, `kd.heads.Segmentation`.
 
     Reference: Chen et al., PAMI 2018, sections 3.2 and 4.1.2.
 
@@ -92,7 +95,12 @@ def deeplabv2(
     """
     heads = as_heads(heads, num_classes)
     vgg = isinstance(backbone, str) and backbone.lower().startswith("vgg")
+    if vgg and output_stride != 8:
+        raise ValueError(
+            "The VGG of DeepLab has output stride 8. For another pass a trunk, which is dilated "
+            f"exactly: `kd.backbone({backbone!r})`. Received: output_stride={output_stride!r}"
+        )
+    decoder = deeplabv2_decoder(rates, hidden=vgg)
     trunk = trunk_of(backbone, weights, input_shape)
     trunk = largefov_trunk(trunk) if vgg else dilate(trunk, output_stride)
-    decoder = deeplabv2_decoder(rates, hidden=vgg)
     return finished(trunk, decoder, heads, input_shape, name or "deeplabv2", initialize_from)

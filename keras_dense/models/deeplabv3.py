@@ -5,8 +5,16 @@ Chen, Papandreou, Schroff, Adam, "Rethinking Atrous Convolution for Semantic Ima
 """
 
 from keras_dense.heads import as_heads
-from keras_dense.models.parts import aspp, finished, trunk_of, windows_of_stage
+from keras_dense.models.parts import (
+    aspp,
+    counts,
+    feature,
+    finished,
+    trunk_of,
+    windows_of_stage,
+)
 from keras_dense.surgery import dilate
+from keras_dense.surgery.arguments import check_output_stride
 
 # Rates of the paper at output stride 16; at 8 the map is twice as fine, so they double.
 RATES = (6, 12, 18)
@@ -18,8 +26,9 @@ def rates_at(output_stride, rates=None):
     >>> rates_at(16), rates_at(8)
     ((6, 12, 18), (12, 24, 36))
     """
+    check_output_stride(output_stride)
     if rates is not None:
-        return tuple(rates)
+        return counts(rates)
     return tuple(max(r * 16 // output_stride, 1) for r in RATES)
 
 
@@ -27,20 +36,22 @@ def multi_grid_rates(trunk, multi_grid, output_stride):
     """Rates for `dilate` by layer name: unit rates of the last stage's 3×3 convolutions, times
     the dilation of that stage.
 
-    "auto" takes the paper's (1, 2, 4) where that stage has three of them, as that of every
-    bottleneck ResNet, and none elsewhere.
+    "auto" takes the paper's (1, 2, 4) where that stage has three of them, as that of the bottleneck
+    ResNets (not V2, which stride in the block before), and none elsewhere.
     """
+    check_output_stride(output_stride)
     names = windows_of_stage(trunk, 32)
     if multi_grid == "auto":
         multi_grid = (1, 2, 4) if len(names) == 3 else None
     if multi_grid is None:
         return {}
-    if len(names) % len(multi_grid):
+    multi_grid = counts(multi_grid, "multi_grid")
+    if not names or len(names) % len(multi_grid):
         raise ValueError(
             f"`multi_grid` must have a rate for each of the {len(names)} windowed convolutions of "
             f"the last stage, or for a part that repeats. Received: multi_grid={multi_grid}"
         )
-    repeated = tuple(multi_grid) * (len(names) // len(multi_grid))
+    repeated = multi_grid * (len(names) // len(multi_grid))
     return {
         name: unit * max(32 // output_stride, 1) for name, unit in zip(names, repeated, strict=True)
     }
@@ -57,8 +68,10 @@ def deeplabv3_decoder(rates=RATES, *, level="P5"):
         A decoder for `kd.assemble`.
     """
 
+    rates = counts(rates)
+
     def decode(features):
-        return aspp(features[level], rates)
+        return aspp(feature(features, level), rates)
 
     return decode
 
@@ -88,13 +101,14 @@ def deeplabv3(
         output_stride: of the dilated trunk: 32, 16, 8, …
         rates: of the pyramid; default (6, 12, 18) at output stride 16, scaled for others.
         multi_grid: unit rates of the last stage's 3×3 convolutions, multiplied with the dilation;
-            "auto" is (1, 2, 4) where there are three (ResNets), none elsewhere.
+            "auto" is (1, 2, 4) where there are three (ResNets but V2), `None` elsewhere: none.
 
     Returns:
         A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.
 
     Raises:
-        ValueError, TypeError: see `kd.backbone`, `kd.surgery.dilate`, `kd.heads.Segmentation`.
+        ValueError, TypeError: for rates below 1, or unit rates that do not fit the last stage; see
+            `kd.backbone`, `kd.surgery.dilate`, `kd.heads.Segmentation`.
 
     Reference: Chen et al., arXiv:1706.05587, sections 3.2, 3.3 and 4.1.
 
@@ -103,9 +117,9 @@ def deeplabv3(
     >>> deeplabv3(trunk, 11).output_shape
     (None, None, None, 11)
     """
-    heads = as_heads(heads, num_classes)
+    heads, rates = as_heads(heads, num_classes), rates_at(output_stride, rates)
     trunk = trunk_of(backbone, weights, input_shape)
     rates_of_units = multi_grid_rates(trunk, multi_grid, output_stride)
     trunk = dilate(trunk, output_stride, rates=rates_of_units)
-    decoder = deeplabv3_decoder(rates_at(output_stride, rates))
+    decoder = deeplabv3_decoder(rates)
     return finished(trunk, decoder, heads, input_shape, name or "deeplabv3", initialize_from)

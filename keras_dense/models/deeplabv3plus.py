@@ -9,7 +9,7 @@ from keras import layers
 from keras_dense.heads import as_heads
 from keras_dense.layers import BilinearUpsampling
 from keras_dense.models.deeplabv3 import RATES, rates_at
-from keras_dense.models.parts import aspp, conv_bn_relu, finished, trunk_of
+from keras_dense.models.parts import aspp, conv_bn_relu, counts, feature, finished, trunk_of
 from keras_dense.surgery import dilate
 from keras_dense.surgery.strides import stride_between
 
@@ -26,9 +26,11 @@ def deeplabv3plus_decoder(rates=RATES, *, separable=False, low_level="P2", level
         A decoder for `kd.assemble`.
     """
 
+    rates = counts(rates)
+
     def decode(features):
-        low = conv_bn_relu(features[low_level], 48, 1, name="low_level")
-        x = aspp(features[level], rates, separable=separable)
+        low = conv_bn_relu(feature(features, low_level), 48, 1, name="low_level")
+        x = aspp(feature(features, level), rates, separable=separable)
         factor = stride_between(low, x)
         x = BilinearUpsampling(factor, "channels_last", name="upsample_encoder")(x)
         x = layers.Concatenate(name="decoder_concatenate")([x, low])
@@ -66,7 +68,8 @@ def deeplabv3plus(
         A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.
 
     Raises:
-        ValueError, TypeError: see `kd.backbone`, `kd.surgery.dilate`, `kd.heads.Segmentation`.
+        ValueError, TypeError: for rates below 1; see `kd.backbone`, `kd.surgery.dilate`,
+            `kd.heads.Segmentation`.
 
     Reference: Chen et al., ECCV 2018, section 3 and table 1 to 3 for the decoder's widths.
 
@@ -75,9 +78,9 @@ def deeplabv3plus(
     >>> deeplabv3plus(trunk, 11).output_shape
     (None, None, None, 11)
     """
-    heads = as_heads(heads, num_classes)
+    heads, rates = as_heads(heads, num_classes), rates_at(output_stride, rates)
     if separable is None:
         separable = isinstance(backbone, str) and "xception" in backbone.lower()
     trunk = dilate(trunk_of(backbone, weights, input_shape), output_stride)
-    decoder = deeplabv3plus_decoder(rates_at(output_stride, rates), separable=separable)
+    decoder = deeplabv3plus_decoder(rates, separable=separable)
     return finished(trunk, decoder, heads, input_shape, name or "deeplabv3plus", initialize_from)

@@ -11,7 +11,7 @@ from keras_dense.backbones import application, check_shape, family_of
 from keras_dense.heads import as_heads
 from keras_dense.layers import AtrousConv2D, ReflectionPadding2D
 from keras_dense.models.assemble import scores
-from keras_dense.models.parts import finished, trunk_of
+from keras_dense.models.parts import counts, feature, finished, trunk_of
 from keras_dense.surgery import convolutionalize, dilate, rebuild, replace_input
 from keras_dense.surgery.feature_pyramid import image_of, resized
 from keras_dense.surgery.top import fully_connected
@@ -78,8 +78,9 @@ def dilated_context_decoder(context="large", *, rates=RATES, level="P5"):
         A decoder for `kd.assemble` that predicts the scores of a head.
 
     Raises:
-        ValueError: for an unknown context module.
+        ValueError: for an unknown context module, or rates below 1.
     """
+    rates = counts(rates)
     if context is not None and context not in WIDTHS:
         raise ValueError(
             f"`context` must be 'basic', 'large' or None. Received: context={context!r}"
@@ -89,12 +90,12 @@ def dilated_context_decoder(context="large", *, rates=RATES, level="P5"):
     def decode(features, channels, prefix=""):
         normal = keras.initializers.RandomNormal(stddev=0.01)
         x = layers.Conv2D(channels, 1, kernel_initializer=normal, name=f"{prefix}front_end")(
-            features[level]
+            feature(features, level)
         )
         if context is None:
             return x
         widths = WIDTHS[context]
-        widths = (*widths, *(widths[-1:] * (len(rates) - len(widths))))
+        widths = (*widths, *(widths[-1:] * (len(rates) - len(widths))))[: len(rates)]
         # The border of the scores is zeros, put once around all that the module sees.
         x = layers.ZeroPadding2D(sum(rates), name=f"{prefix}context_pad")(x)
         for n, (rate, width) in enumerate(zip(rates, widths, strict=True), 1):
@@ -169,8 +170,8 @@ def dilated_context(
         A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.
 
     Raises:
-        ValueError, TypeError: for an unknown context; see `kd.backbone`, `kd.surgery.dilate`,
-            `kd.heads.Segmentation`.
+        ValueError, TypeError: for an unknown context or rates below 1; see `kd.backbone`,
+            `kd.surgery.dilate`, `kd.heads.Segmentation`.
 
     Reference: Yu, Koltun, ICLR 2016, sections 3 and 4.
 

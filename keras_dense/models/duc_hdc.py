@@ -4,14 +4,14 @@ Wang, Chen, Yuan, Liu, Huang, Hou, Cottrell, "Understanding Convolution for Sema
 Segmentation", WACV 2018.
 """
 
-from itertools import cycle, islice
+from itertools import chain, cycle, islice
 
 from keras import layers
 
 from keras_dense.heads import as_heads
 from keras_dense.layers import AtrousConv2D, PixelShuffle
 from keras_dense.models.assemble import scores
-from keras_dense.models.parts import finished, trunk_of, windows_of_stage
+from keras_dense.models.parts import counts, feature, finished, trunk_of, windows_of_stage
 from keras_dense.surgery import dilate
 
 
@@ -25,7 +25,7 @@ def hdc_rates(count, stage):
     """
     if stage == 5:
         return list(islice(cycle((5, 9, 17)), count))
-    return [2, *islice(cycle((1, 2, 5, 9)), 1, count)]
+    return list(islice(chain([2], islice(cycle((1, 2, 5, 9)), 1, None)), count))
 
 
 def duc_hdc_decoder(rates=(6, 12, 18, 24), *, factor=8, level="P5"):
@@ -40,6 +40,8 @@ def duc_hdc_decoder(rates=(6, 12, 18, 24), *, factor=8, level="P5"):
         A decoder for `kd.assemble` that predicts the scores of a head.
     """
 
+    rates = counts(rates)
+
     @scores
     def decode(features, channels, prefix=""):
         branches = [
@@ -49,7 +51,7 @@ def duc_hdc_decoder(rates=(6, 12, 18, 24), *, factor=8, level="P5"):
                 rate,
                 data_format="channels_last",
                 name=f"{prefix}aspp_{n}",
-            )(features[level])
+            )(feature(features, level))
             for n, rate in enumerate(rates, 1)
         ]
         x = layers.Add(name=f"{prefix}aspp")(branches) if len(branches) > 1 else branches[0]
@@ -87,8 +89,8 @@ def duc_hdc(
         A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.
 
     Raises:
-        ValueError, TypeError: for another cell width; see `kd.backbone`, `kd.surgery.dilate`,
-            `kd.heads.Segmentation`.
+        ValueError, TypeError: for another cell width or rates below 1; see `kd.backbone`,
+            `kd.surgery.dilate`, `kd.heads.Segmentation`.
 
     Reference: Wang et al., WACV 2018, sections 3.1 (DUC), 3.2 (HDC) and 4.1.
 
@@ -99,12 +101,11 @@ def duc_hdc(
     """
     if cell_width not in (1, 2, 4, 8):
         raise ValueError(f"`cell_width` must be 1, 2, 4 or 8. Received: cell_width={cell_width!r}")
-    heads = as_heads(heads, num_classes)
+    heads, decoder = as_heads(heads, num_classes), duc_hdc_decoder(rates, factor=8 // cell_width)
     trunk = trunk_of(backbone, weights, input_shape)
     hdc = {}
     for stage in (4, 5) if hybrid else ():
         names = windows_of_stage(trunk, 2**stage)
         hdc |= dict(zip(names, hdc_rates(len(names), stage), strict=True))
     trunk = dilate(trunk, 8, rates=hdc)
-    decoder = duc_hdc_decoder(rates, factor=8 // cell_width)
     return finished(trunk, decoder, heads, input_shape, name or "duc_hdc", initialize_from)

@@ -7,7 +7,7 @@ from keras import layers
 
 from keras_dense.heads import as_heads
 from keras_dense.layers import AdaptiveAveragePooling2D, ResizeLike
-from keras_dense.models.parts import conv_bn_relu, finished, trunk_of
+from keras_dense.models.parts import conv_bn_relu, counts, feature, finished, trunk_of
 from keras_dense.surgery import dilate
 
 
@@ -22,8 +22,10 @@ def pspnet_decoder(bins=(1, 2, 3, 6), *, level="P5"):
         A decoder for `kd.assemble`.
     """
 
+    bins = counts(bins, "bins")
+
     def decode(features):
-        x = features[level]
+        x = feature(features, level)
         width = x.shape[-1] // len(bins)
         maps = [x]
         for n in bins:
@@ -69,19 +71,18 @@ def pspnet(
         A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.
 
     Raises:
-        ValueError, TypeError: see `kd.backbone`, `kd.surgery.dilate`, `kd.heads.Segmentation`.
+        ValueError, TypeError: for bins below 1; see `kd.backbone`, `kd.surgery.dilate`,
+            `kd.heads.Segmentation`.
 
     Reference: Zhao et al., CVPR 2017, section 3.2 and figure 3.
 
     >>> import keras_dense as kd
     >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
     >>> heads = kd.heads.with_auxiliary(kd.heads.Segmentation(11))
-    >>> sorted(pspnet(trunk, heads=heads).output_shape)
+    >>> sorted(pspnet(trunk, heads=heads).output)
     ['auxiliary', 'segmentation']
     """
-    heads = as_heads(heads, num_classes)
+    heads, decoder = as_heads(heads, num_classes), pspnet_decoder(bins)
     trunk = trunk_of(backbone, weights, input_shape)
     trunk = dilate(trunk, output_stride, strided_rate=strided_rate)
-    return finished(
-        trunk, pspnet_decoder(bins), heads, input_shape, name or "pspnet", initialize_from
-    )
+    return finished(trunk, decoder, heads, input_shape, name or "pspnet", initialize_from)

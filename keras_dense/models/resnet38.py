@@ -7,7 +7,7 @@ Pattern Recognition 2019 (arXiv:1611.10080).
 from keras_dense.heads import as_heads
 from keras_dense.layers import AtrousConv2D
 from keras_dense.models.assemble import scores
-from keras_dense.models.parts import conv_bn_relu, finished, trunk_of
+from keras_dense.models.parts import conv_bn_relu, feature, finished, trunk_of
 from keras_dense.surgery import dilate
 
 
@@ -24,7 +24,7 @@ def resnet38_decoder(rate=12, *, level="P5"):
 
     @scores
     def decode(features, channels, prefix=""):
-        x = conv_bn_relu(features[level], 512, 3, rate, name=f"{prefix}linear1")
+        x = conv_bn_relu(feature(features, level), 512, 3, rate, name=f"{prefix}linear1")
         score = AtrousConv2D(
             channels, 3, rate, data_format="channels_last", name=f"{prefix}linear2"
         )

@@ -3,6 +3,8 @@
 Yu, Koltun, "Multi-Scale Context Aggregation by Dilated Convolutions", ICLR 2016.
 """
 
+import math
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -25,12 +27,13 @@ class ContextIdentity(keras.initializers.Initializer):
     """A kernel that passes its input on: the start of the context module (equations 4 and 5).
 
     Output channel b takes the centre of the input channels that stand for the same class; with
-    widths c_in and c_out that are multiples of C, those with ⌊a C / c_in⌋ = ⌊b C / c_out⌋, each
-    with weight C / c_in, so that a layer keeps the scale; and noise elsewhere.
+    widths c_in and c_out that are multiples of C, those with ⌊a C / c_in⌋ = ⌊b C / c_out⌋; and
+    noise elsewhere. Each has weight C / c_in, so that every layer keeps the scale; the paper's
+    C / c_out gives the same network, with smaller numbers where it is wide.
 
     Args:
         classes: the number of classes C.
-        stddev: of the noise.
+        stddev: of the noise that all taps together bring, of inputs around 1.
 
     >>> kernel = ops.convert_to_numpy(ContextIdentity(2, stddev=0.0)((3, 3, 2, 2)))
     >>> kernel[1, 1].tolist(), float(abs(kernel).sum())
@@ -51,7 +54,9 @@ class ContextIdentity(keras.initializers.Initializer):
         kernel[height // 2, width // 2] = same * (self.classes / before)
         kernel = ops.convert_to_tensor(kernel, "float32")
         if self.stddev:
-            noise = keras.random.normal(shape, stddev=self.stddev, dtype="float32")
+            # Of a single tap it would add up: a wide layer has thousands of them.
+            stddev = self.stddev / math.sqrt(height * width * before)
+            noise = keras.random.normal(shape, stddev=stddev, dtype="float32")
             kernel = kernel + noise * ops.cast(kernel == 0, "float32")
         return ops.cast(kernel, dtype or keras.config.floatx())
 
@@ -157,8 +162,9 @@ def dilated_context(
 
     With "vgg16" or "vgg19" the authors' front end at stride 8, without padding inside: the image
     is mirrored by 186 pixels instead. Another trunk is dilated exactly to stride 8. A fresh
-    context module changes nothing ("basic": exactly, where scores are positive), so it can be
-    trained after the front end: `initialize_from=` a network with `context=None`.
+    context module passes on what is positive in the scores ("basic": exactly, "large": but for a
+    little noise), so it can be trained after the front end: `initialize_from=` a network with
+    `context=None`.
 
     Args:
         backbone, num_classes, heads, weights, input_shape, name, initialize_from: as of every

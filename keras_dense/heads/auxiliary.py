@@ -20,7 +20,7 @@ class Auxiliary:
         dropout: rate of the dropout before the scores.
 
     Raises:
-        TypeError: if `head` is no head.
+        TypeError: if `head` is no head, or an auxiliary one itself.
 
     Reference: Zhao et al., "Pyramid Scene Parsing Network", CVPR 2017, section 3.3.
 
@@ -30,7 +30,7 @@ class Auxiliary:
     """
 
     def __init__(self, head, level="P4", weight=0.4, filters=256, dropout=0.1):
-        if not hasattr(head, "channels"):
+        if not hasattr(head, "channels") or isinstance(head, Auxiliary):
             raise TypeError(f"`head` must be a head such as Segmentation(21). Received: {head!r}")
         self.head = head
         self.level = level
@@ -79,7 +79,18 @@ class Auxiliary:
 def with_auxiliary(head, level="P4", weight=0.4, name="segmentation"):
     """A head and an auxiliary one for the same target, as heads for any builder.
 
+    Args:
+        head: what is predicted.
+        level, weight: of the auxiliary head, see `Auxiliary`.
+        name: the key of `head` among the outputs; the other's is "auxiliary".
+
+    Raises:
+        TypeError: if `head` is no head.
+        ValueError: for the name "auxiliary".
+
     >>> sorted(with_auxiliary(Segmentation(21)))
     ['auxiliary', 'segmentation']
     """
+    if name == "auxiliary":
+        raise ValueError("`name` must be another than that of the auxiliary head, 'auxiliary'.")
     return {name: head, "auxiliary": Auxiliary(head, level, weight)}

@@ -11,7 +11,7 @@ def as_heads(heads=None, num_classes=None):
     """`heads`, or a segmentation into `num_classes`.
 
     Raises:
-        ValueError: if both are given, or `heads` is an empty dict.
+        ValueError: if both are given, or `heads` is an empty dict, or all of them are auxiliary.
         TypeError: if `heads` is neither a head nor a dict of heads.
 
     >>> as_heads(num_classes=11).channels
@@ -33,6 +33,11 @@ def as_heads(heads=None, num_classes=None):
                 "`heads` must be a head such as kd.heads.Segmentation(21), or a dict of heads. "
                 f"Received: {head!r}"
             )
+    if all(isinstance(head, Auxiliary) for head in parts):
+        raise ValueError(
+            "`heads` must hold a head besides the auxiliary ones, which only help training: see "
+            "kd.heads.with_auxiliary."
+        )
     return heads
 
 

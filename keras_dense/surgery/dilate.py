@@ -78,7 +78,7 @@ class _Dilation:
         if type(op) in self.rules and old.rate != (1, 1):
             return self.taught(node, old, args, kwargs)
         if isinstance(op, CONVOLUTIONS + POOLING) and not old.gate:
-            return self.window(node, self.padded(old) if isinstance(op, POOLING) else old)
+            return self.window(node, old)
         return self.other(node, maps, old, args, kwargs)
 
     def leading(self, op, maps):
@@ -297,7 +297,9 @@ class _Dilation:
         if isinstance(op, POOLING):
             kind = AtrousMaxPooling2D if isinstance(op, MAX_POOLING) else AtrousAveragePooling2D
             config |= {"data_format": None}
-            return self.copies(op, old.tensor, kind=kind, config=config)
+            if old.padding != _NONE:
+                config["padding"] = self.beyond_zeros(axes, rate, old)
+            return self.copies(op, self.padded(old).tensor, kind=kind, config=config)
         kind = _ATROUS.get(type(op), type(op))
         if hasattr(kind, "rate"):
             return self.copies(op, old.tensor, kind=kind, config={**config, "dilation_rate": None})
@@ -309,6 +311,13 @@ class _Dilation:
             name = self.copies.name(f"{op.name}_pad")
             tensor = layers.ZeroPadding2D(padding, name=name, dtype=_policy(tensor))(tensor)
         return self.copies(op, tensor, config=config)
+
+    def beyond_zeros(self, axes, rate, old):
+        """The padding of a pooling around the zeros of the network, which count as cells."""
+        return tuple(
+            tuple(max(p - z * axis.rate, 0) for p, z in zip(axis.grown(r), zeros, strict=True))
+            for axis, r, zeros in zip(axes, rate, old.padding, strict=True)
+        )
 
     def plain(self, op, old, axes, kept, rate):
         """Symmetric padding, in layers that Keras has."""

@@ -6,6 +6,7 @@ from keras_dense.surgery.feature_pyramid import feature_pyramid
 from keras_dense.surgery.graph import rebuild, walk
 from keras_dense.surgery.receptive_field import ReceptiveField, receptive_field
 from keras_dense.surgery.replace_input import replace_input
+from keras_dense.surgery.shift_and_stitch import shift_and_stitch
 from keras_dense.surgery.strides import strides
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "rebuild",
     "receptive_field",
     "replace_input",
+    "shift_and_stitch",
     "strides",
     "walk",
 ]

@@ -40,6 +40,10 @@ class ReceptiveField:
         size: pair, infinite where the whole image is seen.
         stride: pair, or `None` for what is no map (a vector, a grid of bins).
         offset: pair, minus infinity where the whole image is seen.
+
+    >>> field = ReceptiveField(size=(3, 3), stride=(2, 2), offset=(-1, -1))
+    >>> field.box(1, 2), field.centre
+    ((1, 3, 4, 6), (Fraction(1, 2), Fraction(1, 2)))
     """
 
     size: tuple

@@ -1,0 +1,97 @@
+"""A strided network run on shifted images, its maps interlaced to a denser one."""
+
+import numpy as np
+
+from keras_dense.surgery.graph import functional
+from keras_dense.surgery.strides import strides
+
+
+def _factor(found, stride):
+    """How many shifts along each axis bring a map from its stride to `stride`."""
+    if found is None:
+        raise ValueError(
+            "`shift_and_stitch` interlaces maps, but an output of the model is none (a vector of "
+            "class scores?). `kd.surgery.convolutionalize` makes one of a classifier."
+        )
+    pair = found if isinstance(found, tuple) else (found, found)
+    if any(not isinstance(s, int) or s % stride for s in pair):
+        raise ValueError(
+            f"`stride` must divide the stride of the model's outputs, which is {found}. "
+            f"Received: stride={stride}"
+        )
+    return tuple(s // stride for s in pair)
+
+
+def _named(outputs):
+    """One output, a list or a dict of them as a dict. (A tuple is a pair of strides.)"""
+    if isinstance(outputs, dict):
+        return outputs
+    return dict(enumerate(outputs if isinstance(outputs, list) else [outputs]))
+
+
+def shift_and_stitch(model, images, stride, *, batch_size=8, verbose=0):
+    """The dense maps of a strided network, by brute force: the definition of what `dilate` gives.
+
+    With k the ratio of the model's stride S to `stride`, the model runs on k² copies of the
+    images, shifted up and left by multiples (a, b) of `stride` pixels, and their outputs O are
+    interlaced:
+
+        D[k i + a, k j + b] = O(images shifted by (stride a, stride b))[i, j]
+
+    What moves in at the bottom and the right is zeros. `kd.surgery.dilate(model, stride)` computes
+    the same away from the borders, where the shifted copies see other borders, at a fraction of
+    the cost; at a = b = 0 the two are the same everywhere.
+
+    Args:
+        model: functional `keras.Model` of images `(B, H, W, C)` whose outputs are maps.
+        images: array `(B, H, W, C)`.
+        stride: int ≥ 1 that divides the stride of every output: the new one.
+        batch_size, verbose: as in `model.predict`.
+
+    Returns:
+        For every output `(B, h, w, channels)` of the model, one or a list or a dict of them, a
+        NumPy array `(B, k h, k w, channels)`.
+
+    Raises:
+        TypeError: for a model whose graph cannot be read.
+        ValueError: for a stride that does not divide, images of another rank, or outputs that are
+            no maps.
+
+    Reference: Sermanet et al., "OverFeat", ICLR 2014, section 3.3; Long, Shelhamer, Darrell, CVPR
+    2015, section 3.2.
+
+    >>> import keras
+    >>> image = keras.Input((None, None, 1))
+    >>> model = keras.Model(image, keras.layers.MaxPooling2D(2)(image))
+    >>> x = np.arange(4.0).reshape(1, 1, 4, 1).repeat(2, axis=1)
+    >>> shift_and_stitch(model, x, stride=1)[0, 0, :, 0].tolist()
+    [1.0, 2.0, 3.0, 3.0]
+    """
+    model, images = functional(model), np.asarray(images)
+    if images.ndim != 4:
+        raise ValueError(
+            f"`images` must be (B, H, W, C). Received an array of shape {images.shape}"
+        )
+    if isinstance(stride, bool) or not isinstance(stride, (int, np.integer)) or stride < 1:
+        raise ValueError(f"`stride` must be an int ≥ 1. Received: stride={stride!r}")
+    factors = {name: _factor(s, int(stride)) for name, s in _named(strides(model)).items()}
+    most = tuple(max(axis) for axis in zip(*factors.values(), strict=True))
+
+    height, width = images.shape[1:3]
+    dense = {}
+    for a in range(most[0]):
+        for b in range(most[1]):
+            shifted = np.zeros_like(images)
+            down, right = a * stride, b * stride
+            shifted[:, : height - down, : width - right] = images[:, down:, right:]
+            outputs = model.predict(shifted, batch_size=batch_size, verbose=verbose)
+            for name, x in _named(outputs).items():
+                rows, columns = factors[name]
+                if not (a or b):
+                    batch, h, w, channels = x.shape
+                    dense[name] = np.zeros((batch, h * rows, w * columns, channels), x.dtype)
+                if a < rows and b < columns:  # a finer output needs fewer shifts
+                    dense[name][:, a::rows, b::columns] = x
+    if isinstance(outputs, dict):
+        return dense
+    return list(dense.values()) if isinstance(outputs, list) else dense[0]

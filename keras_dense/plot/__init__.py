@@ -5,6 +5,7 @@ Pillow and matplotlib are imported when a function needs them.
 
 from keras_dense.plot.compose import fit_width, grid, overlay, panel, save
 from keras_dense.plot.curves import curves
+from keras_dense.plot.receptive_field import receptive_field
 from keras_dense.plot.render import colorize, depth, error_map, hatch, normals
 from keras_dense.plot.text import legend
 
@@ -20,5 +21,6 @@ __all__ = [
     "normals",
     "overlay",
     "panel",
+    "receptive_field",
     "save",
 ]

@@ -47,7 +47,7 @@ def offsets(rng, shape):
 
 
 def first_line(exception):
-    lines = str(exception).splitlines()
+    lines = str(exception).split(" Received")[0].splitlines()
     return ": ".join([type(exception).__name__, *lines[:1]])[:150]
 
 

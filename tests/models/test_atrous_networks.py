@@ -206,9 +206,9 @@ def test_hybrid_rates():
 def test_hybrid_rates_of_resnet101c():
     model = kd.duc_hdc("resnet101c", 19, weights=None)
     trunk = model.get_layer("backbone")
-    fourth = [trunk.get_layer(f"conv4_{n}_3x3").rate[0] for n in range(1, 24)]
+    fourth = [trunk.get_layer(f"conv4_{n}_3x3").dilation_rate[0] for n in range(1, 24)]
     assert fourth == [2, 2, 5, 9, *[1, 2, 5, 9] * 4, 1, 2, 5]
-    assert [trunk.get_layer(f"conv5_{n}_3x3").rate[0] for n in (1, 2, 3)] == [5, 9, 17]
+    assert [trunk.get_layer(f"conv5_{n}_3x3").dilation_rate[0] for n in (1, 2, 3)] == [5, 9, 17]
     assert [model.get_layer(f"aspp_{n}").rate[0] for n in range(1, 5)] == [6, 12, 18, 24]
     assert model.get_layer("aspp_1").filters == 16 * 19
     plain = kd.surgery.dilate(kd.backbone("resnet101c", weights=None), 8)

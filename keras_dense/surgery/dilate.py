@@ -321,12 +321,10 @@ class _Dilation:
 
     def plain(self, op, old, axes, kept, rate):
         """Symmetric padding, in layers that Keras has."""
-        config = {"strides": kept}
-        keeps = all(axis.keeps_size for axis in axes)
-        config["padding"] = "same" if keeps else "valid"
+        config = {"strides": kept, "padding": "same"}
         if not isinstance(op, POOLING):
             config["rate" if hasattr(op, "rate") else "dilation_rate"] = rate
-        return self.copies(op, (old if keeps else self.padded(old)).tensor, config=config)
+        return self.copies(op, old.tensor, config=config)
 
 
 def _pair(value):

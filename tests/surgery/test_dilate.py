@@ -191,6 +191,16 @@ def test_same_mode_is_plain_keras():
     assert last.dilation_rate == (8, 8) and last.padding == "same"
 
 
+def test_same_mode_where_branches_of_valid_windows_meet():
+    """The reduction of an Inception network: a convolution beside a pooling, neither padded."""
+    image = keras.Input((None, None, 3))
+    x = layers.Conv2D(4, 3, strides=2, padding="same")(image)
+    x = layers.Concatenate()([layers.Conv2D(4, 3, strides=2)(x), layers.MaxPooling2D(3, 2)(x)])
+    x = layers.Concatenate()([layers.Conv2D(4, 3, strides=2)(x), layers.MaxPooling2D(3, 2)(x)])
+    dense = dilate(keras.Model(image, x), 2, mode="same")
+    assert dense.predict(images(1, 32, 48), verbose=0).shape == (1, 16, 24, 12)
+
+
 def test_rates_and_the_published_first_block():
     model = toy(activation=None)
     assert dilate(model, 4).get_layer("last").rate == (8, 8)

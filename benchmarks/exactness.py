@@ -1,6 +1,6 @@
 """Whether a network made denser still says what it said: every family, and what peers do.
 
-    python benchmarks/exactness.py [--only ours peers] [--size 224]
+    python benchmarks/exactness.py [--only ours peers] [--families VGG16 …]
 
 With the same weights, `dilate(m, s)(x)[:, ::k, ::k]` should be `m(x)`. Printed is the largest
 difference relative to the largest value of `m(x)`. KERAS_BACKEND chooses the backend (default:
@@ -98,7 +98,7 @@ def family(name, x):
     return model, x
 
 
-def ours(size):
+def ours(size, families):
     import keras
 
     import keras_dense as kd
@@ -112,7 +112,7 @@ def ours(size):
     )
     rng = np.random.default_rng(0)
     x = rng.uniform(-1, 1, (2, size, size, 3)).astype("float32")
-    for name in FAMILIES:
+    for name in families:
         keras.backend.clear_session()
         try:
             model, picture = family(name, x)
@@ -238,7 +238,7 @@ def peer(build, name, size):
     return map(both, (out, plain, best))
 
 
-def peers(size):
+def peers(size, families):
     yield (
         "peer",
         "strides out: convolutions + poolings, at 16 / 8",
@@ -261,9 +261,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--size", type=int, default=224, help="sides of the image, n × 32")
+    parser.add_argument("--families", nargs="+", choices=FAMILIES, default=FAMILIES)
     args = parser.parse_args()
     for part in args.only:
-        for number, row in enumerate(PARTS[part](args.size)):
+        for number, row in enumerate(PARTS[part](args.size, args.families)):
             print("|", " | ".join(row), "|", flush=True)
             if number == 0:
                 print("|---" * len(row) + "|")

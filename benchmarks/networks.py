@@ -1,9 +1,10 @@
 """DeepLabv3 and PSPNet on ResNet-50, beside those of torchvision and segmentation_models_pytorch.
 
-    python benchmarks/networks.py [--backends torch tensorflow jax] [--rounds 3] [--threads 2]
+    python benchmarks/networks.py [--backends torch tensorflow jax] [--rounds 2] [--busy]
 
 Output stride 8, 21 classes, random weights, float32 on the CPU. Each backend of ours has a process
-of its own, where it takes turns with the peers, on the same images and with as many threads.
+of its own, where it takes turns with the peers, on the same images and with as many threads. With
+--busy, for a machine that does other things too: one thread each, and seconds of computing.
 Prints Markdown tables; README.md beside this file says where the peers come from.
 """
 
@@ -12,21 +13,19 @@ import gc
 import importlib.util
 import json
 import os
-import pathlib
 import subprocess
 import sys
+import time
 
 import numpy as np
 from _peers import peer_library
 from _turns import in_turns
 
-REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 BACKENDS = ("torch", "tensorflow", "jax")
 CLASSES = 21
 # Each with its peers; for each peer, whether it is measured beside every backend.
 NETWORKS = {
-    "DeepLabv3, auxiliary head": {"torchvision": True},
-    "DeepLabv3": {"SMP": False},
+    "DeepLabv3": {"torchvision": True, "SMP": False},
     "PSPNet": {"SMP, kernels of the paper": True, "SMP": False},
 }
 
@@ -38,9 +37,9 @@ def our_network(name):
 
     keras.utils.set_random_seed(0)
     heads = kd.heads.Segmentation(CLASSES)
-    if "auxiliary" in name:
+    if name == "DeepLabv3":  # As torchvision's. The heads that SMP can add classify the image.
         heads = kd.heads.with_auxiliary(heads)
-    build = kd.pspnet if "PSPNet" in name else kd.deeplabv3
+    build = kd.pspnet if name == "PSPNet" else kd.deeplabv3
     model = build("resnet50", heads=heads, weights=None, output_stride=8)
     arguments = kd.objectives(heads)
     arguments.pop("metrics")  # The peers have none.
@@ -126,7 +125,7 @@ def size_of(parameters, call):
     return parameters / 1e6, counter.get_total_flops() / 2e9
 
 
-def measure(rounds, size, limit):
+def measure(rounds, size, clock):
     """Seconds of every call on this process' backend, and sizes."""
     import keras
 
@@ -151,15 +150,12 @@ def measure(rounds, size, limit):
             for peer, network in networks.items():
                 calls[peer] = peer_calls(network, images / 255, labels)[kind]
             if backend == "torch" and kind == 0 and batch == 1:
-                import torch
-
                 count = sum(int(np.prod(w.shape)) for w in ours.trainable_weights)
                 sizes[f"{name} | ours"] = size_of(count, calls["ours"])
                 for peer, network in networks.items():
                     count = sum(p.numel() for p in network.parameters())
                     sizes[f"{name} | {peer}"] = size_of(count, calls[peer])
-                assert torch.get_num_threads() == len(os.sched_getaffinity(0))
-            times = in_turns(rounds, limit, **calls)
+            times = in_turns(rounds, clock=clock, **calls)
             seconds[f"{name} | {task}"] = {call: min(times[call]) for call in calls}
             print(backend, name, task, times, file=sys.stderr, flush=True)
         del ours, networks, calls
@@ -171,7 +167,7 @@ def measure(rounds, size, limit):
 def child(backend, args):
     environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, "KERAS_BACKEND": backend}
     command = [sys.executable, __file__, "--child", "--rounds", str(args.rounds)]
-    command += ["--size", str(args.size), "--limit", str(args.limit)]
+    command += ["--size", str(args.size), *(["--busy"] if args.busy else [])]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -183,21 +179,21 @@ def row(*cells):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=list(BACKENDS))
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--limit", type=float, default=15, help="seconds for further rounds")
-    parser.add_argument("--threads", type=int, help="default: one for each core")
+    parser.add_argument("--busy", action="store_true", help="one thread; seconds of computing")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        print(json.dumps(measure(args.rounds, args.size, args.limit)))
+        clock = time.process_time if args.busy else time.perf_counter
+        print(json.dumps(measure(args.rounds, args.size, clock)))
         return
     if importlib.util.find_spec("torchvision") is None:
         print("(no peers to compare with here: see benchmarks/README.md)", file=sys.stderr)
         return
-    if args.threads:
+    if args.busy:
         # All three backends make as many threads as there are cores for them.
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     backends = [b for b in args.backends if importlib.util.find_spec(b) is not None]
     results = {backend: child(backend, args) for backend in backends}
 

@@ -1,6 +1,8 @@
 """A strided network run on shifted images, its maps interlaced to a denser one."""
 
+import keras
 import numpy as np
+from keras import tree
 
 from keras_dense.surgery.graph import functional
 from keras_dense.surgery.strides import strides
@@ -20,13 +22,6 @@ def _factor(found, stride):
             f"Received: stride={stride}"
         )
     return tuple(s // stride for s in pair)
-
-
-def _named(outputs):
-    """One output, a list or a dict of them as a dict. (A tuple is a pair of strides.)"""
-    if isinstance(outputs, dict):
-        return outputs
-    return dict(enumerate(outputs if isinstance(outputs, list) else [outputs]))
 
 
 def shift_and_stitch(model, images, stride, *, batch_size=8, verbose=0):
@@ -49,8 +44,8 @@ def shift_and_stitch(model, images, stride, *, batch_size=8, verbose=0):
         batch_size, verbose: as in `model.predict`.
 
     Returns:
-        For every output `(B, h, w, channels)` of the model, one or a list or a dict of them, a
-        NumPy array `(B, k h, k w, channels)`.
+        In the structure of `model.output`: for every output `(B, h, w, channels)` a NumPy array
+        `(B, k h, k w, channels)`.
 
     Raises:
         TypeError: for a model whose graph cannot be read.
@@ -74,24 +69,24 @@ def shift_and_stitch(model, images, stride, *, batch_size=8, verbose=0):
         )
     if isinstance(stride, bool) or not isinstance(stride, (int, np.integer)) or stride < 1:
         raise ValueError(f"`stride` must be an int ≥ 1. Received: stride={stride!r}")
-    factors = {name: _factor(s, int(stride)) for name, s in _named(strides(model)).items()}
-    most = tuple(max(axis) for axis in zip(*factors.values(), strict=True))
+    # As a list, in which a pair of strides is no pair of outputs.
+    flat = keras.Model(model.inputs, tree.flatten(model.output))
+    factors = [_factor(found, int(stride)) for found in strides(flat)]
+    most = tuple(max(axis) for axis in zip(*factors, strict=True))
 
     height, width = images.shape[1:3]
-    dense = {}
+    dense = []
     for a in range(most[0]):
         for b in range(most[1]):
             shifted = np.zeros_like(images)
-            down, right = a * stride, b * stride
+            down, right = min(a * stride, height), min(b * stride, width)
             shifted[:, : height - down, : width - right] = images[:, down:, right:]
-            outputs = model.predict(shifted, batch_size=batch_size, verbose=verbose)
-            for name, x in _named(outputs).items():
-                rows, columns = factors[name]
-                if not (a or b):
+            outputs = tree.flatten(flat.predict(shifted, batch_size=batch_size, verbose=verbose))
+            if not dense:
+                for (rows, columns), x in zip(factors, outputs, strict=True):
                     batch, h, w, channels = x.shape
-                    dense[name] = np.zeros((batch, h * rows, w * columns, channels), x.dtype)
+                    dense.append(np.zeros((batch, h * rows, w * columns, channels), x.dtype))
+            for (rows, columns), x, y in zip(factors, outputs, dense, strict=True):
                 if a < rows and b < columns:  # a finer output needs fewer shifts
-                    dense[name][:, a::rows, b::columns] = x
-    if isinstance(outputs, dict):
-        return dense
-    return list(dense.values()) if isinstance(outputs, list) else dense[0]
+                    y[:, a::rows, b::columns] = x
+    return tree.pack_sequence_as(model.output, dense)

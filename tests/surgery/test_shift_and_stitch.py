@@ -29,6 +29,28 @@ def test_is_the_loop_over_shifts():
                 np.testing.assert_allclose(got["fine"][:, a::2, b::2], shifted["fine"], atol=1e-6)
 
 
+def test_structures_are_kept():
+    """A pair of outputs is not taken for one whose strides differ by axis, nor that for a pair."""
+    image = keras.Input((None, None, 3))
+    fine = layers.Conv2D(2, 3, strides=(2, 1), padding="same")(image)
+    coarse = layers.Conv2D(2, 3, strides=(2, 4), padding="same")(fine)
+    x = images(1, 8, 12)
+    wanted = shift_and_stitch(keras.Model(image, coarse), x, 1)
+    assert wanted.shape == (1, 8, 12, 2)
+    for outputs in ((fine, coarse), [fine, coarse], {"a": (fine, coarse), "b": [coarse]}, [coarse]):
+        model = keras.Model(image, outputs)
+        got = shift_and_stitch(model, x, 1)
+        keras.tree.assert_same_structure(got, outputs)
+        np.testing.assert_array_equal(keras.tree.flatten(got)[-1], wanted)
+
+
+def test_images_smaller_than_the_stride():
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, layers.AveragePooling2D(4, padding="same")(image))
+    got = shift_and_stitch(model, np.ones((1, 2, 8, 3), "float32"), 1)
+    assert got.shape == (1, 4, 8, 3) and (got[:, 2:] == 0).all() and (got[:, 0] > 0).all()
+
+
 def test_dilation_gives_the_same_away_from_the_borders():
     model, x = network(), images(1, 48, 56)
     stitched = shift_and_stitch(model, x, 1)

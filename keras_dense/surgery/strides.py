@@ -43,7 +43,8 @@ def step(node):
     """By how much a call coarsens its map, `(vertical, horizontal)`; `None`: no map left."""
     op = node.operation
     if isinstance(op, keras.Model):
-        inner = tree.flatten(strides(op))[0]
+        # In a list, where a pair of strides is no pair of outputs.
+        inner = strides(keras.Model(op.inputs, tree.flatten(op.output)[:1]))[0]
         return inner if inner is None else _pair(inner)
     for kind, attribute in _UP.items():
         if isinstance(op, kind):

@@ -8,7 +8,8 @@ import pytest
 from keras import layers
 
 from keras_dense.layers import AdaptiveAveragePooling2D, PixelShuffle, ResizeLike
-from keras_dense.surgery import feature_pyramid, rebuild, strides
+from keras_dense.surgery import feature_pyramid, rebuild, strides, walk
+from keras_dense.surgery.strides import Stride, stride_after
 
 from .networks import images
 
@@ -57,6 +58,21 @@ def test_nested(network):
     x = layers.MaxPooling2D()(image)
     nested = keras.Model(network.input, [network.output["context"], network.output["pooled"]])
     assert strides(keras.Model(image, nested(x))) == [(8, 16), None]
+
+
+def test_a_nested_model_whose_strides_differ_by_axis():
+    inner = keras.Input((None, None, 3))
+    inner = keras.Model(inner, layers.Conv2D(3, 3, strides=(2, 1), padding="same")(inner))
+    image = keras.Input((None, None, 3))
+    x = layers.Conv2D(4, 3, strides=(1, 2), padding="same")(inner(image))
+    seen = []
+
+    def visit(node, *args, **kwargs):
+        seen.append(stride_after(node, args, kwargs).value)
+        return Stride(seen[-1])
+
+    walk(keras.Model(image, x), Stride((1, 1)), visit, nested=False)
+    assert seen == [(2, 1), (2, 2)]
 
 
 def test_surgery_walks_through(network):

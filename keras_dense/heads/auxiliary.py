@@ -24,6 +24,7 @@ class Auxiliary:
 
     Reference: Zhao et al., "Pyramid Scene Parsing Network", CVPR 2017, section 3.3.
 
+    >>> from keras_dense.heads import Segmentation
     >>> aux = Auxiliary(Segmentation(21), level="P4")
     >>> aux.channels, aux.weight
     (21, 0.4)
@@ -88,6 +89,7 @@ def with_auxiliary(head, level="P4", weight=0.4, name="segmentation"):
         TypeError: if `head` is no head.
         ValueError: for the name "auxiliary".
 
+    >>> from keras_dense.heads import Segmentation
     >>> sorted(with_auxiliary(Segmentation(21)))
     ['auxiliary', 'segmentation']
     """

@@ -144,12 +144,23 @@ def _on_cpu():
     return False
 
 
+def _is_bfloat16_on_cpu(x):
+    return keras.backend.standardize_dtype(x.dtype) == "bfloat16" and x.device.type == "cpu"
+
+
 def _convolve(x, kernel, rate, strides, padding, data_format, depthwise):
     """`keras.ops` but where the backend refuses or has something faster.
 
-    Ratios are those of benchmarks/atrous.py, on two cores. PyTorch is best left alone.
+    Ratios are those of benchmarks/atrous.py, on two cores. PyTorch is best left alone, but for one
+    defect.
     """
     backend, last = keras.backend.backend(), data_format == "channels_last"
+    if backend == "torch" and max(rate) > 1 and not depthwise and _is_bfloat16_on_cpu(x):
+        # oneDNN's gradient for the weights reads beyond its memory unless 16 divides the channels:
+        # it is NaN, or the process dies (PyTorch 2.13).
+        x, kernel = ops.cast(x, "float32"), ops.cast(kernel, "float32")
+        y = _convolve(x, kernel, rate, strides, padding, data_format, depthwise)
+        return ops.cast(y, "bfloat16")
     if backend == "tensorflow":
         refused = max(rate) > 1 and max(strides) > 1
         if refused or (depthwise and strides[0] != strides[1]):

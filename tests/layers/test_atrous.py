@@ -301,6 +301,17 @@ def test_training_in_bfloat16(kind):
         np.testing.assert_allclose(found, wanted, atol=0.05 * np.abs(wanted).max())
 
 
+@pytest.mark.parametrize("channels, groups", [(24, 1), (42, 2)])
+def test_bfloat16_survives_channels_that_16_does_not_divide(channels, groups):
+    """PyTorch's own gradient is NaN there, or ends the process."""
+    layer = AtrousConv2D(48, 3, 8, padding="valid", groups=groups, dtype="mixed_bfloat16")
+    model = keras.Sequential([keras.Input((None, None, channels)), layer])
+    model.compile(keras.optimizers.SGD(0.01), "mse")
+    x = np.random.default_rng(0).normal(size=(2, 58, 58, channels))
+    model.train_on_batch(x, np.zeros((2, 42, 42, 48)))
+    assert all(np.isfinite(w).all() for w in layer.get_weights())
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("rate", [0, -1, 1.0, 2.5, "2", True, None, (2,), (2, 0), (1, 2, 3)])
 def test_bad_rates(kind, rate):

@@ -89,11 +89,12 @@ def test_channels_and_names():
     assert run(model, images(1, 40, 48, 4)).shape == (1, 40, 48, 3) and model.name == "pspnet"
 
 
-def test_mixed_precision_ends_in_float32():
+@pytest.mark.parametrize("name", ["deeplabv3plus", "dilated_context"])
+def test_mixed_precision_ends_in_float32(name):
     keras.config.set_dtype_policy("mixed_bfloat16")
     heads = kd.heads.with_auxiliary(kd.heads.Segmentation(3))
-    model = kd.deeplabv3plus(kd.backbone("mobilenet_v2", weights=None, alpha=0.35), heads=heads)
-    assert model.get_layer("aspp_3x3_1").compute_dtype == "bfloat16"
+    model = BUILDERS[name](kd.backbone("mobilenet_v2", weights=None, alpha=0.35), heads=heads)
+    assert {x.compute_dtype for x in model.layers if isinstance(x, AtrousConv2D)} == {"bfloat16"}
     model.compile("sgd", **kd.objectives(heads))
     target = {key: np.zeros((2, 64, 64), "int32") for key in heads}
     assert np.isfinite(model.train_on_batch(images(2), target)[0])

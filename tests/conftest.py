@@ -16,7 +16,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(autouse=True)
-def _fixed_state():
+def _fixed_state(request):
     """Seeds the three sources of randomness, and forgets the models of the test before."""
     import keras
 
@@ -25,6 +25,14 @@ def _fixed_state():
     keras.config.set_dtype_policy("float32")
     keras.config.set_image_data_format("channels_last")
     keras.utils.clear_session(free_memory=False)
+    if keras.backend.backend() == "jax" and request.node.get_closest_marker("slow"):
+        # Whole networks that were compiled; JAX keeps them, gigabytes in the end.
+        import gc
+
+        import jax
+
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,9 @@ CLASSES = 21
 NETWORKS = {
     "DeepLabv3": {"torchvision": True, "SMP": False},
     "PSPNet": {"SMP, kernels of the paper": True, "SMP": False},
+    # What of it is Keras and its backend: the classifier as it is, and dilated, with nothing else.
+    "ResNet-50": {"torchvision": True},
+    "ResNet-50, dilated": {"torchvision": True},
 }
 
 
@@ -36,6 +39,18 @@ def our_network(name):
     import keras_dense as kd
 
     keras.utils.set_random_seed(0)
+    optimizer = keras.optimizers.SGD(0.001, momentum=0.9)
+    if name.startswith("ResNet"):
+        trunk = keras.applications.ResNet50(
+            weights=None, include_top=False, input_shape=(None, None, 3)
+        )
+        if "dilated" in name:
+            trunk = kd.surgery.dilate(trunk, 8)
+        x = keras.layers.GlobalAveragePooling2D()(trunk.output)
+        model = keras.Model(trunk.input, keras.layers.Dense(CLASSES)(x))
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(optimizer, loss)
+        return model
     heads = kd.heads.Segmentation(CLASSES)
     if name == "DeepLabv3":  # As torchvision's. The heads that SMP can add classify the image.
         heads = kd.heads.with_auxiliary(heads)
@@ -43,7 +58,7 @@ def our_network(name):
     model = build("resnet50", heads=heads, weights=None, output_stride=8)
     arguments = kd.objectives(heads)
     arguments.pop("metrics")  # The peers have none.
-    model.compile(keras.optimizers.SGD(0.001, momentum=0.9), **arguments)
+    model.compile(optimizer, **arguments)
     return model
 
 
@@ -52,6 +67,11 @@ def peer_network(name, peer):
     import torch
 
     torch.manual_seed(0)
+    if name.startswith("ResNet"):
+        from torchvision.models import resnet50
+
+        dilated = [False, "dilated" in name, "dilated" in name]
+        return resnet50(num_classes=CLASSES, replace_stride_with_dilation=dilated)
     if peer == "torchvision":
         from torchvision.models.segmentation import deeplabv3_resnet50
 
@@ -145,7 +165,8 @@ def measure(rounds, size, clock):
         ours, networks = our_network(name), {peer: peer_network(name, peer) for peer in found}
         for task, (batch, side, kind) in tasks(size).items():
             images = rng.uniform(0, 255, (batch, side, side, 3)).astype("float32")
-            labels = rng.integers(0, CLASSES, (batch, side, side)).astype("int32")
+            shape = (batch,) if name.startswith("ResNet") else (batch, side, side)
+            labels = rng.integers(0, CLASSES, shape).astype("int32")
             calls = {"ours": our_calls(ours, images, labels)[kind]}
             for peer, network in networks.items():
                 calls[peer] = peer_calls(network, images / 255, labels)[kind]

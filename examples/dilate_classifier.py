@@ -53,8 +53,9 @@ def main(argv=None):
     classifier = kd.backbones.application(
         args.classifier, weights, standardize=True, include_top=True
     )
-    # Built for an image of one cell, it has a mean over one cell only.
-    classifier = kd.surgery.rebuild(classifier, inputs=keras.Input((32, 32, 3)))
+    if any(isinstance(x, keras.layers.GlobalAveragePooling2D) for x in classifier.layers):
+        # Built for an image of one cell, it has a mean over one cell only.
+        classifier = kd.surgery.rebuild(classifier, inputs=keras.Input((32, 32, 3)))
     scores = kd.surgery.convolutionalize(classifier, padding="same")
 
     maps = {}

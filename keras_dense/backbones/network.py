@@ -59,6 +59,23 @@ def image_input(name, weights, input_shape, input_tensor):
     return keras.Input(check_shape(input_shape), name="image")
 
 
+def convolution(x, filters, size, name, strides=1, kernel_initializer="glorot_uniform"):
+    """A convolution without bias, padded alike on all sides, also where it strides."""
+    padding = "same"
+    if strides > 1 and size > 1:
+        x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
+        padding = "valid"
+    return layers.Conv2D(
+        filters,
+        size,
+        strides,
+        padding,
+        use_bias=False,
+        kernel_initializer=kernel_initializer,
+        name=name,
+    )(x)
+
+
 def classifier(image, x, *, weights, include_top, classes, name, dropout=0.0):
     """The network from `image` to the features `x`, or to the probabilities read off them.
 

@@ -7,27 +7,16 @@ files, with `_` for `/`.
 
 from keras import layers
 
-from keras_dense.backbones.network import classifier, image_input
+from keras_dense.backbones.network import classifier, convolution, image_input
 
 _STRIDED = ("1x1", "3x3")
 
 
 def _conv(x, filters, size, name, strides=1, relu=True):
     """Convolution, batch normalization and ReLU, padded alike on all sides."""
-    padding = "same"
-    if strides > 1 and size > 1:
-        x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
-        padding = "valid"
     # Glorot's random weights, as in keras.applications: with the authors' larger ones (He's) the
     # sums of an untrained ResNet-101 grow to 1e8, beyond float16.
-    x = layers.Conv2D(
-        filters,
-        size,
-        strides,
-        padding,
-        use_bias=False,
-        name=name,
-    )(x)
+    x = convolution(x, filters, size, name, strides)
     x = layers.BatchNormalization(momentum=0.95, epsilon=1e-5, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x) if relu else x
 

@@ -4,9 +4,11 @@ Wu, Shen, van den Hengel, "Wider or Deeper: Revisiting the ResNet Model for Visu
 Pattern Recognition 2019 (arXiv 1611.10080), Model A1. Layers carry the names of the authors' code.
 """
 
+from functools import partial
+
 from keras import layers
 
-from keras_dense.backbones.network import classifier, image_input
+from keras_dense.backbones.network import classifier, convolution, image_input
 
 # Stage: channels of a block's convolutions, number of blocks.
 _STAGES = {2: ((128, 128), 3), 3: ((256, 256), 3), 4: ((512, 512), 6), 5: ((512, 1024), 3)}
@@ -14,21 +16,7 @@ _STAGES = {2: ((128, 128), 3), 3: ((256, 256), 3), 4: ((512, 512), 6), 5: ((512,
 _BOTTLENECKS = {6: ((512, 1024, 2048), 0.3, 2), 7: ((1024, 2048, 4096), 0.5, 1)}
 
 
-def _conv(x, filters, size, name, strides=1):
-    """A convolution, padded alike on all sides."""
-    padding = "same"
-    if strides > 1 and size > 1:
-        x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
-        padding = "valid"
-    return layers.Conv2D(
-        filters,
-        size,
-        strides,
-        padding,
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=name,
-    )(x)
+_conv = partial(convolution, kernel_initializer="he_normal")
 
 
 def _activated(x, norm, relu):

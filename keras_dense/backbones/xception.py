@@ -10,7 +10,7 @@ the last three separable convolutions have it after the depthwise one too.
 
 from keras import initializers, layers
 
-from keras_dense.backbones.network import classifier, image_input
+from keras_dense.backbones.network import classifier, convolution, image_input
 
 # Blocks of the entry flow: channels of their three separable convolutions, stride of the last.
 _ENTRY_65 = ((128, 2), (256, 2), (728, 2))
@@ -27,19 +27,7 @@ def _init():
 
 def _conv(x, filters, size, name, strides=1):
     """Convolution and batch normalization, padded alike on all sides."""
-    padding = "same"
-    if strides > 1 and size > 1:
-        x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
-        padding = "valid"
-    x = layers.Conv2D(
-        filters,
-        size,
-        strides,
-        padding,
-        use_bias=False,
-        kernel_initializer=_init(),
-        name=name,
-    )(x)
+    x = convolution(x, filters, size, name, strides, kernel_initializer=_init())
     return _batch_norm(x, name)
 
 

@@ -3,6 +3,8 @@
 import keras
 from keras import layers
 
+from keras_dense.surgery.feature_pyramid import feature
+
 
 @keras.saving.register_keras_serializable("keras_dense")
 class Auxiliary:
@@ -51,14 +53,9 @@ class Auxiliary:
 
     def features(self, features, prefix=""):
         """The map that the scores are read from."""
-        if self.level not in features:
-            raise ValueError(
-                f"The backbone has no feature {self.level} for the auxiliary head to read. It "
-                f"has: {', '.join(features)}."
-            )
         x = layers.Conv2D(
             self.filters, 3, padding="same", use_bias=False, name=f"{prefix}convolution"
-        )(features[self.level])
+        )(feature(features, self.level, "auxiliary head"))
         x = layers.BatchNormalization(epsilon=1e-5, name=f"{prefix}normalization")(x)
         x = layers.ReLU(name=f"{prefix}relu")(x)
         return layers.Dropout(self.dropout, name=f"{prefix}dropout")(x)

@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from keras_dense.backbones import backbone as make_backbone
-from keras_dense.heads import as_heads, map_heads
+from keras_dense.heads import Auxiliary, as_heads, map_heads
 from keras_dense.layers import BilinearUpsampling, CropLike, PadToMultiple
 from keras_dense.surgery.graph import functional
 from keras_dense.surgery.strides import stride_between, strides
@@ -69,7 +69,7 @@ def assemble(backbone, decoder, heads, *, input_shape=(None, None, 3), name=None
 
     def predict(key, head):
         prefix = "" if key is None else f"{key}_"
-        if hasattr(head, "features"):  # an auxiliary head
+        if isinstance(head, Auxiliary):
             x = head.features(features, prefix)
             x = layers.Conv2D(head.channels, 1, name=f"{prefix}scores")(x)
         elif decoded is None:

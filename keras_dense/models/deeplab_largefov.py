@@ -10,8 +10,9 @@ from keras_dense.backbones import application, check_shape, family_of
 from keras_dense.backbones import backbone as make_backbone
 from keras_dense.heads import as_heads
 from keras_dense.layers import AtrousAveragePooling2D, AtrousConv2D
-from keras_dense.models.parts import feature, finished, trunk_of
+from keras_dense.models.parts import finished, is_vgg, trunk_of
 from keras_dense.surgery import dilate, rebuild
+from keras_dense.surgery.feature_pyramid import feature
 from keras_dense.surgery.graph import transfer
 from keras_dense.surgery.top import fully_connected
 
@@ -118,7 +119,7 @@ def deeplab_largefov(
     (None, None, None, 11)
     """
     heads, classifier = as_heads(heads, num_classes), None
-    if isinstance(backbone, str) and backbone.lower().startswith("vgg"):
+    if is_vgg(backbone):
         channels = check_shape(input_shape)[-1]
         if weights is not None:
             vgg, _ = family_of(backbone)

@@ -7,11 +7,13 @@ Convolutional Nets, Atrous Convolution, and Fully Connected CRFs", PAMI 2018.
 from keras import layers
 
 from keras_dense.heads import as_heads
-from keras_dense.layers import AtrousConv2D
 from keras_dense.models.assemble import scores
 from keras_dense.models.deeplab_largefov import fully_connected_branch, largefov_trunk
-from keras_dense.models.parts import counts, feature, finished, trunk_of
+from keras_dense.models.parts import added, counts, finished, is_vgg, summed_scores, trunk_of
 from keras_dense.surgery import dilate
+from keras_dense.surgery.feature_pyramid import feature
+
+_SCORES = {"class_name": "RandomNormal", "config": {"stddev": 0.01}}
 
 
 def deeplabv2_decoder(rates=(6, 12, 18, 24), *, hidden=False, level="P5"):
@@ -26,33 +28,20 @@ def deeplabv2_decoder(rates=(6, 12, 18, 24), *, hidden=False, level="P5"):
     Returns:
         A decoder for `kd.assemble` that predicts the scores of a head.
     """
-
     rates = counts(rates)
 
     @scores
     def decode(features, channels, prefix=""):
-        x, branches = feature(features, level), []
+        x = feature(features, level)
+        if not hidden:
+            return summed_scores(x, channels, rates, prefix=prefix, kernel_initializer=_SCORES)
+        branches = []
         for n, rate in enumerate(rates, 1):
-            if hidden:
-                y = fully_connected_branch(x, rate, suffix=f"_{n}", prefix=prefix)
-                score = layers.Conv2D(channels, 1, name=f"{prefix}fc8_{n}")
-            else:
-                y = x
-                score = AtrousConv2D(
-                    channels,
-                    3,
-                    rate,
-                    kernel_initializer=_SCORES,
-                    data_format="channels_last",
-                    name=f"{prefix}aspp_{n}",
-                )
-            branches.append(score(y))
-        return layers.Add(name=f"{prefix}aspp")(branches) if len(branches) > 1 else branches[0]
+            y = fully_connected_branch(x, rate, suffix=f"_{n}", prefix=prefix)
+            branches.append(layers.Conv2D(channels, 1, name=f"{prefix}fc8_{n}")(y))
+        return added(branches, name=f"{prefix}aspp")
 
     return decode
-
-
-_SCORES = {"class_name": "RandomNormal", "config": {"stddev": 0.01}}
 
 
 def deeplabv2(
@@ -94,7 +83,7 @@ def deeplabv2(
     (None, None, None, 11)
     """
     heads = as_heads(heads, num_classes)
-    vgg = isinstance(backbone, str) and backbone.lower().startswith("vgg")
+    vgg = is_vgg(backbone)
     if vgg and output_stride != 8:
         raise ValueError(
             "The VGG of DeepLab has output stride 8. For another pass a trunk, which is dilated "

@@ -8,13 +8,13 @@ from keras_dense.heads import as_heads
 from keras_dense.models.parts import (
     aspp,
     counts,
-    feature,
     finished,
     trunk_of,
     windows_of_stage,
 )
 from keras_dense.surgery import dilate
 from keras_dense.surgery.arguments import check_output_stride
+from keras_dense.surgery.feature_pyramid import feature
 
 # Rates of the paper at output stride 16; at 8 the map is twice as fine, so they double.
 RATES = (6, 12, 18)

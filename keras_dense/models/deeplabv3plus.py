@@ -9,8 +9,9 @@ from keras import layers
 from keras_dense.heads import as_heads
 from keras_dense.layers import BilinearUpsampling
 from keras_dense.models.deeplabv3 import RATES, rates_at
-from keras_dense.models.parts import aspp, conv_bn_relu, counts, feature, finished, trunk_of
+from keras_dense.models.parts import aspp, conv_bn_relu, counts, finished, trunk_of
 from keras_dense.surgery import dilate
+from keras_dense.surgery.feature_pyramid import feature
 from keras_dense.surgery.strides import stride_between
 
 

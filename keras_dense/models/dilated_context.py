@@ -13,9 +13,9 @@ from keras_dense.backbones import application, check_shape, family_of
 from keras_dense.heads import as_heads
 from keras_dense.layers import AtrousConv2D, ReflectionPadding2D
 from keras_dense.models.assemble import scores
-from keras_dense.models.parts import counts, feature, finished, trunk_of
+from keras_dense.models.parts import counts, finished, is_vgg, trunk_of
 from keras_dense.surgery import convolutionalize, dilate, rebuild, replace_input
-from keras_dense.surgery.feature_pyramid import image_of, resized
+from keras_dense.surgery.feature_pyramid import feature, image_of, resized
 from keras_dense.surgery.top import fully_connected
 
 # Half of what the front end sees around a cell of 8 pixels: (380 - 8) / 2.
@@ -188,7 +188,7 @@ def dilated_context(
     """
     heads = as_heads(heads, num_classes)
     decoder = dilated_context_decoder(context, rates=rates)
-    if isinstance(backbone, str) and backbone.lower().startswith("vgg"):
+    if is_vgg(backbone):
         channels = check_shape(input_shape)[-1]
         vgg, _ = family_of(backbone)
         trunk = front_end(application(vgg, weights, standardize=True, include_top=True))

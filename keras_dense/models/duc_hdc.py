@@ -6,13 +6,12 @@ Segmentation", WACV 2018.
 
 from itertools import chain, cycle, islice
 
-from keras import layers
-
 from keras_dense.heads import as_heads
-from keras_dense.layers import AtrousConv2D, PixelShuffle
+from keras_dense.layers import PixelShuffle
 from keras_dense.models.assemble import scores
-from keras_dense.models.parts import counts, feature, finished, trunk_of, windows_of_stage
+from keras_dense.models.parts import counts, finished, summed_scores, trunk_of, windows_of_stage
 from keras_dense.surgery import dilate
+from keras_dense.surgery.feature_pyramid import feature
 
 
 def hdc_rates(count, stage):
@@ -44,17 +43,8 @@ def duc_hdc_decoder(rates=(6, 12, 18, 24), *, factor=8, level="P5"):
 
     @scores
     def decode(features, channels, prefix=""):
-        branches = [
-            AtrousConv2D(
-                factor * factor * channels,
-                3,
-                rate,
-                data_format="channels_last",
-                name=f"{prefix}aspp_{n}",
-            )(feature(features, level))
-            for n, rate in enumerate(rates, 1)
-        ]
-        x = layers.Add(name=f"{prefix}aspp")(branches) if len(branches) > 1 else branches[0]
+        channels = factor * factor * channels
+        x = summed_scores(feature(features, level), channels, rates, prefix=prefix)
         return PixelShuffle(factor, name=f"{prefix}duc")(x)
 
     return decode

@@ -8,13 +8,12 @@ import keras
 from keras import layers
 
 from keras_dense.backbones import application, check_shape, family_of
-from keras_dense.backbones import backbone as make_backbone
 from keras_dense.heads import as_heads
 from keras_dense.layers import BilinearInitConvTranspose
-from keras_dense.models.assemble import assemble, scores
-from keras_dense.models.initialize import initialize
+from keras_dense.models.assemble import scores
+from keras_dense.models.parts import finished, is_vgg, trunk_of
 from keras_dense.surgery import convolutionalize, replace_input
-from keras_dense.surgery.feature_pyramid import last_features, stages
+from keras_dense.surgery.feature_pyramid import feature, last_features, stages
 from keras_dense.surgery.graph import functional
 from keras_dense.surgery.strides import stride_between
 from keras_dense.surgery.top import fully_connected
@@ -52,17 +51,10 @@ def fcn_decoder(skips=("P4", "P3"), *, learned=True, per_channel=False, at_once=
 
     @scores
     def decode(features, channels, prefix=""):
-        missing = [level for level in (*skips, "P5") if level not in features]
-        if missing:
-            raise ValueError(
-                f"The backbone has no feature {', '.join(missing)} for the FCN to read. It has: "
-                f"{', '.join(features)}. Choose some with `kd.backbone(…, taps={{…}})`."
-            )
-
         def score(level):
             # Zeros: the paper saw no gain from random scores, and a skip that starts with zero
             # leaves the predictions of the coarser network as they were.
-            x = features[level]
+            x = feature(features, level, "FCN")
             if at_once and level in _AT_ONCE:
                 x = layers.Rescaling(_AT_ONCE[level], name=f"{prefix}scale_{level}")(x)
             return layers.Conv2D(
@@ -71,7 +63,7 @@ def fcn_decoder(skips=("P4", "P3"), *, learned=True, per_channel=False, at_once=
 
         x, level = score("P5"), "P5"
         for skip in skips:
-            x = upscore(x, features[skip], f"{prefix}upscore_{level}")
+            x = upscore(x, feature(features, skip, "FCN"), f"{prefix}upscore_{level}")
             x = layers.Add(name=f"{prefix}fuse_{skip}")([x, score(skip)])
             level = skip
         image = keras.utils.get_source_inputs(x)[0]
@@ -91,28 +83,24 @@ def _transplanted(classifier, channels):
     return trunk if channels == 3 else replace_input(trunk, channels)
 
 
-def _trunk(backbone, weights, channels):
-    if isinstance(backbone, str):
-        name, family = family_of(backbone)
-        if "VGG" not in name:
-            return make_backbone(backbone, weights, channels=channels)
+def _trunk(backbone, weights, input_shape):
+    if is_vgg(backbone):
+        name, _ = family_of(backbone)
         backbone = application(name, weights, standardize=True, include_top=True)
-    elif isinstance(functional(backbone, "backbone").output, dict):
-        return backbone
-    if fully_connected(backbone):
-        return _transplanted(backbone, channels)
-    return make_backbone(backbone, channels=channels)
+    classifier = not isinstance(backbone, str) and not isinstance(
+        functional(backbone, "backbone").output, dict
+    )
+    if classifier and fully_connected(backbone):
+        return _transplanted(backbone, check_shape(input_shape)[-1])
+    return trunk_of(backbone, weights, input_shape)
 
 
 def _fcn(
     skips, backbone, num_classes, heads, weights, input_shape, name, initialize_from, **decoder
 ):
     heads = as_heads(heads, num_classes)
-    trunk = _trunk(backbone, weights, check_shape(input_shape)[-1])
-    model = assemble(
-        trunk, fcn_decoder(skips, **decoder), heads, input_shape=input_shape, name=name
-    )
-    return model if initialize_from is None else initialize(model, initialize_from)
+    trunk = _trunk(backbone, weights, input_shape)
+    return finished(trunk, fcn_decoder(skips, **decoder), heads, input_shape, name, initialize_from)
 
 
 def fcn32s(

@@ -5,7 +5,7 @@ import numbers
 from keras import layers
 
 from keras_dense.backbones import backbone as make_backbone
-from keras_dense.backbones import check_shape
+from keras_dense.backbones import check_shape, family_of
 from keras_dense.layers import AtrousConv2D, AtrousDepthwiseConv2D, ResizeLike
 from keras_dense.models.assemble import assemble
 from keras_dense.models.initialize import initialize
@@ -34,14 +34,13 @@ def counts(values, name="rates"):
     return tuple(int(v) for v in listed)
 
 
-def feature(features, level):
-    """The feature of a level, or an error that says which there are."""
-    if level not in features:
-        raise ValueError(
-            f"The backbone has no feature {level} for the decoder to read. It has: "
-            f"{', '.join(features)}. Choose some with `kd.backbone(…, taps={{…}})`."
-        )
-    return features[level]
+def is_vgg(backbone):
+    """Whether a backbone is a VGG by name, of which the paper's networks keep the top.
+
+    >>> is_vgg("VGG-16"), is_vgg("resnet50")
+    (True, False)
+    """
+    return isinstance(backbone, str) and family_of(backbone)[0].startswith("VGG")
 
 
 def finished(trunk, decoder, heads, input_shape, name, initialize_from=None):
@@ -85,6 +84,22 @@ def conv_bn_relu(x, filters, kernel_size, rate=1, *, separable=False, name):
     )(x)
     x = layers.BatchNormalization(epsilon=1e-5, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def summed_scores(x, filters, rates, *, prefix="", **kwargs):
+    """3×3 convolutions of one map at several rates, added up (ASPP as in DeepLabv2)."""
+    branches = [
+        AtrousConv2D(
+            filters, 3, rate, data_format="channels_last", name=f"{prefix}aspp_{n}", **kwargs
+        )(x)
+        for n, rate in enumerate(rates, 1)
+    ]
+    return added(branches, name=f"{prefix}aspp")
+
+
+def added(branches, name):
+    """The sum of maps, of which there may be one only."""
+    return layers.Add(name=name)(branches) if len(branches) > 1 else branches[0]
 
 
 def aspp(x, rates, *, filters=256, separable=False, dropout=0.1, prefix="aspp"):

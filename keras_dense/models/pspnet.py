@@ -7,8 +7,9 @@ from keras import layers
 
 from keras_dense.heads import as_heads
 from keras_dense.layers import AdaptiveAveragePooling2D, ResizeLike
-from keras_dense.models.parts import conv_bn_relu, counts, feature, finished, trunk_of
+from keras_dense.models.parts import conv_bn_relu, counts, finished, trunk_of
 from keras_dense.surgery import dilate
+from keras_dense.surgery.feature_pyramid import feature
 
 
 def pspnet_decoder(bins=(1, 2, 3, 6), *, level="P5"):

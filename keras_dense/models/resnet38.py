@@ -7,8 +7,9 @@ Pattern Recognition 2019 (arXiv:1611.10080).
 from keras_dense.heads import as_heads
 from keras_dense.layers import AtrousConv2D
 from keras_dense.models.assemble import scores
-from keras_dense.models.parts import conv_bn_relu, feature, finished, trunk_of
+from keras_dense.models.parts import conv_bn_relu, finished, trunk_of
 from keras_dense.surgery import dilate
+from keras_dense.surgery.feature_pyramid import feature
 
 
 def resnet38_decoder(rate=12, *, level="P5"):

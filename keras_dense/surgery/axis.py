@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from keras_dense.ops.atrous import same_pads
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -23,9 +25,8 @@ class Axis:
         extent = (kernel - 1) * own + 1
         first, last = before
         if padding == "same":
-            padded = size + first + last
-            total = max((-(-padded // stride) - 1) * stride + extent - padded, 0)
-            first, last = first + total // 2, last + total - total // 2
+            before_it, after_it = same_pads(size + first + last, kernel, own, stride)
+            first, last = first + before_it, last + after_it
         elif padding != "valid":
             first, last = first + padding[0], last + padding[1]
         cells = (size + first + last - extent) // stride + 1

@@ -8,24 +8,20 @@ from keras import layers, tree
 from keras_dense.layers import AtrousAveragePooling2D
 from keras_dense.surgery.feature_pyramid import image_of, resized
 from keras_dense.surgery.graph import Copies, functional, rebuild, transfer, values, walk
+from keras_dense.surgery.pointwise import is_pointwise
 from keras_dense.surgery.strides import CONVOLUTIONS, GLOBAL_POOLING
 from keras_dense.surgery.top import is_pooling, read_top
 
-# What acts on each number, or on each vector of channels, alone.
-_POINTWISE = (
+# What acts on each number alone, by class.
+_ELEMENTWISE = (
     layers.Activation,
-    layers.BatchNormalization,
     layers.Dropout,
     layers.ELU,
     layers.GaussianDropout,
     layers.GaussianNoise,
     layers.Identity,
-    layers.LayerNormalization,
     layers.LeakyReLU,
-    layers.PReLU,
     layers.ReLU,
-    layers.Rescaling,
-    layers.Softmax,
 )
 
 
@@ -65,7 +61,7 @@ class _Converter:
             return cells[0]
         config, window = {}, (1, 1)
         if is_top:
-            window = self.check(op, cells)
+            window = self.check(node, cells)
             if isinstance(op, (layers.BatchNormalization, layers.LayerNormalization)):
                 config = {"axis": -1}
         args, kwargs = tree.map_structure(
@@ -98,14 +94,14 @@ class _Converter:
             x = layers.Dropout(self.dropout, name=self.copies.name(f"{op.name}_dropout"))(x)
         return x
 
-    def check(self, op, cells):
-        windows = {cell.window for cell in cells}
-        pointwise = isinstance(op, _POINTWISE) or not isinstance(op, layers.Layer)
-        merging = isinstance(op, (layers.Add, layers.Multiply, layers.Concatenate))
-        normalizing = isinstance(op, (layers.BatchNormalization, layers.LayerNormalization))
-        if len(windows) > 1 or windows != {(1, 1)} and (merging or normalizing):
-            pointwise = merging = False
-        if not (pointwise or merging or isinstance(op, CONVOLUTIONS)):
+    def check(self, node, cells):
+        op, windows = node.operation, {cell.window for cell in cells}
+        if windows == {(1, 1)}:
+            known = is_pointwise(node) or isinstance(op, CONVOLUTIONS)
+        else:  # A map that was flattened: what looks at more than one number would see it all.
+            softmax = getattr(op, "activation", None) is keras.activations.softmax
+            known = len(windows) == 1 and isinstance(op, _ELEMENTWISE) and not softmax
+        if not known:
             raise ValueError(
                 f"The top of the classifier has an operation that has no convolutional form: "
                 f"{op.name!r} ({type(op).__name__}). Known there are Dense, Flatten, global "

@@ -7,34 +7,15 @@ from fractions import Fraction
 import keras
 from keras import layers, tree
 
-from keras_dense.layers import (
-    AtrousAveragePooling2D,
-    AtrousConv2D,
-    AtrousDepthwiseConv2D,
-    AtrousMaxPooling2D,
-    AtrousSeparableConv2D,
-    PhasePooling2D,
-    ResizeLike,
-    TilePhases,
-)
+from keras_dense.layers import PhasePooling2D, ResizeLike, TilePhases
 from keras_dense.surgery.arguments import check_output_stride, checked_rates
 from keras_dense.surgery.axis import Axis
 from keras_dense.surgery.graph import Copies, functional, same_inputs, values, walk
 from keras_dense.surgery.pointwise import is_pointwise, is_reshape
-from keras_dense.surgery.strides import (
-    CONVOLUTIONS,
-    MAX_POOLING,
-    POOLING,
-    step,
-    strides,
-)
+from keras_dense.surgery.spread import policy_of, spread, spread_plainly
+from keras_dense.surgery.strides import CONVOLUTIONS, POOLING, pair, step, strides, window_of
 from keras_dense.surgery.top import is_pooling, read_top
 
-_ATROUS = {
-    layers.Conv2D: AtrousConv2D,
-    layers.DepthwiseConv2D: AtrousDepthwiseConv2D,
-    layers.SeparableConv2D: AtrousSeparableConv2D,
-}
 _NONE = ((0, 0), (0, 0))
 
 
@@ -145,7 +126,7 @@ class _Dilation:
                 return x
             if x.gate and like is not None and x.rate != (1, 1):
                 name = self.copies.name(f"{op.name}_phases")
-                return TilePhases(name=name, dtype=_policy(like))(tensors[id(x)], like)
+                return TilePhases(name=name, dtype=policy_of(like))(tensors[id(x)], like)
             return tensors[id(x)]
 
         args, kwargs = tree.map_structure(tensor, (args, kwargs))
@@ -187,26 +168,26 @@ class _Dilation:
         if old.padding == _NONE:
             return old
         padding = tuple(
-            tuple(p * r for p in pair) for pair, r in zip(old.padding, old.rate, strict=True)
+            tuple(p * r for p in ends) for ends, r in zip(old.padding, old.rate, strict=True)
         )
         if old.padder is not None:
             config = {} if old.rate == (1, 1) else {"padding": padding}
             tensor = self.copies(old.padder, old.tensor, config=config)
         else:
             name = self.copies.name("zero_padding")
-            pad = layers.ZeroPadding2D(padding, name=name, dtype=_policy(old.tensor))
+            pad = layers.ZeroPadding2D(padding, name=name, dtype=policy_of(old.tensor))
             tensor = pad(old.tensor)
         return replace(old, tensor=tensor, size=self.padded_size(old), padding=_NONE, padder=None)
 
     def padded_size(self, old):
-        return tuple(n + sum(pair) for n, pair in zip(old.size, old.padding, strict=True))
+        return tuple(n + sum(ends) for n, ends in zip(old.size, old.padding, strict=True))
 
     def crop(self, op, old):
         old = self.padded(old)
         cropping = tuple(
-            tuple(c * r for c in pair) for pair, r in zip(op.cropping, old.rate, strict=True)
+            tuple(c * r for c in ends) for ends, r in zip(op.cropping, old.rate, strict=True)
         )
-        size = tuple(n - sum(pair) for n, pair in zip(old.size, op.cropping, strict=True))
+        size = tuple(n - sum(ends) for n, ends in zip(old.size, op.cropping, strict=True))
         tensor = self.copies(op, old.tensor, config={"cropping": cropping})
         return replace(old, tensor=tensor, size=size)
 
@@ -246,10 +227,7 @@ class _Dilation:
                 f"`dilate` works on channels_last networks. Received: {op.name!r} with "
                 "data_format='channels_first'"
             )
-        pooling = isinstance(op, POOLING)
-        kernel = tuple(op.pool_size if pooling else op.kernel_size)
-        own = _pair(getattr(op, "rate", None) or getattr(op, "dilation_rate", 1))
-        stride = _pair(op.strides)
+        kernel, own, stride = window_of(op)
         kept = self.kept(stride, old.stride)
         removed = tuple(s // k for s, k in zip(stride, kept, strict=True))
         pads = op.padding if isinstance(op.padding, str) else None
@@ -266,7 +244,7 @@ class _Dilation:
             )
             for i in range(2)
         ]
-        after = removed if self.strided_rate == "after" and not pooling else (1, 1)
+        after = removed if self.strided_rate == "after" and isinstance(op, CONVOLUTIONS) else (1, 1)
         rate = tuple(axis.own * axis.rate * more for axis, more in zip(axes, after, strict=True))
         rate = self.rates.get(op.name, rate)
         new = _Map(
@@ -279,72 +257,27 @@ class _Dilation:
 
     def apply(self, node, old, axes, kept, rate):
         op = node.operation
-        if kept == _pair(op.strides) and rate == tuple(axis.own for axis in axes):
+        if kept == pair(op.strides) and rate == tuple(axis.own for axis in axes):
             return self.copies(op, self.padded(old).tensor)
         if all(axis.kernel == 1 for axis in axes) and not any(sum(axis.pads) for axis in axes):
             if isinstance(op, POOLING) and kept == (1, 1):
                 return old.tensor
             return self.copies(op, old.tensor, config={"strides": kept})
         if self.mode == "same":
-            return self.plain(op, old, axes, kept, rate)
-        padding = tuple(axis.grown(r) for axis, r in zip(axes, rate, strict=True))
-        if kept == (1, 1) and all(
-            pads == ((k - 1) * r // 2, (k - 1) * r - (k - 1) * r // 2)
-            for pads, k, r in zip(padding, (a.kernel for a in axes), rate, strict=True)
-        ):
-            padding = "same"
-        config = {"padding": padding, "strides": kept, "rate": rate}
-        if isinstance(op, POOLING):
-            kind = AtrousMaxPooling2D if isinstance(op, MAX_POOLING) else AtrousAveragePooling2D
-            config |= {"data_format": None}
-            if old.padding != _NONE:
-                config["padding"] = self.beyond_zeros(axes, rate, old)
-            return self.copies(op, self.padded(old).tensor, kind=kind, config=config)
-        kind = _ATROUS.get(type(op), type(op))
-        if hasattr(kind, "rate"):
-            return self.copies(op, old.tensor, kind=kind, config={**config, "dilation_rate": None})
-        # A convolution of one's own (weights standardized, say) stays one; zeros go in front.
-        config = {"strides": kept, "dilation_rate": rate, "padding": padding}
-        tensor = old.tensor
-        if padding != "same":
-            config["padding"] = "valid"
-            name = self.copies.name(f"{op.name}_pad")
-            tensor = layers.ZeroPadding2D(padding, name=name, dtype=_policy(tensor))(tensor)
-        return self.copies(op, tensor, config=config)
-
-    def beyond_zeros(self, axes, rate, old):
-        """The padding of a pooling around the zeros of the network, which count as cells."""
-        return tuple(
-            tuple(max(p - z * axis.rate, 0) for p, z in zip(axis.grown(r), zeros, strict=True))
-            for axis, r, zeros in zip(axes, rate, old.padding, strict=True)
-        )
-
-    def plain(self, op, old, axes, kept, rate):
-        """Symmetric padding, in layers that Keras has."""
-        config = {"strides": kept, "padding": "same"}
-        if not isinstance(op, POOLING):
-            config["rate" if hasattr(op, "rate") else "dilation_rate"] = rate
-        return self.copies(op, old.tensor, config=config)
-
-
-def _pair(value):
-    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+            return spread_plainly(op, self.copies, old.tensor, kept, rate)
+        tensor = self.padded(old).tensor if isinstance(op, POOLING) else old.tensor
+        return spread(op, self.copies, tensor, axes, kept, rate, zeros=old.padding)
 
 
 def _has_sizes(tensor):
     return len(tensor.shape) == 4 and tuple(tensor.shape[1:3]) != (1, 1)
 
 
-def _policy(tensor):
-    """The dtype policy of a layer that moves values of a tensor and must not round them."""
-    return tensor.dtype if "float" in tensor.dtype else None
-
-
 def _coarsest(model):
     found = [s for s in tree.flatten(strides(model)) if s is not None]
     if not found:
         return None
-    return max(max(_pair(s)) for s in found)
+    return max(max(pair(s)) for s in found)
 
 
 def dilate(

@@ -6,7 +6,7 @@ import keras
 from keras import layers, tree
 
 from keras_dense.surgery.graph import Copies, functional, values, walk
-from keras_dense.surgery.strides import CONVOLUTIONS, POOLING, Stride, stride_after
+from keras_dense.surgery.strides import CONVOLUTIONS, POOLING, Stride, stride_after, window_of
 from keras_dense.surgery.top import is_pooling, read_top
 
 _LEVELS = {2**n: f"P{n}" for n in range(6)}
@@ -86,10 +86,10 @@ def _shrinks(op, *inputs):
     """Whether a "valid" window makes the map smaller than its stride alone would."""
     if not isinstance(op, CONVOLUTIONS + POOLING) or op.padding != "valid":
         return False
-    size = op.pool_size if isinstance(op, POOLING) else op.kernel_size
+    size, _, steps = window_of(op)
     before = (inputs[0] if inputs else op.input)._keras_history.operation
     padded = isinstance(before, layers.ZeroPadding2D)
-    return not padded and any(k > s for k, s in zip(size, op.strides, strict=True))
+    return not padded and any(k > s for k, s in zip(size, steps, strict=True))
 
 
 def has_valid_windows(model):
@@ -146,6 +146,20 @@ def resized(image, height=None, width=None, channels=None):
     """An `Input` like `image` for another size; free where not said."""
     shape = (height, width, channels or image.shape[-1])
     return keras.Input(shape, dtype=image.dtype, name=image.name)
+
+
+def feature(features, level, reader="decoder"):
+    """The feature of a level, or an error that says which there are.
+
+    >>> feature({"P5": "the map"}, "P5")
+    'the map'
+    """
+    if level not in features:
+        raise ValueError(
+            f"The backbone has no feature {level} for the {reader} to read. It has: "
+            f"{', '.join(features)}. Choose some with `kd.backbone(…, taps={{…}})`."
+        )
+    return features[level]
 
 
 def named_layers(model, taps):

@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, floor, inf
 
+from keras_dense.ops.atrous import same_pads
+
 # How many cells on either side of a position an interpolation mixes; "nearest" takes one.
 _REACH = {"bilinear": 1, "bicubic": 2, "lanczos3": 3, "lanczos5": 5}
 
@@ -36,8 +38,7 @@ class Interval:
         """Each cell sees `kernel` of the old ones, `rate` apart."""
         extent = (kernel - 1) * rate + 1
         if padding == "same":
-            total = max((-(-self.cells // stride) - 1) * stride + extent - self.cells, 0)
-            padding = (total // 2, total - total // 2)
+            padding = same_pads(self.cells, kernel, rate, stride)
         elif padding == "valid":
             padding = (0, 0)
         moved = self.moved(-padding[0])

@@ -21,7 +21,14 @@ from keras_dense.surgery.feature_pyramid import image_of
 from keras_dense.surgery.graph import functional, values, walk
 from keras_dense.surgery.interval import Interval, union
 from keras_dense.surgery.pointwise import is_pointwise
-from keras_dense.surgery.strides import CONVOLUTIONS, POOLING, Stride, stride_after
+from keras_dense.surgery.strides import (
+    CONVOLUTIONS,
+    POOLING,
+    Stride,
+    pair,
+    stride_after,
+    window_of,
+)
 from keras_dense.surgery.top import is_pooling, read_top
 
 # A free size is taken to be this large, and to be a multiple of all strides.
@@ -96,10 +103,6 @@ class _Seen:
             tuple(_plain(x.step) for x in self.axes),
             tuple(_plain(x.first) for x in self.axes),
         )
-
-
-def _pair(value):
-    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
 
 
 class _Tracer:
@@ -180,15 +183,13 @@ def _like(op, x, like):
 def _window(op):
     """What an operation on one map does along an axis, as a function `(axis, interval)`."""
     if isinstance(op, CONVOLUTIONS + POOLING):
-        kernel = op.pool_size if isinstance(op, POOLING) else op.kernel_size
-        rate = _pair(getattr(op, "rate", None) or getattr(op, "dilation_rate", 1))
-        kernel, strides, padding = _pair(kernel), _pair(op.strides), op.padding
+        (kernel, rate, strides), padding = window_of(op), op.padding
         return lambda i, x: x.window(
             kernel[i], rate[i], strides[i], padding if isinstance(padding, str) else padding[i]
         )
     if isinstance(op, layers.Conv2DTranspose):
-        kernel, strides, rate = map(_pair, (op.kernel_size, op.strides, op.dilation_rate))
-        extra = _pair(op.output_padding)
+        kernel, strides, rate = map(pair, (op.kernel_size, op.strides, op.dilation_rate))
+        extra = pair(op.output_padding)
         return lambda i, x: x.transposed(kernel[i], rate[i], strides[i], op.padding, extra[i])
     if isinstance(op, BilinearInitConvTranspose):
         return lambda i, x: x.transposed(

@@ -35,8 +35,16 @@ class Stride:
     value: tuple | None
 
 
-def _pair(value):
+def pair(value):
+    """A number for both axes, or one for each, as a pair."""
     return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+
+
+def window_of(op):
+    """Taps, distance between taps, and strides of a convolution or pooling, each as a pair."""
+    taps = op.pool_size if isinstance(op, POOLING) else op.kernel_size
+    rate = getattr(op, "rate", None) or getattr(op, "dilation_rate", 1)
+    return pair(taps), pair(rate), pair(op.strides)
 
 
 def step(node):
@@ -45,12 +53,12 @@ def step(node):
     if isinstance(op, keras.Model):
         # In a list, where a pair of strides is no pair of outputs.
         inner = strides(keras.Model(op.inputs, tree.flatten(op.output)[:1]))[0]
-        return inner if inner is None else _pair(inner)
+        return inner if inner is None else pair(inner)
     for kind, attribute in _UP.items():
         if isinstance(op, kind):
-            return tuple(Fraction(1, f) for f in _pair(getattr(op, attribute)))
+            return tuple(Fraction(1, f) for f in pair(getattr(op, attribute)))
     if isinstance(op, CONVOLUTIONS + POOLING):
-        return _pair(op.strides)
+        return pair(op.strides)
     if len(node.outputs[0].shape) != 4 or isinstance(op, _OFF_GRID):
         return None
     known = isinstance(op, layers.Layer) and type(op).__module__.partition(".")[0] == "keras"
@@ -85,8 +93,8 @@ def stride_after(node, args, kwargs):
 
 
 def _plain(stride):
-    pair = tuple(int(s) if Fraction(s).denominator == 1 else s for s in stride)
-    return pair[0] if pair[0] == pair[1] else pair
+    both = tuple(int(s) if Fraction(s).denominator == 1 else s for s in stride)
+    return both[0] if both[0] == both[1] else both
 
 
 def strides(model):
@@ -125,9 +133,5 @@ def stride_between(fine, coarse):
     """
     image = keras.utils.get_source_inputs(coarse)[0]
     both = strides(keras.Model(image, {"fine": fine, "coarse": coarse}))
-    fine_stride, coarse_stride = (
-        s if isinstance(s, tuple) else (s, s) for s in (both["fine"], both["coarse"])
-    )
-    return tuple(
-        int(Fraction(c) / Fraction(f)) for f, c in zip(fine_stride, coarse_stride, strict=True)
-    )
+    ratios = zip(pair(both["fine"]), pair(both["coarse"]), strict=True)
+    return tuple(int(Fraction(coarse) / Fraction(fine)) for fine, coarse in ratios)

@@ -186,7 +186,7 @@ def test_bad_input(trunk):
         kd.fcn8s(trunk, 3, input_shape=(None, None))
     with pytest.raises(ValueError, match="too small.*stride 32.*height=16, width=64"):
         kd.fcn8s(trunk, 3, input_shape=(16, 64, 3))
-    with pytest.raises(ValueError, match="no feature P4, P3"):
+    with pytest.raises(ValueError, match="no feature P4 for the FCN"):
         kd.fcn8s(kd.surgery.feature_pyramid(trunk, taps={"P5": "conv_pw_13_relu"}), 3)
 
 

@@ -141,3 +141,15 @@ def test_bad_input():
     ):
         with pytest.raises(ValueError, match=name):
             convolutionalize(small_classifier(inside=inside))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [layers.Softmax(), layers.Activation("softmax"), layers.LayerNormalization(scale=False)],
+    ids=["softmax", "activation", "normalization"],
+)
+def test_what_mixes_a_flattened_map_is_refused(layer):
+    image = keras.Input((8, 8, 3))
+    x = layer(layers.Flatten()(layers.Conv2D(4, 3, strides=2)(image)))
+    with pytest.raises(ValueError, match="no convolutional form"):
+        convolutionalize(keras.Model(image, layers.Dense(5)(x)))

@@ -51,9 +51,7 @@ def step(node):
     """By how much a call coarsens its map, `(vertical, horizontal)`; `None`: no map left."""
     op = node.operation
     if isinstance(op, keras.Model):
-        # In a list, where a pair of strides is no pair of outputs.
-        inner = strides(keras.Model(op.inputs, tree.flatten(op.output)[:1]))[0]
-        return inner if inner is None else pair(inner)
+        return tree.flatten(_traced(op))[0].value
     for kind, attribute in _UP.items():
         if isinstance(op, kind):
             return tuple(Fraction(1, f) for f in pair(getattr(op, attribute)))
@@ -92,6 +90,16 @@ def stride_after(node, args, kwargs):
     return Stride(tuple(s * f for s, f in zip(coarsest, factor, strict=True)))
 
 
+def _traced(model):
+    """A `Stride` for every output."""
+    model = functional(model)
+
+    def visit(node, *args, **kwargs):
+        return [stride_after(node, args, kwargs)] * len(node.outputs)
+
+    return walk(model, tree.map_structure(lambda _: Stride((1, 1)), model.input), visit)
+
+
 def _plain(stride):
     both = tuple(int(s) if Fraction(s).denominator == 1 else s for s in stride)
     return both[0] if both[0] == both[1] else both
@@ -115,14 +123,9 @@ def strides(model):
     >>> strides(keras.Model(image, {"half": x, "quarter": keras.layers.MaxPooling2D()(x)}))
     {'half': 2, 'quarter': 4}
     """
-    model = functional(model)
-    inputs = tree.map_structure(lambda _: Stride((1, 1)), model.input)
-
-    def visit(node, *args, **kwargs):
-        return [stride_after(node, args, kwargs)] * len(node.outputs)
-
-    found = walk(model, inputs, visit)
-    return tree.map_structure(lambda s: None if s.value is None else _plain(s.value), found)
+    return tree.map_structure(
+        lambda stride: None if stride.value is None else _plain(stride.value), _traced(model)
+    )
 
 
 def stride_between(fine, coarse):

@@ -9,6 +9,7 @@ from keras import layers
 
 from keras_dense.layers import AdaptiveAveragePooling2D, PixelShuffle, ResizeLike
 from keras_dense.surgery import feature_pyramid, rebuild, strides, walk
+from keras_dense.surgery.feature_pyramid import stages
 from keras_dense.surgery.strides import Stride, stride_after
 
 from .networks import images
@@ -94,3 +95,11 @@ def test_a_pyramid_keeps_its_context():
     np.testing.assert_allclose(
         pyramid.predict(x, verbose=0)["P2"], model.predict(x, verbose=0), atol=1e-6
     )
+
+
+def test_a_nested_sequential_counts_as_one_operation():
+    """ConvNeXt's stem: its tensors are other ones inside another network."""
+    stem = keras.Sequential([keras.Input((32, 32, 3)), layers.Conv2D(4, 4, strides=4)])
+    image = keras.Input((32, 32, 3))
+    found = stages(keras.Model(image, layers.Conv2D(4, 3, padding="same")(stem(image))))
+    assert list(found) == ["P2"]

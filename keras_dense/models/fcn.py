@@ -142,7 +142,8 @@ def fcn32s(
 
     Reference: Long, Shelhamer, Darrell, CVPR 2015, section 4; PAMI 2017.
 
-    >>> trunk = make_backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> import keras_dense as kd
+    >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
     >>> fcn32s(trunk, 11).output_shape
     (None, None, None, 11)
     """
@@ -201,7 +202,8 @@ def fcn16s(
 
     Reference: Long, Shelhamer, Darrell, CVPR 2015, section 4; PAMI 2017.
 
-    >>> trunk = make_backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> import keras_dense as kd
+    >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
     >>> fcn16s(trunk, 11).output_shape
     (None, None, None, 11)
     """
@@ -262,7 +264,8 @@ def fcn8s(
 
     Reference: Long, Shelhamer, Darrell, CVPR 2015, section 4; PAMI 2017.
 
-    >>> trunk = make_backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> import keras_dense as kd
+    >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
     >>> fcn8s(trunk, 11).output_shape
     (None, None, None, 11)
     """

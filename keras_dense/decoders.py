@@ -13,6 +13,7 @@ from keras_dense.models.duc_hdc import duc_hdc_decoder as duc_hdc
 from keras_dense.models.fcn import fcn_decoder as fcn
 from keras_dense.models.pspnet import pspnet_decoder as pspnet
 from keras_dense.models.resnet38 import resnet38_decoder as resnet38
+from keras_dense.models.upsampling import upsample
 
 __all__ = [
     "deeplab_largefov",
@@ -24,4 +25,5 @@ __all__ = [
     "fcn",
     "pspnet",
     "resnet38",
+    "upsample",
 ]

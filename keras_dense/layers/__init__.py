@@ -15,6 +15,7 @@ from keras_dense.layers.pooling import (
 )
 from keras_dense.layers.size import CropLike, PadToMultiple, ReflectionPadding2D
 from keras_dense.layers.standardize import Standardize
+from keras_dense.layers.upsample import ICNR
 
 __all__ = [
     "AdaptiveAveragePooling2D",
@@ -26,6 +27,7 @@ __all__ = [
     "BilinearInitConvTranspose",
     "BilinearUpsampling",
     "CropLike",
+    "ICNR",
     "PadToMultiple",
     "PhasePooling2D",
     "PixelShuffle",

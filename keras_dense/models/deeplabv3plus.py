@@ -7,33 +7,36 @@ Semantic Image Segmentation", ECCV 2018.
 from keras import layers
 
 from keras_dense.heads import as_heads
-from keras_dense.layers import BilinearUpsampling
 from keras_dense.models.deeplabv3 import RATES, rates_at
 from keras_dense.models.parts import aspp, conv_bn_relu, counts, finished, trunk_of
+from keras_dense.models.upsampling import check_upsampling, upsample
 from keras_dense.surgery import dilate
 from keras_dense.surgery.feature_pyramid import feature
 from keras_dense.surgery.strides import stride_between
 
 
-def deeplabv3plus_decoder(rates=RATES, *, separable=False, low_level="P2", level="P5"):
+def deeplabv3plus_decoder(
+    rates=RATES, *, separable=False, low_level="P2", level="P5", upsampling="bilinear"
+):
     """The pyramid of DeepLabv3, upsampled and refined with a feature of stride 4 (figure 2).
 
     Args:
         rates: of the pyramid's 3×3 convolutions, in cells of the last feature.
         separable: depthwise separable 3×3 convolutions, as in the paper's fast variant.
         low_level, level: the features that are read.
+        upsampling: of the pyramid to the finer feature, see `kd.decoders.upsample`.
 
     Returns:
         A decoder for `kd.assemble`.
     """
 
-    rates = counts(rates)
+    rates, upsampling = counts(rates), check_upsampling(upsampling)
 
     def decode(features):
         low = conv_bn_relu(feature(features, low_level), 48, 1, name="low_level")
         x = aspp(feature(features, level), rates, separable=separable)
         factor = stride_between(low, x)
-        x = BilinearUpsampling(factor, "channels_last", name="upsample_encoder")(x)
+        x = upsample(x, factor, upsampling, name="upsample_encoder")
         x = layers.Concatenate(name="decoder_concatenate")([x, low])
         x = conv_bn_relu(x, 256, 3, separable=separable, name="decoder_1")
         return conv_bn_relu(x, 256, 3, separable=separable, name="decoder_2")
@@ -53,6 +56,7 @@ def deeplabv3plus(
     output_stride=16,
     rates=None,
     separable=None,
+    upsampling="bilinear",
 ):
     """DeepLabv3+: DeepLabv3 as encoder, and a small decoder that brings edges back.
 
@@ -64,13 +68,14 @@ def deeplabv3plus(
         rates: of the pyramid; default (6, 12, 18) at output stride 16, scaled for others.
         separable: whether the 3×3 convolutions of pyramid and decoder are depthwise separable;
             default: with the Xception trunks, as in the paper.
+        upsampling: of the pyramid to the finer feature, see `kd.decoders.upsample`.
 
     Returns:
         A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.
 
     Raises:
-        ValueError, TypeError: for rates below 1; see `kd.backbone`, `kd.surgery.dilate`,
-            `kd.heads.Segmentation`.
+        ValueError, TypeError: for rates below 1, an unknown upsampling; see `kd.backbone`,
+            `kd.surgery.dilate`, `kd.heads.Segmentation`.
 
     Reference: Chen et al., ECCV 2018, section 3 and table 1 to 3 for the decoder's widths.
 
@@ -83,5 +88,5 @@ def deeplabv3plus(
     if separable is None:
         separable = isinstance(backbone, str) and "xception" in backbone.lower()
     trunk = dilate(trunk_of(backbone, weights, input_shape), output_stride)
-    decoder = deeplabv3plus_decoder(rates, separable=separable)
+    decoder = deeplabv3plus_decoder(rates, separable=separable, upsampling=upsampling)
     return finished(trunk, decoder, heads, input_shape, name or "deeplabv3plus", initialize_from)

@@ -9,9 +9,9 @@ from keras import layers
 
 from keras_dense.backbones import application, check_shape, family_of
 from keras_dense.heads import as_heads
-from keras_dense.layers import BilinearInitConvTranspose
 from keras_dense.models.assemble import scores
 from keras_dense.models.parts import finished, is_vgg, trunk_of
+from keras_dense.models.upsampling import upsample
 from keras_dense.surgery import convolutionalize, replace_input
 from keras_dense.surgery.feature_pyramid import feature, last_features, stages
 from keras_dense.surgery.graph import functional
@@ -37,17 +37,14 @@ def fcn_decoder(skips=("P4", "P3"), *, learned=True, per_channel=False, at_once=
     """
 
     def upscore(x, like, name):
-        factor = stride_between(like, x)
-        if factor == (1, 1):
-            return x
-        return BilinearInitConvTranspose(
-            x.shape[-1],
-            factor,
+        return upsample(
+            x,
+            stride_between(like, x),
+            "transposed",
             per_channel=per_channel,
             learnable=learned,
-            data_format="channels_last",
             name=name,
-        )(x)
+        )
 
     @scores
     def decode(features, channels, prefix=""):

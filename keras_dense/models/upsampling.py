@@ -1,0 +1,102 @@
+"""The ways up: how a decoder makes a map finer."""
+
+from keras import layers
+
+from keras_dense.layers import (
+    ICNR,
+    BilinearInitConvTranspose,
+    BilinearUpsampling,
+    CropLike,
+    PixelShuffle,
+)
+from keras_dense.layers.bilinear import as_factor
+
+UPSAMPLING = ("bilinear", "transposed", "up_conv", "resize_conv", "pixel_shuffle")
+
+
+def check_upsampling(upsampling, known=UPSAMPLING):
+    """`upsampling`, or an error that says what there is.
+
+    >>> check_upsampling("bilinear")
+    'bilinear'
+    """
+    if upsampling not in known:
+        raise ValueError(
+            f"`upsampling` must be one of {', '.join(map(repr, known))}. "
+            f"Received: upsampling={upsampling!r}"
+        )
+    return upsampling
+
+
+def upsample(
+    x,
+    factor,
+    upsampling="bilinear",
+    *,
+    filters=None,
+    like=None,
+    kernel_initializer="glorot_uniform",
+    name="upsample",
+    **settings,
+):
+    """A map made finer by a whole factor, in one of the ways that the papers know.
+
+    `(B, H, W, C)` → `(B, f H, f W, filters)`. Every way starts without checkerboards: a map that
+    is constant stays constant inside, whatever the random weights are.
+
+    | `upsampling` | what it is | starts as |
+    |---|---|---|
+    | "bilinear" | half-pixel bilinear; before it a 1×1 convolution where channels change | |
+    | "transposed" | transposed convolution, stride f, kernel `2 f - f % 2` | bilinear |
+    | "up_conv" | transposed convolution, stride f, kernel f (U-Net's up-convolution) | nearest |
+    | "resize_conv" | nearest neighbour, then a 3×3 convolution | |
+    | "pixel_shuffle" | 3×3 convolution to f² `filters`, then `PixelShuffle` | nearest |
+
+    Args:
+        x: the map.
+        factor: int ≥ 1, or a pair `(vertical, horizontal)`. With 1 nothing is upsampled.
+        upsampling: one of the above.
+        filters: channels of the result; default: those of `x`.
+        like: a map whose height and width the result is cut to, at the bottom and the right (maps
+            that were pooled at odd sizes).
+        kernel_initializer: of the weights that mix channels.
+        name: of the layer that upsamples.
+        **settings: for the layer with the weights, such as `use_bias`, `learnable`.
+
+    Raises:
+        ValueError: for an unknown way, or a factor below 1.
+
+    Reference: Long et al., CVPR 2015 ("transposed"); Ronneberger et al., MICCAI 2015 ("up_conv");
+    Odena et al., "Deconvolution and checkerboard artifacts", Distill 2016 ("resize_conv"); Shi et
+    al., CVPR 2016, and Aitken et al., arXiv:1707.02937 ("pixel_shuffle").
+
+    >>> import keras
+    >>> x = keras.Input((None, 5, 16))
+    >>> upsample(x, 2, "pixel_shuffle", filters=8).shape
+    (None, None, 10, 8)
+    """
+    check_upsampling(upsampling)
+    factor, channels = as_factor(factor), x.shape[-1]
+    filters = channels if filters is None else filters
+    learned = {"kernel_initializer": kernel_initializer, "name": name, **settings}
+    if factor == (1, 1) or upsampling == "bilinear":
+        if filters != channels:
+            learned["name"] = f"{name}_project"
+            x = layers.Conv2D(filters, 1, **learned)(x)
+        if factor != (1, 1):
+            x = BilinearUpsampling(factor, "channels_last", name=name)(x)
+    elif upsampling == "transposed":
+        learned["channel_initializer"] = learned.pop("kernel_initializer")
+        x = BilinearInitConvTranspose(filters, factor, data_format="channels_last", **learned)(x)
+    elif upsampling == "up_conv":
+        learned["kernel_initializer"] = ICNR(factor, kernel_initializer, transposed=True)
+        x = layers.Conv2DTranspose(filters, factor, strides=factor, **learned)(x)
+    elif upsampling == "resize_conv":
+        x = layers.UpSampling2D(factor, interpolation="nearest", name=f"{name}_nearest")(x)
+        x = layers.Conv2D(filters, 3, padding="same", **learned)(x)
+    else:
+        learned["kernel_initializer"] = ICNR(factor, kernel_initializer)
+        filters *= factor[0] * factor[1]
+        x = layers.Conv2D(filters, 3, padding="same", **learned)(x)
+        x = PixelShuffle(factor, name=f"{name}_shuffle")(x)
+    return x if like is None else CropLike(name=f"{name}_crop")(x, like)

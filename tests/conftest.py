@@ -35,6 +35,22 @@ def _fixed_state(request):
         gc.collect()
 
 
+@pytest.fixture
+def zero_weights(monkeypatch):
+    """Networks that are only counted: drawing a hundred million numbers takes most of a test."""
+    from keras import initializers, ops
+
+    for kind in (
+        initializers.VarianceScaling,
+        initializers.RandomNormal,
+        initializers.RandomUniform,
+        initializers.TruncatedNormal,
+    ):
+        monkeypatch.setattr(
+            kind, "__call__", lambda self, shape, dtype=None: ops.zeros(shape, dtype)
+        )
+
+
 @pytest.fixture(scope="session")
 def shared_data():
     """The folder of real pictures and weights, which are not part of the project."""

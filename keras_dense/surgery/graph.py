@@ -5,6 +5,8 @@ the tensors: strides, receptive fields, new tensors. `rebuild` is the walk that 
 tensors and moves the weights along.
 """
 
+import contextlib
+
 import keras
 from keras import tree
 
@@ -87,6 +89,23 @@ def same_inputs(model):
     )
 
 
+@contextlib.contextmanager
+def _unset(layer):
+    """Build a layer with zeros, for weights that follow: random ones take most of the time."""
+    initializers = {
+        name: value
+        for name, value in vars(layer).items()
+        if isinstance(value, keras.initializers.Initializer)
+    }
+    for name in initializers:
+        setattr(layer, name, keras.initializers.Zeros())
+    try:
+        yield
+    finally:
+        for name, initializer in initializers.items():
+            setattr(layer, name, initializer)
+
+
 class Copies:
     """One copy of every operation of a network, with its weights, under a name of its own.
 
@@ -122,11 +141,14 @@ class Copies:
             config = {name: value for name, value in config.items() if name not in dropped}
             copy = (kind or type(op)).from_config(config)
         self._copies[key] = copy
-        outputs = copy(*args, **kwargs)
+        if not getattr(op, "weights", None):
+            outputs = copy(*args, **kwargs)
+        else:
+            with _unset(copy):
+                outputs = copy(*args, **kwargs)
+            transfer(copy, op.get_weights() if weights is None else weights)
         if isinstance(op, keras.layers.Layer):
             copy.trainable = op.trainable
-            if op.weights:
-                transfer(copy, op.get_weights() if weights is None else weights)
         return outputs
 
 

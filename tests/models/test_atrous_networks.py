@@ -138,7 +138,7 @@ def test_export_with_free_sizes(name, trunk, tmp_path):
     ],
     ids=["largefov", "deeplabv3plus", "pspnet", "resnet38", "dilation8", "dilation10"],
 )
-def test_parameters_of_the_authors_files(build, count):
+def test_parameters_of_the_authors_files(build, count, zero_weights):
     assert trained(build()) == count
 
 

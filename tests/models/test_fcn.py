@@ -26,7 +26,7 @@ def trunk():
         (kd.fcn8s, 134_489_759, 134_362_751 + 6_048),
     ],
 )
-def test_parameters_of_the_authors_files(builder, parameters, per_channel):
+def test_parameters_of_the_authors_files(builder, parameters, per_channel, zero_weights):
     assert builder("vgg16", weights=None).count_params() == parameters
     assert builder("vgg16", weights=None, per_channel=True).count_params() == per_channel
 

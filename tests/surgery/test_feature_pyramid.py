@@ -184,6 +184,7 @@ def test_rebuild_copies_everything_and_touches_nothing():
     assert copy.input.name == model.input.name
     assert not {id(w) for w in copy.weights} & {id(w) for w in model.weights}
     assert copy.count_params() == model.count_params()
+    assert isinstance(copy.get_layer("gate").kernel_initializer, keras.initializers.GlorotUniform)
 
 
 def test_bad_input():

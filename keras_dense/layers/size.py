@@ -86,11 +86,11 @@ class CropLike(keras.layers.Layer):
 class ReflectionPadding2D(keras.layers.Layer):
     """Continue an image on all sides as in a mirror; as often as needed where it is small.
 
-    `(B, H, W, C)` → `(B, H + 2 m, W + 2 m, C)`; H and W may be unknown. The edge row itself is
-    not repeated.
+    `(B, H, W, C)` → `(B, top + H + bottom, left + W + right, C)`; H and W may be unknown. The
+    edge row itself is not repeated.
 
     Args:
-        margin: int ≥ 0, pixels on each side.
+        margin: int ≥ 0, pixels on each side, or `((top, bottom), (left, right))`.
 
     Raises:
         ValueError: for a margin below 0.
@@ -103,16 +103,35 @@ class ReflectionPadding2D(keras.layers.Layer):
 
     def __init__(self, margin, **kwargs):
         super().__init__(**kwargs)
-        if not isinstance(margin, int) or margin < 0:
-            raise ValueError(f"`margin` must be an int ≥ 0. Received: margin={margin!r}")
-        self.margin = margin
+        same = isinstance(margin, int) and margin >= 0
+        self.margin = margin if same else _sides(margin)
+
+    @property
+    def _margins(self):
+        margin = self.margin
+        return ((margin, margin),) * 2 if isinstance(margin, int) else margin
 
     def compute_output_shape(self, input_shape):
         batch, *sizes, channels = input_shape
-        return (batch, *(None if n is None else n + 2 * self.margin for n in sizes), channels)
+        grown = zip(sizes, self._margins, strict=True)
+        return (batch, *(None if n is None else n + sum(m) for n, m in grown), channels)
 
     def call(self, inputs):
-        return pad_reflect(inputs, self.margin)
+        return pad_reflect(inputs, self._margins)
 
     def get_config(self):
         return {**super().get_config(), "margin": self.margin}
+
+
+def _sides(margin):
+    """`((top, bottom), (left, right))` as tuples, or an error that says what would do."""
+    try:
+        sides = tuple((before, after) for before, after in margin)
+    except (TypeError, ValueError):
+        sides = ()
+    if len(sides) != 2 or not all(isinstance(m, int) and m >= 0 for pair in sides for m in pair):
+        raise ValueError(
+            "`margin` must be an int ≥ 0 or ((top, bottom), (left, right)). "
+            f"Received: margin={margin!r}"
+        )
+    return sides

@@ -28,7 +28,7 @@ def pad_reflect(x, margin):
 
     Args:
         x: `(B, H, W, C)`.
-        margin: int, pixels on each side.
+        margin: int, pixels on each side, or `((top, bottom), (left, right))`.
 
     >>> import numpy as np
     >>> y = pad_reflect(np.array([1.0, 2, 3]).reshape(1, 1, 3, 1), 1)
@@ -36,9 +36,11 @@ def pad_reflect(x, margin):
     [2.0, 1.0, 2.0, 3.0, 2.0]
     """
     x = ops.convert_to_tensor(x)
-    for axis in (1, 2):
+    if isinstance(margin, int):
+        margin = ((margin, margin), (margin, margin))
+    for axis, (before, after) in enumerate(margin, start=1):
         size = ops.shape(x)[axis]
-        position = ops.arange(-margin, size + margin, dtype="int32")
+        position = ops.arange(-before, size + after, dtype="int32")
         # A triangle wave of period 2 (n - 1): 0, 1, …, n - 1, n - 2, …, 1.
         period = ops.maximum(2 * (size - 1), 1)
         position = position % period

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_dense.layers import CropLike, PadToMultiple
+from keras_dense.layers import CropLike, PadToMultiple, ReflectionPadding2D
 from keras_dense.testing import check_layer
 
 
@@ -21,10 +21,21 @@ def test_cropping_undoes_padding():
     np.testing.assert_array_equal(ops.convert_to_numpy(CropLike()(PadToMultiple(32)(x), x)), x)
 
 
+@pytest.mark.parametrize("margin", [0, 5, ((1, 6), (0, 3)), [[30, 2], [1, 40]]])
+def test_mirrored_on_all_sides(margin):
+    x = np.random.default_rng(0).normal(size=(2, 7, 9, 3)).astype("float32")
+    sides = ((margin, margin),) * 2 if isinstance(margin, int) else margin
+    layer = ReflectionPadding2D(margin)
+    wanted = np.pad(x, [(0, 0), *map(tuple, sides), (0, 0)], mode="reflect")
+    np.testing.assert_array_equal(ops.convert_to_numpy(layer(x)), wanted)
+    assert layer.compute_output_shape(x.shape) == wanted.shape
+
+
 def test_contracts():
     x = np.random.default_rng(0).normal(size=(2, 37, 41, 3)).astype("float32")
     check_layer(PadToMultiple(16), x)
     check_layer(CropLike(), x, x[:, :20, :30, :1])
+    check_layer(ReflectionPadding2D(((1, 2), (3, 0))), x)
 
 
 def test_too_small():
@@ -38,3 +49,9 @@ def test_too_small():
 def test_bad_multiple(multiple):
     with pytest.raises(ValueError, match="`multiple` must be an int ≥ 1"):
         PadToMultiple(multiple)
+
+
+@pytest.mark.parametrize("margin", [-1, 1.5, (1, 2), ((1, 2),), ((1, 2), (3, -4)), "12"])
+def test_bad_margin(margin):
+    with pytest.raises(ValueError, match="`margin` must be an int ≥ 0 or"):
+        ReflectionPadding2D(margin)

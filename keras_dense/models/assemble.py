@@ -25,6 +25,23 @@ def scores(decode):
     return decode
 
 
+def read_through(kernel_size):
+    """Mark a decoder whose map the heads read through a larger convolution than 1×1.
+
+    >>> @read_through(3)
+    ... def middle(features):
+    ...     return features["P3"]
+    >>> middle.kernel_size
+    3
+    """
+
+    def mark(decode):
+        decode.kernel_size = kernel_size
+        return decode
+
+    return mark
+
+
 def _check_channels(model, channels):
     if model.input_shape[-1] != channels:
         raise ValueError(
@@ -44,7 +61,8 @@ def assemble(backbone, decoder, heads, *, input_shape=(None, None, 3), name=None
             functional `keras.Model` from the image to `{"P1": feature, …}`. A string or a
             classifier is turned into one.
         decoder: a callable from the dict of features to a feature map, such as those of
-            `kd.decoders`; each head reads that map through a 1×1 convolution.
+            `kd.decoders`; each head reads that map through a 1×1 convolution (another
+            where the decoder says so: see `read_through`).
         heads: a head, or a dict of heads. Their structure is the structure of the output.
         input_shape: `(height, width, channels)` of the image, `None` for free sizes.
         name: name of the model.
@@ -66,6 +84,7 @@ def assemble(backbone, decoder, heads, *, input_shape=(None, None, 3), name=None
     coarsest = max(max(s) if isinstance(s, tuple) else s for s in strides(backbone).values())
     features = backbone(PadToMultiple(coarsest, name="pad", dtype="float32")(image))
     decoded = None if getattr(decoder, "predicts", False) else decoder(features)
+    kernel_size = getattr(decoder, "kernel_size", 1)
 
     def predict(key, head):
         prefix = "" if key is None else f"{key}_"
@@ -75,7 +94,9 @@ def assemble(backbone, decoder, heads, *, input_shape=(None, None, 3), name=None
         elif decoded is None:
             x = decoder(features, head.channels, prefix)
         else:
-            x = layers.Conv2D(head.channels, 1, name=f"{prefix}scores")(decoded)
+            x = layers.Conv2D(
+                head.channels, kernel_size, padding="same", name=f"{prefix}scores"
+            )(decoded)
         factor = stride_between(image, x)
         if factor != (1, 1):
             x = BilinearUpsampling(factor, "channels_last", name=f"{prefix}upsample")(x)

@@ -1,6 +1,7 @@
 """Pure functions on tensors, written with `keras.ops`."""
 
 from keras_dense.ops.atrous import atrous_conv, atrous_depthwise_conv
+from keras_dense.ops.count import count, first_largest
 from keras_dense.ops.image import (
     crop_like,
     depthwise_conv_transpose,
@@ -15,8 +16,10 @@ __all__ = [
     "adaptive_average_pool",
     "atrous_conv",
     "atrous_depthwise_conv",
+    "count",
     "crop_like",
     "depthwise_conv_transpose",
+    "first_largest",
     "max_windows",
     "mean_windows",
     "pad_reflect",

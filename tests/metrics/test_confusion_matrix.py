@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_dense.metrics import ConfusionMatrix
 from keras_dense.metrics.scores import SCORES
+from keras_dense.ops.count import count as count_cells
 from keras_dense.testing import check_metric
 
 
@@ -211,7 +212,7 @@ def test_a_cell_of_2_24_pixels_in_one_batch():
     """Torch sums segments in float32: the partial sums keep every pixel."""
     metric = ConfusionMatrix(2)
     cell = ops.zeros((2**24 + 5,), dtype="int32")
-    metric._add(metric._bincount(cell))
+    metric._add(count_cells(cell, 6)[:-1])
     assert metric.matrix()[0, 0] == 2**24 + 5
 
 

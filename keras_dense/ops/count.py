@@ -1,0 +1,51 @@
+"""Which channel is the largest, and how often every class was: what metrics ask of each pixel."""
+
+import keras
+from keras import ops
+
+_STRIPES = 16  # partial sums: torch counts in float32, exact to 2**24 each
+
+
+def first_largest(x):
+    """The first largest of the channels; of a pixel with a NaN, any channel.
+
+    On CPUs this takes .4 of the time of `ops.argmax` on JAX, .3 on TensorFlow; as long on torch.
+
+    Args:
+        x: `(…, C)`.
+
+    Returns:
+        int32 `(…, 1)`.
+
+    >>> import numpy as np
+    >>> ops.convert_to_numpy(first_largest(np.array([[0.5, 2.0, 2.0]]))).tolist()
+    [[1]]
+    """
+    if keras.backend.backend() == "tensorflow":
+        return ops.top_k(x, 1, sorted=False)[1]  # .45 of the time of what follows
+    last = x.shape[-1] - 1
+    largest = ops.equal(x, ops.max(x, axis=-1, keepdims=True))
+    index = ops.where(largest, ops.arange(last + 1, dtype="float32"), float(last))
+    return ops.cast(ops.min(index, axis=-1, keepdims=True), "int32")
+
+
+def count(cells, size):
+    """How often each of the numbers from 0 to `size` - 1 occurs.
+
+    Args:
+        cells: ints of any shape, all in range.
+        size: how many numbers there are.
+
+    Returns:
+        int32 `(size,)`.
+
+    >>> import numpy as np
+    >>> ops.convert_to_numpy(count(np.array([[0, 2], [2, 2]], "int32"), 4)).tolist()
+    [1, 0, 3, 0]
+    """
+    cells = ops.reshape(cells, (-1,))
+    stripe = ops.arange(ops.shape(cells)[0], dtype="int32") % _STRIPES
+    counts = ops.segment_sum(
+        ops.ones_like(cells), stripe * size + cells, num_segments=_STRIPES * size
+    )
+    return ops.cast(ops.sum(ops.reshape(counts, (_STRIPES, size)), axis=0), "int32")

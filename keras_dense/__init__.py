@@ -35,6 +35,7 @@ from keras_dense.models import (
     fcn8s,
     fcn16s,
     fcn32s,
+    layer_cascade,
     pspnet,
     resnet38,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "fcn32s",
     "fcn8s",
     "heads",
+    "layer_cascade",
     "layers",
     "losses",
     "metrics",

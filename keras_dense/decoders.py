@@ -11,6 +11,7 @@ from keras_dense.models.deeplabv3plus import deeplabv3plus_decoder as deeplabv3p
 from keras_dense.models.dilated_context import dilated_context_decoder as dilated_context
 from keras_dense.models.duc_hdc import duc_hdc_decoder as duc_hdc
 from keras_dense.models.fcn import fcn_decoder as fcn
+from keras_dense.models.layer_cascade import layer_cascade_decoder as layer_cascade
 from keras_dense.models.pspnet import pspnet_decoder as pspnet
 from keras_dense.models.resnet38 import resnet38_decoder as resnet38
 from keras_dense.models.upsampling import upsample
@@ -23,6 +24,7 @@ __all__ = [
     "dilated_context",
     "duc_hdc",
     "fcn",
+    "layer_cascade",
     "pspnet",
     "resnet38",
     "upsample",

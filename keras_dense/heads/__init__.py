@@ -2,14 +2,17 @@
 
 from keras_dense.heads.auxiliary import Auxiliary, with_auxiliary
 from keras_dense.heads.heads import as_heads, decoded, map_heads, objectives
+from keras_dense.heads.intermediate import Intermediate, with_intermediate
 from keras_dense.heads.segmentation import Segmentation
 
 __all__ = [
     "Auxiliary",
+    "Intermediate",
     "Segmentation",
     "as_heads",
     "decoded",
     "map_heads",
     "objectives",
     "with_auxiliary",
+    "with_intermediate",
 ]

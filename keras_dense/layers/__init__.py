@@ -6,6 +6,7 @@ from keras_dense.layers.atrous import (
     AtrousSeparableConv2D,
 )
 from keras_dense.layers.bilinear import BilinearInitConvTranspose, BilinearUpsampling
+from keras_dense.layers.cascade import Certainty, LearnWhereUnsure
 from keras_dense.layers.context import AdaptiveAveragePooling2D, PixelShuffle, ResizeLike
 from keras_dense.layers.pooling import (
     AtrousAveragePooling2D,
@@ -26,8 +27,10 @@ __all__ = [
     "AtrousSeparableConv2D",
     "BilinearInitConvTranspose",
     "BilinearUpsampling",
+    "Certainty",
     "CropLike",
     "ICNR",
+    "LearnWhereUnsure",
     "PadToMultiple",
     "PhasePooling2D",
     "PixelShuffle",

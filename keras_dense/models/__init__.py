@@ -27,6 +27,7 @@ from keras_dense.models.dilated_context import dilated_context
 from keras_dense.models.duc_hdc import duc_hdc
 from keras_dense.models.fcn import fcn8s, fcn16s, fcn32s
 from keras_dense.models.initialize import initialize
+from keras_dense.models.layer_cascade import layer_cascade
 from keras_dense.models.pspnet import pspnet
 from keras_dense.models.resnet38 import resnet38
 
@@ -42,6 +43,7 @@ __all__ = [
     "fcn32s",
     "fcn8s",
     "initialize",
+    "layer_cascade",
     "pspnet",
     "resnet38",
     "scores",

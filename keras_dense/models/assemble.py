@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from keras_dense.backbones import backbone as make_backbone
-from keras_dense.heads import Auxiliary, as_heads, map_heads
+from keras_dense.heads import Auxiliary, Intermediate, as_heads, map_heads
 from keras_dense.layers import BilinearUpsampling, CropLike, PadToMultiple
 from keras_dense.surgery.graph import functional
 from keras_dense.surgery.strides import stride_between, strides
@@ -15,7 +15,8 @@ def scores(decode):
 
     Where a network adds up class scores of several features (FCN), there is no common feature
     map for heads to read. Such a decoder is called once for each head, as
-    `decode(features, channels, prefix)`, and returns the scores instead of a feature map.
+    `decode(features, channels, prefix)`, and returns the scores instead of a feature map; where it
+    has earlier ones that `kd.heads.Intermediate` may ask for, `(scores, {"stage1": scores, …})`.
 
     >>> @scores
     ... def linear(features, channels, prefix=""):
@@ -48,6 +49,28 @@ def _check_channels(model, channels):
             f"The backbone {model.name!r} takes {model.input_shape[-1]} channels, but "
             f"`input_shape` has {channels}. Build it with `kd.backbone(…, channels={channels})`."
         )
+
+
+def _final(early, heads):
+    """The key of the head whose earlier prediction a head is."""
+    final = {key: head for key, head in heads.items() if not isinstance(head, Auxiliary)}
+    same = [key for key, head in final.items() if head is early.head]
+    if not same and len(final) > 1:
+        raise ValueError(
+            f"Intermediate(…, {early.stage!r}) must be made with one of the other heads: with "
+            f"several ({', '.join(final)}) it is not clear whose earlier prediction it is."
+        )
+    return (same or list(final))[0]
+
+
+def _early(scored, stage):
+    if stage not in scored:
+        known = f"It makes: {', '.join(scored)}." if scored else "It makes none."
+        raise ValueError(
+            f"The decoder makes no prediction {stage!r} on its way. {known} For an auxiliary loss "
+            "on a feature see kd.heads.with_auxiliary."
+        )
+    return scored[stage]
 
 
 def assemble(backbone, decoder, heads, *, input_shape=(None, None, 3), name=None):
@@ -84,19 +107,29 @@ def assemble(backbone, decoder, heads, *, input_shape=(None, None, 3), name=None
     coarsest = max(max(s) if isinstance(s, tuple) else s for s in strides(backbone).values())
     features = backbone(PadToMultiple(coarsest, name="pad", dtype="float32")(image))
     decoded = None if getattr(decoder, "predicts", False) else decoder(features)
-    kernel_size = getattr(decoder, "kernel_size", 1)
+    items = heads.items() if isinstance(heads, dict) else [(None, heads)]
+    scored, early = {}, {}
 
-    def predict(key, head):
-        prefix = "" if key is None else f"{key}_"
+    def score(key, head, prefix):
+        if isinstance(head, Intermediate):
+            return _early(early[_final(head, heads)], head.stage)
         if isinstance(head, Auxiliary):
             x = head.features(features, prefix)
-            x = layers.Conv2D(head.channels, 1, name=f"{prefix}scores")(x)
-        elif decoded is None:
-            x = decoder(features, head.channels, prefix)
+        elif decoded is not None:
+            x = decoded
         else:
-            x = layers.Conv2D(
-                head.channels, kernel_size, padding="same", name=f"{prefix}scores"
-            )(decoded)
+            x = decoder(features, head.channels, prefix)
+            x, early[key] = x if isinstance(x, tuple) else (x, {})
+            return x
+        return layers.Conv2D(head.channels, 1, name=f"{prefix}scores")(x)
+
+    # What is predicted on the way comes with the final prediction.
+    for key, head in sorted(items, key=lambda item: isinstance(item[1], Intermediate)):
+        early.setdefault(key, {})
+        scored[key] = score(key, head, "" if key is None else f"{key}_")
+
+    def predict(key, head):
+        prefix, x = "" if key is None else f"{key}_", scored[key]
         factor = stride_between(image, x)
         if factor != (1, 1):
             x = BilinearUpsampling(factor, "channels_last", name=f"{prefix}upsample")(x)

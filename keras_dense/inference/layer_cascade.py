@@ -1,0 +1,212 @@
+"""Predicting with a Deep Layer Cascade: later stages compute the pixels that need them, only."""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import tree
+
+from keras_dense.layers import Certainty, LearnWhereUnsure
+from keras_dense.layers.cascade import as_threshold
+from keras_dense.surgery.graph import functional, rebuild, walk
+from keras_dense.surgery.region import RegionNetwork
+from keras_dense.surgery.strides import strides
+
+
+class Cascaded(NamedTuple):
+    """What a cascade predicts.
+
+    Attributes:
+        prediction: logits `(B, H, W, C)`, float32.
+        stage: uint8 `(B, H, W)`, the stage (1, 2, …) whose prediction it is.
+        reached: for each stage the share of the pixels that reached it, the first of them 1.
+    """
+
+    prediction: np.ndarray
+    stage: np.ndarray
+    reached: tuple
+
+
+class _Graph:
+    """The calls of a network, and which of them a tensor needs."""
+
+    def __init__(self, model):
+        self.calls = []
+
+        def visit(node, *args, **kwargs):
+            self.calls.append(node)
+            return list(node.outputs)
+
+        walk(model, model.input, visit, nested=False)
+        self.makers = {id(x): node for node in self.calls for x in node.outputs}
+
+    def needed(self, tensor):
+        """Ids of the calls that lead to a tensor."""
+        found, waiting = set(), [tensor]
+        while waiting:
+            node = self.makers.get(id(waiting.pop()))
+            if node is not None and id(node) not in found:
+                found.add(id(node))
+                waiting.extend(node.input_tensors)
+        return found
+
+    def crossing(self, made, used):
+        """Tensors of calls in `made` that calls in `used` read."""
+        found = {}
+        for node in self.calls:
+            if id(node) in used:
+                for x in node.input_tensors:
+                    if id(self.makers.get(id(x))) in made:
+                        found[id(x)] = x
+        return list(found.values())
+
+
+class LayerCascade:
+    """A cascade in use: at every stage the pixels leave that are sure, and save all later work.
+
+    The first stage sees the whole image. A later one sees a list of the cells that reached it:
+    its convolutions gather their neighbours from that list, and cells that left count as zero
+    (the paper's region convolution), so its time is that of the cells in it. With a threshold above
+    1 nobody leaves, and the prediction is the model's own.
+
+    The weights are copied: after further training, make a new one. Maps go through NumPy between
+    stages.
+
+    Args:
+        model: a model of `kd.layer_cascade` with its stages among the heads, in training or
+            loaded from its file.
+        thresholds: for each stage but the last, the certainty above which its pixels leave: a
+            number, or a list of them; default: those that the model was trained with.
+
+    Raises:
+        TypeError: for a model whose graph cannot be read.
+        ValueError: for a model without stages, another number of thresholds than of stages to
+            leave, thresholds that are not above 0, stages of maps of several strides, or an
+            operation that cannot be computed for some cells only (named).
+
+    Reference: Li et al., "Not All Pixels Are Equal: Difficulty-Aware Semantic Segmentation via
+    Deep Layer Cascade", CVPR 2017, section 3.2.
+
+    >>> import keras_dense as kd
+    >>> heads = kd.heads.with_intermediate(kd.heads.Segmentation(11), ["stage1", "stage2"])
+    >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> cascade = LayerCascade(kd.layer_cascade(trunk, heads=heads), thresholds=2.0)
+    >>> result = cascade.predict(np.zeros((1, 33, 47, 3), "uint8"))
+    >>> result.prediction.shape, result.reached
+    ((1, 33, 47, 11), (1.0, 1.0, 1.0))
+    """
+
+    def __init__(self, model, thresholds=None):
+        flat = rebuild(functional(model))
+        graph = _Graph(flat)
+        certain = [node for node in graph.calls if isinstance(node.operation, Certainty)]
+        gates = [node for node in graph.calls if isinstance(node.operation, LearnWhereUnsure)]
+        if not certain or not gates:
+            raise ValueError(
+                f"{model.name!r} has no stages that pixels could leave. Build it with "
+                "kd.layer_cascade(…, heads=kd.heads.with_intermediate(head, "
+                "['stage1', 'stage2']))."
+            )
+        last = max(gates, key=lambda node: len(node.input_tensors))
+        self.thresholds = self._thresholds(last.operation.thresholds, thresholds)
+        # Without the gates, which are for training: the scores of each stage, and the certainties.
+        scored = [*(node.input_tensors[0] for node in certain), last.input_tensors[0]]
+        certainties = [node.outputs[0] for node in certain]
+        self._stride = self._common_stride(flat, scored)
+
+        made, self._lists, self._stages = set(), [], []
+        needed = [graph.needed(x) for x in scored]
+        for n, scores in enumerate(scored):
+            calls = needed[n] - made
+            made = made | calls
+            reads = graph.crossing(made - calls, calls) if n else [flat.input]
+            later = set().union(*needed[n + 1 :]) - made
+            gives = [x for x in graph.crossing(calls, later)]
+            outputs = [scores, *certainties[n : n + 1], *gives]
+            part = self._part(reads, outputs, flat.input, f"stage{n + 1}")
+            self._stages.append(RegionNetwork(part) if n else part)
+            self._lists.append(([id(x) for x in reads], [id(x) for x in gives]))
+        finish = next(x for x in tree.flatten(flat.output) if id(last) in graph.needed(x))
+        self._finish = keras.Model([last.outputs[0], flat.input], finish, name="finish")
+
+    @staticmethod
+    def _thresholds(trained, given):
+        if given is None:
+            return trained
+        listed = given if isinstance(given, (tuple, list)) else [given] * len(trained)
+        if len(listed) != len(trained):
+            raise ValueError(
+                f"`thresholds` must be a number, or one for each of the {len(trained)} stages that "
+                f"pixels can leave. Received: thresholds={given!r}"
+            )
+        return tuple(as_threshold(t, "thresholds") for t in listed)
+
+    @staticmethod
+    def _common_stride(flat, scored):
+        found = strides(keras.Model(flat.input, list(scored)))
+        if len(set(found)) > 1:
+            raise ValueError(
+                "The stages of a cascade must end at maps of one stride, as after "
+                f"kd.surgery.dilate(trunk, 8). Received strides: {found}"
+            )
+        return found[0]
+
+    @staticmethod
+    def _part(reads, outputs, image, name):
+        if any(x is image for x in reads) and name != "stage1":
+            raise ValueError(f"{name!r} reads the image itself, so pixels cannot leave before it.")
+        return keras.Model(reads if len(reads) > 1 else reads[0], outputs, name=name)
+
+    def predict(self, images):
+        """Predict images, each pixel by the stage at which it leaves.
+
+        Args:
+            images: `(B, H, W, C)`, RGB 0–255.
+
+        Returns:
+            `Cascaded`: the prediction `(B, H, W, classes)`, the stage of each pixel, and the share
+            of pixels that reached each stage.
+
+        Raises:
+            ValueError: for anything but a batch of images.
+        """
+        images = np.asarray(images)
+        if images.ndim != 4:
+            raise ValueError(f"`images` must be (B, H, W, C). Received shape: {images.shape}")
+        first, *later = self._stages
+        scores, certainty, *gives = first.predict_on_batch(images)
+        scores = np.array(scores)  # JAX hands out what must not be written to.
+        stage = np.ones(scores.shape[:3], "uint8")
+        mask = np.ones(scores.shape[:3], bool)
+        cells = {
+            key: np.asarray(x).reshape(-1, x.shape[-1])
+            for key, x in zip(self._lists[0][1], gives, strict=True)
+        }
+        certainty = np.asarray(certainty).reshape(-1)
+        for n, part in enumerate(later):
+            stays = certainty <= self.thresholds[n]
+            mask[mask] = stays
+            if not stays.any():
+                break
+            reads, gives = self._lists[n + 1]
+            cells = {key: x[stays] for key, x in cells.items()}
+            new, *more = part.predict([cells[key] for key in reads], mask)
+            scores[mask], stage[mask] = new, n + 2
+            if n + 1 < len(later):
+                certainty, *more = more
+                certainty = certainty.reshape(-1)
+            cells |= dict(zip(gives, more, strict=True))
+        prediction = self._finish.predict_on_batch([scores, images.astype("float32")])
+        height, width = images.shape[1:3]
+        stage = stage.repeat(self._stride, 1).repeat(self._stride, 2)[:, :height, :width]
+        reached = tuple(float(np.mean(stage > n)) for n in range(len(self._stages)))
+        return Cascaded(np.asarray(prediction), stage, reached)
+
+    def predict_on_batch(self, images):
+        """The prediction alone: so a cascade is evaluated like a model.
+
+        ```python
+        kd.training.evaluate(cascade, kd.datasets.Loader(val, head, 1), head)
+        ```
+        """
+        return self.predict(images).prediction

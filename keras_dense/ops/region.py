@@ -1,0 +1,168 @@
+"""Windows over the cells that are left of a map: a list of cells, and a table of neighbours.
+
+A list `(N, C)` holds some cells of a batch of maps. A table `(N, taps)` names for each of them the
+rows of the list that its window covers: row `r` as `r + 2`, a cell that is on the map but not in
+the list as `LEFT`, what lies beyond the border as `OUTSIDE`. So `N` is free, and costs are those of
+the cells that are there.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+LEFT, OUTSIDE = 0, 1
+_SPECIAL = 2
+
+
+def neighbours(mask, kernel_size, rate=(1, 1), pads=((0, 0), (0, 0)), zeros=False, rows=None):
+    """The table of a window for the cells where a mask is true, in NumPy.
+
+    Args:
+        mask: `(B, H, W)`, bool: the cells in the list, in row-major order.
+        kernel_size, rate: pairs of ints.
+        pads: `((top, bottom), (left, right))`, cells around the map.
+        zeros: whether what is around the map are cells of zeros, as for a convolution.
+        rows: length of the list, where it has more rows than cells; theirs see nothing.
+
+    Returns:
+        int32 `(rows, k_h k_w)`.
+
+    >>> neighbours(np.array([[[True, False, True]]]), (1, 3), pads=((0, 0), (1, 1))).tolist()
+    [[1, 2, 0], [0, 3, 1]]
+    """
+    batch, height, width = mask.shape
+    table = np.where(mask, np.cumsum(mask).reshape(mask.shape) + _SPECIAL - 1, LEFT)
+    table = np.pad(table, ((0, 0), *pads), constant_values=LEFT if zeros else OUTSIDE)
+    image, row, column = np.nonzero(mask)
+    # A row for each tap, so that the cells of a tap are fetched from a map in order.
+    taps = [
+        table[image, row + a * rate[0], column + b * rate[1]]
+        for a in range(kernel_size[0])
+        for b in range(kernel_size[1])
+    ]
+    found = np.stack(taps, axis=1) if len(image) else np.zeros((0, len(taps)))
+    more = (len(image) if rows is None else rows) - len(image)
+    return np.pad(found, ((0, more), (0, 0)), constant_values=LEFT).astype("int32")
+
+
+def rows_for(count):
+    """How long to make a list of so many cells.
+
+    JAX compiles anew for every length; there they grow in steps of a quarter.
+
+    >>> rows_for(1000) >= 1000
+    True
+    """
+    if keras.backend.backend() != "jax":
+        return count
+    step = 2 ** max(int(count).bit_length() - 3, 5)
+    return -(-count // step) * step
+
+
+def _windows(x, table, left=0.0, outside=0.0):
+    """`(N, taps, C)`: the cells that each window covers."""
+    special = ops.concatenate([ops.full_like(x[:1], left), ops.full_like(x[:1], outside)])
+    return ops.take(ops.concatenate([special, x]), table, axis=0)
+
+
+def region_conv(x, table, kernel):
+    """Convolution at the cells of a list; cells that left count as zero.
+
+    Args:
+        x: `(N, C)`.
+        table: `(N, k_h k_w)` from `neighbours`; `None` for a kernel of one cell.
+        kernel: `(k_h, k_w, C / groups, filters)`; its shape says how many groups there are.
+
+    Returns:
+        `(N, filters)`.
+
+    >>> x = np.array([[1.0], [5.0]], "float32")  # the cells 0 and 2 of three
+    >>> table = neighbours(np.array([[[True, False, True]]]), (1, 3), (1, 1), ((0, 0), (1, 1)))
+    >>> y = region_conv(x, table, np.ones((1, 3, 1, 1), "float32"))
+    >>> ops.convert_to_numpy(y).tolist()
+    [[1.0], [5.0]]
+    """
+    x, kernel = ops.convert_to_tensor(x), ops.convert_to_tensor(kernel)
+    kernel = ops.cast(kernel, x.dtype)
+    taps, depth, filters = kernel.shape[0] * kernel.shape[1], kernel.shape[2], kernel.shape[3]
+    groups = x.shape[-1] // depth
+    seen = ops.expand_dims(x, 1) if table is None else _windows(x, table)
+    if groups == 1:
+        kernel = ops.reshape(kernel, (taps * depth, filters))
+        return ops.matmul(ops.reshape(seen, (-1, taps * depth)), kernel)
+    seen = ops.reshape(seen, (-1, taps, groups, depth))
+    kernel = ops.reshape(kernel, (taps, depth, groups, filters // groups))
+    if depth == 1:
+        y = ops.sum(seen * ops.transpose(kernel, (1, 0, 2, 3)), axis=1)
+    else:
+        y = ops.einsum("ntgd,tdgf->ngf", seen, kernel)
+    return ops.reshape(y, (-1, filters))
+
+
+def region_depthwise_conv(x, table, kernel):
+    """Each channel with kernels of its own at the cells of a list; cells that left count as zero.
+
+    Args:
+        x: `(N, C)`.
+        table: `(N, k_h k_w)` from `neighbours`; `None` for a kernel of one cell.
+        kernel: `(k_h, k_w, C, multiplier)`.
+
+    Returns:
+        `(N, multiplier C)`.
+
+    >>> x = np.array([[1.0, 2.0]], "float32")
+    >>> ops.convert_to_numpy(region_depthwise_conv(x, None, np.ones((1, 1, 2, 1)))).tolist()
+    [[1.0, 2.0]]
+    """
+    shape = (*kernel.shape[:2], 1, kernel.shape[2] * kernel.shape[3])
+    return region_conv(x, table, ops.reshape(kernel, shape))
+
+
+def region_max(x, table):
+    """The largest cell of each window; cells that left count as zero, those outside never win.
+
+    >>> x = np.array([[-1.0], [-5.0]], "float32")
+    >>> y = region_max(x, np.array([[1, 2, 3], [2, 3, 0]]))
+    >>> ops.convert_to_numpy(y).tolist()
+    [[-1.0], [0.0]]
+    """
+    return ops.max(_windows(ops.convert_to_tensor(x), table, outside=float("-inf")), axis=1)
+
+
+def region_mean(x, table):
+    """The mean of each window over its cells on the map; cells that left count as zero.
+
+    >>> y = region_mean(np.array([[2.0], [4.0]], "float32"), np.array([[1, 2, 3], [2, 3, 0]]))
+    >>> ops.convert_to_numpy(y).tolist()
+    [[3.0], [2.0]]
+    """
+    x = ops.convert_to_tensor(x)
+    count = ops.sum(ops.cast(ops.not_equal(table, OUTSIDE), x.dtype), axis=1, keepdims=True)
+    return ops.sum(_windows(x, table), axis=1) / ops.maximum(count, 1)
+
+
+def pool_rows(x, group, groups, mode="mean"):
+    """The mean or maximum of the rows of each group; 0 for a group without rows.
+
+    Args:
+        x: `(N, C)`.
+        group: `(N,)`, int: the group of each row.
+        groups: how many there are: an int, or an integer scalar.
+        mode: "mean" or "max".
+
+    Returns:
+        `(groups, C)`.
+
+    >>> y = pool_rows(np.array([[1.0], [3.0], [5.0]], "float32"), np.array([0, 0, 2]), 3)
+    >>> ops.convert_to_numpy(y).tolist()
+    [[2.0], [0.0], [5.0]]
+    """
+    x = ops.convert_to_tensor(x)
+    member = ops.equal(ops.expand_dims(ops.arange(groups, dtype="int32"), 1), group)
+    if mode == "max":
+        best = ops.max(ops.where(ops.expand_dims(member, -1), x, float("-inf")), axis=1)
+        return ops.where(ops.any(member, axis=1, keepdims=True), best, 0.0)
+    member = ops.cast(member, "float32")
+    total = ops.matmul(member, ops.cast(x, "float32"))
+    mean = total / ops.maximum(ops.sum(member, axis=1, keepdims=True), 1.0)
+    return ops.cast(mean, x.dtype)

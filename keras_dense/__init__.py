@@ -36,8 +36,10 @@ from keras_dense.models import (
     fcn8s,
     fcn16s,
     fcn32s,
+    global_convolutional_network,
     layer_cascade,
     pspnet,
+    refinenet,
     resnet38,
 )
 
@@ -58,6 +60,7 @@ __all__ = [
     "fcn16s",
     "fcn32s",
     "fcn8s",
+    "global_convolutional_network",
     "heads",
     "inference",
     "layer_cascade",
@@ -69,6 +72,7 @@ __all__ = [
     "ops",
     "plot",
     "pspnet",
+    "refinenet",
     "resnet38",
     "surgery",
     "testing",

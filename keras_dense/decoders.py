@@ -11,8 +11,12 @@ from keras_dense.models.deeplabv3plus import deeplabv3plus_decoder as deeplabv3p
 from keras_dense.models.dilated_context import dilated_context_decoder as dilated_context
 from keras_dense.models.duc_hdc import duc_hdc_decoder as duc_hdc
 from keras_dense.models.fcn import fcn_decoder as fcn
+from keras_dense.models.global_convolutional_network import (
+    global_convolutional_network_decoder as global_convolutional_network,
+)
 from keras_dense.models.layer_cascade import layer_cascade_decoder as layer_cascade
 from keras_dense.models.pspnet import pspnet_decoder as pspnet
+from keras_dense.models.refinenet import refinenet_decoder as refinenet
 from keras_dense.models.resnet38 import resnet38_decoder as resnet38
 from keras_dense.models.upsampling import upsample
 
@@ -24,8 +28,10 @@ __all__ = [
     "dilated_context",
     "duc_hdc",
     "fcn",
+    "global_convolutional_network",
     "layer_cascade",
     "pspnet",
+    "refinenet",
     "resnet38",
     "upsample",
 ]

@@ -1,0 +1,191 @@
+"""RefineNet, and its light-weight form.
+
+Lin, Milan, Shen, Reid, "RefineNet: Multi-Path Refinement Networks for High-Resolution Semantic
+Segmentation", CVPR 2017. Nekrasov, Shen, Reid, "Light-Weight RefineNet for Real-Time Semantic
+Segmentation", BMVC 2018.
+"""
+
+from keras import layers
+
+from keras_dense.backbones import backbone as make_backbone
+from keras_dense.backbones import check_shape, family_of
+from keras_dense.heads import as_heads
+from keras_dense.models.assemble import read_through
+from keras_dense.models.parts import added, counts, finished, trunk_of
+from keras_dense.models.upsampling import upsample
+from keras_dense.surgery.feature_pyramid import feature
+from keras_dense.surgery.strides import stride_between
+
+LEVELS = ("P5", "P4", "P3", "P2")
+FILTERS = (512, 256, 256, 256)
+
+# The light network on MobileNetV2 reads the end of every group of blocks, two of a stride.
+_MOBILENET = {
+    "P2": "block_2_add",
+    "P3": "block_5_add",
+    "P4_64": "block_9_add",
+    "P4": "block_12_add",
+    "P5_160": "block_15_add",
+    "P5": "block_16_project_BN",
+}
+_ON_MOBILENET = {
+    "levels": (("P5", "P5_160"), ("P4", "P4_64"), "P3", "P2"),
+    "filters": (256, 256, 256, 256),
+    "fusion": False,
+    "activation": "relu6",
+}
+
+
+def _convolution(x, filters, kernel_size, use_bias=False, *, name):
+    return layers.Conv2D(filters, kernel_size, padding="same", use_bias=use_bias, name=name)(x)
+
+
+def residual_unit(x, activation="relu", *, name):
+    """Residual convolution unit: a residual block without batch norm (figure 3 b)."""
+    filters, y = x.shape[-1], x
+    for n in (1, 2):
+        y = layers.Activation(activation, name=f"{name}_{activation}_{n}")(y)
+        y = _convolution(y, filters, 3, use_bias=n == 1, name=f"{name}_{n}")
+    return layers.Add(name=f"{name}_add")([x, y])
+
+
+def chained_pooling(x, poolings, kernel_size=3, activation="relu", *, name):
+    """Chained residual pooling: ever larger windows, each a residual (figure 3 d)."""
+    x = layers.Activation(activation, name=f"{name}_{activation}")(x)
+    y, parts = x, [x]
+    for n in range(1, poolings + 1):
+        y = layers.MaxPooling2D(5, strides=1, padding="same", name=f"{name}_pool_{n}")(y)
+        y = _convolution(y, x.shape[-1], kernel_size, name=f"{name}_{n}")
+        parts.append(y)
+    return layers.Add(name=f"{name}_add")(parts)
+
+
+def refinenet_decoder(
+    light=False,
+    *,
+    levels=LEVELS,
+    filters=FILTERS,
+    poolings=4,
+    dropout=None,
+    fusion=True,
+    activation="relu",
+):
+    """Blocks that refine a coarse map with the next finer feature, level by level (figure 2 c).
+
+    A block brings its features to `filters` channels, adds the map of the coarser block, and
+    pools. Convolutions are 3×3, and two residual units adapt each of its inputs; one more ends
+    it. The light form has 1×1 convolutions and no residual units.
+
+    Args:
+        light: the light-weight form.
+        levels: the features that are read, coarsest first; of several features of one stride, a
+            tuple.
+        filters: channels of each block.
+        poolings: int ≥ 1, windows in the chain of a block: 4 in the published networks, 2 in the
+            paper's figure.
+        dropout: before the two coarsest blocks and before the scores; default .5, light 0.
+        fusion: whether a feature passes one more convolution before the coarser map is added.
+        activation: "relu", or another of `keras.activations`.
+
+    Returns:
+        A decoder for `kd.assemble`. The heads read its map through a 3×3 convolution.
+
+    Raises:
+        ValueError: for filters or poolings below 1, or not as many filters as levels.
+    """
+    (poolings,) = counts((poolings,), "poolings")
+    filters = counts(filters, "filters")
+    if isinstance(levels, str) or len(levels) != len(filters):
+        raise ValueError(
+            "`filters` must have a number for each of `levels`. "
+            f"Received: filters={filters}, levels={levels!r}"
+        )
+    kernel_size = 1 if light else 3
+    dropout = (0.0 if light else 0.5) if dropout is None else dropout
+
+    def dropped(x, name):
+        return layers.Dropout(dropout, name=f"dropout_{name}")(x) if dropout else x
+
+    def residual_units(x, count, name):
+        for n in range(1, 1 if light else count + 1):
+            x = residual_unit(x, activation, name=f"{name}_unit_{n}")
+        return x
+
+    @read_through(3)
+    def decode(features):
+        x = None
+        for number, (group, width) in enumerate(zip(levels, filters, strict=True)):
+            group = (group,) if isinstance(group, str) else tuple(group)
+            level, paths = group[0], []
+            for part in group:
+                y = feature(features, part)
+                y = dropped(y, part) if number < 2 else y
+                y = _convolution(y, width, kernel_size, name=f"reduce_{part}")
+                y = residual_units(y, 2, f"adapt_{part}")
+                if fusion and x is not None:
+                    y = _convolution(y, width, kernel_size, name=f"fuse_{part}")
+                paths.append(y)
+            if x is not None:
+                x = _convolution(x, width, kernel_size, name=f"coarse_{level}")
+                paths.append(upsample(x, stride_between(y, x), name=f"upsample_{level}"))
+            x = added(paths, name=f"fusion_{level}")
+            x = chained_pooling(x, poolings, kernel_size, activation, name=f"pool_{level}")
+            # One ends the block; two adapt its map as an input of the next, or for the scores.
+            x = residual_units(x, 3, f"end_{level}")
+        return dropped(x, "scores")
+
+    return decode
+
+
+def refinenet(
+    backbone="resnet101",
+    num_classes=None,
+    *,
+    heads=None,
+    weights="imagenet",
+    input_shape=(None, None, 3),
+    name=None,
+    initialize_from=None,
+    light=False,
+    poolings=4,
+    dropout=None,
+):
+    """RefineNet: four blocks bring the map of stride 32 to stride 4, refined at every level.
+
+    118 M weights on ResNet-101. With `light=True` the light-weight form, which has a ninth of
+    the decoder's weights and no 3×3 convolution in it: 27 M, 46 M and 62 M weights on ResNet-50,
+    101 and 152, 3.3 M on MobileNetV2 (by that name with the authors' features, two of stride 16
+    and two of stride 32).
+
+    Args:
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from: as of every
+            builder, see `kd.models`.
+        light: the light-weight form.
+        poolings: int ≥ 1, windows in the chain of a block: 4 in the published networks, 2 in the
+            paper's figure.
+        dropout: before the two coarsest blocks and before the scores; default .5, light 0.
+
+    Returns:
+        A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.
+
+    Raises:
+        ValueError, TypeError: for poolings below 1; see `kd.backbone`, `kd.heads.Segmentation`.
+
+    Reference: Lin et al., CVPR 2017, section 3; Nekrasov et al., BMVC 2018, section 3.
+
+    >>> import keras_dense as kd
+    >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> refinenet(trunk, 11, light=True).output_shape
+    (None, None, None, 11)
+    """
+    heads = as_heads(heads, num_classes)
+    knobs = {"poolings": poolings, "dropout": dropout}
+    if light and isinstance(backbone, str) and family_of(backbone)[0] == "MobileNetV2":
+        decoder = refinenet_decoder(light, **_ON_MOBILENET, **knobs)
+        channels = check_shape(input_shape)[-1]
+        trunk = make_backbone(backbone, weights, channels=channels, taps=_MOBILENET)
+    else:
+        decoder = refinenet_decoder(light, **knobs)
+        trunk = trunk_of(backbone, weights, input_shape)
+    name = name or ("light_weight_refinenet" if light else "refinenet")
+    return finished(trunk, decoder, heads, input_shape, name, initialize_from)

@@ -107,6 +107,7 @@ def assemble(backbone, decoder, heads, *, input_shape=(None, None, 3), name=None
     coarsest = max(max(s) if isinstance(s, tuple) else s for s in strides(backbone).values())
     features = backbone(PadToMultiple(coarsest, name="pad", dtype="float32")(image))
     decoded = None if getattr(decoder, "predicts", False) else decoder(features)
+    kernel_size = getattr(decoder, "kernel_size", 1)
     items = heads.items() if isinstance(heads, dict) else [(None, heads)]
     scored, early = {}, {}
 
@@ -115,13 +116,14 @@ def assemble(backbone, decoder, heads, *, input_shape=(None, None, 3), name=None
             return _early(early[_final(head, heads)], head.stage)
         if isinstance(head, Auxiliary):
             x = head.features(features, prefix)
-        elif decoded is not None:
-            x = decoded
-        else:
+            return layers.Conv2D(head.channels, 1, name=f"{prefix}scores")(x)
+        if decoded is None:
             x = decoder(features, head.channels, prefix)
             x, early[key] = x if isinstance(x, tuple) else (x, {})
             return x
-        return layers.Conv2D(head.channels, 1, name=f"{prefix}scores")(x)
+        return layers.Conv2D(head.channels, kernel_size, padding="same", name=f"{prefix}scores")(
+            decoded
+        )
 
     # What is predicted on the way comes with the final prediction.
     for key, head in sorted(items, key=lambda item: isinstance(item[1], Intermediate)):

@@ -16,6 +16,7 @@ from keras_dense.layers.pooling import (
 )
 from keras_dense.layers.size import CropLike, PadToMultiple, ReflectionPadding2D
 from keras_dense.layers.standardize import Standardize
+from keras_dense.layers.unpooling import MaxPoolWithArgmax2D, MaxUnpool2D
 from keras_dense.layers.upsample import ICNR
 
 __all__ = [
@@ -31,6 +32,8 @@ __all__ = [
     "CropLike",
     "ICNR",
     "LearnWhereUnsure",
+    "MaxPoolWithArgmax2D",
+    "MaxUnpool2D",
     "PadToMultiple",
     "PhasePooling2D",
     "PixelShuffle",

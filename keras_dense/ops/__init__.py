@@ -10,6 +10,7 @@ from keras_dense.ops.image import (
     upsample_bilinear,
 )
 from keras_dense.ops.resize import adaptive_average_pool, pixel_shuffle, resize_bilinear
+from keras_dense.ops.unpooling import max_pool_with_argmax, max_unpool
 from keras_dense.ops.windows import max_windows, mean_windows
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "crop_like",
     "depthwise_conv_transpose",
     "first_largest",
+    "max_pool_with_argmax",
+    "max_unpool",
     "max_windows",
     "mean_windows",
     "pad_reflect",

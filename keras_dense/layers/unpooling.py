@@ -1,0 +1,206 @@
+"""Max pooling that remembers where each maximum lay, and its inverse."""
+
+import keras
+from keras import ops
+
+from keras_dense.layers.atrous import as_padding, as_rate
+from keras_dense.ops import max_pool_with_argmax, max_unpool
+from keras_dense.ops.atrous import explicit_pads
+
+
+class _Pooling(keras.layers.Layer):
+    """The window that both share."""
+
+    def __init__(self, pool_size=2, strides=None, padding="valid", data_format=None, **kwargs):
+        super().__init__(**kwargs)
+        self.pool_size = as_rate(pool_size, "pool_size")
+        self.strides = self.pool_size if strides is None else as_rate(strides, "strides")
+        self.padding = as_padding(padding)
+        pads = ((0, 0), (0, 0)) if isinstance(self.padding, str) else self.padding
+        if any(max(pair) >= size for pair, size in zip(pads, self.pool_size, strict=True)):
+            raise ValueError(
+                "`padding` must be smaller than `pool_size`: a window of padding alone has no "
+                f"largest cell. Received: padding={padding!r}, pool_size={pool_size!r}"
+            )
+        self.data_format = keras.config.image_data_format() if data_format is None else data_format
+        if self.data_format not in ("channels_last", "channels_first"):
+            raise ValueError(
+                "`data_format` must be 'channels_last' or 'channels_first'. "
+                f"Received: data_format={data_format!r}"
+            )
+
+    def _pads(self, sizes):
+        return explicit_pads(self.padding, sizes, self.pool_size, (1, 1), self.strides)
+
+    def _last(self, x):
+        last = self.data_format == "channels_last"
+        return x if last else ops.transpose(x, (0, 2, 3, 1))
+
+    def _back(self, x):
+        last = self.data_format == "channels_last"
+        return x if last else ops.transpose(x, (0, 3, 1, 2))
+
+    def _sizes(self, shape):
+        return tuple(shape[1:3] if self.data_format == "channels_last" else shape[2:4])
+
+    def _with_sizes(self, shape, sizes):
+        if self.data_format == "channels_last":
+            return (shape[0], *sizes, shape[3])
+        return (*shape[:2], *sizes)
+
+    def _pooled(self, sizes):
+        """Height and width after pooling; `None` where unknown, less than 1 where too small."""
+
+        def along(axis, n):
+            pads = self._pads((n, n))[axis]
+            return (n + sum(pads) - self.pool_size[axis]) // self.strides[axis] + 1
+
+        return tuple(None if n is None else along(axis, n) for axis, n in enumerate(sizes))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "pool_size": self.pool_size,
+            "strides": self.strides,
+            "padding": self.padding,
+            "data_format": self.data_format,
+        }
+
+
+@keras.saving.register_keras_serializable("keras_dense")
+class MaxPoolWithArgmax2D(_Pooling):
+    """Max pooling that also says where each maximum lay, for `MaxUnpool2D`.
+
+    `(B, H, W, C)` → `[values, indices]`, both `(B, h, w, C)`, as `torch.nn.MaxPool2d(k, s, p,
+    return_indices=True)` has them: indices are int32, `row * W + column` of the map without
+    padding, for each channel. Of equal maxima the first counts, row by row. The gradient goes
+    through the values to the cells that are named. H and W may be unknown, odd, and not divisible.
+
+    Args:
+        pool_size: int ≥ 1, or a pair `(vertical, horizontal)`.
+        strides: int ≥ 1 or a pair; default: the pool size. Windows may overlap.
+        padding: "valid"; "same", which is TensorFlow's rule; or cells that never win, fewer than
+            the window has, as `((top, bottom), (left, right))`.
+        data_format: "channels_last" or "channels_first" (then of the indices, too); default: that
+            of the Keras config.
+
+    Raises:
+        ValueError: for sizes or strides below 1, an unknown padding, or a window larger than the
+            map.
+
+    >>> import numpy as np
+    >>> x = np.array([[1.0, 3.0, 0.0, 0.0], [2.0, 0.0, 0.0, 4.0]]).reshape(1, 2, 4, 1)
+    >>> values, indices = MaxPoolWithArgmax2D()(x)
+    >>> [ops.convert_to_numpy(y).ravel().tolist() for y in (values, indices)]
+    [[3.0, 4.0], [1, 7]]
+    """
+
+    def __init__(self, pool_size=2, strides=None, padding="valid", data_format=None, **kwargs):
+        super().__init__(pool_size, strides, padding, data_format, **kwargs)
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+
+    def compute_output_shape(self, input_shape):
+        pooled = self._pooled(self._sizes(input_shape))
+        if any(n is not None and n < 1 for n in pooled):
+            raise ValueError(
+                f"The window is larger than the map: `pool_size={self.pool_size}` with "
+                f"padding={self.padding!r}. Received: input_shape={tuple(input_shape)}"
+            )
+        shape = self._with_sizes(input_shape, pooled)
+        return [shape, shape]
+
+    def compute_output_spec(self, inputs):
+        values, indices = self.compute_output_shape(inputs.shape)
+        return [
+            keras.KerasTensor(values, dtype=self.compute_dtype),
+            keras.KerasTensor(indices, dtype="int32"),
+        ]
+
+    def call(self, inputs):
+        self.compute_output_shape(inputs.shape)
+        x = self._last(ops.cast(inputs, self.compute_dtype))
+        pads = self._pads(ops.shape(x)[1:3])
+        values, indices = max_pool_with_argmax(x, self.pool_size, self.strides, pads)
+        return [self._back(values), self._back(indices)]
+
+
+@keras.saving.register_keras_serializable("keras_dense")
+class MaxUnpool2D(_Pooling):
+    """Put values back where the maxima of a pooling lay, and zeros everywhere else.
+
+    Call with the values and the indices of `MaxPoolWithArgmax2D`, and a map of the size that was
+    pooled: `MaxUnpool2D()(x, indices, like)`, shapes `(B, h, w, C)` twice and `(B, H, W, D)`;
+    returns `(B, H, W, C)`. Without `like` the map gets the smallest size that the pooling can have
+    read, `(h - 1) s + k` less the padding ("same": `h s`), as `torch.nn.MaxUnpool2d` has it.
+
+    Where windows overlap, several may name the same cell. The last of them counts, row by row,
+    and only that one gets the gradient, since no other has an influence. (PyTorch gives it to all
+    of them.) Without overlap both agree.
+
+    Args:
+        pool_size, strides, padding, data_format: those of the pooling.
+
+    Raises:
+        ValueError: for sizes or strides below 1, an unknown padding, indices that are no ints or
+            of another shape than the values, or a `like` that would be pooled to another size:
+            they belong to another pooling.
+
+    >>> import numpy as np
+    >>> x, indices = np.array([3.0, 4.0]), np.array([1, 7])
+    >>> y = MaxUnpool2D()(x.reshape(1, 1, 2, 1), indices.reshape(1, 1, 2, 1))
+    >>> ops.convert_to_numpy(y)[0, :, :, 0].tolist()
+    [[0.0, 3.0, 0.0, 0.0], [0.0, 0.0, 0.0, 4.0]]
+    """
+
+    def compute_output_shape(self, x_shape, indices_shape, like_shape=None):
+        self._check(x_shape, indices_shape)
+        if like_shape is None:
+            return self._with_sizes(x_shape, self._unpooled(self._sizes(x_shape)))
+        sizes, pooled = self._sizes(like_shape), self._pooled(self._sizes(like_shape))
+        if _differ(pooled, self._sizes(x_shape)):
+            raise ValueError(
+                "`x` and `indices` are of another pooling: a map of the size of `like` has "
+                f"{pooled[0]}×{pooled[1]} windows of {self.pool_size} with strides={self.strides} "
+                f"and padding={self.padding!r}. Received: x.shape={tuple(x_shape)}, "
+                f"like.shape={tuple(like_shape)}"
+            )
+        return self._with_sizes(x_shape, sizes)
+
+    def call(self, x, indices, like=None):
+        dtype = keras.backend.standardize_dtype(indices.dtype)
+        if "int" not in dtype:
+            raise ValueError(
+                "`indices` must be ints, the second output of `MaxPoolWithArgmax2D`. "
+                f"Received: indices.dtype={dtype}"
+            )
+        self.compute_output_shape(x.shape, indices.shape, None if like is None else like.shape)
+        x, indices = self._last(x), self._last(indices)
+        if like is None:
+            sizes = self._unpooled(ops.shape(x)[1:3])
+        else:
+            sizes = self._sizes(ops.shape(like))
+        y = max_unpool(x, indices, self.pool_size, self.strides, self._pads(sizes), *sizes)
+        return self._back(y)
+
+    def _check(self, x_shape, indices_shape):
+        if len(x_shape) != 4 or len(indices_shape) != 4 or _differ(x_shape, indices_shape):
+            raise ValueError(
+                "`indices` are of another pooling: there must be one for each value of `x`. "
+                f"Received: x.shape={tuple(x_shape)}, indices.shape={tuple(indices_shape)}"
+            )
+
+    def _unpooled(self, sizes):
+        """The smallest height and width that have so many windows."""
+
+        def along(axis, n):
+            if self.padding == "same":
+                return n * self.strides[axis]
+            pads = 0 if self.padding == "valid" else sum(self.padding[axis])
+            return (n - 1) * self.strides[axis] + self.pool_size[axis] - pads
+
+        return tuple(None if n is None else along(axis, n) for axis, n in enumerate(sizes))
+
+
+def _differ(a, b):
+    """Whether two shapes differ where both are known."""
+    return any(None not in (m, n) and m != n for m, n in zip(a, b, strict=True))

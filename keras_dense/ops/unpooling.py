@@ -1,0 +1,200 @@
+"""Max pooling that remembers where each maximum lay, and the unpooling that puts values there.
+
+Both are static loops over the cells of a window, made of slices, comparisons and `where`: no
+argmax, no scatter. So they trace with unknown sizes, export, and differentiate on every backend.
+PyTorch, which runs each step by itself, has its own pooling and scatters instead (see below).
+"""
+
+from keras import backend, ops
+
+
+def max_pool_with_argmax(x, size, strides, pads):
+    """The largest cell of every window, and which one it was.
+
+    As `torch.nn.functional.max_pool2d(return_indices=True)`: of equal maxima the first counts, row
+    by row; a NaN is larger than everything, the last one of a window counts. The gradient goes
+    to the cell that is named, and to no other.
+
+    Args:
+        x: `(B, H, W, C)`, H and W may be unknown.
+        size, strides: pairs of ints.
+        pads: `((top, bottom), (left, right))`, cells that never win; fewer than a window has, so
+            that every window has a cell on the map.
+
+    Returns:
+        `(values, indices)`, both `(B, h, w, C)`; indices are int32, `row * W + column` of the map
+        without padding, for each channel.
+
+    >>> import numpy as np
+    >>> x = np.array([[1.0, 3.0, 3.0], [2.0, 0.0, 5.0]]).reshape(1, 2, 3, 1)
+    >>> y, indices = max_pool_with_argmax(x, (2, 2), (1, 1), ((0, 0), (0, 0)))
+    >>> ops.convert_to_numpy(y).ravel().tolist(), ops.convert_to_numpy(indices).ravel().tolist()
+    ([3.0, 5.0], [1, 5])
+    """
+    x = ops.convert_to_tensor(x)
+    if "float" not in backend.standardize_dtype(x.dtype):
+        x = ops.cast(x, backend.floatx())
+    if _is_eager_torch():
+        return _torch_pool(x, size, strides, pads)
+    (k_h, k_w), (s_h, s_w), ((top, _), (left, _)) = size, strides, pads
+    width = ops.shape(x)[2]
+    padded = _pad(x, pads, float("-inf"))
+    reach = [ops.shape(padded)[axis] - k + 1 for axis, k in ((1, k_h), (2, k_w))]
+    taps = {
+        (a, b): padded[:, a : a + reach[0] : s_h, b : b + reach[1] : s_w]
+        for a in range(k_h)
+        for b in range(k_w)
+    }
+    best = taps.pop((0, 0))
+    corner = _corners(ops.shape(best), strides, (top, left), width)
+    # The first cell of each window that is on the map, from its corner on.
+    rows, columns = (ops.maximum(-line, 0) for line in corner)
+    where = ops.zeros_like(best, dtype="int32") + (rows * width + columns)
+    for (a, b), tap in taps.items():
+        wins = ops.logical_or(ops.greater(tap, best), ops.isnan(tap))
+        best = ops.where(wins, tap, best)
+        where = ops.where(wins, a * width + b, where)
+    return best, where + (corner[0] * width + corner[1])
+
+
+def max_unpool(x, indices, size, strides, pads, height, width):
+    """Undo a max pooling: every value where its maximum lay, zeros elsewhere.
+
+    As `torch.nn.functional.max_unpool2d`. Where windows overlap, several may name the same cell:
+    the last counts, row by row (as it happens in torch on the CPU), and the gradient goes to that
+    one alone, as the function demands; torch gives it to all of them.
+
+    Args:
+        x: `(B, h, w, C)`, the values.
+        indices: `(B, h, w, C)`, ints, from `max_pool_with_argmax` of a map of this height and
+            width. Those of another pooling give anything, or an error of the backend.
+        size, strides, pads: those of the pooling.
+        height, width: of the result: ints, or integer scalars such as parts of `ops.shape(like)`.
+
+    Returns:
+        `(B, height, width, C)` in the dtype of `x`.
+
+    >>> import numpy as np
+    >>> x, indices = np.array([7.0, 8.0]).reshape(1, 1, 2, 1), np.array([4, 3]).reshape(1, 1, 2, 1)
+    >>> y = max_unpool(x, indices, (2, 2), (2, 2), ((0, 0), (0, 0)), 2, 4)
+    >>> ops.convert_to_numpy(y)[0, :, :, 0].tolist()
+    [[0.0, 0.0, 0.0, 8.0], [7.0, 0.0, 0.0, 0.0]]
+    """
+    x, indices = ops.convert_to_tensor(x), ops.cast(indices, "int32")
+    if _is_eager_torch():
+        overlap = any(k > s for k, s in zip(size, strides, strict=True))
+        return _torch_unpool(x, indices, height, width, overlap)
+    (k_h, k_w), (s_h, s_w), ((top, _), (left, _)) = size, strides, pads
+    corner = _corners(ops.shape(x), strides, (top, left), width)
+    where = indices - (corner[0] * width + corner[1])  # a * width + b for cell (a, b) of a window
+    # Blocks of s_h × s_w cells tile the padded map. A window begins in the block of its own number
+    # and reaches over so many:
+    over_h, over_w = -(-k_h // s_h), -(-k_w // s_w)
+    blocks_h, blocks_w = (height + top + s_h - 1) // s_h, (width + left + s_w - 1) // s_w
+    shape = ops.shape(x)
+    around = (
+        (over_h - 1, _positive(blocks_h - shape[1])),
+        (over_w - 1, _positive(blocks_w - shape[2])),
+    )
+    x, where = _pad(x, around, 0), _pad(where, around, -1)
+
+    def behind(i, j):
+        """Values and places of the windows that begin i and j blocks before each block."""
+        rows = slice(over_h - 1 - i, over_h - 1 - i + blocks_h)
+        columns = slice(over_w - 1 - j, over_w - 1 - j + blocks_w)
+        return x[:, rows, columns], where[:, rows, columns]
+
+    # The last window first in the list; what comes later is written over it: the other way round.
+    windows = [(i, j, *behind(i, j)) for i in range(over_h) for j in range(over_w)][::-1]
+    nothing = ops.zeros_like(windows[0][2])
+
+    def cells(u, v):
+        """Cell (u, v) of every block."""
+        y = nothing
+        for i, j, value, place in windows:
+            a, b = i * s_h + u, j * s_w + v
+            if a < k_h and b < k_w:
+                y = ops.where(ops.equal(place, a * width + b), value, y)
+        return y
+
+    y = _tiled([[cells(u, v) for v in range(s_w)] for u in range(s_h)], blocks_h, blocks_w)
+    return y[:, top : top + height, left : left + width]
+
+
+def _tiled(cells, rows, columns):
+    """`(B, s_h rows, s_w columns, C)` from the maps `(B, rows, columns, C)` of each cell (u, v)."""
+    s_h, s_w, channels = len(cells), len(cells[0]), cells[0][0].shape[-1]
+    lines = [line[0] if s_w == 1 else ops.stack(line, axis=3) for line in cells]
+    lines = [ops.reshape(line, (-1, rows, columns * s_w, channels)) for line in lines]
+    if s_h == 1:
+        return lines[0]
+    return ops.reshape(ops.stack(lines, axis=2), (-1, rows * s_h, columns * s_w, channels))
+
+
+def _corners(shape, strides, before, width):
+    """Row and column of the first cell of each window, shaped to be added to a map."""
+    rows = ops.arange(shape[1], dtype="int32") * strides[0] - before[0]
+    columns = ops.arange(shape[2], dtype="int32") * strides[1] - before[1]
+    return ops.reshape(rows, (1, -1, 1, 1)), ops.reshape(columns, (1, 1, -1, 1))
+
+
+def _pad(x, pads, fill):
+    if all(isinstance(p, int) and p == 0 for pair in pads for p in pair):
+        return x
+    return ops.pad(x, ((0, 0), *pads, (0, 0)), constant_values=fill)
+
+
+def _positive(n):
+    return max(n, 0) if isinstance(n, int) else ops.maximum(n, 0)
+
+
+def _is_eager_torch():
+    """Whether PyTorch computes at once; where it exports, the portable form has one in ONNX."""
+    if backend.backend() != "torch":
+        return False
+    import torch
+
+    return not torch.compiler.is_exporting()
+
+
+def _torch_pool(x, size, strides, pads):
+    """PyTorch's own pooling, several times as fast as the loop is there (benchmarks/unpooling.py).
+
+    What a compiler makes one pass over the map elsewhere are dozens of them in PyTorch.
+    """
+    import torch
+
+    height, width = x.shape[1:3]
+    (top, bottom), (left, right) = pads
+    y, before = x.permute(0, 3, 1, 2), (top, left)
+    if (top, left) == (bottom, right) and all(2 * p <= k for p, k in zip(before, size, strict=True)):
+        y, i = torch.nn.functional.max_pool2d(y, size, strides, before, return_indices=True)
+    else:
+        y = torch.nn.functional.pad(y, (left, right, top, bottom), value=float("-inf"))
+        y, i = torch.nn.functional.max_pool2d(y, size, strides, return_indices=True)
+        padded = left + width + right
+        # Only in a window of minus infinities does a cell of the padding come first.
+        rows = torch.clamp(i // padded - top, min=0)
+        i = rows * width + torch.clamp(i % padded - left, min=0)
+    return y.permute(0, 2, 3, 1), i.permute(0, 2, 3, 1).to(torch.int32)
+
+
+def _torch_unpool(x, indices, height, width, overlap):
+    """A scatter of every image and channel, each cell written once: deterministic on the GPU, too.
+
+    PyTorch's own unpooling gives the gradient to all windows that name a cell.
+    """
+    import torch
+
+    batch, channels = x.shape[0], x.shape[3]
+    shape = (batch, height * width, channels)
+    cells, values = (t.reshape(batch, -1, channels) for t in (indices.long(), x))
+    if overlap:
+        number = torch.arange(cells.shape[1], device=x.device).reshape(1, -1, 1).expand_as(cells)
+        last = number.new_full(shape, -1).scatter_reduce(1, cells, number, "amax")
+        values = torch.where(last.gather(1, cells) == number, values, 0)
+    return (
+        values.new_zeros(shape)
+        .scatter_add(1, cells, values)
+        .reshape(batch, height, width, channels)
+    )

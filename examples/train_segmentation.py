@@ -85,7 +85,7 @@ def arguments(argv=None):
     add("--momentum", type=float, default=0.9)
     add("--weight-decay", type=float, default=0.0)
     add("--backbone-lr", type=float, default=1.0, help="the backbone's share of the learning rate")
-    add("--freeze-batch-norm", action="store_true")
+    add("--freeze-batch-norm", action="store_true", help="of the backbone")
     add("--batch-norm-momentum", type=float, help="such as .95 for short trainings; else the net's")
     add(
         "--recalibrate-batch-norm",
@@ -269,7 +269,9 @@ def main(argv=None):
     if args.batch_norm_momentum is not None:
         kd.training.batch_norm_momentum(model, args.batch_norm_momentum)
     if args.freeze_batch_norm:
-        print("batch normalizations frozen:", kd.training.freeze_batch_norm(model))
+        # The new ones of a decoder have nothing yet to be kept.
+        frozen = kd.training.freeze_batch_norm(model.get_layer("backbone"))
+        print("batch normalizations frozen:", frozen)
     model.compile(optimizer(args, model, len(batches) * args.epochs), **kd.objectives(head))
     print(f"{model.name}: {model.count_params():,} parameters, on {keras.backend.backend()}")
 

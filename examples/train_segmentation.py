@@ -91,7 +91,7 @@ def arguments(argv=None):
         "--recalibrate-batch-norm",
         type=int,
         metavar="BATCHES",
-        help="at the end, take its statistics anew over so many training batches",
+        help="at the end, take its statistics anew over so many batches",
     )
     add("--loss", default="cross_entropy", help="names with weights: cross_entropy,dice:0.5")
     add("--class-balance", default="none", choices=["none", "median_frequency"])
@@ -259,7 +259,7 @@ def main(argv=None):
         seed=args.seed,
         workers=args.workers,
     )
-    sizes = {val[i]["image"].shape for i in range(min(len(val), 20))}
+    sizes = {d[i]["image"].shape for d in (train, val) for i in range(min(len(d), 20))}
     val_batches = kd.datasets.Loader(
         val, head, min(args.batch_size, 8), pad=len(sizes) > 1, workers=args.workers
     )
@@ -294,7 +294,18 @@ def main(argv=None):
         )
     seconds = time.perf_counter() - began
     if args.recalibrate_batch_norm:
-        count = kd.training.recalibrate_batch_norm(model, batches, args.recalibrate_batch_norm)
+        # Of whole images, if they are of one size: what is to be predicted is neither scaled nor
+        # jittered.
+        plain = kd.datasets.Loader(
+            train,
+            head,
+            args.batch_size,
+            transforms=() if len(sizes) == 1 else augmentation(args),
+            shuffle=True,
+            seed=args.seed,
+            workers=args.workers,
+        )
+        count = kd.training.recalibrate_batch_norm(model, plain, args.recalibrate_batch_norm)
         print("batch normalizations recalibrated:", count)
     kd.plot.curves(checkpoint.history, args.out / "curves.png")
 

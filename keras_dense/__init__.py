@@ -37,10 +37,12 @@ from keras_dense.models import (
     fcn16s,
     fcn32s,
     global_convolutional_network,
+    hypercolumn,
     layer_cascade,
     pspnet,
     refinenet,
     resnet38,
+    unet,
 )
 
 __all__ = [
@@ -62,6 +64,7 @@ __all__ = [
     "fcn8s",
     "global_convolutional_network",
     "heads",
+    "hypercolumn",
     "inference",
     "layer_cascade",
     "layers",
@@ -77,4 +80,5 @@ __all__ = [
     "surgery",
     "testing",
     "training",
+    "unet",
 ]

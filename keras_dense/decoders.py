@@ -14,10 +14,13 @@ from keras_dense.models.fcn import fcn_decoder as fcn
 from keras_dense.models.global_convolutional_network import (
     global_convolutional_network_decoder as global_convolutional_network,
 )
+from keras_dense.models.hypercolumn import hypercolumn_decoder as hypercolumn
 from keras_dense.models.layer_cascade import layer_cascade_decoder as layer_cascade
+from keras_dense.models.nested_unet import nested_unet_decoder as nested_unet
 from keras_dense.models.pspnet import pspnet_decoder as pspnet
 from keras_dense.models.refinenet import refinenet_decoder as refinenet
 from keras_dense.models.resnet38 import resnet38_decoder as resnet38
+from keras_dense.models.unet import unet_decoder as unet
 from keras_dense.models.upsampling import upsample
 
 __all__ = [
@@ -29,9 +32,12 @@ __all__ = [
     "duc_hdc",
     "fcn",
     "global_convolutional_network",
+    "hypercolumn",
     "layer_cascade",
+    "nested_unet",
     "pspnet",
     "refinenet",
     "resnet38",
+    "unet",
     "upsample",
 ]

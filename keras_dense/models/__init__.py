@@ -27,11 +27,13 @@ from keras_dense.models.dilated_context import dilated_context
 from keras_dense.models.duc_hdc import duc_hdc
 from keras_dense.models.fcn import fcn8s, fcn16s, fcn32s
 from keras_dense.models.global_convolutional_network import global_convolutional_network
+from keras_dense.models.hypercolumn import hypercolumn
 from keras_dense.models.initialize import initialize
 from keras_dense.models.layer_cascade import layer_cascade
 from keras_dense.models.pspnet import pspnet
 from keras_dense.models.refinenet import refinenet
 from keras_dense.models.resnet38 import resnet38
+from keras_dense.models.unet import unet
 
 __all__ = [
     "assemble",
@@ -45,10 +47,12 @@ __all__ = [
     "fcn32s",
     "fcn8s",
     "global_convolutional_network",
+    "hypercolumn",
     "initialize",
     "layer_cascade",
     "pspnet",
     "refinenet",
     "resnet38",
     "scores",
+    "unet",
 ]

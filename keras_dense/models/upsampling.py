@@ -7,10 +7,12 @@ from keras_dense.layers import (
     BilinearInitConvTranspose,
     BilinearUpsampling,
     CropLike,
+    MaxUnpool2D,
     PixelShuffle,
 )
 from keras_dense.layers.bilinear import as_factor
 
+# Those that every decoder can have: "unpool" needs the indices of a pooling.
 UPSAMPLING = ("bilinear", "transposed", "up_conv", "resize_conv", "pixel_shuffle")
 
 
@@ -34,6 +36,7 @@ def upsample(
     upsampling="bilinear",
     *,
     filters=None,
+    indices=None,
     like=None,
     kernel_initializer="glorot_uniform",
     name="upsample",
@@ -41,8 +44,8 @@ def upsample(
 ):
     """A map made finer by a whole factor, in one of the ways that the papers know.
 
-    `(B, H, W, C)` → `(B, f H, f W, filters)`. Every way starts without checkerboards: a map that
-    is constant stays constant inside, whatever the random weights are.
+    `(B, H, W, C)` → `(B, f H, f W, filters)`. Every way but "unpool" starts without checkerboards:
+    a map that is constant stays constant inside, whatever the random weights are.
 
     | `upsampling` | what it is | starts as |
     |---|---|---|
@@ -51,32 +54,39 @@ def upsample(
     | "up_conv" | transposed convolution, stride f, kernel f (U-Net's up-convolution) | nearest |
     | "resize_conv" | nearest neighbour, then a 3×3 convolution | |
     | "pixel_shuffle" | 3×3 convolution to f² `filters`, then `PixelShuffle` | nearest |
+    | "unpool" | values back to where the maxima lay, zeros between; `MaxUnpool2D` | |
 
     Args:
         x: the map.
         factor: int ≥ 1, or a pair `(vertical, horizontal)`. With 1 nothing is upsampled.
         upsampling: one of the above.
-        filters: channels of the result; default: those of `x`.
-        like: a map whose height and width the result is cut to, at the bottom and the right (maps
-            that were pooled at odd sizes).
+        filters: channels of the result; default: those of `x` (with "unpool" of `indices`).
+        indices: for "unpool", the second output of `MaxPoolWithArgmax2D(factor)`; a 1×1
+            convolution brings `x` to as many channels where it has others.
+        like: a map whose height and width the result gets, for maps that were pooled at odd sizes:
+            it is cut at the bottom and the right.
         kernel_initializer: of the weights that mix channels.
         name: of the layer that upsamples.
         **settings: for the layer with the weights, such as `use_bias`, `learnable`.
 
     Raises:
-        ValueError: for an unknown way, or a factor below 1.
+        ValueError: for an unknown way, a factor below 1, or indices that are missing or do not
+            go with `filters`.
 
     Reference: Long et al., CVPR 2015 ("transposed"); Ronneberger et al., MICCAI 2015 ("up_conv");
     Odena et al., "Deconvolution and checkerboard artifacts", Distill 2016 ("resize_conv"); Shi et
-    al., CVPR 2016, and Aitken et al., arXiv:1707.02937 ("pixel_shuffle").
+    al., CVPR 2016, and Aitken et al., arXiv:1707.02937 ("pixel_shuffle"); Zeiler, Fergus, ECCV
+    2014 ("unpool").
 
     >>> import keras
     >>> x = keras.Input((None, 5, 16))
     >>> upsample(x, 2, "pixel_shuffle", filters=8).shape
     (None, None, 10, 8)
     """
-    check_upsampling(upsampling)
+    check_upsampling(upsampling, (*UPSAMPLING, "unpool"))
     factor, channels = as_factor(factor), x.shape[-1]
+    if upsampling == "unpool":
+        return _unpool(x, factor, filters, indices, like, kernel_initializer, name, settings)
     filters = channels if filters is None else filters
     learned = {"kernel_initializer": kernel_initializer, "name": name, **settings}
     if factor == (1, 1) or upsampling == "bilinear":
@@ -100,3 +110,17 @@ def upsample(
         x = layers.Conv2D(filters, 3, padding="same", **learned)(x)
         x = PixelShuffle(factor, name=f"{name}_shuffle")(x)
     return x if like is None else CropLike(name=f"{name}_crop")(x, like)
+
+
+def _unpool(x, factor, filters, indices, like, kernel_initializer, name, settings):
+    if indices is None or filters not in (None, indices.shape[-1]):
+        raise ValueError(
+            "upsampling='unpool' needs the `indices` of a pooling, and `filters` to be as many as "
+            "there are (or None). Received: "
+            f"filters={filters}, indices={None if indices is None else tuple(indices.shape)}"
+        )
+    if indices.shape[-1] != x.shape[-1]:
+        settings = {"kernel_initializer": kernel_initializer, **settings}
+        x = layers.Conv2D(indices.shape[-1], 1, name=f"{name}_project", **settings)(x)
+    unpool = MaxUnpool2D(factor, data_format="channels_last", name=name)
+    return unpool(x, indices) if like is None else unpool(x, indices, like)

@@ -147,6 +147,26 @@ def test_export_with_free_sizes(upsampling, tmp_path):
         np.testing.assert_allclose(loaded.serve(x).numpy(), run(model, x), atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [(8, 6), (9, 13)])
+@pytest.mark.parametrize("channels", [3, 5])
+def test_unpooling_puts_maxima_back(size, channels):
+    image = keras.Input((None, None, 3))
+    pooled, indices = kd.layers.MaxPoolWithArgmax2D(2, padding="valid")(image)
+    x = pooled if channels == 3 else layers.Concatenate()([pooled, pooled[..., :2]])
+    model = keras.Model(image, upsample(x, 2, "unpool", indices=indices, like=image, name="up"))
+    x = np.random.default_rng(0).normal(size=(2, *size, 3)).astype("float32")
+    y = run(model, x)
+    assert y.shape == x.shape
+    if channels == 3:
+        even = x[:, : size[0] // 2 * 2, : size[1] // 2 * 2]
+        blocks = even.reshape(2, size[0] // 2, 2, size[1] // 2, 2, 3)
+        largest = blocks.max((2, 4), keepdims=True)
+        wanted = np.where(blocks == largest, blocks, 0).reshape(even.shape)
+        np.testing.assert_array_equal(y[:, : even.shape[1], : even.shape[2]], wanted)
+    else:
+        assert model.get_layer("up_project").filters == 3
+
+
 def test_strides_are_known():
     image = keras.Input((None, None, 3))
     for upsampling in UPSAMPLING:
@@ -178,5 +198,10 @@ def test_bad_arguments():
     x = keras.Input((None, None, 3))
     with pytest.raises(ValueError, match="`upsampling` must be one of 'bilinear', .*'cubic'"):
         upsample(x, 2, "cubic")
-    with pytest.raises(ValueError, match="`factor` must be an int ≥ 1 or two of them"):
-        upsample(x, 0)
+    for upsampling in (*UPSAMPLING, "unpool"):
+        with pytest.raises(ValueError, match="must be an int ≥ 1 or two of them"):
+            upsample(x, 0, upsampling, indices=x)
+    with pytest.raises(ValueError, match="needs the `indices` of a pooling.*indices=None"):
+        upsample(x, 2, "unpool")
+    with pytest.raises(ValueError, match="`filters` to be as many.*Received: filters=4"):
+        upsample(x, 2, "unpool", filters=4, indices=x)

@@ -8,6 +8,7 @@ from keras_dense.layers.atrous import (
 from keras_dense.layers.bilinear import BilinearInitConvTranspose, BilinearUpsampling
 from keras_dense.layers.cascade import Certainty, LearnWhereUnsure
 from keras_dense.layers.context import AdaptiveAveragePooling2D, PixelShuffle, ResizeLike
+from keras_dense.layers.hypercolumn import GatherPixels, HypercolumnMLP
 from keras_dense.layers.pooling import (
     AtrousAveragePooling2D,
     AtrousMaxPooling2D,
@@ -30,6 +31,8 @@ __all__ = [
     "BilinearUpsampling",
     "Certainty",
     "CropLike",
+    "GatherPixels",
+    "HypercolumnMLP",
     "ICNR",
     "LearnWhereUnsure",
     "MaxPoolWithArgmax2D",

@@ -80,7 +80,8 @@ def _transplanted(classifier, channels):
     return trunk if channels == 3 else replace_input(trunk, channels)
 
 
-def _trunk(backbone, weights, input_shape):
+def fcn_trunk(backbone, weights, input_shape):
+    """A trunk in which hidden fully connected layers are convolutions, if there are any."""
     if is_vgg(backbone):
         name, _ = family_of(backbone)
         backbone = application(name, weights, standardize=True, include_top=True)
@@ -96,7 +97,7 @@ def _fcn(
     skips, backbone, num_classes, heads, weights, input_shape, name, initialize_from, **decoder
 ):
     heads = as_heads(heads, num_classes)
-    trunk = _trunk(backbone, weights, input_shape)
+    trunk = fcn_trunk(backbone, weights, input_shape)
     return finished(trunk, fcn_decoder(skips, **decoder), heads, input_shape, name, initialize_from)
 
 

@@ -30,7 +30,6 @@ _MOBILENET = {
 }
 _ON_MOBILENET = {
     "levels": (("P5", "P5_160"), ("P4", "P4_64"), "P3", "P2"),
-    "filters": (256, 256, 256, 256),
     "fusion": False,
     "activation": "relu6",
 }
@@ -93,7 +92,8 @@ def refinenet_decoder(
     Raises:
         ValueError: for filters or poolings below 1, or not as many filters as levels.
     """
-    (poolings,) = counts((poolings,), "poolings")
+    if isinstance(poolings, bool) or not isinstance(poolings, int) or poolings < 1:
+        raise ValueError(f"`poolings` must be an int ≥ 1. Received: poolings={poolings!r}")
     filters = counts(filters, "filters")
     if isinstance(levels, str) or len(levels) != len(filters):
         raise ValueError(
@@ -147,6 +147,7 @@ def refinenet(
     name=None,
     initialize_from=None,
     light=False,
+    filters=None,
     poolings=4,
     dropout=None,
 ):
@@ -154,13 +155,14 @@ def refinenet(
 
     118 M weights on ResNet-101. With `light=True` the light-weight form, which has a ninth of
     the decoder's weights and no 3×3 convolution in it: 27 M, 46 M and 62 M weights on ResNet-50,
-    101 and 152, 3.3 M on MobileNetV2 (by that name with the authors' features, two of stride 16
-    and two of stride 32).
+    101 and 152, 3.3 M on MobileNetV2 (by that name with 256 channels throughout and the authors'
+    features, two of stride 16 and two of stride 32).
 
     Args:
         backbone, num_classes, heads, weights, input_shape, name, initialize_from: as of every
             builder, see `kd.models`.
         light: the light-weight form.
+        filters: channels of the four blocks, coarsest first; default (512, 256, 256, 256).
         poolings: int ≥ 1, windows in the chain of a block: 4 in the published networks, 2 in the
             paper's figure.
         dropout: before the two coarsest blocks and before the scores; default .5, light 0.
@@ -169,7 +171,8 @@ def refinenet(
         A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.
 
     Raises:
-        ValueError, TypeError: for poolings below 1; see `kd.backbone`, `kd.heads.Segmentation`.
+        ValueError, TypeError: for filters or poolings below 1; see `kd.backbone`,
+            `kd.heads.Segmentation`.
 
     Reference: Lin et al., CVPR 2017, section 3; Nekrasov et al., BMVC 2018, section 3.
 
@@ -180,12 +183,13 @@ def refinenet(
     """
     heads = as_heads(heads, num_classes)
     knobs = {"poolings": poolings, "dropout": dropout}
-    if light and isinstance(backbone, str) and family_of(backbone)[0] == "MobileNetV2":
-        decoder = refinenet_decoder(light, **_ON_MOBILENET, **knobs)
+    mobile = isinstance(backbone, str) and family_of(backbone)[0] == "MobileNetV2"
+    if light and mobile:
+        decoder = refinenet_decoder(light, filters=filters or (256,) * 4, **_ON_MOBILENET, **knobs)
         channels = check_shape(input_shape)[-1]
         trunk = make_backbone(backbone, weights, channels=channels, taps=_MOBILENET)
     else:
-        decoder = refinenet_decoder(light, **knobs)
+        decoder = refinenet_decoder(light, filters=filters or FILTERS, **knobs)
         trunk = trunk_of(backbone, weights, input_shape)
     name = name or ("light_weight_refinenet" if light else "refinenet")
     return finished(trunk, decoder, heads, input_shape, name, initialize_from)

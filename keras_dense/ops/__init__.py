@@ -2,6 +2,12 @@
 
 from keras_dense.ops.atrous import atrous_conv, atrous_depthwise_conv
 from keras_dense.ops.count import count, first_largest
+from keras_dense.ops.hypercolumn import (
+    gather_pixels,
+    perceptron,
+    perceptron_by_bands,
+    sample_bilinear,
+)
 from keras_dense.ops.image import (
     crop_like,
     depthwise_conv_transpose,
@@ -21,13 +27,17 @@ __all__ = [
     "crop_like",
     "depthwise_conv_transpose",
     "first_largest",
+    "gather_pixels",
     "max_pool_with_argmax",
     "max_unpool",
     "max_windows",
     "mean_windows",
     "pad_reflect",
     "pad_to_multiple",
+    "perceptron",
+    "perceptron_by_bands",
     "pixel_shuffle",
     "resize_bilinear",
+    "sample_bilinear",
     "upsample_bilinear",
 ]

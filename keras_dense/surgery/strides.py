@@ -9,6 +9,7 @@ from keras import layers, tree
 from keras_dense.layers import AtrousAveragePooling2D, AtrousMaxPooling2D, PhasePooling2D
 from keras_dense.layers.bilinear import BilinearInitConvTranspose, BilinearUpsampling
 from keras_dense.layers.context import AdaptiveAveragePooling2D, PixelShuffle, ResizeLike
+from keras_dense.layers.hypercolumn import HypercolumnMLP
 from keras_dense.surgery.graph import functional, values, walk
 
 CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
@@ -82,6 +83,9 @@ def stride_after(node, args, kwargs):
     if isinstance(node.operation, ResizeLike):
         return Stride((kwargs["like"] if "like" in kwargs else args[-1]).value)
     maps = [x.value for x in values(args, kwargs, Stride) if x.value is not None]
+    if isinstance(node.operation, HypercolumnMLP) and len(node.outputs[0].shape) == 4:
+        finer = zip(maps[0], node.operation.strides[0], strict=True)
+        return Stride(tuple(s * Fraction(1, f) for s, f in finer))
     factor = step(node) if maps else None
     if factor is None:
         return Stride(None)

@@ -10,16 +10,19 @@ from keras_dense.training.checkpoint import Checkpoint
 from keras_dense.training.evaluate import class_table, evaluate
 from keras_dense.training.layerwise import LayerwiseOptimizer, layerwise
 from keras_dense.training.preview import Preview
+from keras_dense.training.sampling import SampledPixels, on_sampled_pixels
 
 __all__ = [
     "Checkpoint",
     "LayerwiseOptimizer",
     "Preview",
+    "SampledPixels",
     "batch_norm_momentum",
     "class_table",
     "evaluate",
     "freeze_batch_norm",
     "layerwise",
     "median_frequency",
+    "on_sampled_pixels",
     "recalibrate_batch_norm",
 ]

@@ -1,0 +1,152 @@
+"""Prediction from hypercolumns by a perceptron at every pixel, or at some."""
+
+import keras
+
+from keras_dense.layers.bilinear import as_factor
+from keras_dense.ops import gather_pixels, perceptron, perceptron_by_bands
+
+
+@keras.saving.register_keras_serializable("keras_dense")
+class HypercolumnMLP(keras.layers.Layer):
+    """A multilayer perceptron on hypercolumns, at every pixel or at some.
+
+    The hypercolumn of a pixel is what several maps, upsampled bilinearly to the image, have
+    there, one above the other. Call with a list of maps `(B, H / s, W / s, C)`:
+
+        HypercolumnMLP(units, strides)(maps) → (B, H, W, units[-1])
+        HypercolumnMLP(units, strides)(maps, positions) → (B, N, units[-1])
+
+    with `positions` `(B, N, 2)`, ints: row and column of N pixels. Both are the same function;
+    at some pixels only, what must be kept for the gradient grows with N instead of H W.
+
+    The hypercolumns themselves are never built: the first layer is linear, so every map passes its
+    own part of it before upsampling. In prediction the image is done in bands as high as the
+    coarsest stride, one after the other, so memory does not grow with the number of bands: about
+    `max(strides) · W · max(units)` numbers. In training at every pixel (no `positions`) all is
+    kept, as the gradient needs it. Channels last.
+
+    Args:
+        units: ints ≥ 1, the widths of the layers; the last one is the number of scores.
+        strides: for each map, pixels of the image for each of its cells: ints ≥ 1, or pairs
+            `(vertical, horizontal)`. The vertical ones must divide the largest of them.
+        activation: after every layer but the last.
+
+    Raises:
+        ValueError: for units or strides below 1, strides that do not divide the largest, another
+            number of maps, or maps of other sizes than their strides say.
+
+    Reference: Bansal et al., "PixelNet: Representation of the pixels, by the pixels, and for the
+    pixels", arXiv:1702.06506; Hariharan et al., "Hypercolumns for object segmentation and
+    fine-grained localization", CVPR 2015.
+
+    >>> import numpy as np
+    >>> maps = [np.zeros((1, 8, 12, 5), "float32"), np.zeros((1, 2, 3, 7), "float32")]
+    >>> layer = HypercolumnMLP((16, 3), strides=(1, 4))
+    >>> tuple(layer(maps).shape)
+    (1, 8, 12, 3)
+    >>> tuple(layer(maps, positions=np.array([[[7, 11], [0, 0]]])).shape)
+    (1, 2, 3)
+    """
+
+    def __init__(self, units, strides, activation="relu", **kwargs):
+        super().__init__(**kwargs)
+        self.units = tuple(units) if isinstance(units, (tuple, list)) else (units,)
+        whole = all(isinstance(n, int) and not isinstance(n, bool) for n in self.units)
+        if not self.units or not whole or min(self.units) < 1:
+            raise ValueError(f"`units` must be ints ≥ 1. Received: units={units!r}")
+        if not isinstance(strides, (tuple, list)) or not strides:
+            raise ValueError(f"`strides` must have one for each map. Received: strides={strides!r}")
+        self.strides = tuple(as_factor(s, "strides") for s in strides)
+        coarsest = max(vertical for vertical, _ in self.strides)
+        if any(coarsest % vertical for vertical, _ in self.strides):
+            raise ValueError(
+                f"`strides` must divide the largest of them, {coarsest}. "
+                f"Received: strides={strides!r}"
+            )
+        self.activation = keras.activations.get(activation)
+
+    def build(self, maps_shape, positions_shape=None):
+        self._check(maps_shape)
+        channels = [shape[-1] for shape in maps_shape]
+        inputs = (sum(channels), *self.units[:-1])
+        # As one matrix would be initialised: each part of the first layer sees but a few inputs.
+        starts = [
+            keras.initializers.RandomNormal(stddev=(gain / n) ** 0.5)
+            for n, gain in zip(inputs, (2.0,) * (len(self.units) - 1) + (1.0,), strict=True)
+        ]
+        self.kernels = [
+            self.add_weight(name=f"kernel_{n}", shape=(c, self.units[0]), initializer=starts[0])
+            for n, c in enumerate(channels)
+        ]
+        self.others = [
+            self.add_weight(name=f"kernel_of_layer_{n}", shape=shape, initializer=start)
+            for n, (shape, start) in enumerate(
+                zip(zip(self.units, self.units[1:], strict=False), starts[1:], strict=True), 1
+            )
+        ]
+        self.biases = [
+            self.add_weight(name=f"bias_{n}", shape=(width,), initializer="zeros")
+            for n, width in enumerate(self.units)
+        ]
+
+    def _check(self, shapes):
+        if len(shapes) != len(self.strides):
+            raise ValueError(
+                f"There must be a map for each of the strides {self.strides}. "
+                f"Received: {len(shapes)} maps"
+            )
+        for axis in (0, 1):
+            sizes = {
+                shape[1 + axis] * stride[axis]
+                for shape, stride in zip(shapes, self.strides, strict=True)
+                if shape[1 + axis] is not None
+            }
+            if len(sizes) > 1:
+                raise ValueError(
+                    f"Maps of strides {self.strides} must have the sizes of one image. Received "
+                    f"maps of shapes: {[tuple(shape) for shape in shapes]}"
+                )
+
+    def compute_output_shape(self, maps_shape, positions_shape=None):
+        self._check(maps_shape)
+        batch, height, width, _ = maps_shape[0]
+        if positions_shape is not None:
+            return (batch, positions_shape[1], self.units[-1])
+        sizes = zip((height, width), self.strides[0], strict=True)
+        return (batch, *(None if n is None else n * s for n, s in sizes), self.units[-1])
+
+    def call(self, maps, positions=None, training=False):
+        self._check([x.shape for x in maps])
+        matrices = (self.kernels, *self.others)
+        stack = list(zip(matrices, self.biases, strict=True))
+        if positions is None and not training:
+            return perceptron_by_bands(maps, self.strides, stack, self.activation)
+        return perceptron(maps, self.strides, stack, self.activation, positions)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "strides": self.strides,
+            "activation": keras.activations.serialize(self.activation),
+        }
+
+
+@keras.saving.register_keras_serializable("keras_dense")
+class GatherPixels(keras.layers.Layer):
+    """The cells of a map at given places: `(B, H, W, C)` and ints `(B, N, 2)` → `(B, N, C)`.
+
+    Call with two tensors: `GatherPixels()(x, positions)`; a position is a row and a column.
+    Channels last.
+
+    >>> import numpy as np
+    >>> y = GatherPixels()(np.arange(6.0).reshape(1, 2, 3, 1), np.array([[[0, 2], [1, 0]]]))
+    >>> ops.convert_to_numpy(y)[0, :, 0].tolist()
+    [2.0, 3.0]
+    """
+
+    def compute_output_shape(self, x_shape, positions_shape):
+        return (x_shape[0], positions_shape[1], x_shape[3])
+
+    def call(self, x, positions):
+        return gather_pixels(x, positions)

@@ -1,0 +1,172 @@
+"""Hypercolumns, and PixelNet.
+
+Hariharan, Arbeláez, Girshick, Malik, "Hypercolumns for Object Segmentation and Fine-grained
+Localization", CVPR 2015. Larsson, Maire, Shakhnarovich, "Learning Representations for Automatic
+Colorization", ECCV 2016. Bansal, Chen, Russell, Gupta, Ramanan, "PixelNet: Representation of the
+pixels, by the pixels, and for the pixels", arXiv:1702.06506.
+"""
+
+import keras
+from keras import layers
+
+from keras_dense.heads import Auxiliary, as_heads
+from keras_dense.layers import BilinearUpsampling, HypercolumnMLP
+from keras_dense.models.assemble import scores
+from keras_dense.models.fcn import fcn_trunk
+from keras_dense.models.parts import added, counts, finished, is_vgg, trunk_of
+from keras_dense.surgery.feature_pyramid import feature, image_of, named_layers
+from keras_dense.surgery.strides import stride_between, strides
+
+
+def hypercolumn_decoder(taps=None, *, mlp=(), batch_norm=None):
+    """Scores of every pixel from what all taps have there.
+
+    The hypercolumn of a pixel is the concatenation of all taps, upsampled bilinearly to the image.
+    Scores that are linear in it are a sum over taps, and upsampling is linear, too: so every tap
+    gives its scores where it is small, they are upsampled and added, and the concatenation is
+    never built. The function is the same, and so are the weights.
+
+    Args:
+        taps: the features that are read; default: all.
+        mlp: widths of the hidden layers of a perceptron at every pixel; `()`: scores are linear.
+        batch_norm: whether taps are normalised, each where it is small; default: with `mlp`.
+
+    Returns:
+        A decoder for `kd.assemble` that predicts the scores of a head.
+
+    Raises:
+        ValueError: for widths below 1, or no taps.
+    """
+    mlp = counts(mlp, "mlp") if mlp != () else ()
+    taps = None if taps is None else checked_taps(taps)
+    batch_norm = bool(mlp) if batch_norm is None else batch_norm
+
+    @scores
+    def decode(features, channels, prefix=""):
+        found = {tap: feature(features, tap, "hypercolumn") for tap in taps or features}
+        image = keras.utils.get_source_inputs(next(iter(found.values())))[0]
+        maps = {}  # By stride: scores of the same one are added before they are upsampled.
+        for tap, x in found.items():
+            factor = stride_between(image, x)
+            if batch_norm:
+                x = layers.BatchNormalization(epsilon=1e-5, name=f"{prefix}bn_{tap}")(x)
+            maps.setdefault(factor, {})[tap] = x
+        if mlp:
+            listed = [(factor, x) for factor, group in maps.items() for x in group.values()]
+            factors, columns = zip(*listed, strict=True)
+            return HypercolumnMLP((*mlp, channels), factors, name=f"{prefix}mlp")(list(columns))
+
+        total = None
+        for factor in sorted(maps, reverse=True):
+            parts = [
+                # One bias is enough; zeros: the first predictions favour no class.
+                layers.Conv2D(
+                    channels,
+                    1,
+                    use_bias=total is None and n == 0,
+                    kernel_initializer="zeros",
+                    name=f"{prefix}score_{tap}",
+                )(x)
+                for n, (tap, x) in enumerate(maps[factor].items())
+            ]
+            label = "x".join(map(str, dict.fromkeys(factor)))
+            x = added(parts, name=f"{prefix}add_{label}")
+            if factor != (1, 1):
+                x = BilinearUpsampling(factor, "channels_last", name=f"{prefix}upsample_{label}")(x)
+            total = x if total is None else layers.Add(name=f"{prefix}sum_{label}")([total, x])
+        return total
+
+    return decode
+
+
+def checked_taps(taps):
+    """`taps` as a tuple of names, or an error that says what would do.
+
+    >>> checked_taps(["P1", "block5_conv3"])
+    ('P1', 'block5_conv3')
+    """
+    listed = tuple(taps) if isinstance(taps, (tuple, list)) else ()
+    if not listed or not all(isinstance(tap, str) for tap in listed):
+        raise ValueError(
+            "`taps` must be a tuple of levels or names of layers, such as ('P1', 'block5_conv3'). "
+            f"Received: taps={taps!r}"
+        )
+    if len(set(listed)) < len(listed):
+        raise ValueError(f"`taps` names the same one twice. Received: taps={taps!r}")
+    return listed
+
+
+def tapped(trunk, taps):
+    """A trunk that gives the named features: levels that it has, and layers inside it."""
+    inside = {tap: tap for tap in taps if tap not in trunk.output}
+    features = {**trunk.output, **named_layers(trunk, inside)}
+    model = keras.Model(image_of(trunk), {tap: features[tap] for tap in taps}, name="backbone")
+    for tap, stride in strides(model).items():
+        if stride is None:
+            raise ValueError(
+                f"`taps` must be maps with a stride, but {tap!r} of {trunk.name!r} is none: its "
+                f"shape is {tuple(features[tap].shape)}."
+            )
+    return model
+
+
+def hypercolumn(
+    backbone="vgg16",
+    num_classes=None,
+    *,
+    heads=None,
+    weights="imagenet",
+    input_shape=(None, None, 3),
+    name=None,
+    initialize_from=None,
+    taps=None,
+    mlp=(),
+    batch_norm=None,
+):
+    """Hypercolumns: every pixel is classified by what all layers of a network have there.
+
+    With `mlp=()` scores are linear in the hypercolumn; otherwise a perceptron reads it, as in
+    PixelNet, and prediction runs in bands of bounded memory. A perceptron is trained on a sample
+    of pixels, with plain `fit`, by a second model that shares the weights:
+
+    ```python
+    model = kd.hypercolumn("vgg16", heads=heads, mlp=(1024, 1024))
+    training = kd.training.on_sampled_pixels(model)
+    training.compile("adam", **kd.objectives(heads))
+    training.fit(kd.training.SampledPixels(loader, sample_pixels=2000))
+    model.predict(images)  # every pixel
+    ```
+
+    Args:
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from: as of every
+            builder, see `kd.models`.
+        taps: what makes up the hypercolumn: levels of the trunk ("P1"), names of layers
+            ("block4_conv3") in any number and at any stride; default: all levels. Of VGG by name
+            also "fc1" and "fc2", which become convolutions (the weights are then those with top).
+        mlp: widths of the hidden layers, such as (1024,), or (4096, 4096) as in PixelNet.
+        batch_norm: whether taps are normalised, each where it is small; default: with `mlp`.
+
+    Returns:
+        A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.
+
+    Raises:
+        ValueError, TypeError: for taps that do not exist or are no maps, widths below 1; see
+            `kd.backbone`, `kd.heads.Segmentation`.
+
+    Reference: Hariharan et al., CVPR 2015, sections 2 and 4; Bansal et al., 2017, section 3.
+
+    >>> import keras_dense as kd
+    >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> hypercolumn(trunk, 11, taps=("P1", "P3", "block_12_add")).output_shape
+    (None, None, None, 11)
+    """
+    heads = as_heads(heads, num_classes)
+    decoder = hypercolumn_decoder(taps, mlp=mlp, batch_norm=batch_norm)
+    with_top = is_vgg(backbone) and taps is not None and {"fc1", "fc2"} & set(taps)
+    trunk = (fcn_trunk if with_top else trunk_of)(backbone, weights, input_shape)
+    if taps is not None:
+        parts = heads.values() if isinstance(heads, dict) else [heads]
+        levels = [head.level for head in parts if isinstance(head, Auxiliary)]
+        named = dict.fromkeys((*taps, *(x for x in levels if x in trunk.output)))
+        trunk = tapped(trunk, tuple(named))
+    return finished(trunk, decoder, heads, input_shape, name or "hypercolumn", initialize_from)

@@ -1,0 +1,125 @@
+"""Training on a sample of pixels, where a prediction at every pixel would not fit in memory."""
+
+import keras
+import numpy as np
+from keras import tree
+
+from keras_dense.layers import CropLike, GatherPixels, HypercolumnMLP
+from keras_dense.surgery.graph import functional, walk
+
+
+def on_sampled_pixels(model):
+    """The model that predicts at given pixels only, with the same weights.
+
+    A perceptron on hypercolumns (`kd.hypercolumn(mlp=…)`) then runs at these pixels only, and the
+    memory of a training step grows with their number. Where a network predicts whole maps, they
+    are made as before, and read at the pixels. Both models share their layers: what one learns,
+    the other knows.
+
+    Args:
+        model: a model from images to predictions of the same size, such as any builder returns.
+
+    Returns:
+        A `keras.Model` from `{"image": (B, H, W, C), "positions": (B, N, 2)}`, positions being rows
+        and columns, to predictions `(B, N, channels)` in the structure of `model.output`. It is
+        compiled with the same `kd.objectives(heads)` and trained on the targets of these pixels:
+        see `SampledPixels`.
+
+    Raises:
+        TypeError: for a model whose graph cannot be read.
+
+    >>> image = keras.Input((None, None, 3))
+    >>> model = keras.Model(image, keras.layers.Conv2D(5, 3, padding="same")(image))
+    >>> on_sampled_pixels(model).output_shape
+    (None, None, 5)
+    """
+    model = functional(model)
+    (source,) = model.inputs
+    image = keras.Input(batch_shape=source.shape, dtype=source.dtype, name="image")
+    positions = keras.Input((None, 2), dtype="int32", name="positions")
+
+    def visit(node, *args, **kwargs):
+        op = node.operation
+        if isinstance(op, HypercolumnMLP):
+            return op(args[0], positions)
+        if isinstance(op, CropLike) and len(args[0].shape) == 3:
+            return args[0]
+        return op(*args, **kwargs)
+
+    def read(x):
+        return GatherPixels()(x, positions) if len(x.shape) == 4 else x
+
+    outputs = tree.map_structure(read, walk(model, image, visit, nested=False))
+    inputs = {"image": image, "positions": positions}
+    return keras.Model(inputs, outputs, name=f"{model.name}_on_sampled_pixels")
+
+
+class SampledPixels(keras.utils.PyDataset):
+    """Batches of images with a random sample of pixels each, and the targets of these pixels.
+
+    What `on_sampled_pixels(model)` is trained on. The pixels of an image are all different and
+    drawn anew in every epoch; `seed`, the epoch and the number of the batch decide.
+
+    Args:
+        batches: batches `(images, targets)` by number, with a length: a `kd.datasets.Loader` or
+            another `keras.utils.PyDataset`. Targets, in any structure, are maps `(B, H, W)` or
+            `(B, H, W, channels)`. Sample weights may follow, as maps or one for each image.
+        sample_pixels: int ≥ 1, how many pixels of each image.
+        seed: int ≥ 0.
+
+    Batches are `({"image": images, "positions": (B, N, 2)}, targets)`, targets `(B, N)` or
+    `(B, N, channels)`.
+
+    Raises:
+        ValueError: for a number below 1, or images with fewer pixels.
+
+    >>> images, labels = np.zeros((1, 4, 6, 3)), np.arange(24).reshape(1, 4, 6)
+    >>> inputs, targets = SampledPixels([(images, labels)], sample_pixels=5)[0]
+    >>> rows, columns = inputs["positions"][0].T
+    >>> bool((targets[0] == labels[0, rows, columns]).all()), len(set(targets[0].tolist()))
+    (True, 5)
+    """
+
+    def __init__(self, batches, sample_pixels, *, seed=0):
+        super().__init__(workers=1, use_multiprocessing=False)
+        whole = isinstance(sample_pixels, int) and not isinstance(sample_pixels, bool)
+        if not whole or sample_pixels < 1:
+            raise ValueError(
+                f"`sample_pixels` must be an int ≥ 1. Received: sample_pixels={sample_pixels!r}"
+            )
+        self.batches = batches
+        self.sample_pixels = sample_pixels
+        self.seed = seed
+        self._epoch = 0
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __getitem__(self, number):
+        images, targets, *sample_weight = self.batches[number]
+        epoch = getattr(self.batches, "epoch", self._epoch)
+        rng = np.random.default_rng((self.seed, epoch, number))
+        positions = np.stack([self._positions(image, rng) for image in images])
+
+        def at(values):
+            if np.ndim(values) < 3:
+                return values
+            return np.stack([v[p[:, 0], p[:, 1]] for v, p in zip(values, positions, strict=True)])
+
+        inputs = {"image": images, "positions": positions}
+        return (inputs, *(tree.map_structure(at, x) for x in (targets, *sample_weight)))
+
+    def _positions(self, image, rng):
+        height, width = image.shape[:2]
+        if height * width < self.sample_pixels:
+            raise ValueError(
+                f"`sample_pixels` must be at most the pixels of an image, {height}·{width}. "
+                f"Received: sample_pixels={self.sample_pixels}"
+            )
+        places = rng.choice(height * width, self.sample_pixels, replace=False)
+        return np.stack(np.divmod(places, width), axis=-1).astype("int32")
+
+    def on_epoch_end(self):
+        self._epoch += 1
+        if hasattr(self.batches, "on_epoch_end"):
+            self.batches.on_epoch_end()

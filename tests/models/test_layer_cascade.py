@@ -1,0 +1,103 @@
+"""Deep Layer Cascade: what every builder promises, and what the paper says."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_dense as kd
+from keras_dense.heads import Segmentation, with_intermediate
+from keras_dense.layers import Certainty, LearnWhereUnsure
+from keras_dense.testing import check_model
+
+STAGES = ["stage1", "stage2"]
+
+
+@pytest.fixture
+def trunk():
+    return kd.backbone("mobilenet", weights=None, alpha=0.25)
+
+
+def images(*shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (*shape, 3), dtype="uint8")
+
+
+def test_contract(trunk):
+    heads = with_intermediate(Segmentation(3), STAGES)
+    model = kd.layer_cascade(trunk, heads=heads, filters=8)
+    check_model(model, heads, sizes=((64, 64), (97, 131)))
+    assert model.name == "layer_cascade"
+
+
+def test_single_head_is_the_last_stage_alone(trunk):
+    model = kd.layer_cascade(trunk, 3, filters=8, input_shape=(33, 47, 3))
+    assert model.output_shape == (None, 33, 47, 3)
+    assert not any(isinstance(x, (Certainty, LearnWhereUnsure)) for x in model.layers)
+    assert {x.name for x in model.layers if "stage" in x.name} == {
+        f"stage3{part}" for part in ("", "_bn", "_relu", "_dropout", "_scores")
+    }
+
+
+def test_every_stage_has_stride_8(trunk):
+    model = kd.layer_cascade(trunk, heads=with_intermediate(Segmentation(3), STAGES))
+    found = kd.surgery.strides(model.get_layer("backbone"))
+    assert [found[level] for level in ("P3", "P4", "P5")] == [8, 8, 8]
+    learn = [x.thresholds for x in model.layers if isinstance(x, LearnWhereUnsure)]
+    assert sorted(learn) == [(0.985,), (0.985, 0.985)]
+
+
+def test_later_stages_learn_only_where_earlier_ones_are_unsure(trunk):
+    """Nobody leaves the first stage, everybody the second."""
+    heads = with_intermediate(Segmentation(3), STAGES)
+    model = kd.layer_cascade(trunk, heads=heads, filters=8, thresholds=(2.0, 1e-6))
+    model.compile(keras.optimizers.SGD(0.1), **kd.objectives(heads))
+    kernels = [model.get_layer(f"segmentation_stage{n}_scores").kernel for n in (1, 2, 3)]
+    before = [ops.convert_to_numpy(kernel.value).copy() for kernel in kernels]
+    target = {key: np.zeros((2, 64, 64), "int32") for key in heads}
+    model.train_on_batch(images(2, 64, 64), target)
+    moved = [
+        np.any(ops.convert_to_numpy(k.value) != b) for k, b in zip(kernels, before, strict=True)
+    ]
+    assert moved == [True, True, False]
+
+
+def test_other_stages(trunk):
+    """Two of them, in a network that also has an auxiliary head."""
+    heads = with_intermediate(Segmentation(3), ["stage1"])
+    heads["auxiliary"] = kd.heads.Auxiliary(heads["segmentation"], "P2")
+    model = kd.layer_cascade(trunk, heads=heads, levels=("P4", "P5"), thresholds=0.9, filters=8)
+    assert {key: y.shape[-1] for key, y in model.output.items()} == dict.fromkeys(heads, 3)
+
+
+def test_mixed_precision_ends_in_float32():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    heads = with_intermediate(Segmentation(3), STAGES)
+    model = kd.layer_cascade("mobilenet", heads=heads, weights=None, filters=8)
+    assert {y.dtype for y in model.output.values()} == {"float32"}
+
+
+@pytest.mark.slow
+def test_stages_of_inception_resnet_v2():
+    """Cut after the blocks A, B and C (figure 2), 320, 1088 and 1536 channels wide."""
+    heads = with_intermediate(Segmentation(21), STAGES)
+    model = kd.layer_cascade(heads=heads, weights=None)
+    trunk = model.get_layer("backbone")
+    assert [trunk.output[f"P{n}"].shape[-1] for n in (3, 4, 5)] == [320, 1088, 1536]
+    assert kd.surgery.strides(trunk)["P5"] == 8
+
+
+def test_bad_input(trunk):
+    with pytest.raises(ValueError, match="`thresholds` must be one number for each of the 2"):
+        kd.layer_cascade(trunk, 3, thresholds=(0.9, 0.9, 0.9))
+    with pytest.raises(ValueError, match="`thresholds` must be a probability above 0"):
+        kd.layer_cascade(trunk, 3, thresholds=(0.9, 0.0))
+    with pytest.raises(ValueError, match="`filters` must be"):
+        kd.layer_cascade(trunk, 3, filters=0)
+    heads = with_intermediate(Segmentation(3), STAGES)
+    heads["edges"] = Segmentation(1)
+    with pytest.raises(ValueError, match="A cascade needs one kd.heads.Segmentation besides"):
+        kd.layer_cascade(trunk, heads=heads)
+    with pytest.raises(ValueError, match="no prediction 'stage3' on its way. It makes: stage1, s"):
+        kd.layer_cascade(trunk, heads=with_intermediate(Segmentation(3), ["stage3"]))
+    with pytest.raises(ValueError, match="no feature P6 for the decoder"):
+        kd.layer_cascade(trunk, 3, levels=("P4", "P5", "P6"))

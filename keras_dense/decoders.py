@@ -11,6 +11,7 @@ from keras_dense.models.deeplabv3plus import deeplabv3plus_decoder as deeplabv3p
 from keras_dense.models.dilated_context import dilated_context_decoder as dilated_context
 from keras_dense.models.duc_hdc import duc_hdc_decoder as duc_hdc
 from keras_dense.models.fcn import fcn_decoder as fcn
+from keras_dense.models.fpn import fpn_decoder as fpn
 from keras_dense.models.global_convolutional_network import (
     global_convolutional_network_decoder as global_convolutional_network,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "dilated_context",
     "duc_hdc",
     "fcn",
+    "fpn",
     "global_convolutional_network",
     "hypercolumn",
     "layer_cascade",

@@ -26,6 +26,7 @@ from keras_dense.models.deeplabv3plus import deeplabv3plus
 from keras_dense.models.dilated_context import dilated_context
 from keras_dense.models.duc_hdc import duc_hdc
 from keras_dense.models.fcn import fcn8s, fcn16s, fcn32s
+from keras_dense.models.fpn import fpn
 from keras_dense.models.global_convolutional_network import global_convolutional_network
 from keras_dense.models.hypercolumn import hypercolumn
 from keras_dense.models.initialize import initialize
@@ -46,6 +47,7 @@ __all__ = [
     "fcn16s",
     "fcn32s",
     "fcn8s",
+    "fpn",
     "global_convolutional_network",
     "hypercolumn",
     "initialize",

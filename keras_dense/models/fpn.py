@@ -1,0 +1,133 @@
+"""FPN for segmentation.
+
+Lin, Dollár, Girshick, He, Hariharan, Belongie, "Feature Pyramid Networks for Object Detection",
+CVPR 2017; Kirillov, Girshick, He, Dollár, "Panoptic Feature Pyramid Networks", CVPR 2019.
+"""
+
+import math
+
+from keras import layers
+
+from keras_dense.heads import as_heads
+from keras_dense.models.parts import added, counts, finished, trunk_of
+from keras_dense.models.upsampling import check_upsampling, upsample
+from keras_dense.surgery.feature_pyramid import feature
+from keras_dense.surgery.strides import stride_between
+
+LEVELS = ("P5", "P4", "P3", "P2")
+
+
+def _conv_gn_relu(x, filters, name):
+    x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=name)(x)
+    # 32 groups, or as many as go into other widths.
+    x = layers.GroupNormalization(math.gcd(32, filters), epsilon=1e-5, name=f"{name}_gn")(x)
+    return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def _steps(factor):
+    """The doublings that make up a factor between two strides.
+
+    >>> _steps((8, 8)), _steps((1, 1))
+    ([(2, 2), (2, 2), (2, 2)], [])
+    """
+    steps = []
+    while max(factor) > 1:
+        steps.append(tuple(2 if f % 2 == 0 else f for f in factor))
+        factor = tuple(f // s for f, s in zip(factor, steps[-1], strict=True))
+    return steps
+
+
+def fpn_decoder(filters=(256, 128), *, levels=LEVELS, upsampling="bilinear", dropout=0.0):
+    """Features enriched from the coarsest down, then summed at the grid of the finest (figure 3).
+
+    Pyramid: a 1×1 convolution of each feature plus the coarser sum (nearest neighbour), then 3×3.
+    Branch: each of these maps is doubled in size by stages of 3×3 convolution, group norm, ReLU
+    and bilinear upsampling until it has stride 4, and all are summed.
+
+    Args:
+        filters: channels of the pyramid and of the branch.
+        levels: the features that are read, coarsest first.
+        upsampling: in the branch, see `kd.decoders.upsample`.
+        dropout: of the sum.
+
+    Returns:
+        A decoder for `kd.assemble`.
+
+    Raises:
+        ValueError: for widths below 1, or an unknown upsampling.
+    """
+    filters, levels = counts(filters, "filters"), tuple(levels)
+    if len(filters) != 2 or len(levels) < 1:
+        raise ValueError(
+            "`filters` must be two widths, of the pyramid and of the branch, and `levels` at "
+            f"least one. Received: filters={filters}, levels={levels}"
+        )
+    check_upsampling(upsampling)
+
+    def decode(features):
+        width, branch = filters
+        pyramid, above = {}, None
+        for level in levels:
+            x = layers.Conv2D(width, 1, name=f"lateral_{level}")(feature(features, level, "FPN"))
+            if above is not None:
+                factor = stride_between(x, above)
+                if factor != (1, 1):
+                    above = layers.UpSampling2D(factor, name=f"top_down_{level}")(above)
+                x = layers.Add(name=f"merge_{level}")([x, above])
+            above = x
+            pyramid[level] = layers.Conv2D(width, 3, padding="same", name=f"pyramid_{level}")(x)
+        finest, maps = pyramid[levels[-1]], []
+        for level, x in pyramid.items():
+            steps = _steps(stride_between(finest, x))
+            for n, factor in enumerate(steps or [None], 1):
+                name = f"branch_{level}_{n}"
+                x = _conv_gn_relu(x, branch, name)
+                if factor is not None:
+                    x = upsample(x, factor, upsampling, name=f"{name}_upsample")
+            maps.append(x)
+        x = added(maps, "branches")
+        return layers.Dropout(dropout, name="dropout")(x) if dropout else x
+
+    return decode
+
+
+def fpn(
+    backbone="resnet101",
+    num_classes=None,
+    *,
+    heads=None,
+    weights="imagenet",
+    input_shape=(None, None, 3),
+    name=None,
+    initialize_from=None,
+    filters=(256, 128),
+    upsampling="bilinear",
+    dropout=0.0,
+):
+    """Semantic FPN: a feature pyramid whose maps are summed at stride 4; 28.5 M on ResNet-50.
+
+    Args:
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from: as of every
+            builder, see `kd.models`. The features P2 to P5 are read.
+        filters: channels of the pyramid and of the segmentation branch.
+        upsampling: in the branch, see `kd.decoders.upsample`.
+        dropout: of the map that is predicted from.
+
+    Returns:
+        A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.
+
+    Raises:
+        ValueError, TypeError: for widths below 1 or an unknown upsampling; see `kd.backbone`,
+            `kd.heads.Segmentation`.
+
+    Reference: Kirillov et al., CVPR 2019, section 3.1 and figure 3.
+
+    >>> import keras_dense as kd
+    >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> fpn(trunk, 11, filters=(32, 16)).output_shape
+    (None, None, None, 11)
+    """
+    heads = as_heads(heads, num_classes)
+    decoder = fpn_decoder(filters, upsampling=upsampling, dropout=dropout)
+    trunk = trunk_of(backbone, weights, input_shape)
+    return finished(trunk, decoder, heads, input_shape, name or "fpn", initialize_from)

@@ -1,0 +1,106 @@
+"""FPN for segmentation: the paper's widths, what is summed where, what every builder promises."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import keras_dense as kd
+from keras_dense.testing import check_model
+
+
+def images(count=1, height=64, width=64, channels=3, seed=0):
+    shape = (count, height, width, channels)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype="uint8")
+
+
+def run(model, x):
+    return keras.tree.map_structure(ops.convert_to_numpy, model(x, training=False))
+
+
+@pytest.fixture
+def trunk():
+    """Five strided convolutions."""
+    x = image = keras.Input((None, None, 3))
+    for n in range(5):
+        x = layers.Conv2D(6, 3, 2, "same", activation="elu", name=f"conv{n}")(x)
+    return kd.backbone(keras.Model(image, x), preprocessing="tf")
+
+
+def test_contract(trunk):
+    model = kd.fpn(trunk, 3, filters=(8, 4))
+    check_model(model, kd.heads.Segmentation(3), sizes=((64, 64), (97, 131)))
+
+
+def test_auxiliary_head_and_other_upsampling(trunk):
+    heads = kd.heads.with_auxiliary(kd.heads.Segmentation(3))
+    model = kd.fpn(trunk, heads=heads, filters=(8, 4), upsampling="pixel_shuffle", dropout=0.2)
+    assert model.get_layer("branch_P5_3_upsample").filters == 4 * 4
+    assert {key: y.shape for key, y in run(model, images(2, 33, 47)).items()} == {
+        "segmentation": (2, 33, 47, 3),
+        "auxiliary": (2, 33, 47, 3),
+    }
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")
+def test_export_with_free_sizes(trunk, tmp_path):
+    import tensorflow as tf
+
+    model = kd.fpn(trunk, 3, filters=(8, 4))
+    model.export(tmp_path / "fpn", verbose=False)
+    loaded = tf.saved_model.load(tmp_path / "fpn")
+    for size in ((33, 47), (97, 131)):
+        x = images(1, *size).astype("float32")
+        np.testing.assert_allclose(loaded.serve(x).numpy(), run(model, x), atol=1e-5)
+
+
+def test_weights_on_resnet50(zero_weights):
+    """Counted by hand; 28.5 M in all."""
+    model = kd.fpn("resnet50", 21, weights=None)
+    lateral = (256 + 512 + 1024 + 2048) * 256 + 4 * 256
+    pyramid = 4 * (9 * 256 * 256 + 256)
+    branch = 4 * 9 * 256 * 128 + 3 * 9 * 128 * 128 + 7 * 2 * 128
+    scores = 128 * 21 + 21
+    trunk = model.get_layer("backbone").count_params()
+    assert model.count_params() == trunk + lateral + pyramid + branch + scores
+    assert sum(math.prod(w.shape) for w in model.trainable_weights) == 28_505_493
+    assert sum(isinstance(x, layers.GroupNormalization) for x in model.layers) == 7
+    assert kd.surgery.strides(keras.Model(model.input, model.get_layer("branches").output)) == 4
+
+
+def test_it_sums_what_the_paper_sums(trunk):
+    """The pyramid by NumPy, from the trunk's features and the network's weights."""
+    model = kd.fpn(trunk, 3, filters=(8, 4))
+    x = images(1, 64, 96)
+    features = run(model.get_layer("backbone"), x)
+    outputs = {level: model.get_layer(f"merge_{level}").output for level in ("P4", "P3", "P2")}
+    got = run(keras.Model(model.input, outputs), x)
+    above = None
+    for level in ("P5", "P4", "P3", "P2"):
+        kernel, bias = model.get_layer(f"lateral_{level}").get_weights()
+        y = features[level] @ kernel[0, 0] + bias
+        if above is not None:
+            y = y + above.repeat(2, 1).repeat(2, 2)
+            np.testing.assert_allclose(got[level], y, atol=1e-4)
+        above = y
+
+
+def test_a_dilated_trunk(trunk):
+    model = kd.fpn(kd.surgery.dilate(trunk, 8), 3, filters=(8, 4))
+    names = [x.name for x in model.layers]
+    assert "top_down_P4" not in names and "branch_P5_2" not in names
+    assert model.get_layer("top_down_P2").size == (2, 2) and kd.surgery.strides(model) == 1
+
+
+def test_bad_input(trunk):
+    with pytest.raises(ValueError, match="`filters` must be a tuple of ints ≥ 1"):
+        kd.fpn(trunk, filters=256)
+    with pytest.raises(ValueError, match="two widths, of the pyramid and of the branch"):
+        kd.fpn(trunk, filters=(256,))
+    with pytest.raises(ValueError, match="`upsampling` must be one of"):
+        kd.fpn(trunk, upsampling="unpool")
+    shallow = kd.surgery.feature_pyramid(trunk, taps={"P3": "conv2"})
+    with pytest.raises(ValueError, match="no feature P5 for the FPN to read. It has: P3"):
+        kd.fpn(shallow, 3)

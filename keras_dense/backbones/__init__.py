@@ -1,6 +1,7 @@
 """What a name means: a classifier, its pretrained weights, its input convention."""
 
 from keras_dense.backbones.backbone import application, backbone, family_of
+from keras_dense.backbones.densenet161 import densenet161
 from keras_dense.backbones.network import check_shape
 from keras_dense.backbones.resnet import resnet50c, resnet101c, resnet152c
 from keras_dense.backbones.resnet38 import resnet38
@@ -10,6 +11,7 @@ __all__ = [
     "application",
     "backbone",
     "check_shape",
+    "densenet161",
     "family_of",
     "resnet101c",
     "resnet152c",

@@ -124,8 +124,8 @@ def backbone(
     Args:
         source: the name of a network of `keras.applications` in any case ("vgg16", "ResNet50",
             "mobilenet_v2"), of one that it lacks ("xception65", "xception71", "resnet50c",
-            "resnet101c", "resnet152c", "resnet38": see `kd.backbones`), or a functional
-            `keras.Model`: your own classifier, a KerasHub or KerasCV backbone.
+            "resnet101c", "resnet152c", "resnet38", "densenet161": see `kd.backbones`), or a
+            functional `keras.Model`: your own classifier, a KerasHub or KerasCV backbone.
         weights: for a name, "imagenet" (where `keras.applications` has them), `None` (random), or
             the path of a weights file of that network (with or without its top). A model brings
             its own.

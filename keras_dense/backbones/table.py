@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import keras
 
+from keras_dense.backbones.densenet161 import densenet161
 from keras_dense.backbones.resnet import resnet50c, resnet101c, resnet152c
 from keras_dense.backbones.resnet38 import resnet38
 from keras_dense.backbones.xception import xception65, xception71
@@ -107,5 +108,5 @@ OWN = (
         },
     ),
     _own(resnet50c, resnet101c, resnet152c, preprocessing="caffe"),
-    _own(resnet38, preprocessing="torch"),
+    _own(resnet38, densenet161, preprocessing="torch"),
 )

@@ -130,8 +130,9 @@ class MaxUnpool2D(_Pooling):
 
     Call with the values and the indices of `MaxPoolWithArgmax2D`, and a map of the size that was
     pooled: `MaxUnpool2D()(x, indices, like)`, shapes `(B, h, w, C)` twice and `(B, H, W, D)`;
-    returns `(B, H, W, C)`. Without `like` the map gets the smallest size that the pooling can have
-    read, `(h - 1) s + k` less the padding ("same": `h s`), as `torch.nn.MaxUnpool2d` has it.
+    returns `(B, H, W, C)`. Without `like` that map is taken to have had the smallest size that
+    gives so many windows, `(h - 1) s + k` less the padding ("same": `h s`), as in
+    `torch.nn.MaxUnpool2d`: where the pooling left a last row or column out, `like` is needed.
 
     Where windows overlap, several may name the same cell. The last of them counts, row by row,
     and only that one gets the gradient, since no other has an influence. (PyTorch gives it to all

@@ -5,6 +5,8 @@ argmax, no scatter. So they trace with unknown sizes, export, and differentiate 
 PyTorch, which runs each step by itself, has its own pooling and scatters instead (see below).
 """
 
+import itertools
+
 from keras import backend, ops
 
 
@@ -36,25 +38,24 @@ def max_pool_with_argmax(x, size, strides, pads):
         x = ops.cast(x, backend.floatx())
     if _is_eager_torch():
         return _torch_pool(x, size, strides, pads)
-    (k_h, k_w), (s_h, s_w), ((top, _), (left, _)) = size, strides, pads
-    width = ops.shape(x)[2]
-    padded = _pad(x, pads, float("-inf"))
-    reach = [ops.shape(padded)[axis] - k + 1 for axis, k in ((1, k_h), (2, k_w))]
-    taps = {
-        (a, b): padded[:, a : a + reach[0] : s_h, b : b + reach[1] : s_w]
-        for a in range(k_h)
-        for b in range(k_w)
-    }
-    best = taps.pop((0, 0))
-    corner = _corners(ops.shape(best), strides, (top, left), width)
-    # The first cell of each window that is on the map, from its corner on.
-    rows, columns = (ops.maximum(-line, 0) for line in corner)
-    where = ops.zeros_like(best, dtype="int32") + (rows * width + columns)
-    for (a, b), tap in taps.items():
+    (k_h, k_w), (s_h, s_w) = size, strides
+    height, width = ops.shape(x)[1:3]
+    grown = _repeat_edges(x, pads, size)
+    reach = [ops.shape(grown)[axis] - k + 1 for axis, k in ((1, k_h), (2, k_w))]
+    # Rounded up; `-(-n // s)` would be rounded towards zero in ONNX.
+    counts = [(n + s - 1) // s for n, s in zip(reach, strides, strict=True)]
+    rows, columns = _corners(counts, strides, pads)
+    best = where = None
+    for a, b in itertools.product(range(k_h), range(k_w)):
+        tap = grown[:, a : a + reach[0] : s_h, b : b + reach[1] : s_w]
+        row = ops.clip(rows + a, 0, height - 1)
+        place = row * width + ops.clip(columns + b, 0, width - 1)
+        if best is None:
+            best, where = tap, ops.zeros_like(tap, dtype="int32") + place
+            continue
         wins = ops.logical_or(ops.greater(tap, best), ops.isnan(tap))
-        best = ops.where(wins, tap, best)
-        where = ops.where(wins, a * width + b, where)
-    return best, where + (corner[0] * width + corner[1])
+        best, where = ops.where(wins, tap, best), ops.where(wins, place, where)
+    return best, where
 
 
 def max_unpool(x, indices, size, strides, pads, height, width):
@@ -85,8 +86,8 @@ def max_unpool(x, indices, size, strides, pads, height, width):
         overlap = any(k > s for k, s in zip(size, strides, strict=True))
         return _torch_unpool(x, indices, height, width, overlap)
     (k_h, k_w), (s_h, s_w), ((top, _), (left, _)) = size, strides, pads
-    corner = _corners(ops.shape(x), strides, (top, left), width)
-    where = indices - (corner[0] * width + corner[1])  # a * width + b for cell (a, b) of a window
+    rows, columns = _corners(ops.shape(x)[1:3], strides, pads)
+    where = indices - (rows * width + columns)  # a * width + b for cell (a, b) of a window
     # Blocks of s_h × s_w cells tile the padded map. A window begins in the block of its own number
     # and reaches over so many:
     over_h, over_w = -(-k_h // s_h), -(-k_w // s_w)
@@ -131,11 +132,32 @@ def _tiled(cells, rows, columns):
     return ops.reshape(ops.stack(lines, axis=2), (-1, rows * s_h, columns * s_w, channels))
 
 
-def _corners(shape, strides, before, width):
+def _corners(counts, strides, pads):
     """Row and column of the first cell of each window, shaped to be added to a map."""
-    rows = ops.arange(shape[1], dtype="int32") * strides[0] - before[0]
-    columns = ops.arange(shape[2], dtype="int32") * strides[1] - before[1]
-    return ops.reshape(rows, (1, -1, 1, 1)), ops.reshape(columns, (1, 1, -1, 1))
+    lines = [
+        ops.arange(count, dtype="int32") * stride - before
+        for count, stride, (before, _) in zip(counts, strides, pads, strict=True)
+    ]
+    return ops.reshape(lines[0], (1, -1, 1, 1)), ops.reshape(lines[1], (1, 1, -1, 1))
+
+
+def _repeat_edges(x, pads, size):
+    """A map continued by its edges: a window that reaches over an edge has that edge, too.
+
+    So no maximum changes and none of equal ones is overtaken. Minus infinity would do for the
+    values, but converters to ONNX make `where` a sum of products, and its product with 0 is NaN.
+    """
+    for axis, ((before, after), k) in enumerate(zip(pads, size, strict=True), start=1):
+        n, known = ops.shape(x)[axis], isinstance(before, int) and isinstance(after, int)
+        if known and before == after == 0:
+            continue
+        first, last = (x[:, :1], x[:, -1:]) if axis == 1 else (x[:, :, :1], x[:, :, -1:])
+        copies = (before, after) if known else (k - 1, k - 1)
+        x = ops.concatenate([first] * copies[0] + [x] + [last] * copies[1], axis=axis)
+        if not known:
+            kept = slice(copies[0] - before, copies[0] + n + after)
+            x = x[:, kept] if axis == 1 else x[:, :, kept]
+    return x
 
 
 def _pad(x, pads, fill):
@@ -154,7 +176,7 @@ def _is_eager_torch():
         return False
     import torch
 
-    return not torch.compiler.is_exporting()
+    return not (torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export())
 
 
 def _torch_pool(x, size, strides, pads):
@@ -167,7 +189,9 @@ def _torch_pool(x, size, strides, pads):
     height, width = x.shape[1:3]
     (top, bottom), (left, right) = pads
     y, before = x.permute(0, 3, 1, 2), (top, left)
-    if (top, left) == (bottom, right) and all(2 * p <= k for p, k in zip(before, size, strict=True)):
+    if (top, left) == (bottom, right) and all(
+        2 * p <= k for p, k in zip(before, size, strict=True)
+    ):
         y, i = torch.nn.functional.max_pool2d(y, size, strides, before, return_indices=True)
     else:
         y = torch.nn.functional.pad(y, (left, right, top, bottom), value=float("-inf"))

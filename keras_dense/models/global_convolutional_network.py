@@ -4,7 +4,6 @@ Peng, Zhang, Yu, Luo, Sun, "Large Kernel Matters: Improve Semantic Segmentation 
 Convolutional Network", CVPR 2017.
 """
 
-import keras
 from keras import layers
 
 from keras_dense.heads import as_heads
@@ -12,6 +11,7 @@ from keras_dense.models.assemble import scores
 from keras_dense.models.parts import finished, trunk_of
 from keras_dense.models.upsampling import check_upsampling, upsample
 from keras_dense.surgery.feature_pyramid import feature
+from keras_dense.surgery.graph import source_of
 from keras_dense.surgery.strides import stride_between
 
 LEVELS = ("P5", "P4", "P3", "P2")
@@ -75,7 +75,7 @@ def global_convolutional_network_decoder(kernel_size=15, *, levels=LEVELS, upsam
                 y = refined(layers.Add(name=f"{prefix}add_{level}")([x, y]), f"sum_{level}")
             x = y
         # What is left between the finest feature and the image, by halves.
-        image = keras.utils.get_source_inputs(x)[0]
+        image = source_of(x)
         stride = stride_between(image, x)
         while max(stride) > 1:
             step = tuple(2 if s % 2 == 0 else s for s in stride)

@@ -15,6 +15,7 @@ from keras_dense.models.assemble import scores
 from keras_dense.models.fcn import fcn_trunk
 from keras_dense.models.parts import added, counts, finished, is_vgg, trunk_of
 from keras_dense.surgery.feature_pyramid import feature, image_of, named_layers
+from keras_dense.surgery.graph import source_of
 from keras_dense.surgery.strides import stride_between, strides
 
 
@@ -44,7 +45,7 @@ def hypercolumn_decoder(taps=None, *, mlp=(), batch_norm=None):
     @scores
     def decode(features, channels, prefix=""):
         found = {tap: feature(features, tap, "hypercolumn") for tap in taps or features}
-        image = keras.utils.get_source_inputs(next(iter(found.values())))[0]
+        image = source_of(next(iter(found.values())))
         maps = {}  # By stride: scores of the same one are added before they are upsampled.
         for tap, x in found.items():
             factor = stride_between(image, x)

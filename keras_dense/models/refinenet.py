@@ -5,6 +5,7 @@ Segmentation", CVPR 2017. Nekrasov, Shen, Reid, "Light-Weight RefineNet for Real
 Segmentation", BMVC 2018.
 """
 
+import keras
 from keras import layers
 
 from keras_dense.backbones import backbone as make_backbone
@@ -36,7 +37,17 @@ _ON_MOBILENET = {
 
 
 def _convolution(x, filters, kernel_size, use_bias=False, *, name):
-    return layers.Conv2D(filters, kernel_size, padding="same", use_bias=use_bias, name=name)(x)
+    # As in the authors' later training, PyTorch's default: less than what keeps the scale, since
+    # residuals and windows add up, and no batch norm tames them.
+    start = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
+    return layers.Conv2D(
+        filters,
+        kernel_size,
+        padding="same",
+        use_bias=use_bias,
+        kernel_initializer=start,
+        name=name,
+    )(x)
 
 
 def residual_unit(x, activation="relu", *, name):

@@ -68,6 +68,27 @@ def walk(model, inputs, visit, nested=True):
     return tree.map_structure(lambda x: known[id(x)], model.output)
 
 
+def source_of(tensor):
+    """The input of the graph that a symbolic tensor was made from (of several, one).
+
+    >>> image = keras.Input((8,))
+    >>> source_of(keras.layers.ReLU()(image)) is image
+    True
+    """
+    # `keras.utils.get_source_inputs` follows every path, of which residual blocks have 2ⁿ.
+    seen, waiting = set(), [tensor]
+    while waiting:
+        x = waiting.pop()
+        history = x._keras_history
+        node = history.operation._inbound_nodes[history.node_index]
+        if node.is_input:
+            return x
+        fresh = [y for y in node.input_tensors if id(y) not in seen]
+        seen.update(map(id, fresh))
+        waiting.extend(fresh)
+    return None
+
+
 def values(args, kwargs, kind):
     """The positional and named arguments of an operation that are of type `kind`."""
     return [value for value in tree.flatten((args, kwargs)) if isinstance(value, kind)]

@@ -10,7 +10,7 @@ from keras_dense.layers import AtrousAveragePooling2D, AtrousMaxPooling2D, Phase
 from keras_dense.layers.bilinear import BilinearInitConvTranspose, BilinearUpsampling
 from keras_dense.layers.context import AdaptiveAveragePooling2D, PixelShuffle, ResizeLike
 from keras_dense.layers.hypercolumn import HypercolumnMLP
-from keras_dense.surgery.graph import functional, values, walk
+from keras_dense.surgery.graph import functional, source_of, values, walk
 
 CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
 MAX_POOLING = (layers.MaxPooling2D, AtrousMaxPooling2D)
@@ -138,7 +138,7 @@ def stride_between(fine, coarse):
     Args:
         fine, coarse: symbolic tensors made from the same image.
     """
-    image = keras.utils.get_source_inputs(coarse)[0]
+    image = source_of(coarse)
     both = strides(keras.Model(image, {"fine": fine, "coarse": coarse}))
     ratios = zip(pair(both["fine"]), pair(both["coarse"]), strict=True)
     return tuple(int(Fraction(coarse) / Fraction(fine)) for fine, coarse in ratios)

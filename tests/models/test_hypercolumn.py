@@ -1,0 +1,299 @@
+"""Hypercolumns: the same function as the naive form, in less memory; perceptrons on them."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import keras_dense as kd
+from keras_dense.layers import BilinearUpsampling, CropLike, HypercolumnMLP, PadToMultiple
+from keras_dense.testing import check_model
+
+TAPS = ("P1", "block_5_add", "P3", "P5")
+
+
+@pytest.fixture
+def trunk():
+    return kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+
+
+def images(count=1, height=64, width=64, channels=3, seed=0):
+    shape = (count, height, width, channels)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype="uint8")
+
+
+def run(model, x):
+    return keras.tree.map_structure(ops.convert_to_numpy, model(x, training=False))
+
+
+def trained(model):
+    return sum(math.prod(w.shape) for w in model.trainable_weights)
+
+
+def naive(trunk, classes, mlp=()):
+    """Every tap upsampled to the image, all of them concatenated, then 1×1 convolutions."""
+    image = keras.Input((None, None, 3))
+    features = trunk(PadToMultiple(32, dtype="float32")(image))
+    strides = kd.surgery.strides(trunk)
+    columns = [BilinearUpsampling(strides[tap])(x) for tap, x in features.items()]
+    x = layers.Concatenate()(columns)
+    for n, width in enumerate(mlp):
+        x = layers.Conv2D(width, 1, activation="relu", name=f"hidden_{n}")(x)
+    x = layers.Conv2D(classes, 1, name="scores")(x)
+    return keras.Model(image, CropLike()(x, image))
+
+
+def parts_of(kernel, trunk):
+    """A kernel on hypercolumns, cut into those of the taps."""
+    widths = [x.shape[-1] for x in trunk.output.values()]
+    return dict(zip(trunk.output, np.split(kernel, np.cumsum(widths)[:-1], axis=-2), strict=True))
+
+
+def random_weights(model, names, seed=0):
+    rng = np.random.default_rng(seed)
+    for name in names:
+        layer = model.get_layer(name)
+        layer.set_weights([0.1 * rng.normal(size=w.shape) for w in layer.get_weights()])
+
+
+def moved(slow, fast):
+    """Weights of the naive form, put into the other."""
+    trunk = fast.get_layer("backbone")
+    kernel, bias = slow.get_layer("scores").get_weights()
+    for tap, part in parts_of(kernel, trunk).items():
+        score = fast.get_layer(f"score_{tap}")
+        score.set_weights([part, bias] if score.use_bias else [part])
+
+
+@pytest.fixture
+def pair(trunk):
+    """The naive form and ours, with the same weights."""
+    fast = kd.hypercolumn(trunk, 3, taps=TAPS)
+    slow = naive(fast.get_layer("backbone"), 3)
+    random_weights(slow, ["scores"])
+    moved(slow, fast)
+    return slow, fast
+
+
+def test_same_function_as_the_naive_form(pair):
+    slow, fast = pair
+    assert trained(slow) == trained(fast)
+    assert not any(isinstance(x, layers.Concatenate) for x in fast.layers)
+    x = images(2, 65, 97)
+    wanted = run(slow, x)
+    np.testing.assert_allclose(run(fast, x), wanted, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_same_gradient_as_the_naive_form(pair):
+    slow, fast = pair
+    fast.get_layer("backbone").trainable = False  # Shared: the first step would move both.
+    labels = np.random.default_rng(1).integers(0, 3, (2, 64, 64))
+    for model in pair:
+        model.compile(keras.optimizers.SGD(1.0), kd.losses.CrossEntropy())
+    losses = [model.evaluate(images(2), labels, verbose=0) for model in pair]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    before = slow.get_layer("scores").get_weights()[0]
+    for model in pair:
+        model.train_on_batch(images(2), labels)
+    after = slow.get_layer("scores").get_weights()[0]
+    assert np.abs(after - before).max() > 1e-3
+    for tap, part in parts_of(after, fast.get_layer("backbone")).items():
+        got = fast.get_layer(f"score_{tap}").get_weights()[0]
+        np.testing.assert_allclose(got, part, atol=1e-5)
+
+
+def test_same_perceptron_as_the_naive_form(trunk):
+    fast = kd.hypercolumn(trunk, 3, taps=TAPS, mlp=(8, 6), batch_norm=False)
+    slow = naive(fast.get_layer("backbone"), 3, (8, 6))
+    random_weights(slow, ["hidden_0", "hidden_1", "scores"])
+    (kernel, *biases), *others = [
+        slow.get_layer(name).get_weights() for name in ("hidden_0", "hidden_1", "scores")
+    ]
+    first = [part[0, 0] for part in parts_of(kernel, fast.get_layer("backbone")).values()]
+    kernels = [kernel[0, 0] for kernel, _ in others]
+    fast.get_layer("mlp").set_weights([*first, *kernels, *biases, *(bias for _, bias in others)])
+    x = images(2, 65, 97)
+    wanted = run(slow, x)
+    np.testing.assert_allclose(run(fast, x), wanted, atol=1e-5 * np.abs(wanted).max())
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(fast(x, training=True)), wanted, atol=1e-5 * np.abs(wanted).max()
+    )
+
+
+# What every builder promises
+
+
+@pytest.mark.parametrize("mlp", [(), (8,)], ids=["linear", "mlp"])
+def test_contract(mlp, trunk):
+    model = kd.hypercolumn(trunk, 3, mlp=mlp)
+    check_model(model, kd.heads.Segmentation(3), sizes=((64, 64), (97, 131)))
+
+
+def test_several_heads_and_an_auxiliary_one(trunk):
+    heads = {
+        "objects": kd.heads.Segmentation(5),
+        "edges": kd.heads.Segmentation(1),
+        "auxiliary": kd.heads.Auxiliary(kd.heads.Segmentation(5), level="P4"),
+    }
+    for mlp in ((), (8,)):
+        shape = (33, 47, 3)
+        model = kd.hypercolumn(trunk, heads=heads, taps=TAPS, mlp=mlp, input_shape=shape)
+        outputs = run(model, images(2, 33, 47))
+        assert {key: y.shape[-1] for key, y in outputs.items()} == {
+            "objects": 5,
+            "edges": 1,
+            "auxiliary": 5,
+        }
+        assert {y.shape[:3] for y in outputs.values()} == {(2, 33, 47)}
+
+
+def test_mixed_precision_ends_in_float32():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    for mlp in ((), (8,)):
+        model = kd.hypercolumn(trunk, 3, mlp=mlp)
+        model.compile("sgd", **kd.objectives(kd.heads.Segmentation(3)))
+        assert np.isfinite(model.train_on_batch(images(2), np.zeros((2, 64, 64), "int32"))[0])
+        y = model.predict(images(1, 65, 77), verbose=0)
+        assert y.dtype == np.float32 and y.shape == (1, 65, 77, 3) and np.isfinite(y).all()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")
+@pytest.mark.parametrize("mlp", [(), (8,)], ids=["linear", "mlp"])
+def test_export_with_free_sizes(mlp, trunk, tmp_path):
+    import tensorflow as tf
+
+    model = kd.hypercolumn(trunk, 3, mlp=mlp)
+    random_weights(model, [f"score_P{n}" for n in range(1, 6)] if not mlp else ["mlp"])
+    model.export(tmp_path / "model", verbose=False)
+    loaded = tf.saved_model.load(tmp_path / "model")
+    for size in ((33, 47), (97, 131)):
+        x = images(1, *size).astype("float32")
+        np.testing.assert_allclose(loaded.serve(x).numpy(), run(model, x), atol=1e-5)
+
+
+# Memory
+
+
+def largest(function, x):
+    """Numbers in the largest tensor that a computation makes, its input and output aside."""
+    if keras.backend.backend() == "torch":
+        import torch
+        from torch.utils._python_dispatch import TorchDispatchMode
+
+        class Watch(TorchDispatchMode):
+            size = 0
+
+            def __torch_dispatch__(self, op, types, args=(), kwargs=None):
+                out = op(*args, **(kwargs or {}))
+                for y in keras.tree.flatten(out):
+                    if isinstance(y, torch.Tensor):
+                        self.size = max(self.size, y.numel())
+                return out
+
+        with Watch() as watch, torch.no_grad():
+            function(x)
+        return watch.size
+    if keras.backend.backend() == "jax":
+        import jax
+
+        def sizes(jaxpr):
+            for equation in jaxpr.eqns:
+                yield from (math.prod(y.aval.shape) for y in equation.outvars)
+                for part in jax.core.jaxprs_in_params(equation.params):
+                    yield from sizes(getattr(part, "jaxpr", part))
+
+        return max(sizes(jax.make_jaxpr(function)(x).jaxpr))
+    pytest.skip("TensorFlow does not show what it makes")
+
+
+def test_memory_of_the_linear_form(trunk):
+    """No more than a map of scores at full size; the hypercolumns have 1,456 channels."""
+    model = kd.hypercolumn(trunk, 40, taps=TAPS)
+    size = largest(lambda x: model(x, training=False), ops.convert_to_tensor(images(1, 128, 96)))
+    assert size <= 128 * 96 * 48
+    slow = naive(model.get_layer("backbone"), 40)
+    concatenated = sum(x.shape[-1] for x in model.get_layer("backbone").output.values())
+    x = ops.convert_to_tensor(images(1, 128, 96))
+    assert largest(lambda x: slow(x, training=False), x) >= 128 * 96 * concatenated
+
+
+def test_memory_of_a_perceptron_is_that_of_a_band(trunk):
+    model = kd.hypercolumn(trunk, 3, mlp=(128,))
+    for height in (128, 256):
+        x = ops.convert_to_tensor(images(2, height, 96))
+        size = largest(lambda x: model(x, training=False), x)
+        # The trunk's own maps are small; a band has 32 + 2 · 16 rows before it is cut.
+        assert size <= max(2 * height * 96 * 12 * 1.3, 32 * 3 * 96 * 128)
+
+
+# Taps
+
+
+def test_any_taps(trunk):
+    for taps in (("P5",), ["block_1_expand", "block_12_add"], ("P2", "block_2_add", "P1")):
+        model = kd.hypercolumn(trunk, 3, taps=taps)
+        assert list(model.get_layer("backbone").output) == list(taps)
+        assert run(model, images(1, 33, 47)).shape == (1, 33, 47, 3)
+    assert list(kd.hypercolumn(trunk, 3).get_layer("backbone").output) == list(trunk.output)
+
+
+def small_vgg(include_top=True, weights=None, input_tensor=None, **kwargs):
+    x = image = keras.Input((224, 224, 3)) if input_tensor is None else input_tensor
+    for block in range(1, 6):
+        name = f"block{block}"
+        x = layers.Conv2D(4, 3, padding="same", activation="relu", name=f"{name}_conv1")(x)
+        x = layers.MaxPooling2D(name=f"{name}_pool")(x)
+    if include_top:
+        x = layers.Flatten(name="flatten")(x)
+        x = layers.Dense(16, activation="relu", name="fc1")(x)
+        x = layers.Dense(12, activation="relu", name="fc2")(x)
+        x = layers.Dense(3, activation="softmax", name="predictions")(x)
+    return keras.Model(keras.utils.get_source_inputs(image)[0], x, name="vgg16")
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_fully_connected_layers_of_vgg(monkeypatch, channels):
+    monkeypatch.setattr(keras.applications, "VGG16", small_vgg)
+    shape, taps = (None, None, channels), ("block1_conv1", "P3", "fc2")
+    model = kd.hypercolumn("vgg16", 3, weights=None, taps=taps, input_shape=shape)
+    assert model.get_layer("score_fc2").kernel.shape == (1, 1, 12, 3)
+    assert kd.surgery.strides(model.get_layer("backbone"))["fc2"] == 32
+    assert run(model, images(1, 40, 70, channels)).shape == (1, 40, 70, 3)
+
+
+# Bad input
+
+
+def test_bad_knobs(trunk):
+    with pytest.raises(ValueError, match="names a layer that 'backbone' does not have.*'block_77'"):
+        kd.hypercolumn(trunk, 3, taps=("P1", "block_77"))
+    for taps in ("P1", (), (1, 2), 3):
+        with pytest.raises(ValueError, match="`taps` must be a tuple of levels or names of layers"):
+            kd.hypercolumn(trunk, 3, taps=taps)
+    with pytest.raises(ValueError, match="`taps` names the same one twice"):
+        kd.hypercolumn(trunk, 3, taps=("P1", "P1"))
+    for mlp in (1024, (0,), (2.5,)):
+        with pytest.raises(ValueError, match="`mlp` must be a tuple of ints ≥ 1"):
+            kd.hypercolumn(trunk, 3, mlp=mlp)
+    with pytest.raises(ValueError, match="no feature P7 for the hypercolumn to read. It has: P1"):
+        kd.assemble(trunk, kd.decoders.hypercolumn(("P7",)), kd.heads.Segmentation(3))
+
+
+def test_a_tap_without_a_stride():
+    image = keras.Input((None, None, 3))
+    x = layers.Conv2D(4, 3, strides=2, padding="same", name="half")(image)
+    gate = layers.GlobalAveragePooling2D(keepdims=True, name="gate")(x)
+    trunk = keras.Model(image, {"P1": layers.Multiply()([x, gate])}, name="mine")
+    with pytest.raises(ValueError, match="'gate' of 'mine' is none"):
+        kd.hypercolumn(trunk, 3, taps=("half", "gate"))
+
+
+def test_perceptron_knows_its_stride(trunk):
+    model = kd.hypercolumn(trunk, 3, mlp=(4,))
+    layer = model.get_layer("mlp")
+    assert isinstance(layer, HypercolumnMLP) and kd.surgery.strides(model) == 1
+    assert kd.surgery.strides(keras.Model(model.input, layer.output)) == 1

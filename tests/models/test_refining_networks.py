@@ -1,0 +1,250 @@
+"""RefineNet, its light form, and the global convolutional network."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_dense as kd
+from keras_dense.models.global_convolutional_network import boundary_refinement, large_kernel
+from keras_dense.models.refinenet import chained_pooling, residual_unit
+from keras_dense.ops import max_windows
+from keras_dense.testing import check_model
+
+
+def small_refinenet(trunk, num_classes=None, **kwargs):
+    return kd.refinenet(trunk, num_classes, filters=(16, 8, 8, 8), poolings=2, **kwargs)
+
+
+def light_refinenet(trunk, num_classes=None, **kwargs):
+    return small_refinenet(trunk, num_classes, light=True, **kwargs)
+
+
+def small_gcn(trunk, num_classes=None, **kwargs):
+    return kd.global_convolutional_network(trunk, num_classes, kernel_size=7, **kwargs)
+
+
+BUILDERS = {"refinenet": small_refinenet, "light": light_refinenet, "gcn": small_gcn}
+
+
+@pytest.fixture
+def trunk():
+    return kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+
+
+def images(count=1, height=64, width=64, seed=0):
+    shape = (count, height, width, 3)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype="uint8")
+
+
+def run(model, x):
+    return keras.tree.map_structure(ops.convert_to_numpy, model(x, training=False))
+
+
+def trained(model):
+    return sum(math.prod(w.shape) for w in model.trainable_weights)
+
+
+# What every builder promises
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_contract(name, trunk):
+    sizes = ((64, 64), (97, 131))
+    check_model(BUILDERS[name](trunk, 3), kd.heads.Segmentation(3), sizes=sizes)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_auxiliary_head_beside_the_decoder(name, trunk):
+    heads = kd.heads.with_auxiliary(kd.heads.Segmentation(3))
+    model = BUILDERS[name](trunk, heads=heads, input_shape=(33, 47, 3), name="mine")
+    assert model.name == "mine"
+    outputs = run(model, images(2, 33, 47))
+    assert {y.shape for y in outputs.values()} == {(2, 33, 47, 3)} and len(outputs) == 2
+
+
+def test_several_heads(trunk):
+    heads = {"objects": kd.heads.Segmentation(5), "edges": kd.heads.Segmentation(1)}
+    for build in BUILDERS.values():
+        outputs = run(build(trunk, heads=heads), images(1, 33, 47))
+        assert outputs["objects"].shape == (1, 33, 47, 5)
+        assert outputs["edges"].shape == (1, 33, 47, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")
+@pytest.mark.parametrize("name", BUILDERS)
+def test_export_with_free_sizes(name, trunk, tmp_path):
+    import tensorflow as tf
+
+    model = BUILDERS[name](trunk, 3)
+    model.export(tmp_path / name, verbose=False)
+    loaded = tf.saved_model.load(tmp_path / name)
+    for size in ((33, 47), (97, 131)):
+        x = images(1, *size).astype("float32")
+        np.testing.assert_allclose(loaded.serve(x).numpy(), run(model, x), atol=1e-5)
+
+
+# The authors' parameter counts
+
+
+def pyramid_of(channels):
+    """A trunk without weights, whose features are as wide as those of a real one."""
+    image = keras.Input((None, None, 3))
+    features, x = {}, image
+    for level, width in enumerate(channels, 1):
+        x = keras.layers.AveragePooling2D(2)(x)
+        features[f"P{level}"] = keras.layers.Concatenate()([x[..., :1]] * width)
+    return keras.Model(image, features, name="backbone")
+
+
+RESNET = (64, 256, 512, 1024, 2048)
+
+
+def test_parameters_of_the_global_convolutional_network(zero_weights):
+    trunk = pyramid_of(RESNET)
+    strips, refinement = 2_472_456, 9 * 7_980
+    fixed = kd.global_convolutional_network(trunk, upsampling="bilinear")
+    assert trained(fixed) == strips + refinement
+    learned = kd.global_convolutional_network(trunk)
+    assert trained(learned) == strips + refinement + 5 * 4 * 4 * 21 * 21
+
+
+@pytest.mark.parametrize("size, thousands", [(3, 260), (5, 434), (7, 608), (9, 782), (11, 956)])
+def test_parameters_of_a_large_kernel(size, thousands, zero_weights):
+    """Table 3 of the paper: strips on the last feature, biases not counted."""
+    x = keras.Input((None, None, 2048))
+    model = keras.Model(x, large_kernel(x, 21, size, name="global"))
+    kernels = sum(math.prod(w.shape) for w in model.weights if len(w.shape) == 4)
+    assert abs(kernels / 1000 - thousands) < 1
+
+
+def test_parameters_of_refinenets_decoders(zero_weights):
+    """As in the authors' PyTorch files, with 21 classes."""
+    trunk, heads = pyramid_of(RESNET), kd.heads.Segmentation()
+    for light, count in ((False, 75_552_277), (True, 3_849_493)):
+        assert trained(kd.assemble(trunk, kd.decoders.refinenet(light), heads)) == count
+
+
+def test_parameters_of_the_light_network_on_mobilenet(zero_weights):
+    model = kd.refinenet("MobileNetV2", weights=None, light=True)
+    assert trained(model) == 3_283_477  # printed: 3.3 M
+    assert model.name == "light_weight_refinenet"
+    assert run(model, images(1, 33, 47)).shape == (1, 33, 47, 21)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "backbone, light, millions",
+    [
+        ("resnet101", False, 118),
+        ("resnet50", True, 27),
+        ("resnet101", True, 46),
+        ("resnet152", True, 62),
+    ],
+)
+def test_published_millions(backbone, light, millions, zero_weights):
+    count = trained(kd.refinenet(backbone, weights=None, light=light))
+    assert round(count / 1e6) == millions
+
+
+# What the papers say
+
+
+def filled(model, value):
+    model.set_weights([np.full(w.shape, value, "float32") for w in model.get_weights()])
+    return model
+
+
+def test_strips_see_a_square():
+    x = keras.Input((None, None, 1))
+    model = keras.Model(x, large_kernel(x, 1, 5, name="global"))
+    model.set_weights([np.full(w.shape, len(w.shape) == 4, "float32") for w in model.weights])
+    impulse = np.zeros((1, 11, 11, 1), "float32")
+    impulse[0, 5, 4] = 1
+    wanted = np.zeros((11, 11))
+    wanted[3:8, 2:7] = 2
+    np.testing.assert_array_equal(run(model, impulse)[0, ..., 0], wanted)
+
+
+def test_residual_blocks_pass_their_input_on():
+    x = keras.Input((None, None, 4))
+    y = np.random.default_rng(0).normal(size=(1, 5, 7, 4)).astype("float32")
+    for block in (boundary_refinement, residual_unit):
+        model = filled(keras.Model(x, block(x, name="block")), 0)
+        np.testing.assert_array_equal(run(model, y), y)
+
+
+def test_chained_pooling_sums_ever_larger_windows():
+    x = keras.Input((None, None, 2))
+    model = keras.Model(x, chained_pooling(x, 2, 1, name="pool"))
+    model.set_weights([np.eye(2, dtype="float32")[None, None]] * 2)
+    y = np.random.default_rng(0).normal(size=(1, 13, 11, 2)).astype("float32")
+    parts = [np.maximum(y, 0)]
+    for size in (5, 9):
+        pads = ((size // 2,) * 2,) * 2
+        window = ops.convert_to_numpy(max_windows(parts[0], (size,) * 2, (1, 1), (1, 1), pads))
+        parts.append(window)
+    np.testing.assert_allclose(run(model, y), sum(parts), atol=1e-6)
+
+
+def test_residual_unit_by_hand():
+    """x + b₂(relu(b₁(relu(x)))) with kernels that multiply by 2 and −3."""
+    x = keras.Input((None, None, 1))
+    model = keras.Model(x, residual_unit(x, name="unit"))
+    kernels = np.zeros((2, 3, 3, 1, 1), "float32")
+    kernels[:, 1, 1] = np.array([2, -3])[:, None, None]
+    model.set_weights([kernels[0], np.array([1], "float32"), kernels[1]])
+    y = np.array([-1.0, 0.0, 2.0], "float32").reshape(1, 1, 3, 1)
+    assert run(model, y).ravel().tolist() == [-1 - 3, 0 - 3, 2 - 15]
+
+
+@pytest.mark.parametrize("build, count", [(small_refinenet, 4), (small_gcn, 5)])
+def test_map_reaches_the_stride_of_the_paper(build, count, trunk):
+    """RefineNet ends at stride 4; the global convolutional network refines at 2 and 1, too."""
+    model = build(trunk, 3)
+    names = [layer.name for layer in model.layers if layer.name.startswith("upsample")]
+    assert len(names) == count
+
+
+def test_other_levels(trunk):
+    model = kd.global_convolutional_network(trunk, 3, kernel_size=3, levels=("P4", "P1"))
+    assert run(model, images(1, 33, 47)).shape == (1, 33, 47, 3)
+    decoder = kd.decoders.refinenet(levels=(("P5",), "P3"), filters=(8, 4), dropout=0.0, poolings=1)
+    model = kd.assemble(trunk, decoder, kd.heads.Segmentation(3))
+    assert run(model, images(1, 33, 47)).shape == (1, 33, 47, 3)
+    assert not any(isinstance(x, keras.layers.Dropout) for x in model.layers)
+
+
+# Bad input
+
+
+def test_bad_knobs(trunk):
+    for size in (0, 4, 3.0, True, "7"):
+        with pytest.raises(ValueError, match="`kernel_size` must be an odd int ≥ 1"):
+            kd.global_convolutional_network(trunk, 3, kernel_size=size)
+    with pytest.raises(ValueError, match="`levels` must name at least one feature"):
+        kd.global_convolutional_network(trunk, 3, levels=())
+    with pytest.raises(ValueError, match="`upsampling` must be one of"):
+        kd.global_convolutional_network(trunk, 3, upsampling="unpool")
+    for poolings in (0, 1.5, True):
+        with pytest.raises(ValueError, match="`poolings` must be an int ≥ 1"):
+            kd.refinenet(trunk, 3, poolings=poolings)
+    with pytest.raises(ValueError, match="`filters` must be a tuple of ints ≥ 1"):
+        kd.refinenet(trunk, 3, filters=256)
+    with pytest.raises(ValueError, match="`filters` must have a number for each of `levels`"):
+        kd.refinenet(trunk, 3, filters=(256,))
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_bad_input_of_every_builder(name, trunk):
+    build = BUILDERS[name]
+    with pytest.raises(ValueError, match="Did you mean"):
+        build("vgg61", 3, weights=None)
+    with pytest.raises(ValueError, match="either `num_classes` or `heads`"):
+        build(trunk, 3, heads=kd.heads.Segmentation(3))
+    shallow = kd.surgery.feature_pyramid(trunk, taps={"P3": "block_5_add"})
+    with pytest.raises(ValueError, match="no feature P5 for the decoder to read. It has: P3"):
+        build(shallow, 3)

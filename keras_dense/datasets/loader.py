@@ -18,6 +18,9 @@ from keras_dense.datasets.transforms.compose import Compose
 class Loader(keras.utils.PyDataset):
     """Batches `(images, targets)` of a dataset, for `fit`, `evaluate` or a `for` loop.
 
+    Where samples have a `"weight"`, batches are `(images, targets, weights)`: what each pixel
+    counts in the loss, `(B, H, W)` for every head (such as `kd.training.border_weights`).
+
     Samples are read, transformed and encoded by threads, ahead of what is asked for. Everything is
     decided by `seed`, the epoch and the sample's index alone: which samples make up a batch, and
     what the transforms draw. So runs repeat exactly whatever the number of workers is, and a run
@@ -202,7 +205,7 @@ class Loader(keras.utils.PyDataset):
             sample = self.transforms(sample, rng)
             if self.pad:
                 return sample
-            return sample["image"], self._encode(sample)
+            return self._parts(sample)
         except Exception as error:
             where = f"Loader: sample {index}{self._describe(index)}"
             kinds = (FileNotFoundError, ImportError, TypeError, ValueError)
@@ -216,6 +219,10 @@ class Loader(keras.utils.PyDataset):
             return f" of {name}" if name else ""
         return f" ({describe(index)})"
 
+    def _parts(self, sample):
+        """What is stacked: image, targets, and the weights or `None`."""
+        return sample["image"], self._encode(sample), sample.get("weight")
+
     def _encode(self, sample):
         if self.heads is None:
             return {}
@@ -226,7 +233,7 @@ class Loader(keras.utils.PyDataset):
     def _collate(self, batch, samples):
         if self.pad:
             samples = self._padded(batch, samples)
-        images, targets = zip(*samples, strict=True)
+        images, targets, weights = zip(*samples, strict=True)
         shapes = {np.shape(image) for image in images}
         if len(shapes) > 1:
             sizes = ", ".join(f"{h} x {w}" for h, w, _ in sorted(shapes))
@@ -238,9 +245,19 @@ class Loader(keras.utils.PyDataset):
         images = np.stack(images)
         if self.heads is None:
             return (images,)
+        weighted = sum(weight is not None for weight in weights)
+        if 0 < weighted < len(weights):
+            raise ValueError(
+                f"Loader: {weighted} of the {len(weights)} samples in batch {batch} have a "
+                "'weight'. All of them must, or none."
+            )
+        weights = np.stack(weights).astype("float32") if weighted else None
         if isinstance(self.heads, dict):
-            return images, {key: _stack([t[key] for t in targets], key) for key in self.heads}
-        return images, _stack(targets, "head")
+            targets = {key: _stack([t[key] for t in targets], key) for key in self.heads}
+            weights = None if weights is None else dict.fromkeys(self.heads, weights)
+        else:
+            targets = _stack(targets, "head")
+        return (images, targets) if weights is None else (images, targets, weights)
 
     def _padded(self, batch, samples):
         heights, widths = zip(*(s["image"].shape[:2] for s in samples), strict=True)
@@ -252,7 +269,7 @@ class Loader(keras.utils.PyDataset):
         for sample in samples:
             h, w = sample["image"].shape[:2]
             sample = pad_sample(sample, 0, height - h, 0, width - w)
-            out.append((sample["image"], self._encode(sample)))
+            out.append(self._parts(sample))
         return out
 
     def _round_up(self, size, odd):

@@ -8,6 +8,7 @@ A sample is a dict of NumPy arrays over one height and width:
 | `"segmentation"` | uint8 or int32 `(H, W)`, class indices | 255 |
 | `"depth"` | float32 `(H, W, 1)`, metres along the optical axis | 0 |
 | `"normals"` | float32 `(H, W, 3)`, x right, y down, z forward, facing the camera | (0, 0, 0) |
+| `"weight"` | float32 `(H, W)`, what a pixel counts in the loss, of every head | 0 |
 
 It has the keys that the data has. Other arrays over the same height and width travel along
 (moved by nearest neighbour, filled with 0), anything else is left alone.
@@ -20,7 +21,7 @@ VOID = 255
 # The mean colour of ImageNet: what a pretrained network takes for "nothing here".
 MEAN_COLOR = (124, 116, 104)
 
-CHANNELS = {"image": (3,), "segmentation": (), "depth": (1,), "normals": (3,)}
+CHANNELS = {"image": (3,), "segmentation": (), "depth": (1,), "normals": (3,), "weight": ()}
 
 
 def check_sample(sample, where="sample"):

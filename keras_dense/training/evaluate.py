@@ -16,6 +16,7 @@ def evaluate(model, batches, heads):
     Args:
         model: A Keras model with the heads' raw outputs.
         batches: Pairs `(images, targets)`: a `keras_dense.datasets.Loader`, or any iterable.
+            Weights after them are not looked at.
         heads: The head, or the dict of heads, that the model was built with.
 
     Returns:
@@ -33,7 +34,7 @@ def evaluate(model, batches, heads):
     several = isinstance(heads, dict)
     metrics = {key: head.metrics() for key, head in (heads if several else {"": heads}).items()}
     count = 0
-    for images, targets in batches:
+    for images, targets, *_ in batches:
         outputs = model.predict_on_batch(images)
         for key, group in metrics.items():
             truth, output = (targets[key], outputs[key]) if several else (targets, outputs)

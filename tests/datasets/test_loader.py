@@ -241,6 +241,50 @@ def test_fit_on_varying_sizes_and_a_dict_of_heads():
     assert predicted["labels"].shape == (4, 4, 6, 3)
 
 
+class Weighted(Numbered):
+    """Sample i counts i + 1 at each pixel."""
+
+    def __getitem__(self, i):
+        sample = super().__getitem__(i)
+        return {**sample, "weight": np.full(sample["image"].shape[:2], i + 1, "float64")}
+
+
+def test_weights_go_with_the_targets():
+    images, targets, weights = Loader(Weighted(3), Head(), 2)[1]
+    assert weights.dtype == np.float32 and weights.shape == targets.shape == (1, 4, 6)
+    heads = {"labels": Head(), "metres": Head("depth")}
+    images, targets, weights = Loader(Weighted(3), heads, 2)[0]
+    assert set(weights) == set(targets)
+    np.testing.assert_array_equal(weights["metres"][:, 0, 0], [1, 2])
+    assert len(Loader(Weighted(3), None, 2)[0]) == 1
+
+
+def test_weights_move_with_the_picture():
+    crop = transforms.RandomCrop((6, 6))
+    _, targets, weights = Loader(Weighted(2), Head(), 2, transforms=crop)[0]
+    np.testing.assert_array_equal(weights == 0, targets == 255)
+    assert (weights == 0).sum() == 2 * 2 * 6
+    padded = Loader(Weighted(4, size=lambda i: (4 + i, 6)), Head(), 2, pad=True)
+    _, targets, weights = padded[0]
+    np.testing.assert_array_equal(weights == 0, targets == 255)
+
+
+def test_weights_of_all_samples_or_none():
+    class Some(Weighted):
+        def __getitem__(self, i):
+            sample = super().__getitem__(i)
+            return sample if i else {k: v for k, v in sample.items() if k != "weight"}
+
+    loader = Loader(Some(4), Head(), 2, workers=0)
+    assert len(loader[1]) == 3
+    with pytest.raises(ValueError, match="1 of the 2 samples in batch 0 have a 'weight'"):
+        loader[0]
+    bad = Weighted(2)
+    broken = [{**bad[i], "weight": np.ones((3, 6))} for i in range(2)]
+    with pytest.raises(ValueError, match="'weight' is 3 x 6 pixels"):
+        Loader(broken, Head(), 2, workers=0)[0]
+
+
 def test_errors_name_the_sample():
     class Broken(Numbered):
         def __getitem__(self, i):

@@ -6,7 +6,13 @@ from fractions import Fraction
 import keras
 from keras import layers, tree
 
-from keras_dense.layers import AtrousAveragePooling2D, AtrousMaxPooling2D, PhasePooling2D
+from keras_dense.layers import (
+    AtrousAveragePooling2D,
+    AtrousMaxPooling2D,
+    MaxPoolWithArgmax2D,
+    MaxUnpool2D,
+    PhasePooling2D,
+)
 from keras_dense.layers.bilinear import BilinearInitConvTranspose, BilinearUpsampling
 from keras_dense.layers.context import AdaptiveAveragePooling2D, PixelShuffle, ResizeLike
 from keras_dense.layers.hypercolumn import HypercolumnMLP
@@ -22,6 +28,7 @@ _UP = {
     BilinearUpsampling: "factor",
     BilinearInitConvTranspose: "factor",
     PixelShuffle: "factor",
+    MaxUnpool2D: "strides",
 }
 GLOBAL_POOLING = (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D, PhasePooling2D)
 # How many pixels a cell of theirs stands for depends on the size of the image.
@@ -56,7 +63,7 @@ def step(node):
     for kind, attribute in _UP.items():
         if isinstance(op, kind):
             return tuple(Fraction(1, f) for f in pair(getattr(op, attribute)))
-    if isinstance(op, CONVOLUTIONS + POOLING):
+    if isinstance(op, (*CONVOLUTIONS, *POOLING, MaxPoolWithArgmax2D)):
         return pair(op.strides)
     if len(node.outputs[0].shape) != 4 or isinstance(op, _OFF_GRID):
         return None

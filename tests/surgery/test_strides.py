@@ -7,8 +7,14 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_dense.layers import AdaptiveAveragePooling2D, PixelShuffle, ResizeLike
-from keras_dense.surgery import feature_pyramid, rebuild, strides, walk
+from keras_dense.layers import (
+    AdaptiveAveragePooling2D,
+    MaxPoolWithArgmax2D,
+    MaxUnpool2D,
+    PixelShuffle,
+    ResizeLike,
+)
+from keras_dense.surgery import dilate, feature_pyramid, rebuild, strides, walk
 from keras_dense.surgery.feature_pyramid import stages
 from keras_dense.surgery.strides import Stride, stride_after
 
@@ -103,3 +109,39 @@ def test_a_nested_sequential_counts_as_one_operation():
     image = keras.Input((32, 32, 3))
     found = stages(keras.Model(image, layers.Conv2D(4, 3, padding="same")(stem(image))))
     assert list(found) == ["P2"]
+
+
+@pytest.fixture
+def unpooling():
+    """Pooled twice with indices, the second time unevenly, and unpooled twice."""
+    image = keras.Input((None, None, 3))
+    fine = layers.Conv2D(4, 3, padding="same")(image)
+    half, first = MaxPoolWithArgmax2D(name="pool")(fine)
+    coarse, second = MaxPoolWithArgmax2D(3, (1, 2), "same")(half)
+    x = MaxUnpool2D(3, (1, 2), "same")(layers.Conv2D(4, 1)(coarse), second, half)
+    full = MaxUnpool2D(name="unpool")(x, first, like=fine)
+    outputs = {"half": half, "first": first, "second": second, "back": x, "full": full}
+    return keras.Model(image, outputs)
+
+
+def test_strides_of_unpooling(unpooling):
+    assert strides(unpooling) == {"half": 2, "first": 2, "second": (2, 4), "back": 2, "full": 1}
+    x = images(2, 33, 41)
+    wanted, got = unpooling.predict(x, verbose=0), rebuild(unpooling).predict(x, verbose=0)
+    for name in wanted:
+        np.testing.assert_array_equal(got[name], wanted[name])
+
+
+def test_dilate_does_not_know_what_indices_of_a_denser_map_are():
+    image = keras.Input((None, None, 3))
+    pooled, indices = MaxPoolWithArgmax2D(name="pool")(layers.Conv2D(4, 3, padding="same")(image))
+    x = layers.Conv2D(4, 3, strides=2, padding="same", name="strided")(pooled)
+    model = keras.Model(image, {"P1": pooled, "P2": x, "I1": indices})
+    dense = dilate(model, 2)
+    assert strides(dense) == {"P1": 2, "P2": 2, "I1": 2}
+    x = images(1, 16, 24)
+    wanted, got = (m.predict(x, verbose=0) for m in (model, dense))
+    np.testing.assert_array_equal(got["I1"], wanted["I1"])
+    np.testing.assert_allclose(got["P2"][:, ::2, ::2], wanted["P2"], atol=1e-5)
+    with pytest.raises(ValueError, match=r"'pool' \(MaxPoolWithArgmax2D\) looks at more than one"):
+        dilate(model, 1)

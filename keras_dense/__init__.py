@@ -43,6 +43,7 @@ from keras_dense.models import (
     pspnet,
     refinenet,
     resnet38,
+    stacked_deconvolutional_network,
     unet,
 )
 
@@ -79,6 +80,7 @@ __all__ = [
     "pspnet",
     "refinenet",
     "resnet38",
+    "stacked_deconvolutional_network",
     "surgery",
     "testing",
     "training",

@@ -21,6 +21,9 @@ from keras_dense.models.nested_unet import nested_unet_decoder as nested_unet
 from keras_dense.models.pspnet import pspnet_decoder as pspnet
 from keras_dense.models.refinenet import refinenet_decoder as refinenet
 from keras_dense.models.resnet38 import resnet38_decoder as resnet38
+from keras_dense.models.stacked_deconvolutional_network import (
+    stacked_deconvolutional_network_decoder as stacked_deconvolutional_network,
+)
 from keras_dense.models.unet import unet_decoder as unet
 from keras_dense.models.upsampling import upsample
 
@@ -40,6 +43,7 @@ __all__ = [
     "pspnet",
     "refinenet",
     "resnet38",
+    "stacked_deconvolutional_network",
     "unet",
     "upsample",
 ]

@@ -34,6 +34,7 @@ from keras_dense.models.layer_cascade import layer_cascade
 from keras_dense.models.pspnet import pspnet
 from keras_dense.models.refinenet import refinenet
 from keras_dense.models.resnet38 import resnet38
+from keras_dense.models.stacked_deconvolutional_network import stacked_deconvolutional_network
 from keras_dense.models.unet import unet
 
 __all__ = [
@@ -56,5 +57,6 @@ __all__ = [
     "refinenet",
     "resnet38",
     "scores",
+    "stacked_deconvolutional_network",
     "unet",
 ]

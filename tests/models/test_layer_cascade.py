@@ -77,7 +77,7 @@ def test_mixed_precision_ends_in_float32():
 
 
 @pytest.mark.slow
-def test_stages_of_inception_resnet_v2():
+def test_stages_of_inception_resnet_v2(zero_weights):
     """Cut after the blocks A, B and C (figure 2), 320, 1088 and 1536 channels wide."""
     heads = with_intermediate(Segmentation(21), STAGES)
     model = kd.layer_cascade(heads=heads, weights=None)

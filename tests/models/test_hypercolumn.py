@@ -117,9 +117,6 @@ def test_same_perceptron_as_the_naive_form(trunk):
     x = images(2, 65, 97)
     wanted = run(slow, x)
     np.testing.assert_allclose(run(fast, x), wanted, atol=1e-5 * np.abs(wanted).max())
-    np.testing.assert_allclose(
-        ops.convert_to_numpy(fast(x, training=True)), wanted, atol=1e-5 * np.abs(wanted).max()
-    )
 
 
 # What every builder promises
@@ -127,7 +124,9 @@ def test_same_perceptron_as_the_naive_form(trunk):
 
 @pytest.mark.parametrize("mlp", [(), (8,)], ids=["linear", "mlp"])
 def test_contract(mlp, trunk):
-    model = kd.hypercolumn(trunk, 3, mlp=mlp)
+    # Normalised sums: a batch norm whose result is normalised again would not learn its scale.
+    taps = ("block_2_add", "block_5_add", "block_12_add") if mlp else None
+    model = kd.hypercolumn(trunk, 3, taps=taps, mlp=mlp)
     check_model(model, kd.heads.Segmentation(3), sizes=((64, 64), (97, 131)))
 
 
@@ -222,12 +221,13 @@ def test_memory_of_the_linear_form(trunk):
 
 
 def test_memory_of_a_perceptron_is_that_of_a_band(trunk):
-    model = kd.hypercolumn(trunk, 3, mlp=(128,))
-    for height in (128, 256):
-        x = ops.convert_to_tensor(images(2, height, 96))
+    """A hidden map of the image would have 2 · 160 · 64 · 256 numbers."""
+    model = kd.hypercolumn(trunk, 3, taps=("P1", "P3", "P5"), mlp=(256,))
+    for height in (32, 160):
+        x = ops.convert_to_tensor(images(2, height, 64))
         size = largest(lambda x: model(x, training=False), x)
-        # The trunk's own maps are small; a band has 32 + 2 · 16 rows before it is cut.
-        assert size <= max(2 * height * 96 * 12 * 1.3, 32 * 3 * 96 * 128)
+        # A coarse row and its two neighbours, before they are cut away.
+        assert size <= 3 * 32 * 64 * 256
 
 
 # Taps

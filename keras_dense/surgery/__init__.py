@@ -4,6 +4,8 @@ from keras_dense.surgery.convolutionalize import convolutionalize
 from keras_dense.surgery.dilate import dilate
 from keras_dense.surgery.feature_pyramid import feature_pyramid
 from keras_dense.surgery.graph import rebuild, walk
+from keras_dense.surgery.insert_batch_norm import insert_batch_norm
+from keras_dense.surgery.pool_with_indices import pool_with_indices
 from keras_dense.surgery.receptive_field import ReceptiveField, receptive_field
 from keras_dense.surgery.replace_input import replace_input
 from keras_dense.surgery.shift_and_stitch import shift_and_stitch
@@ -14,6 +16,8 @@ __all__ = [
     "convolutionalize",
     "dilate",
     "feature_pyramid",
+    "insert_batch_norm",
+    "pool_with_indices",
     "rebuild",
     "receptive_field",
     "replace_input",

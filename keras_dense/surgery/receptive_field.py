@@ -11,6 +11,7 @@ from keras_dense.layers import (
     BilinearInitConvTranspose,
     BilinearUpsampling,
     CropLike,
+    MaxPoolWithArgmax2D,
     PadToMultiple,
     PixelShuffle,
     ResizeLike,
@@ -182,7 +183,7 @@ def _like(op, x, like):
 
 def _window(op):
     """What an operation on one map does along an axis, as a function `(axis, interval)`."""
-    if isinstance(op, CONVOLUTIONS + POOLING):
+    if isinstance(op, (*CONVOLUTIONS, *POOLING, MaxPoolWithArgmax2D)):
         (kernel, rate, strides), padding = window_of(op), op.padding
         return lambda i, x: x.window(
             kernel[i], rate[i], strides[i], padding if isinstance(padding, str) else padding[i]

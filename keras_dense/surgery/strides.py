@@ -50,7 +50,8 @@ def pair(value):
 
 def window_of(op):
     """Taps, distance between taps, and strides of a convolution or pooling, each as a pair."""
-    taps = op.pool_size if isinstance(op, POOLING) else op.kernel_size
+    pooling = isinstance(op, (*POOLING, MaxPoolWithArgmax2D))
+    taps = op.pool_size if pooling else op.kernel_size
     rate = getattr(op, "rate", None) or getattr(op, "dilation_rate", 1)
     return pair(taps), pair(rate), pair(op.strides)
 

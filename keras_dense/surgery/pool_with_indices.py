@@ -1,0 +1,55 @@
+"""Max poolings that remember where their maxima lay."""
+
+import keras
+from keras import layers
+
+from keras_dense.layers import MaxPoolWithArgmax2D
+from keras_dense.surgery.feature_pyramid import feature_pyramid
+from keras_dense.surgery.graph import functional, rebuild
+from keras_dense.surgery.strides import pair, strides
+
+
+def pool_with_indices(model, name=None):
+    """A trunk that hands out the indices of its max poolings beside its features.
+
+    Every max pooling of stride 2 becomes a `MaxPoolWithArgmax2D`; the features stay what they are.
+    The indices that lead from stride 2ⁿ⁻¹ to 2ⁿ are called "In": they lie on the grid of "Pn". Of
+    several poolings at one stride (parallel branches) the last counts.
+
+    Args:
+        model: a trunk of `kd.backbone`, or any functional `keras.Model`, which is turned into one.
+        name: name of the new model.
+
+    Returns:
+        A `keras.Model` from the image to `{"P0": …, "P1": …, …, "I1": …, …}`, with copies of the
+        weights. There is no "In" where the network halves its map by other means.
+
+    Raises:
+        TypeError: for a model whose graph cannot be read.
+        ValueError: for a network without feature maps.
+
+    >>> image = keras.Input((None, None, 3))
+    >>> x = layers.MaxPooling2D()(layers.Conv2D(4, 3, padding="same")(image))
+    >>> x = layers.Conv2D(8, 3, strides=2, padding="same")(x)
+    >>> trunk = pool_with_indices(keras.Model(image, x))
+    >>> sorted(trunk.output), trunk.output["I1"].dtype
+    (['I1', 'P0', 'P1', 'P2'], 'int32')
+    """
+    model = functional(model)
+    if not isinstance(model.output, dict):
+        model = feature_pyramid(model)
+    found = []
+
+    def rewrite(node, copies, *args, **kwargs):
+        op = node.operation
+        if not isinstance(op, layers.MaxPooling2D) or pair(op.strides) != (2, 2):
+            return None
+        values, indices = copies(op, *args, kind=MaxPoolWithArgmax2D, **kwargs)
+        found.append(indices)
+        return values
+
+    new = rebuild(model, rewrite, name=name)
+    (image,) = new.inputs
+    places = strides(keras.Model(image, found)) if found else []
+    indices = {f"I{stride.bit_length() - 1}": x for stride, x in zip(places, found, strict=True)}
+    return keras.Model(image, {**new.output, **indices}, name=new.name)

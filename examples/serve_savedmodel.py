@@ -29,6 +29,8 @@ def export(model_file, folder, head_file):
     import keras_dense as kd
 
     model = keras.saving.load_model(model_file, compile=False)
+    if isinstance(model.output, dict):  # It was trained with earlier predictions besides.
+        model = keras.Model(model.input, model.output["segmentation"], name=model.name)
     if head_file is None:
         head = kd.heads.Segmentation(model.output_shape[-1])
     else:

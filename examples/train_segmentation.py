@@ -53,6 +53,13 @@ def arguments(argv=None):
 
     add("--model", default="fcn8s", help="any builder of the library by its name")
     add("--model-args", nargs="*", default=[], metavar="NAME=VALUE", help="the builder's own knobs")
+    add(
+        "--intermediate",
+        nargs="*",
+        metavar="NAME",
+        help="earlier predictions of the network that are trained too; not given: the paper's",
+    )
+    add("--intermediate-weight", type=float, default=1.0, help="of each of their losses")
     add("--backbone", default="mobilenet_v2", help="any network of keras.applications")
     add("--backbone-args", nargs="*", default=[], metavar="NAME=VALUE", help="such as alpha=0.5")
     add("--weights", default="imagenet", help="of the backbone: imagenet, none, or a file")
@@ -177,7 +184,20 @@ def loss(args, class_weight):
     return parts[0] if len(parts) == 1 and weights == [1.0] else kd.losses.Sum(parts, weights)
 
 
-def network(args, head):
+def with_earlier_predictions(args, head):
+    """The head, or a dict of it and of what the network predicts on the way to it."""
+    names = args.intermediate
+    if names is None and args.model == "layer_cascade":
+        names = ["stage1", "stage2"]
+    elif names is None and args.model == "stacked_deconvolutional_network":
+        units = range(1, knobs(args.model_args).get("units", 3) + 1)
+        names = [f"unit{n}_{level}" for n in units for level in ("P4", "P3", "P2")][:-1]
+    if not names:
+        return head
+    return kd.heads.with_intermediate(head, names, args.intermediate_weight)
+
+
+def network(args, heads):
     builder = getattr(kd, args.model, None)
     if builder is None:
         raise SystemExit(f"--model {args.model}: keras_dense has no builder of that name")
@@ -187,8 +207,8 @@ def network(args, head):
         extra["initialize_from"] = args.initialize_from
     if args.backbone_args:
         backbone = kd.backbone(args.backbone, weights=weights, **knobs(args.backbone_args))
-        return builder(backbone, heads=head, weights=None, **extra)
-    return builder(args.backbone, heads=head, weights=weights, **extra)
+        return builder(backbone, heads=heads, weights=None, **extra)
+    return builder(args.backbone, heads=heads, weights=weights, **extra)
 
 
 def optimizer(args, model, steps):
@@ -250,9 +270,12 @@ def main(argv=None):
         palette=train.palette,
         loss=loss(args, weight),
     )
+    heads = with_earlier_predictions(args, head)
+    # What is looked at in the end: the last prediction, whatever was trained besides.
+    last = {"segmentation": head} if isinstance(heads, dict) else head
     batches = kd.datasets.Loader(
         train,
-        head,
+        heads,
         args.batch_size,
         transforms=augmentation(args),
         shuffle=True,
@@ -261,25 +284,25 @@ def main(argv=None):
     )
     sizes = {d[i]["image"].shape for d in (train, val) for i in range(min(len(d), 20))}
     val_batches = kd.datasets.Loader(
-        val, head, min(args.batch_size, 8), pad=len(sizes) > 1, workers=args.workers
+        val, heads, min(args.batch_size, 8), pad=len(sizes) > 1, workers=args.workers
     )
     print(f"{len(train)} images to train on, {len(val)} to validate, {train.num_classes} classes")
 
-    model = network(args, head)
+    model = network(args, heads)
     if args.batch_norm_momentum is not None:
         kd.training.batch_norm_momentum(model, args.batch_norm_momentum)
     if args.freeze_batch_norm:
         # The new ones of a decoder have nothing yet to be kept.
         frozen = kd.training.freeze_batch_norm(model.get_layer("backbone"))
         print("batch normalizations frozen:", frozen)
-    model.compile(optimizer(args, model, len(batches) * args.epochs), **kd.objectives(head))
+    model.compile(optimizer(args, model, len(batches) * args.epochs), **kd.objectives(heads))
     print(f"{model.name}: {model.count_params():,} parameters, on {keras.backend.backend()}")
 
     checkpoint = kd.training.Checkpoint(args.out, seed=args.seed)
     start = checkpoint.restore(model, batches)
     if start:
         print(f"continuing after epoch {start}")
-    preview = kd.training.Preview(val, head, args.out / "preview", args.previews, draw=draw)
+    preview = kd.training.Preview(val, last, args.out / "preview", args.previews, draw=draw)
     began = time.perf_counter()
     if start < args.epochs:
         model.fit(
@@ -309,7 +332,8 @@ def main(argv=None):
         print("batch normalizations recalibrated:", count)
     kd.plot.curves(checkpoint.history, args.out / "curves.png")
 
-    scores = kd.training.evaluate(model, kd.datasets.Loader(val, head, 1), head)
+    scores = kd.training.evaluate(model, kd.datasets.Loader(val, last, 1), last)
+    scores = scores["segmentation"] if isinstance(last, dict) else scores
     table = kd.training.class_table(scores, val.class_names)
     summary = (
         f"{args.model} on {args.backbone}, {args.data}: mean IoU {scores['mean_iou']:.4f}, pixel "

@@ -9,6 +9,8 @@ import sys
 import keras
 import pytest
 
+import keras_dense as kd
+
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
 
 
@@ -64,6 +66,22 @@ def test_train_and_serve(tmp_path):
     assert result.returncode == 0, result.stderr
     assert "alone ->" in result.stdout
     assert Image.open(tmp_path / "o.png").size == (2 * 3 * 91 + 110, 3 * 67)
+
+
+@pytest.mark.slow
+def test_train_with_earlier_predictions(tmp_path):
+    out = tmp_path / "run"
+    result = run(
+        "train_segmentation.py", "--smoke", "--out", out, "--model", "layer_cascade",
+        "--model-args", "filters=8", "--intermediate-weight", "0.5",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert len(json.loads((out / "results.json").read_text())["iou"]) == 8
+    columns = (out / "history.csv").read_text().splitlines()[0].split(",")
+    assert {"segmentation_mean_iou", "val_segmentation_mean_iou", "stage1_loss"} <= {*columns}
+    assert (out / "preview" / "epoch_0002.png").exists() and (out / "curves.png").exists()
+    cascade = kd.inference.LayerCascade(keras.saving.load_model(out / "model.keras"))
+    assert cascade.thresholds == (0.985, 0.985)
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ from keras_dense.backbones import backbone
 from keras_dense.heads import decoded, objectives
 from keras_dense.models import (
     assemble,
+    deconvnet,
     deeplab_largefov,
     deeplabv2,
     deeplabv3,
@@ -43,6 +44,8 @@ from keras_dense.models import (
     pspnet,
     refinenet,
     resnet38,
+    segnet,
+    segnet_basic,
     stacked_deconvolutional_network,
     unet,
 )
@@ -55,6 +58,7 @@ __all__ = [
     "datasets",
     "decoded",
     "decoders",
+    "deconvnet",
     "deeplab_largefov",
     "deeplabv2",
     "deeplabv3",
@@ -80,6 +84,8 @@ __all__ = [
     "pspnet",
     "refinenet",
     "resnet38",
+    "segnet",
+    "segnet_basic",
     "stacked_deconvolutional_network",
     "surgery",
     "testing",

@@ -4,6 +4,7 @@
 >>> decoder = decoders.fcn(skips=("P4",))
 """
 
+from keras_dense.models.deconvnet import deconvnet_decoder as deconvnet
 from keras_dense.models.deeplab_largefov import deeplab_largefov_decoder as deeplab_largefov
 from keras_dense.models.deeplabv2 import deeplabv2_decoder as deeplabv2
 from keras_dense.models.deeplabv3 import deeplabv3_decoder as deeplabv3
@@ -21,6 +22,8 @@ from keras_dense.models.nested_unet import nested_unet_decoder as nested_unet
 from keras_dense.models.pspnet import pspnet_decoder as pspnet
 from keras_dense.models.refinenet import refinenet_decoder as refinenet
 from keras_dense.models.resnet38 import resnet38_decoder as resnet38
+from keras_dense.models.segnet import segnet_basic_decoder as segnet_basic
+from keras_dense.models.segnet import segnet_decoder as segnet
 from keras_dense.models.stacked_deconvolutional_network import (
     stacked_deconvolutional_network_decoder as stacked_deconvolutional_network,
 )
@@ -28,6 +31,7 @@ from keras_dense.models.unet import unet_decoder as unet
 from keras_dense.models.upsampling import upsample
 
 __all__ = [
+    "deconvnet",
     "deeplab_largefov",
     "deeplabv2",
     "deeplabv3",
@@ -43,6 +47,8 @@ __all__ = [
     "pspnet",
     "refinenet",
     "resnet38",
+    "segnet",
+    "segnet_basic",
     "stacked_deconvolutional_network",
     "unet",
     "upsample",

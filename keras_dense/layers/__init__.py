@@ -9,13 +9,14 @@ from keras_dense.layers.bilinear import BilinearInitConvTranspose, BilinearUpsam
 from keras_dense.layers.cascade import Certainty, LearnWhereUnsure
 from keras_dense.layers.context import AdaptiveAveragePooling2D, PixelShuffle, ResizeLike
 from keras_dense.layers.hypercolumn import GatherPixels, HypercolumnMLP
+from keras_dense.layers.local_response import LocalResponseNormalization
 from keras_dense.layers.pooling import (
     AtrousAveragePooling2D,
     AtrousMaxPooling2D,
     PhasePooling2D,
     TilePhases,
 )
-from keras_dense.layers.size import CropLike, PadToMultiple, ReflectionPadding2D
+from keras_dense.layers.size import CropLike, PadToMinimum, PadToMultiple, ReflectionPadding2D
 from keras_dense.layers.standardize import Standardize
 from keras_dense.layers.unpooling import MaxPoolWithArgmax2D, MaxUnpool2D
 from keras_dense.layers.upsample import ICNR
@@ -35,8 +36,10 @@ __all__ = [
     "HypercolumnMLP",
     "ICNR",
     "LearnWhereUnsure",
+    "LocalResponseNormalization",
     "MaxPoolWithArgmax2D",
     "MaxUnpool2D",
+    "PadToMinimum",
     "PadToMultiple",
     "PhasePooling2D",
     "PixelShuffle",

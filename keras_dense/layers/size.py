@@ -1,6 +1,7 @@
 """Padding and cropping, so that a network with a stride takes every image size."""
 
 import keras
+from keras import ops
 
 from keras_dense.ops import crop_like, pad_reflect, pad_to_multiple
 
@@ -51,6 +52,45 @@ class PadToMultiple(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "multiple": self.multiple}
+
+
+@keras.saving.register_keras_serializable("keras_dense")
+class PadToMinimum(keras.layers.Layer):
+    """Grow a map with zeros at the bottom and the right until a window fits into it.
+
+    `(B, H, W, C)` → `(B, max(H, n), max(W, n), C)`; H and W may be unknown. `CropLike` afterwards
+    undoes it.
+
+    Args:
+        minimum: int ≥ 1, the smallest height and width.
+
+    Raises:
+        ValueError: for a minimum below 1.
+
+    >>> import numpy as np
+    >>> tuple(PadToMinimum(7)(np.zeros((1, 4, 9, 3))).shape)
+    (1, 7, 9, 3)
+    """
+
+    def __init__(self, minimum, **kwargs):
+        super().__init__(**kwargs)
+        if not isinstance(minimum, int) or minimum < 1:
+            raise ValueError(f"`minimum` must be an int ≥ 1. Received: minimum={minimum!r}")
+        self.minimum = minimum
+
+    def compute_output_shape(self, input_shape):
+        batch, *sizes, channels = input_shape
+        return (batch, *(None if n is None else max(n, self.minimum) for n in sizes), channels)
+
+    def call(self, inputs):
+        bottom, right = (
+            max(self.minimum - n, 0) if isinstance(n, int) else ops.maximum(self.minimum - n, 0)
+            for n in ops.shape(inputs)[1:3]
+        )
+        return ops.pad(inputs, ((0, 0), (0, bottom), (0, right), (0, 0)))
+
+    def get_config(self):
+        return {**super().get_config(), "minimum": self.minimum}
 
 
 @keras.saving.register_keras_serializable("keras_dense")

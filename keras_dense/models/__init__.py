@@ -19,6 +19,7 @@ and width, float32. What follows are the paper's own knobs.
 """
 
 from keras_dense.models.assemble import assemble, scores
+from keras_dense.models.deconvnet import deconvnet
 from keras_dense.models.deeplab_largefov import deeplab_largefov
 from keras_dense.models.deeplabv2 import deeplabv2
 from keras_dense.models.deeplabv3 import deeplabv3
@@ -34,11 +35,13 @@ from keras_dense.models.layer_cascade import layer_cascade
 from keras_dense.models.pspnet import pspnet
 from keras_dense.models.refinenet import refinenet
 from keras_dense.models.resnet38 import resnet38
+from keras_dense.models.segnet import segnet, segnet_basic
 from keras_dense.models.stacked_deconvolutional_network import stacked_deconvolutional_network
 from keras_dense.models.unet import unet
 
 __all__ = [
     "assemble",
+    "deconvnet",
     "deeplab_largefov",
     "deeplabv2",
     "deeplabv3",
@@ -57,6 +60,8 @@ __all__ = [
     "refinenet",
     "resnet38",
     "scores",
+    "segnet",
+    "segnet_basic",
     "stacked_deconvolutional_network",
     "unet",
 ]

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import tree
 
-from keras_dense.layers import Certainty, LearnWhereUnsure
+from keras_dense.layers import Certainty, KeepCells, PhasePooling2D, PoolKeptCells, Settled, Unsure
 from keras_dense.layers.cascade import as_threshold
 from keras_dense.surgery.graph import functional, rebuild, walk
 from keras_dense.surgery.region import RegionNetwork
@@ -66,11 +66,15 @@ class LayerCascade:
 
     The first stage sees the whole image. A later one sees a list of the cells that reached it:
     its convolutions gather their neighbours from that list, and cells that left count as zero
-    (the paper's region convolution), so its time is that of the cells in it. With a threshold above
-    1 nobody leaves, and the prediction is the model's own.
+    (the paper's region convolution), so its time is that of the cells in it. With thresholds above
+    1 nobody leaves, and the prediction is the last stage's.
 
     The weights are copied: after further training, make a new one. Maps go through NumPy between
-    stages.
+    stages. At the thresholds that the model was trained with it predicts what the model does.
+
+    Attributes:
+        thresholds: for each stage but the last; may be set.
+        last: a `keras.Model` of the last stage's prediction everywhere, which a cascade saves.
 
     Args:
         model: a model of `kd.layer_cascade` with its stages among the heads, in training or
@@ -97,37 +101,54 @@ class LayerCascade:
     """
 
     def __init__(self, model, thresholds=None):
-        flat = rebuild(functional(model))
-        graph = _Graph(flat)
-        certain = [node for node in graph.calls if isinstance(node.operation, Certainty)]
-        gates = [node for node in graph.calls if isinstance(node.operation, LearnWhereUnsure)]
-        if not certain or not gates:
+        scored, certainties, trained = [], [], []
+        settled = {}
+
+        def unmasked(node, copies, *args, **kwargs):
+            """What everybody reaches: the network without what lets cells leave."""
+            op = node.operation
+            if isinstance(op, Certainty):
+                scored.append(args[0])
+                certainties.append(copies(op, *args))
+                return certainties[-1]
+            if isinstance(op, Unsure):
+                trained.append(op.threshold)
+                return args[0]
+            if isinstance(op, PoolKeptCells):
+                return copies(op, args[0], kind=PhasePooling2D)
+            if isinstance(op, Settled):
+                settled["last"] = args[0]
+            return args[0] if isinstance(op, (KeepCells, Settled)) else None
+
+        flat = rebuild(functional(model), unmasked)
+        if not certainties or not settled:
             raise ValueError(
                 f"{model.name!r} has no stages that pixels could leave. Build it with "
                 "kd.layer_cascade(…, heads=kd.heads.with_intermediate(head, "
                 "['stage1', 'stage2']))."
             )
-        last = max(gates, key=lambda node: len(node.input_tensors))
-        self.thresholds = self._thresholds(last.operation.thresholds, thresholds)
-        # Without the gates, which are for training: the scores of each stage, and the certainties.
-        scored = [*(node.input_tensors[0] for node in certain), last.input_tensors[0]]
-        certainties = [node.outputs[0] for node in certain]
+        scored.append(settled["last"])
+        self.thresholds = self._thresholds(tuple(trained), thresholds)
         self._stride = self._common_stride(flat, scored)
 
-        made, self._lists, self._stages = set(), [], []
+        graph = _Graph(keras.Model(flat.input, [*scored, *certainties, flat.output]))
         needed = [graph.needed(x) for x in scored]
+        made, self._lists, self._stages = set(), [], []
         for n, scores in enumerate(scored):
             calls = needed[n] - made
             made = made | calls
             reads = graph.crossing(made - calls, calls) if n else [flat.input]
-            later = set().union(*needed[n + 1 :]) - made
-            gives = [x for x in graph.crossing(calls, later)]
+            gives = graph.crossing(calls, set().union(*needed[n + 1 :]) - made)
             outputs = [scores, *certainties[n : n + 1], *gives]
             part = self._part(reads, outputs, flat.input, f"stage{n + 1}")
             self._stages.append(RegionNetwork(part) if n else part)
             self._lists.append(([id(x) for x in reads], [id(x) for x in gives]))
-        finish = next(x for x in tree.flatten(flat.output) if id(last) in graph.needed(x))
-        self._finish = keras.Model([last.outputs[0], flat.input], finish, name="finish")
+        last = scored[-1]
+        finish = next(
+            x for x in tree.flatten(flat.output) if id(graph.makers[id(last)]) in graph.needed(x)
+        )
+        self._finish = keras.Model([last, flat.input], finish, name="finish")
+        self.last = keras.Model(flat.input, finish, name=f"{model.name}_last")
 
     @staticmethod
     def _thresholds(trained, given):

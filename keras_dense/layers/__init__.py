@@ -6,7 +6,7 @@ from keras_dense.layers.atrous import (
     AtrousSeparableConv2D,
 )
 from keras_dense.layers.bilinear import BilinearInitConvTranspose, BilinearUpsampling
-from keras_dense.layers.cascade import Certainty, LearnWhereUnsure
+from keras_dense.layers.cascade import Certainty, KeepCells, PoolKeptCells, Settled, Unsure
 from keras_dense.layers.context import AdaptiveAveragePooling2D, PixelShuffle, ResizeLike
 from keras_dense.layers.hypercolumn import GatherPixels, HypercolumnMLP
 from keras_dense.layers.local_response import LocalResponseNormalization
@@ -35,7 +35,7 @@ __all__ = [
     "GatherPixels",
     "HypercolumnMLP",
     "ICNR",
-    "LearnWhereUnsure",
+    "KeepCells",
     "LocalResponseNormalization",
     "MaxPoolWithArgmax2D",
     "MaxUnpool2D",
@@ -43,8 +43,11 @@ __all__ = [
     "PadToMultiple",
     "PhasePooling2D",
     "PixelShuffle",
+    "PoolKeptCells",
     "ReflectionPadding2D",
     "ResizeLike",
+    "Settled",
     "Standardize",
     "TilePhases",
+    "Unsure",
 ]

@@ -5,6 +5,8 @@ import numbers
 import keras
 from keras import ops
 
+from keras_dense.layers.pooling import PhasePooling2D
+
 MODES = ("multiclass", "binary", "multilabel")
 
 
@@ -58,48 +60,106 @@ class Certainty(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("keras_dense")
-class LearnWhereUnsure(keras.layers.Layer):
-    """The scores as they are, whose gradient stops where an earlier stage was sure.
+class Unsure(keras.layers.Layer):
+    """1 where a cell goes on to the next stage, 0 where it leaves: `(B, H, W, 1)`, float32.
 
-    Call with scores `(B, H, W, C)` and the certainties of all stages before, a list of
-    `(B, H, W, 1)`. So a later stage of a cascade learns from the cells that reach it, whatever the
-    loss. A mean over pixels stays one over all of them: the fewer cells reach a stage, the less it
-    counts.
+    Call with the certainty of a stage, and with what this layer gave for the stage before, if there
+    is one: who has left does not come back.
 
     Args:
-        thresholds: for each stage before, the certainty above which a cell leaves.
+        threshold: the certainty above which a cell leaves; above 1 none does.
 
     Raises:
-        ValueError: for thresholds that are not above 0, or another number of them than of stages.
+        ValueError: for a threshold that is not above 0.
+
+    >>> import numpy as np
+    >>> certainty = np.array([0.5, 0.99, 0.7]).reshape(1, 1, 3, 1)
+    >>> before = np.array([1.0, 1.0, 0.0]).reshape(1, 1, 3, 1)
+    >>> [float(v) for v in ops.convert_to_numpy(Unsure(0.985)(certainty, before)).ravel()]
+    [1.0, 0.0, 0.0]
+    """
+
+    def __init__(self, threshold, **kwargs):
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.threshold = as_threshold(threshold)
+
+    def compute_output_shape(self, certainty_shape, before_shape=None):
+        return tuple(certainty_shape)
+
+    def call(self, certainty, before=None):
+        stays = ops.cast(certainty <= self.threshold, "float32")
+        return stays if before is None else stays * before
+
+    def get_config(self):
+        return {**super().get_config(), "threshold": self.threshold}
+
+
+@keras.saving.register_keras_serializable("keras_dense")
+class Settled(keras.layers.Layer):
+    """The scores of a stage where cells reached it, those of the stage before where they left.
+
+    Call with scores of both `(B, H, W, C)` and a mask `(B, H, W, 1)`, 1 where cells went on. The
+    gradient reaches the later stage alone, and only where the mask is 1: it learns from the cells
+    that are left to it, whatever the loss. A mean over pixels stays one over all of them.
 
     Reference: Li et al., "Not All Pixels Are Equal: Difficulty-Aware Semantic Segmentation via
     Deep Layer Cascade", CVPR 2017, section 3.2.
 
     >>> import numpy as np
-    >>> scores, certainty = np.ones((1, 1, 2, 3)), np.array([0.5, 0.99]).reshape(1, 1, 2, 1)
-    >>> tuple(LearnWhereUnsure([0.985])(scores, [certainty]).shape)
-    (1, 1, 2, 3)
+    >>> later, before = np.full((1, 1, 2, 1), 3.0), np.full((1, 1, 2, 1), 7.0)
+    >>> y = Settled()(later, before, np.array([1.0, 0.0]).reshape(1, 1, 2, 1))
+    >>> ops.convert_to_numpy(y).ravel().tolist()
+    [3.0, 7.0]
     """
 
-    def __init__(self, thresholds, **kwargs):
-        super().__init__(**kwargs)
-        self.thresholds = tuple(as_threshold(t, "thresholds") for t in thresholds)
+    def compute_output_shape(self, later_shape, before_shape, reached_shape):
+        return tuple(later_shape)
 
-    def build(self, scores_shape, certainties_shape):
-        if len(certainties_shape) != len(self.thresholds):
-            raise ValueError(
-                "There must be a certainty for each threshold. Received: "
-                f"{len(certainties_shape)} certainties, thresholds={self.thresholds}"
-            )
+    def call(self, later, before, reached):
+        return ops.where(reached > 0.5, later, ops.stop_gradient(before))
 
-    def compute_output_shape(self, scores_shape, certainties_shape):
-        return tuple(scores_shape)
 
-    def call(self, scores, certainties):
-        learns = True
-        for certainty, threshold in zip(certainties, self.thresholds, strict=True):
-            learns = ops.logical_and(learns, certainty <= threshold)
-        return ops.where(learns, scores, ops.stop_gradient(scores))
+@keras.saving.register_keras_serializable("keras_dense")
+class KeepCells(keras.layers.Layer):
+    """A map with zeros for the cells that left: `(B, H, W, C)` times a mask `(B, H, W, 1)`.
 
-    def get_config(self):
-        return {**super().get_config(), "thresholds": self.thresholds}
+    >>> import numpy as np
+    >>> y = KeepCells()(np.full((1, 1, 2, 1), 3.0), np.array([1.0, 0.0]).reshape(1, 1, 2, 1))
+    >>> ops.convert_to_numpy(y).ravel().tolist()
+    [3.0, 0.0]
+    """
+
+    def compute_output_shape(self, inputs_shape, kept_shape):
+        return tuple(inputs_shape)
+
+    def call(self, inputs, kept):
+        return inputs * kept
+
+
+@keras.saving.register_keras_serializable("keras_dense")
+class PoolKeptCells(PhasePooling2D):
+    """`PhasePooling2D` of the cells that did not leave; 0 for a phase without any.
+
+    Call with a map `(B, H, W, C)` and a mask `(B, H, W, 1)`; returns `(B, r_h, r_w, C)`.
+
+    Args:
+        rate, mode: as of `PhasePooling2D`.
+
+    >>> import numpy as np
+    >>> x, mask = np.array([1.0, 5.0, 9.0]), np.array([1.0, 0.0, 1.0])
+    >>> y = PoolKeptCells(1)(x.reshape(1, 1, 3, 1), mask.reshape(1, 1, 3, 1))
+    >>> round(ops.convert_to_numpy(y).item(), 4)
+    5.0
+    """
+
+    def compute_output_shape(self, inputs_shape, kept_shape):
+        return super().compute_output_shape(inputs_shape)
+
+    def call(self, inputs, kept):
+        kept = kept > 0.5
+        if self.mode == "max":
+            largest = super().call(ops.where(kept, inputs, float("-inf")))
+            return ops.where(ops.isfinite(largest), largest, 0.0)
+        mask = ops.cast(kept, inputs.dtype)
+        mean, share = super().call(inputs * mask), super().call(mask)
+        return ops.where(share > 0, mean / ops.where(share > 0, share, 1.0), 0.0)

@@ -4,61 +4,83 @@ Li, Liu, Luo, Loy, Tang, "Not All Pixels Are Equal: Difficulty-Aware Semantic Se
 Deep Layer Cascade", CVPR 2017.
 """
 
+import keras
 from keras import layers
 
 from keras_dense.heads import Auxiliary, Intermediate, as_heads
-from keras_dense.layers import Certainty, LearnWhereUnsure
+from keras_dense.layers import Certainty, KeepCells, Settled, Unsure
 from keras_dense.layers.cascade import as_threshold
 from keras_dense.models.assemble import scores
 from keras_dense.models.parts import conv_bn_relu, counts, finished, trunk_of
-from keras_dense.surgery import dilate
+from keras_dense.surgery import dilate, rebuild
 from keras_dense.surgery.feature_pyramid import feature
+from keras_dense.surgery.region import masked
 
 
 def layer_cascade_decoder(
-    levels=("P3", "P4", "P5"), *, filters=256, dropout=0.1, thresholds=None, mode="multiclass"
+    stages=(), thresholds=(), *, level="P3", filters=256, dropout=0.1, mode="multiclass"
 ):
-    """A classifier at the end of every stage of a trunk (figure 2): two convolutions each.
+    """Classifiers, of two convolutions each, at a feature and after every further stage (figure 2).
 
-    The scores of all but the last are there for `kd.heads.Intermediate`, as "stage1", "stage2", ….
+    What stages predict before the last one is there for `kd.heads.Intermediate`, as "stage1",
+    "stage2", …. Each prediction holds those of the stages before where cells left there.
 
     Args:
-        levels: the features that stages end with. They must have one stride for
-            `kd.inference.LayerCascade`.
+        stages: models of a map and a mask, 1 for the cells that are left, to the map that the next
+            stage reads. They belong to the model that is built, and are trained with it.
+        thresholds: for each of them, the certainty above which a cell leaves before.
+        level: the feature that the first classifier reads.
         filters: channels of the 3×3 convolutions before the scores.
         dropout: rate of the dropout before the scores.
-        thresholds: for each stage but the last, the certainty above which a pixel is left to it:
-            later stages do not learn from it. `None`: all stages learn from all pixels.
         mode: of the head, see `kd.layers.Certainty`.
 
     Returns:
         A decoder for `kd.assemble` that predicts the scores of a head.
     """
-    levels = tuple(levels)
     (filters,) = counts((filters,), "filters")
-    if thresholds is not None:
-        thresholds = check_thresholds(thresholds, len(levels))
+    thresholds = check_thresholds(thresholds, len(stages) + 1)
+
+    def classify(x, channels, name):
+        x = conv_bn_relu(x, filters, 3, name=name)
+        x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
+        return layers.Conv2D(channels, 1, name=f"{name}_scores")(x)
 
     @scores
     def decode(features, channels, prefix=""):
-        scored, certain = {}, []
-        for n, level in enumerate(levels, 1):
-            name = f"{prefix}stage{n}"
-            x = conv_bn_relu(feature(features, level), filters, 3, name=name)
-            x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
-            x = layers.Conv2D(channels, 1, name=f"{name}_scores")(x)
-            if thresholds is None:
-                scored[f"stage{n}"] = x
-                continue
-            certainty = Certainty(mode, name=f"{name}_certainty")(x) if n < len(levels) else None
-            if n > 1:
-                learn = LearnWhereUnsure(thresholds[: n - 1], name=f"{name}_learn")
-                x = learn(x, list(certain))
-            certain.append(certainty)
-            scored[f"stage{n}"] = x
-        return scored.pop(f"stage{len(levels)}"), scored
+        x, mask, early = feature(features, level), None, {}
+        settled = last = classify(x, channels, f"{prefix}stage1")
+        for n, (stage, threshold) in enumerate(zip(stages, thresholds, strict=True), 1):
+            early[f"stage{n}"] = settled
+            certainty = Certainty(mode, name=f"{prefix}stage{n}_certainty")(last)
+            before = [] if mask is None else [mask]
+            mask = Unsure(threshold, name=f"{prefix}stage{n}_unsure")(certainty, *before)
+            x, name = stage([x, mask]), f"{prefix}stage{n + 1}"
+            last = classify(KeepCells(name=f"{name}_keep")(x, mask), channels, name)
+            settled = Settled(name=f"{name}_settled")(last, settled, mask)
+        return settled, early
 
     return decode
+
+
+def split(trunk, levels):
+    """A trunk cut at features: the first part with all features up to there, and the further ones.
+
+    Names are those of the trunk with a number from 2 on: "backbone", "backbone_2", ….
+    """
+    ends = [feature(trunk.output, level) for level in levels]
+    passed = list(trunk.output)[: list(trunk.output).index(levels[0]) + 1]
+    first = keras.Model(trunk.input, {level: trunk.output[level] for level in passed})
+    parts = [rebuild(first, name=trunk.name)]
+    for n, (before, end) in enumerate(zip(ends, ends[1:], strict=False), 2):
+        try:
+            part = keras.Model(before, end, name=f"{trunk.name}_{n}")
+        except ValueError as error:
+            raise ValueError(
+                f"`levels` must be features through which everything later flows: {levels[n - 1]} "
+                f"needs more than {levels[n - 2]}. Received: levels={levels}. Keras says: {error}"
+            ) from error
+        parts.append(masked(part))
+    return parts
 
 
 def check_thresholds(thresholds, stages):
@@ -67,7 +89,8 @@ def check_thresholds(thresholds, stages):
     >>> check_thresholds(0.985, 3)
     (0.985, 0.985)
     """
-    listed = thresholds if isinstance(thresholds, (tuple, list)) else [thresholds] * (stages - 1)
+    several = isinstance(thresholds, (tuple, list))
+    listed = thresholds if several else [thresholds] * (stages - 1)
     if len(listed) != stages - 1:
         raise ValueError(
             f"`thresholds` must be one number for each of the {stages - 1} stages that pixels can "
@@ -117,17 +140,21 @@ def layer_cascade(
         model = kd.layer_cascade(heads=heads)
         model.compile("sgd", **kd.objectives(heads))
 
-    A later stage learns only from the pixels at which no stage before was surer than its threshold
-    (`kd.layers.LearnWhereUnsure`). The model computes all stages everywhere;
-    `kd.inference.LayerCascade(model)` computes later ones only where they are needed. With a single
-    head it is the trunk with the last classifier alone, the paper's baseline.
+    Where a stage is surer than its threshold, pixels leave: later stages see zeros there (the
+    paper's region convolution) and learn nothing from them, and the predictions of later stages
+    hold the earlier one's. So what is trained, and what `evaluate` measures, is the cascade. The
+    model computes all stages everywhere all the same; `kd.inference.LayerCascade(model)` predicts
+    the same, and computes later ones only where they are needed.
+
+    The trunk is in as many layers as there are stages, "backbone", "backbone_2", "backbone_3". With
+    a single head it is in one, with the last classifier alone: the paper's baseline.
 
     Args:
         backbone, num_classes, heads, weights, input_shape, name, initialize_from: as of every
             builder, see `kd.models`.
         levels: the features that stages end with.
-        thresholds: the certainty above which pixels leave the first stage and the second, in
-            training; the default for `kd.inference.LayerCascade`.
+        thresholds: the certainty above which pixels leave the first stage and the second; above 1
+            nobody leaves. `kd.inference.LayerCascade` may be given others.
         filters: channels of the 3×3 convolutions before the scores.
         dropout: rate of the dropout before the scores.
 
@@ -149,13 +176,13 @@ def layer_cascade(
     ['segmentation', 'stage1', 'stage2']
     """
     heads, thresholds = as_heads(heads, num_classes), check_thresholds(thresholds, len(levels))
-    mode = _mode(heads)
-    decoder = layer_cascade_decoder(
-        levels,
-        filters=filters,
-        dropout=dropout,
-        thresholds=None if mode is None else thresholds,
-        mode=mode or "multiclass",
-    )
+    settings = {"filters": filters, "dropout": dropout}
+    layer_cascade_decoder(**settings)  # An error before the work.
+    mode, levels = _mode(heads), tuple(levels)
     trunk = dilate(trunk_of(backbone, weights, input_shape), 8)
+    if mode is None:
+        decoder = layer_cascade_decoder(level=levels[-1], **settings)
+    else:
+        trunk, *stages = split(trunk, levels)
+        decoder = layer_cascade_decoder(stages, thresholds, level=levels[0], mode=mode, **settings)
     return finished(trunk, decoder, heads, input_shape, name or "layer_cascade", initialize_from)

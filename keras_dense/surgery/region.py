@@ -1,4 +1,4 @@
-"""A part of a network that computes some cells of its maps only."""
+"""A part of a network that some cells have left: in whole maps to train, in lists to predict."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers, tree
 
-from keras_dense.layers import PhasePooling2D, TilePhases
+from keras_dense.layers import KeepCells, PhasePooling2D, PoolKeptCells, TilePhases
 from keras_dense.layers.atrous import AtrousConv2D, AtrousDepthwiseConv2D, AtrousSeparableConv2D
 from keras_dense.layers.region import (
     PoolRows,
@@ -20,6 +20,7 @@ from keras_dense.ops.atrous import explicit_pads
 from keras_dense.ops.region import neighbours, rows_for
 from keras_dense.surgery.graph import Copies, values, walk
 from keras_dense.surgery.pointwise import is_pointwise, is_reshape
+from keras_dense.surgery.spread import policy_of
 from keras_dense.surgery.strides import (
     CONVOLUTIONS,
     GLOBAL_POOLING,
@@ -139,9 +140,7 @@ class _OnCells:
     def gate(self, op, old):
         if old.rate is not None or old.pads != _NONE:
             raise self.unknown(op, "pools something that is no map")
-        rate = op.rate if isinstance(op, PhasePooling2D) else (1, 1)
-        largest = isinstance(op, layers.GlobalMaxPooling2D) or getattr(op, "mode", "") == "max"
-        mode = "max" if largest else "mean"
+        rate, mode = pooling_of(op)
         pool = PoolRows(mode, name=self.copies.name(op.name), dtype=op.dtype_policy)
         return _Cells(pool(old.tensor, *self.group(rate)), rate=rate)
 
@@ -151,6 +150,73 @@ class _OnCells:
             return x.tensor
         name = self.copies.name("gate")
         return TakeRows(name=name, dtype=x.tensor.dtype)(x.tensor, self.group(x.rate)[0])
+
+
+class _OnMaps:
+    """Computes whole maps, with zeros where cells left before everything that looks at others."""
+
+    def __init__(self, mask):
+        self.mask, self.copies, self.kept = mask, Copies(), {}
+
+    def __call__(self, node, *args, **kwargs):
+        op = node.operation
+        looks = isinstance(op, CONVOLUTIONS + POOLING) and window_of(op)[0] != (1, 1)
+        if looks or isinstance(op, layers.ZeroPadding2D):
+            x = args[0]
+            padded = isinstance(x._keras_history.operation, layers.ZeroPadding2D)
+            return self.copies(op, x if padded or _is_gate(x) else self.keep(x))
+        if isinstance(op, GLOBAL_POOLING) and not _is_gate(args[0]):
+            return self.pool(op, args[0], node.outputs[0].shape)
+        return self.copies(op, *args, **kwargs)
+
+    def keep(self, x):
+        if id(x) not in self.kept:
+            name = self.copies.name("keep")
+            # The tensor too, so that another does not get its id.
+            self.kept[id(x)] = x, KeepCells(name=name, dtype=policy_of(x))(x, self.mask)
+        return self.kept[id(x)][1]
+
+    def pool(self, op, x, shape):
+        rate, mode = pooling_of(op)
+        pool = PoolKeptCells(rate, mode, name=self.copies.name(op.name), dtype=op.dtype_policy)
+        y = pool(x, self.mask)
+        if len(shape) == 2:
+            y = layers.Reshape(shape[1:], name=self.copies.name("vector"), dtype=y.dtype)(y)
+        return y
+
+
+def _is_gate(x):
+    return len(x.shape) != 4 or tuple(x.shape[1:3]) == (1, 1)
+
+
+def pooling_of(op):
+    """Rate and mode of a global pooling."""
+    largest = isinstance(op, layers.GlobalMaxPooling2D) or getattr(op, "mode", "") == "max"
+    rate = op.rate if isinstance(op, PhasePooling2D) else (1, 1)
+    return rate, "max" if largest else "mean"
+
+
+def masked(model):
+    """The network on maps from which cells have left: they are zero wherever others look at them.
+
+    What `RegionNetwork` computes for lists of cells, in whole maps, so that it can be trained.
+    Weights are copies.
+
+    Args:
+        model: a functional `keras.Model` of one map, `(B, H, W, C)`, to maps of its size.
+
+    Returns:
+        A `keras.Model` of that map and a mask `(B, H, W, 1)`, 1 for the cells that are left.
+
+    >>> image = keras.Input((None, None, 3))
+    >>> model = keras.Model(image, layers.Conv2D(4, 3, padding="same")(image))
+    >>> [x.shape[-1] for x in masked(model).inputs]
+    [3, 1]
+    """
+    x = keras.Input(batch_shape=model.inputs[0].shape, dtype=model.inputs[0].dtype, name="map")
+    mask = keras.Input((*x.shape[1:3], 1), dtype="float32", name="mask")
+    outputs = walk(model, x, _OnMaps(mask))
+    return keras.Model([x, mask], outputs, name=model.name)
 
 
 class RegionNetwork:

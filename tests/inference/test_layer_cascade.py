@@ -8,8 +8,6 @@ from keras import layers, ops
 import keras_dense as kd
 from keras_dense.heads import Segmentation, with_intermediate
 from keras_dense.inference import LayerCascade
-from keras_dense.surgery import rebuild
-from keras_dense.surgery.strides import CONVOLUTIONS, POOLING
 
 HEADS = with_intermediate(Segmentation(5), ["stage1", "stage2"])
 
@@ -23,7 +21,7 @@ def model():
     """A network that is sure in some places and not in others."""
     keras.utils.set_random_seed(0)
     trunk = kd.backbone("mobilenet", weights=None, alpha=0.25)
-    model = kd.layer_cascade(trunk, heads=HEADS, filters=16)
+    model = kd.layer_cascade(trunk, heads=HEADS, filters=16, thresholds=2.0)
     rng = np.random.default_rng(0)
     for layer in model._flatten_layers():
         if isinstance(layer, layers.BatchNormalization):
@@ -54,6 +52,7 @@ def test_nobody_leaves(model):
     assert np.std(wanted) > 0.5
     np.testing.assert_allclose(result.prediction, wanted, atol=1e-4)
     assert result.reached == (1.0, 1.0, 1.0) and (result.stage == 3).all()
+    np.testing.assert_allclose(cascade.last.predict_on_batch(x), wanted, atol=1e-4)
     assert result.prediction.dtype == np.float32 and result.stage.shape == x.shape[:3]
     np.testing.assert_array_equal(cascade.predict_on_batch(x), result.prediction)
 
@@ -66,54 +65,39 @@ def test_everybody_leaves_at_once(model):
     assert result.reached == (1.0, 0.0, 0.0)
 
 
-def scores_of_masked_maps(model, x, masks):
-    """The scores of all stages, in maps that are zero wherever a mask of their stage is not 1."""
-    trunk = model.get_layer("backbone")
-    ends = {
-        trunk.output[level]._keras_history.operation.name: n for n, level in ((2, "P3"), (3, "P4"))
-    }
-    stage = [1]  # of the operation that comes next
-
-    def rewrite(node, copies, *args, **kwargs):
-        op = node.operation
-        # A classifier reads its own stage's map, whatever has been visited before.
-        number = next((n for n in (1, 2, 3) if f"stage{n}" in op.name), stage[0])
-        if op.name in ends:
-            stage[0] = ends[op.name]
-        if number > 1 and isinstance(op, (*CONVOLUTIONS, *POOLING)):
-            return copies(op, args[0] * masks[number][..., None].astype("float32"))
-        return None
-
-    names = [f"segmentation_stage{n}_scores" for n in (1, 2, 3)]
-    scores = keras.Model(model.input, [model.get_layer(name).output for name in names])
-    fixed = keras.Input(batch_shape=x.shape)
-    outputs = rebuild(scores, rewrite, inputs=fixed)(x.astype("float32"), training=False)
-    return [ops.convert_to_numpy(y) for y in outputs]
-
-
-def certainty(scores):
-    e = np.exp(scores - scores.max(-1, keepdims=True))
+def certainty(logits):
+    e = np.exp(logits - logits.max(-1, keepdims=True))
     return (e / e.sum(-1, keepdims=True)).max(-1)
 
 
-def test_beside_maps_with_zeros_where_pixels_left(model):
+def test_predicts_what_the_model_was_trained_to(model):
+    """The model, in whole maps with zeros where cells left, beside the cascade's lists."""
     x = images(2, 64, 96)
-    first = keras.Model(model.input, model.get_layer("segmentation_stage1_scores").output)
-    sure = np.sort(certainty(ops.convert_to_numpy(first(x, training=False))).ravel())
-    thresholds = (float(sure[110:112].mean()), 0.7)
-    result = LayerCascade(model, thresholds).predict(x)
-    stage = result.stage[:, ::8, ::8]
-    masks = {n: stage >= n for n in (1, 2, 3)}
-    scores = scores_of_masked_maps(model, x, masks)
-
-    assert masks[2].sum() == 111 and 20 < masks[3].sum() < 100
-    np.testing.assert_array_equal(masks[2], certainty(scores[0]) <= thresholds[0])
-    np.testing.assert_array_equal(masks[3], masks[2] & (certainty(scores[1]) <= thresholds[1]))
-    np.testing.assert_allclose(result.reached, [masks[n].mean() for n in (1, 2, 3)])
-    np.testing.assert_array_equal(result.stage, stage.repeat(8, 1).repeat(8, 2))
-    left = np.choose(stage[..., None] - 1, scores)
-    wanted = ops.convert_to_numpy(kd.layers.BilinearUpsampling(8)(left))
+    names = [f"segmentation_stage{n}_scores" for n in (1, 2, 3)]
+    outputs = [*(model.get_layer(name).output for name in names), model.output["segmentation"]]
+    inside = keras.Model(model.input, outputs)
+    sure = np.sort(certainty(ops.convert_to_numpy(inside(x, training=False)[0])).ravel())
+    unsure = [model.get_layer(f"segmentation_stage{n}_unsure") for n in (1, 2)]
+    try:
+        # Half way between two cells, so that rounding decides nothing.
+        unsure[0].threshold = float(sure[110:112].mean())
+        *scores, wanted = map(ops.convert_to_numpy, inside(x, training=False))
+        third = np.sort(certainty(scores[1])[certainty(scores[0]) <= unsure[0].threshold])
+        unsure[1].threshold = float(third[50:52].mean())
+        *scores, wanted = map(ops.convert_to_numpy, inside(x, training=False))
+        result = LayerCascade(model).predict(x)
+    finally:
+        for layer in unsure:
+            layer.threshold = 2.0
     np.testing.assert_allclose(result.prediction, wanted, atol=1e-4)
+    np.testing.assert_allclose(result.reached, [1, 111 / 192, 51 / 192])
+    stage = result.stage[:, ::8, ::8]
+    np.testing.assert_array_equal(result.stage, stage.repeat(8, 1).repeat(8, 2))
+    np.testing.assert_array_equal(stage >= 2, certainty(scores[0]) < sure[111])
+    # Zeros make a difference: without them the last stage says something else.
+    everywhere = ops.convert_to_numpy(model(x, training=False)["segmentation"])
+    at_the_end = result.stage == 3
+    assert np.abs(everywhere - wanted)[at_the_end].max() > 1e-2
 
 
 def test_work_is_that_of_the_cells_that_are_left(model):
@@ -137,7 +121,8 @@ def test_work_is_that_of_the_cells_that_are_left(model):
 def test_loaded_from_its_file_and_evaluated(model, tmp_path):
     model.save(tmp_path / "model.keras")
     cascade = LayerCascade(keras.saving.load_model(tmp_path / "model.keras"))
-    assert cascade.thresholds == (0.985, 0.985)
+    assert cascade.thresholds == (2.0, 2.0)
+    cascade.thresholds = (0.7, 0.8)
     x, head = images(2, 40, 48), Segmentation(5)
     truth = np.zeros((2, 40, 48), "int32")
     scores = kd.training.evaluate(cascade, [(x, truth)], head)
@@ -169,10 +154,11 @@ def test_bad_input(model):
         LayerCascade(model).predict(np.zeros((64, 64, 3)))
     with pytest.raises(TypeError, match="functional"):
         LayerCascade("model.keras")
-    uneven = kd.assemble(
-        trunk,
-        kd.decoders.layer_cascade(thresholds=(0.9, 0.9)),
-        with_intermediate(Segmentation(3), ["stage1", "stage2"]),
-    )
+    image = keras.Input((None, None, 8))
+    halved = keras.Model(image, layers.Conv2D(8, 3, 2, "same")(image), name="halved")
+    decoder = kd.decoders.layer_cascade([kd.surgery.region.masked(halved)], [0.9], level="P3")
+    picture = keras.Input((None, None, 3))
+    tiny = keras.Model(picture, {"P3": layers.Conv2D(8, 3, 8, "same")(picture)})
+    uneven = kd.assemble(tiny, decoder, with_intermediate(Segmentation(3), ["stage1"]))
     with pytest.raises(ValueError, match="must end at maps of one stride"):
         LayerCascade(uneven)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_dense.layers import Certainty, LearnWhereUnsure
+from keras_dense.layers import Certainty, KeepCells, PoolKeptCells, Settled, Unsure
 from keras_dense.testing import check_layer
 
 
@@ -13,7 +13,12 @@ def logits(*shape):
 
 def test_contracts():
     x = logits(2, 5, 7, 3)
+    mask = (np.random.default_rng(1).uniform(size=(2, 5, 7, 1)) < 0.5).astype("float32")
     check_layer(Certainty("multilabel"), x)
+    check_layer(Unsure(0.7), np.abs(x[..., :1]) / 5, mask)
+    check_layer(Settled(), x, x + 1, mask)
+    check_layer(KeepCells(), x, mask)
+    check_layer(PoolKeptCells((2, 3)), x, mask)
 
 
 def test_certainty_of_each_mode():
@@ -37,36 +42,54 @@ def test_certainty_in_float32_whatever_the_policy():
     assert Certainty()(keras.Input((4, 4, 3))).dtype == "float32"
 
 
-def test_gradient_stops_where_an_earlier_stage_was_sure():
-    """A step of rate 1 down the sum of all scores moves those that learn by 1."""
-    certainty = np.array([[0.5, 0.99, 0.98, 0.6]]).reshape(1, 1, 4, 1)
-    second = np.array([[0.5, 0.5, 0.5, 0.7]]).reshape(1, 1, 4, 1)
-    image = keras.Input((1, 4, 1))
-    scored = keras.layers.Conv2D(4, 1, use_bias=False, kernel_initializer="ones")(image)
-    inputs = [keras.Input((1, 4, 1)) for _ in range(2)]
-    y = LearnWhereUnsure([0.985, 0.65])(scored, inputs)
-    model = keras.Model([image, *inputs], y)
-    model.compile(keras.optimizers.SGD(1.0), loss=lambda _, y: ops.sum(y, axis=(1, 2, 3)))
-    # The image is 1, 10, 100, 1000: the gradient of a weight tells which cells it came from.
+def test_who_left_does_not_come_back():
+    certainty = np.array([0.2, 0.9, 0.9, 0.2]).reshape(1, 1, 4, 1)
+    before = np.array([1.0, 1, 0, 0]).reshape(1, 1, 4, 1)
+    stays = [Unsure(0.5)(certainty), Unsure(0.5)(certainty, before), Unsure(1.5)(certainty)]
+    assert [ops.convert_to_numpy(x).ravel().tolist() for x in stays] == [
+        [1, 0, 0, 1],
+        [1, 0, 0, 0],
+        [1, 1, 1, 1],
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+def test_only_what_is_left_teaches_the_later_stage():
+    """A step of rate 1 down the sum of the scores, whose gradient tells which cells it is from."""
     x = np.array([1.0, 10, 100, 1000]).reshape(1, 1, 4, 1)
-    before = model.predict_on_batch([x, certainty, second])
-    np.testing.assert_allclose(before, np.repeat(x, 4, -1), rtol=1e-6)
-    model.train_on_batch([x, certainty, second], np.zeros((1, 1, 4, 4)))
-    step = 1 - model.get_weights()[0].ravel()
-    np.testing.assert_allclose(step, [101.0] * 4, rtol=1e-5)
+    reached = np.array([1.0, 0, 1, 0]).reshape(1, 1, 4, 1)
+    image, mask = keras.Input((1, 4, 1)), keras.Input((1, 4, 1))
+    later, before = (
+        keras.layers.Conv2D(2, 1, use_bias=False, kernel_initializer="ones", name=name)(image)
+        for name in ("later", "before")
+    )
+    model = keras.Model([image, mask], Settled()(later, before * 2, mask))
+    np.testing.assert_allclose(
+        model.predict_on_batch([x, reached])[0, 0, :, 0], [1, 20, 100, 2000], rtol=1e-6
+    )
+    model.compile(keras.optimizers.SGD(1.0), loss=lambda _, y: ops.sum(y, axis=(1, 2, 3)))
+    model.train_on_batch([x, reached], np.zeros((1, 1, 4, 2)))
+    moved = {n: 1 - model.get_layer(n).get_weights()[0].ravel() for n in ("later", "before")}
+    np.testing.assert_allclose(moved["later"], [101, 101], rtol=1e-5)
+    np.testing.assert_allclose(moved["before"], [0, 0], atol=1e-6)
 
 
-def test_round_trip():
-    layer = LearnWhereUnsure((0.9, 0.8), name="learn")
-    again = LearnWhereUnsure.from_config(layer.get_config())
-    assert again.get_config() == layer.get_config() and again.thresholds == (0.9, 0.8)
+@pytest.mark.parametrize("mode", ["mean", "max"])
+def test_pools_the_cells_that_are_left(mode):
+    x = logits(2, 5, 6, 3)
+    kept = np.random.default_rng(1).uniform(size=(2, 5, 6, 1)) < 0.4
+    kept[1, ::2, 1::2] = False
+    got = ops.convert_to_numpy(PoolKeptCells(2, mode)(x, kept.astype("float32")))
+    of = np.mean if mode == "mean" else np.max
+    for b, p, q in np.ndindex(2, 2, 2):
+        cells = x[b, p::2, q::2][kept[b, p::2, q::2, 0]]
+        wanted = of(cells, 0) if len(cells) else np.zeros(3)
+        np.testing.assert_allclose(got[b, p, q], wanted, atol=1e-5)
 
 
 def test_bad_input():
     with pytest.raises(ValueError, match="`mode` must be one of .*mode='softmax'"):
         Certainty("softmax")
-    for bad in ([0.0], ["high"], [True]):
-        with pytest.raises(ValueError, match="`thresholds` must be a probability above 0"):
-            LearnWhereUnsure(bad)
-    with pytest.raises(ValueError, match="a certainty for each threshold. Received: 1 cert"):
-        LearnWhereUnsure((0.9, 0.8))(np.ones((1, 2, 2, 3)), [np.ones((1, 2, 2, 1))])
+    for bad in (0.0, "high", True, float("nan")):
+        with pytest.raises(ValueError, match="`threshold` must be a probability above 0"):
+            Unsure(bad)

@@ -7,7 +7,7 @@ from keras import ops
 
 import keras_dense as kd
 from keras_dense.heads import Segmentation, with_intermediate
-from keras_dense.layers import Certainty, LearnWhereUnsure
+from keras_dense.layers import Certainty, Settled, Unsure
 from keras_dense.testing import check_model
 
 STAGES = ["stage1", "stage2"]
@@ -32,18 +32,27 @@ def test_contract(trunk):
 def test_single_head_is_the_last_stage_alone(trunk):
     model = kd.layer_cascade(trunk, 3, filters=8, input_shape=(33, 47, 3))
     assert model.output_shape == (None, 33, 47, 3)
-    assert not any(isinstance(x, (Certainty, LearnWhereUnsure)) for x in model.layers)
+    assert not any(isinstance(x, (Certainty, Settled, Unsure)) for x in model.layers)
     assert {x.name for x in model.layers if "stage" in x.name} == {
-        f"stage3{part}" for part in ("", "_bn", "_relu", "_dropout", "_scores")
+        f"stage1{part}" for part in ("", "_bn", "_relu", "_dropout", "_scores")
     }
 
 
-def test_every_stage_has_stride_8(trunk):
-    model = kd.layer_cascade(trunk, heads=with_intermediate(Segmentation(3), STAGES))
-    found = kd.surgery.strides(model.get_layer("backbone"))
-    assert [found[level] for level in ("P3", "P4", "P5")] == [8, 8, 8]
-    learn = [x.thresholds for x in model.layers if isinstance(x, LearnWhereUnsure)]
-    assert sorted(learn) == [(0.985,), (0.985, 0.985)]
+def test_every_stage_has_stride_8_and_the_weights_of_the_trunk(trunk):
+    heads = with_intermediate(Segmentation(3), STAGES)
+    model = kd.layer_cascade(trunk, heads=heads, thresholds=(0.9, 0.8))
+    parts = [model.get_layer(f"backbone{n}") for n in ("", "_2", "_3")]
+    assert [kd.surgery.strides(part) for part in parts] == [{"P1": 2, "P2": 4, "P3": 8}, 1, 1]
+    thresholds = [model.get_layer(f"segmentation_stage{n}_unsure").threshold for n in (1, 2)]
+    assert thresholds == [0.9, 0.8]
+    # Nobody has left: the dilated trunk.
+    x, mask = images(1, 64, 72), ops.ones((1, 8, 9, 1))
+    y = parts[0](x, training=False)["P3"]
+    for part in parts[1:]:
+        y = part([y, mask], training=False)
+    wanted = kd.surgery.dilate(trunk, 8)(x, training=False)["P5"]
+    wanted, y = ops.convert_to_numpy(wanted), ops.convert_to_numpy(y)
+    np.testing.assert_allclose(y, wanted, atol=1e-5 * np.abs(wanted).max())
 
 
 def test_later_stages_learn_only_where_earlier_ones_are_unsure(trunk):
@@ -59,6 +68,14 @@ def test_later_stages_learn_only_where_earlier_ones_are_unsure(trunk):
         np.any(ops.convert_to_numpy(k.value) != b) for k, b in zip(kernels, before, strict=True)
     ]
     assert moved == [True, True, False]
+
+
+def test_predictions_hold_those_of_the_stages_before(trunk):
+    heads = with_intermediate(Segmentation(3), STAGES)
+    model = kd.layer_cascade(trunk, heads=heads, filters=8, thresholds=(1e-6, 2.0))
+    y = model(images(1, 64, 64), training=False)
+    for key in ("stage2", "segmentation"):
+        np.testing.assert_array_equal(*map(ops.convert_to_numpy, (y[key], y["stage1"])))
 
 
 def test_other_stages(trunk):
@@ -81,9 +98,10 @@ def test_stages_of_inception_resnet_v2(zero_weights):
     """Cut after the blocks A, B and C (figure 2), 320, 1088 and 1536 channels wide."""
     heads = with_intermediate(Segmentation(21), STAGES)
     model = kd.layer_cascade(heads=heads, weights=None)
-    trunk = model.get_layer("backbone")
-    assert [trunk.output[f"P{n}"].shape[-1] for n in (3, 4, 5)] == [320, 1088, 1536]
-    assert kd.surgery.strides(trunk)["P5"] == 8
+    parts = [model.get_layer("backbone"), model.get_layer("backbone_2")]
+    assert parts[0].output["P3"].shape[-1] == 320 and kd.surgery.strides(parts[0])["P3"] == 8
+    assert parts[1].output.shape[-1] == 1088
+    assert model.get_layer("backbone_3").output.shape[-1] == 1536
 
 
 def test_bad_input(trunk):
@@ -101,3 +119,10 @@ def test_bad_input(trunk):
         kd.layer_cascade(trunk, heads=with_intermediate(Segmentation(3), ["stage3"]))
     with pytest.raises(ValueError, match="no feature P6 for the decoder"):
         kd.layer_cascade(trunk, 3, levels=("P4", "P5", "P6"))
+    skipping = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(4, 3, 8, "same")(skipping)
+    y = keras.layers.Conv2D(4, 3, 1, "same")(x)
+    z = keras.layers.Add()([keras.layers.Conv2D(4, 3, 1, "same")(y), x])
+    skipping = keras.Model(skipping, {"P3": x, "P4": y, "P5": z})
+    with pytest.raises(ValueError, match="`levels` must be features through which everything"):
+        kd.layer_cascade(skipping, heads=with_intermediate(Segmentation(3), STAGES))

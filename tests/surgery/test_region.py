@@ -16,13 +16,13 @@ from keras_dense.layers import (
     TilePhases,
 )
 from keras_dense.surgery import rebuild
-from keras_dense.surgery.region import RegionNetwork
+from keras_dense.surgery.region import RegionNetwork, masked
 from keras_dense.surgery.strides import CONVOLUTIONS, GLOBAL_POOLING, POOLING
 
 from .networks import images, randomized
 
 
-def masked(model, mask):
+def with_zeros(model, mask):
     """The model, with zeros for the cells that left before everything that looks at neighbours;
     what pools globally leaves them out."""
     keep = mask[..., None].astype("float32")
@@ -43,13 +43,15 @@ def masked(model, mask):
 def compare(model, mask, x, tolerance=1e-4):
     """The network on the cells of the mask, beside the masked one on whole maps."""
     fixed = rebuild(model, inputs=keras.Input(batch_shape=(len(x), *x.shape[1:])))
-    wanted = keras.tree.flatten(masked(fixed, mask)(x, training=False))
+    wanted = keras.tree.flatten(with_zeros(fixed, mask)(x, training=False))
     region = RegionNetwork(model)
     got = region.predict([x[mask]], mask)
-    for a, b in zip(got, wanted, strict=True):
-        b = ops.convert_to_numpy(b)
-        assert np.std(b[mask]) > 1e-5
-        np.testing.assert_allclose(a, b[mask], atol=tolerance * np.abs(b).max(), rtol=0)
+    maps = masked(model)([x, mask[..., None].astype("float32")], training=False)
+    for a, b, c in zip(got, keras.tree.flatten(maps), wanted, strict=True):
+        b, c = ops.convert_to_numpy(b), ops.convert_to_numpy(c)
+        assert np.std(c[mask]) > 1e-5
+        for y in (a, b[mask]):
+            np.testing.assert_allclose(y, c[mask], atol=tolerance * np.abs(c).max(), rtol=0)
     return region
 
 

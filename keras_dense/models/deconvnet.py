@@ -88,7 +88,7 @@ def deconvnet(
             VGG those of fc6 and fc7, too (a weights file must have the top).
         depths: deconvolutions at each level, finest first; default: as many as the backbone has
             convolutions there, (2, 2, 3, 3, 3) of VGG-16.
-        filters: int ≥ 1, channels of fc6 and fc7. Other than 4096 they start random.
+        filters: int ≥ 1, channels of fc6 and fc7; other than VGG's 4096 they start random.
 
     Returns:
         A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.

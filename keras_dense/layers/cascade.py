@@ -87,7 +87,7 @@ class Unsure(keras.layers.Layer):
         return tuple(certainty_shape)
 
     def call(self, certainty, before=None):
-        stays = ops.cast(certainty <= self.threshold, "float32")
+        stays = ops.cast(certainty <= self.threshold, certainty.dtype)
         return stays if before is None else stays * before
 
     def get_config(self):

@@ -2,6 +2,7 @@
 
 import math
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -27,10 +28,11 @@ def trained(model):
     return sum(math.prod(w.shape) for w in model.trainable_weights)
 
 
+@pytest.mark.slow
 def test_contract(trunk):
     heads = with_intermediate(Segmentation(3), STAGES[2:4])
     model = kd.stacked_deconvolutional_network(trunk, heads=heads, units=2, convolutions=1, **SMALL)
-    check_model(model, heads, sizes=((64, 64), (97, 131)))
+    check_model(model, heads, sizes=((32, 48), (97, 131)))
     assert model.name == "stacked_deconvolutional_network"
 
 
@@ -83,6 +85,20 @@ def test_published_widths(zero_weights):
         assert shapes[f"unit{unit}_P3_down_concat1"] == 576 + 768
         assert shapes[f"unit{unit}_P4_down_concat1"] == 768 + 1024
         assert shapes[f"unit{unit}_P4_down_compress"] == 1024
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")
+def test_export_with_free_sizes(trunk, tmp_path):
+    import tensorflow as tf
+
+    model = kd.stacked_deconvolutional_network(trunk, 3, units=2, convolutions=1, **SMALL)
+    model.export(tmp_path / "model", verbose=False)
+    loaded = tf.saved_model.load(tmp_path / "model")
+    for size in ((33, 47), (97, 131)):
+        x = images(1, *size).astype("float32")
+        wanted = model(x, training=False)
+        np.testing.assert_allclose(loaded.serve(x), wanted, atol=1e-5)
 
 
 def test_bad_input(trunk):

@@ -38,10 +38,12 @@ def way_down(features, reader="decoder"):
 def mirror_of(trunk, reader="decoder"):
     """Arguments of a decoder that mirrors a trunk: how often it convolves, and how it pools.
 
-    >>> from keras_dense.backbones import backbone
-    >>> depths, pools = mirror_of(pool_with_indices(backbone("vgg16", weights=None)))
-    >>> depths, pools["I5"]
-    ((2, 2, 3, 3, 3), {'pool_size': (2, 2), 'strides': (2, 2), 'padding': 'valid'})
+    >>> import keras
+    >>> image = keras.Input((None, None, 3))
+    >>> x = layers.Conv2D(4, 3, padding="same")(layers.Conv2D(4, 3, padding="same")(image))
+    >>> depths, pools = mirror_of(pool_with_indices(keras.Model(image, layers.MaxPooling2D()(x))))
+    >>> depths, pools["I1"]
+    ((2,), {'pool_size': (2, 2), 'strides': (2, 2), 'padding': 'valid'})
     """
     levels = len(way_down(trunk.output, reader))
     depths = tuple(max(1, len(windows_of_stage(trunk, 2**n))) for n in range(levels))

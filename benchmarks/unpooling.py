@@ -23,15 +23,17 @@ WINDOWS = {"2×2, stride 2": (2, 2), "3×3, stride 2": (3, 2)}
 
 
 def tasks(pool, unpool):
-    """What is measured, and of which arguments. Between both there are convolutions in a network:
-    so what is unpooled are other values than those that were pooled."""
+    """What is measured, and the names of its arguments."""
+
+    def both(x, values):
+        # Other values than those that were pooled: in a network convolutions lie between.
+        pooled, indices = pool(x)
+        return pooled, unpool(values, indices, x)
+
     return {
         "pool": (pool, ("x",)),
         "unpool": (unpool, ("values", "indices", "x")),
-        "both": (
-            lambda x, values: (lambda pooled, i: (pooled, unpool(values, i, x)))(*pool(x)),
-            ("x", "values"),
-        ),
+        "both": (both, ("x", "values")),
     }
 
 

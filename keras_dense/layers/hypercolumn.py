@@ -141,7 +141,7 @@ class GatherPixels(keras.layers.Layer):
 
     >>> import numpy as np
     >>> y = GatherPixels()(np.arange(6.0).reshape(1, 2, 3, 1), np.array([[[0, 2], [1, 0]]]))
-    >>> ops.convert_to_numpy(y)[0, :, 0].tolist()
+    >>> keras.ops.convert_to_numpy(y)[0, :, 0].tolist()
     [2.0, 3.0]
     """
 

@@ -138,6 +138,13 @@ def perceptron(maps, strides, layers, activation, positions=None):
 
     Returns:
         `(B, H, W, units)`, or `(B, N, units)`.
+
+    >>> import numpy as np
+    >>> maps = [np.array([0.0, 4.0], "float32").reshape(1, 1, 2, 1)]
+    >>> layers = [([ops.ones((1, 1))], ops.ones(1))]
+    >>> y = perceptron(maps, [(1, 2)], layers, ops.relu)
+    >>> ops.convert_to_numpy(y)[0, 0, :, 0].tolist()
+    [1.0, 2.0, 4.0, 5.0]
     """
     (kernels, bias), *others = layers
     total = None
@@ -162,6 +169,13 @@ def perceptron_by_bands(maps, strides, layers, activation):
 
     Returns:
         `(B, H, W, units)`.
+
+    >>> import numpy as np
+    >>> maps = [np.array([0.0, 4.0], "float32").reshape(1, 1, 2, 1)]
+    >>> layers = [([ops.ones((1, 1))], ops.ones(1))]
+    >>> y = perceptron_by_bands(maps, [(1, 2)], layers, ops.relu)
+    >>> ops.convert_to_numpy(y)[0, 0, :, 0].tolist()
+    [1.0, 2.0, 4.0, 5.0]
     """
     height = max(vertical for vertical, _ in strides)
     width = ops.shape(maps[0])[2] * strides[0][1]

@@ -53,7 +53,7 @@ def images(count=1, height=64, width=64, seed=0):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_counts_names_and_shapes(name):
+def test_counts_names_and_shapes(name, zero_weights):
     model = build(name)
     assert model.name == name and model.output_shape == (None, 1000)
     assert model.input_shape == (None, None, None, 3)
@@ -67,7 +67,7 @@ def test_counts_names_and_shapes(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_features_of_the_trunk(name):
+def test_features_of_the_trunk(name, zero_weights):
     trunk = kd.backbone(name, weights=None)
     assert trained(trunk) == COUNTS[name][0]
     levels = range(6 - len(CHANNELS[name]), 6)  # ResNet-38 has features of the image's size too
@@ -89,7 +89,7 @@ def test_features_of_the_trunk(name):
         ("resnet38", "relu", 5),
     ],
 )
-def test_taps(name, first, last):
+def test_taps(name, first, last, zero_weights):
     """Read before a block strides (Xception), at the end of a stage (ResNet), or, pre-activated,
     as the next stage reads it (ResNet-38)."""
     trunk = kd.backbone(name, weights=None)
@@ -97,7 +97,7 @@ def test_taps(name, first, last):
         assert first in trunk.output[f"P{n}"]._keras_history.operation.name
 
 
-def test_taps_of_deeplabv3plus():
+def test_taps_of_deeplabv3plus(zero_weights):
     """Block 2 of Xception-65, block 3 of Xception-71: `separable_conv2_pointwise`, normalized but
     not rectified."""
     for name, block in (("xception65", 2), ("xception71", 3)):
@@ -119,7 +119,7 @@ def test_where_resnets_stride(stride_in, strided):
     assert kd.surgery.strides(model) == 32
 
 
-def test_where_resnet38_strides_and_drops():
+def test_where_resnet38_strides_and_drops(zero_weights):
     model = build("resnet38", include_top=False)
     strided = {layer.name for layer in model.layers if getattr(layer, "strides", 1) == (2, 2)}
     assert strided == {f"res{n}a_branch{b}" for n in range(2, 7) for b in ("1", "2a")}

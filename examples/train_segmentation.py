@@ -226,7 +226,9 @@ def optimizer(args, model, steps):
         plain.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     if args.backbone_lr == 1.0:
         return plain
-    return kd.training.layerwise(model, plain, {"backbone": args.backbone_lr})
+    # Some networks have their trunk in several layers: "backbone", "backbone_2", ….
+    trunk = [layer.name for layer in model.layers if layer.name.startswith("backbone")]
+    return kd.training.layerwise(model, plain, dict.fromkeys(trunk, args.backbone_lr))
 
 
 def remember(args):

@@ -73,7 +73,7 @@ def test_train_with_earlier_predictions(tmp_path):
     out = tmp_path / "run"
     result = run(
         "train_segmentation.py", "--smoke", "--out", out, "--model", "layer_cascade",
-        "--model-args", "filters=8", "--intermediate-weight", "0.5",
+        "--model-args", "filters=8", "--intermediate-weight", "0.5", "--backbone-lr", "0.1",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert len(json.loads((out / "results.json").read_text())["iou"]) == 8

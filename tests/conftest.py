@@ -36,6 +36,23 @@ def _fixed_state(request):
 
 
 @pytest.fixture
+def trunk():
+    """A small one for tests that need any: five strided blocks, each with a sum."""
+    import keras
+    from keras import layers
+
+    import keras_dense as kd
+
+    x = image = keras.Input((None, None, 3))
+    for n in range(1, 6):
+        x = layers.Conv2D(8, 3, strides=2, padding="same", name=f"conv_{n}")(x)
+        y = layers.Conv2D(8, 3, padding="same", name=f"branch_{n}")(layers.ReLU()(x))
+        x = layers.Add(name=f"sum_{n}")([x, y])
+        x = layers.ReLU(name=f"relu_{n}")(x)
+    return kd.backbone(keras.Model(image, x), preprocessing="tf")
+
+
+@pytest.fixture
 def zero_weights(monkeypatch):
     """Networks that are only counted: drawing a hundred million numbers takes most of a test."""
     from keras import initializers, ops

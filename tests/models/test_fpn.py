@@ -20,15 +20,6 @@ def run(model, x):
     return keras.tree.map_structure(ops.convert_to_numpy, model(x, training=False))
 
 
-@pytest.fixture
-def trunk():
-    """Five strided convolutions."""
-    x = image = keras.Input((None, None, 3))
-    for n in range(5):
-        x = layers.Conv2D(6, 3, 2, "same", activation="elu", name=f"conv{n}")(x)
-    return kd.backbone(keras.Model(image, x), preprocessing="tf")
-
-
 def test_contract(trunk):
     model = kd.fpn(trunk, 3, filters=(8, 4))
     check_model(model, kd.heads.Segmentation(3), sizes=((64, 64), (97, 131)))
@@ -101,6 +92,6 @@ def test_bad_input(trunk):
         kd.fpn(trunk, filters=(256,))
     with pytest.raises(ValueError, match="`upsampling` must be one of"):
         kd.fpn(trunk, upsampling="unpool")
-    shallow = kd.surgery.feature_pyramid(trunk, taps={"P3": "conv2"})
+    shallow = kd.surgery.feature_pyramid(trunk, taps={"P3": "relu_3"})
     with pytest.raises(ValueError, match="no feature P5 for the FPN to read. It has: P3"):
         kd.fpn(shallow, 3)

@@ -29,11 +29,6 @@ def small_gcn(trunk, num_classes=None, **kwargs):
 BUILDERS = {"refinenet": small_refinenet, "light": light_refinenet, "gcn": small_gcn}
 
 
-@pytest.fixture
-def trunk():
-    return kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
-
-
 def images(count=1, height=64, width=64, seed=0):
     shape = (count, height, width, 3)
     return np.random.default_rng(seed).integers(0, 256, shape, dtype="uint8")
@@ -245,6 +240,6 @@ def test_bad_input_of_every_builder(name, trunk):
         build("vgg61", 3, weights=None)
     with pytest.raises(ValueError, match="either `num_classes` or `heads`"):
         build(trunk, 3, heads=kd.heads.Segmentation(3))
-    shallow = kd.surgery.feature_pyramid(trunk, taps={"P3": "block_5_add"})
+    shallow = kd.surgery.feature_pyramid(trunk, taps={"P3": "sum_3"})
     with pytest.raises(ValueError, match="no feature P5 for the decoder to read. It has: P3"):
         build(shallow, 3)

@@ -87,8 +87,8 @@ class Unsure(keras.layers.Layer):
         return tuple(certainty_shape)
 
     def call(self, certainty, before=None):
-        stays = ops.cast(certainty <= self.threshold, certainty.dtype)
-        return stays if before is None else stays * before
+        stays = ops.cast(certainty <= self.threshold, self.compute_dtype)
+        return stays if before is None else stays * ops.cast(before, self.compute_dtype)
 
     def get_config(self):
         return {**super().get_config(), "threshold": self.threshold}

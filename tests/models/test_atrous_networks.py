@@ -32,7 +32,7 @@ STRIDED = ("deeplabv2", "deeplabv3", "deeplabv3plus", "pspnet", "resnet38")
 
 
 @pytest.fixture
-def trunk():
+def mobilenet():
     return kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
 
 
@@ -192,8 +192,8 @@ def test_multi_grid_of_resnet50():
     assert list(multi_grid_rates(trunk, [3], 32).values()) == [3, 3, 3]
 
 
-def test_deeplabv3_multiplies_unit_rates(trunk):
-    model = kd.deeplabv3(trunk, 3, multi_grid=(1, 3)).get_layer("backbone")
+def test_deeplabv3_multiplies_unit_rates(mobilenet):
+    model = kd.deeplabv3(mobilenet, 3, multi_grid=(1, 3)).get_layer("backbone")
     names = [f"block_{n}_depthwise" for n in (13, 14, 15, 16)]
     assert [model.get_layer(name).rate[0] for name in names] == [2, 6, 2, 6]
 
@@ -254,10 +254,10 @@ def test_context_of_other_depths(rates, trunk):
     assert run(model, images(1, 33, 47)).shape == (1, 33, 47, 2)
 
 
-def test_pspnet_as_published_spreads_the_strided_convolution_too(trunk):
+def test_pspnet_as_published_spreads_the_strided_convolution_too(mobilenet):
     names, rates = [f"block_{n}_depthwise" for n in (6, 7, 13, 14)], {}
     for which in ("before", "after"):
-        backbone = kd.pspnet(trunk, 3, strided_rate=which).get_layer("backbone")
+        backbone = kd.pspnet(mobilenet, 3, strided_rate=which).get_layer("backbone")
         rates[which] = [backbone.get_layer(name).dilation_rate[0] for name in names]
     assert rates == {"before": [1, 2, 2, 4], "after": [2, 2, 4, 4]}
 
@@ -443,7 +443,7 @@ def test_bad_knobs(trunk):
         for value in values:
             with pytest.raises(ValueError, match=f"`{knob}` must be a tuple of ints ≥ 1"):
                 build(trunk, 3, **{knob: value})
-    with pytest.raises(ValueError, match="`multi_grid` must have a rate for each of the 4"):
+    with pytest.raises(ValueError, match="`multi_grid` must have a rate for each of the 2"):
         kd.deeplabv3(trunk, 3, multi_grid=(1, 2, 4))
     with pytest.raises(ValueError, match="`rate` must be an int ≥ 1"):
         kd.deeplab_largefov(trunk, 3, rate=0)

@@ -14,6 +14,9 @@ export KERAS_HOME="${TMPDIR:-/tmp}/keras_dense_home.$$"   # nobody's keras.json 
 export MPLBACKEND=Agg
 # JAX compiles each network for each size; here compiling has to be quick, not what comes of it.
 export XLA_FLAGS="${XLA_FLAGS:---xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true}"
+# What one test has compiled, no other test and no other worker compiles again.
+export JAX_COMPILATION_CACHE_DIR="$KERAS_HOME/jax" JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
+export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 workers="${WORKERS:-2}"
 if [ "$workers" -gt 1 ]; then
     # One thread a worker: more of them would only wait for each other.

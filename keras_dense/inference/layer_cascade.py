@@ -140,7 +140,8 @@ class LayerCascade:
             reads = graph.crossing(made - calls, calls) if n else [flat.input]
             gives = graph.crossing(calls, set().union(*needed[n + 1 :]) - made)
             outputs = [scores, *certainties[n : n + 1], *gives]
-            part = self._part(reads, outputs, flat.input, f"stage{n + 1}")
+            reads_one = reads if len(reads) > 1 else reads[0]
+            part = keras.Model(reads_one, outputs, name=f"stage{n + 1}")
             self._stages.append(RegionNetwork(part) if n else part)
             self._lists.append(([id(x) for x in reads], [id(x) for x in gives]))
         last = scored[-1]
@@ -171,12 +172,6 @@ class LayerCascade:
                 f"kd.surgery.dilate(trunk, 8). Received strides: {found}"
             )
         return found[0]
-
-    @staticmethod
-    def _part(reads, outputs, image, name):
-        if any(x is image for x in reads) and name != "stage1":
-            raise ValueError(f"{name!r} reads the image itself, so pixels cannot leave before it.")
-        return keras.Model(reads if len(reads) > 1 else reads[0], outputs, name=name)
 
     def predict(self, images):
         """Predict images, each pixel by the stage at which it leaves.

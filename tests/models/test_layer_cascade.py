@@ -13,11 +13,6 @@ from keras_dense.testing import check_model
 STAGES = ["stage1", "stage2"]
 
 
-@pytest.fixture
-def trunk():
-    return kd.backbone("mobilenet", weights=None, alpha=0.25)
-
-
 def images(*shape, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (*shape, 3), dtype="uint8")
 

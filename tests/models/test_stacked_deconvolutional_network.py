@@ -15,11 +15,6 @@ STAGES = [f"unit{n}_{level}" for n in (1, 2, 3) for level in ("P4", "P3", "P2")]
 SMALL = {"growth": 4, "widths": (8, 8, 12)}
 
 
-@pytest.fixture
-def trunk():
-    return kd.backbone("mobilenet", weights=None, alpha=0.25)
-
-
 def images(*shape):
     return np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype="uint8")
 

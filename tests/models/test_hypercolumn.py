@@ -120,7 +120,7 @@ def test_same_perceptron_as_the_naive_form(trunk):
 @pytest.mark.parametrize("mlp", [(), (8,)], ids=["linear", "mlp"])
 def test_contract(mlp, trunk):
     model = kd.hypercolumn(trunk, 3, mlp=mlp)
-    check_model(model, kd.heads.Segmentation(3), sizes=((64, 64), (97, 131)))
+    check_model(model, kd.heads.Segmentation(3), sizes=((97, 131),))
 
 
 def test_several_heads_and_an_auxiliary_one(trunk):
@@ -132,24 +132,20 @@ def test_several_heads_and_an_auxiliary_one(trunk):
     for mlp in ((), (8,)):
         shape = (33, 47, 3)
         model = kd.hypercolumn(trunk, heads=heads, taps=TAPS, mlp=mlp, input_shape=shape)
-        outputs = run(model, images(2, 33, 47))
-        assert {key: y.shape[-1] for key, y in outputs.items()} == {
-            "objects": 5,
-            "edges": 1,
-            "auxiliary": 5,
+        assert {key: y.shape for key, y in model.output.items()} == {
+            "objects": (None, 33, 47, 5),
+            "edges": (None, 33, 47, 1),
+            "auxiliary": (None, 33, 47, 5),
         }
-        assert {y.shape[:3] for y in outputs.values()} == {(2, 33, 47)}
 
 
-def test_mixed_precision_ends_in_float32():
+def test_mixed_precision_ends_in_float32(request):
     keras.config.set_dtype_policy("mixed_bfloat16")
-    trunk = kd.backbone("mobilenet", weights=None, alpha=0.25)
-    for mlp in ((), (8,)):
-        model = kd.hypercolumn(trunk, 3, mlp=mlp)
-        model.compile("sgd", **kd.objectives(kd.heads.Segmentation(3)))
-        assert np.isfinite(model.train_on_batch(images(2), np.zeros((2, 64, 64), "int32"))[0])
-        y = model.predict(images(1, 65, 77), verbose=0)
-        assert y.dtype == np.float32 and y.shape == (1, 65, 77, 3) and np.isfinite(y).all()
+    model = kd.hypercolumn(request.getfixturevalue("trunk"), 3, mlp=(8,))
+    model.compile("sgd", **kd.objectives(kd.heads.Segmentation(3)))
+    assert np.isfinite(model.train_on_batch(images(2), np.zeros((2, 64, 64), "int32"))[0])
+    y = model.predict(images(1, 65, 77), verbose=0)
+    assert y.dtype == np.float32 and y.shape == (1, 65, 77, 3) and np.isfinite(y).all()
 
 
 @pytest.mark.slow
@@ -191,11 +187,12 @@ def largest(function, x):
         return watch.size
     if keras.backend.backend() == "jax":
         import jax
+        from jax.extend.core import jaxprs_in_params
 
         def sizes(jaxpr):
             for equation in jaxpr.eqns:
                 yield from (math.prod(y.aval.shape) for y in equation.outvars)
-                for part in jax.core.jaxprs_in_params(equation.params):
+                for part in jaxprs_in_params(equation.params):
                     yield from sizes(getattr(part, "jaxpr", part))
 
         return max(sizes(jax.make_jaxpr(function)(x).jaxpr))

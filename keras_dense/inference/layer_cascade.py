@@ -7,7 +7,7 @@ import numpy as np
 from keras import tree
 
 from keras_dense.layers import Certainty, KeepCells, PhasePooling2D, PoolKeptCells, Settled, Unsure
-from keras_dense.layers.cascade import as_threshold
+from keras_dense.models.layer_cascade import check_thresholds
 from keras_dense.surgery.graph import functional, rebuild, walk
 from keras_dense.surgery.region import RegionNetwork
 from keras_dense.surgery.strides import strides
@@ -128,7 +128,8 @@ class LayerCascade:
                 "['stage1', 'stage2']))."
             )
         scored.append(settled["last"])
-        self.thresholds = self._thresholds(tuple(trained), thresholds)
+        thresholds = tuple(trained) if thresholds is None else thresholds
+        self.thresholds = check_thresholds(thresholds, len(trained) + 1)
         self._stride = self._common_stride(flat, scored)
 
         graph = _Graph(keras.Model(flat.input, [*scored, *certainties, flat.output]))
@@ -150,18 +151,6 @@ class LayerCascade:
         )
         self._finish = keras.Model([last, flat.input], finish, name="finish")
         self.last = keras.Model(flat.input, finish, name=f"{model.name}_last")
-
-    @staticmethod
-    def _thresholds(trained, given):
-        if given is None:
-            return trained
-        listed = given if isinstance(given, (tuple, list)) else [given] * len(trained)
-        if len(listed) != len(trained):
-            raise ValueError(
-                f"`thresholds` must be a number, or one for each of the {len(trained)} stages that "
-                f"pixels can leave. Received: thresholds={given!r}"
-            )
-        return tuple(as_threshold(t, "thresholds") for t in listed)
 
     @staticmethod
     def _common_stride(flat, scored):

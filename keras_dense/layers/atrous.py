@@ -1,43 +1,11 @@
 """Convolutions with holes (à trous): a rate, strides along with it, padding in cells."""
 
-import numbers
-
 import keras
 from keras import ops
 
+from keras_dense.layers.arguments import as_padding, as_pair
 from keras_dense.ops import atrous_conv, atrous_depthwise_conv
 from keras_dense.ops.atrous import explicit_pads
-
-
-def as_rate(rate, name="rate"):
-    """`rate` as a pair of ints ≥ 1, or an error that says what would do."""
-    pair = tuple(rate) if isinstance(rate, (tuple, list)) else (rate, rate)
-    if len(pair) != 2 or not all(_is_int(r) and r >= 1 for r in pair):
-        raise ValueError(
-            f"`{name}` must be an int ≥ 1 or two of them (vertical, horizontal). "
-            f"Received: {name}={rate!r}"
-        )
-    return tuple(int(r) for r in pair)
-
-
-def as_padding(padding):
-    """`padding` as "same", "valid" or `((top, bottom), (left, right))`, or an error."""
-    if isinstance(padding, str) and padding.lower() in ("same", "valid"):
-        return padding.lower()
-    pairs = isinstance(padding, (tuple, list)) and len(padding) == 2
-    for pair in padding if pairs else ():
-        pairs = pairs and isinstance(pair, (tuple, list)) and len(pair) == 2
-        pairs = pairs and all(_is_int(p) and p >= 0 for p in pair)
-    if not pairs:
-        raise ValueError(
-            "`padding` must be 'same', 'valid' or ((top, bottom), (left, right)) in cells ≥ 0. "
-            f"Received: padding={padding!r}"
-        )
-    return tuple(tuple(int(p) for p in pair) for pair in padding)
-
-
-def _is_int(value):
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 class _Atrous:
@@ -49,7 +17,7 @@ class _Atrous:
                 f"What Keras calls `dilation_rate` is `rate` in {type(self).__name__}. "
                 f"Received: dilation_rate={kwargs['dilation_rate']!r}"
             )
-        rate, padding = as_rate(rate), as_padding(padding)
+        rate, padding = as_pair(rate, "rate"), as_padding(padding)
         # Keras refuses strides together with rates, and knows padding by name only.
         super().__init__(padding="valid", **kwargs)
         self.rate = rate
@@ -67,7 +35,7 @@ class _Atrous:
 
     @rate.setter
     def rate(self, rate):
-        self.dilation_rate = as_rate(rate)
+        self.dilation_rate = as_pair(rate, "rate")
 
     def compute_output_shape(self, input_shape):
         if len(input_shape) != 4:

@@ -4,16 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_dense.layers.arguments import as_data_format, as_pair, at_least_one
 from keras_dense.ops import depthwise_conv_transpose, upsample_bilinear
-
-
-def as_factor(factor, name="factor"):
-    """`factor` as a pair of ints ≥ 1, or an error that says what would do."""
-    pair = (factor, factor) if isinstance(factor, int) else factor
-    valid = isinstance(pair, (tuple, list)) and len(pair) == 2
-    if not valid or not all(isinstance(f, int) and f >= 1 for f in pair):
-        raise ValueError(f"`{name}` must be an int ≥ 1 or two of them. Received: {name}={factor!r}")
-    return tuple(pair)
 
 
 def bilinear_kernel(factor):
@@ -32,13 +24,8 @@ class _Upsampling(keras.layers.Layer):
 
     def __init__(self, factor, data_format=None, **kwargs):
         super().__init__(**kwargs)
-        self.factor = as_factor(factor)
-        self.data_format = keras.config.image_data_format() if data_format is None else data_format
-        if self.data_format not in ("channels_last", "channels_first"):
-            raise ValueError(
-                "`data_format` must be 'channels_last' or 'channels_first'. "
-                f"Received: data_format={data_format!r}"
-            )
+        self.factor = as_pair(factor, "factor")
+        self.data_format = as_data_format(data_format)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     @property
@@ -138,9 +125,7 @@ class BilinearInitConvTranspose(_Upsampling):
         **kwargs,
     ):
         super().__init__(factor, data_format, **kwargs)
-        if not isinstance(filters, int) or filters < 1:
-            raise ValueError(f"`filters` must be an int ≥ 1. Received: filters={filters!r}")
-        self.filters = filters
+        self.filters = at_least_one(filters, "filters")
         self.per_channel = per_channel
         self.learnable = learnable
         self.use_bias = use_bias

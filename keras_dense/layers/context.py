@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_dense.layers.bilinear import as_factor
+from keras_dense.layers.arguments import as_pair
 from keras_dense.ops import adaptive_average_pool, pixel_shuffle, resize_bilinear
 
 
@@ -31,7 +31,7 @@ class AdaptiveAveragePooling2D(keras.layers.Layer):
 
     def __init__(self, bins, **kwargs):
         super().__init__(**kwargs)
-        self.bins = as_factor(bins, "bins")
+        self.bins = as_pair(bins, "bins")
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def compute_output_shape(self, input_shape):
@@ -96,7 +96,7 @@ class PixelShuffle(keras.layers.Layer):
 
     def __init__(self, factor, **kwargs):
         super().__init__(**kwargs)
-        self.factor = as_factor(factor)
+        self.factor = as_pair(factor, "factor")
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def compute_output_shape(self, input_shape):

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_dense.layers.atrous import as_padding, as_rate
+from keras_dense.layers.arguments import as_padding, as_pair
 from keras_dense.ops import max_windows, mean_windows
 from keras_dense.ops.atrous import same_pads
 
@@ -11,9 +11,9 @@ from keras_dense.ops.atrous import same_pads
 class _AtrousPooling2D(keras.layers.Layer):
     def __init__(self, pool_size, rate=1, strides=1, padding="same", **kwargs):
         super().__init__(**kwargs)
-        self.pool_size = as_rate(pool_size, "pool_size")
-        self.rate = as_rate(rate)
-        self.strides = as_rate(strides, "strides")
+        self.pool_size = as_pair(pool_size, "pool_size")
+        self.rate = as_pair(rate, "rate")
+        self.strides = as_pair(strides, "strides")
         self.padding = as_padding(padding)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
@@ -129,7 +129,7 @@ class PhasePooling2D(keras.layers.Layer):
 
     def __init__(self, rate, mode="mean", **kwargs):
         super().__init__(**kwargs)
-        self.rate = as_rate(rate)
+        self.rate = as_pair(rate, "rate")
         if mode not in ("mean", "max"):
             raise ValueError(f"`mode` must be 'mean' or 'max'. Received: mode={mode!r}")
         self.mode = mode

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_dense.layers.arguments import as_sides, at_least_one
 from keras_dense.ops import crop_like, pad_reflect, pad_to_multiple
 
 
@@ -74,9 +75,7 @@ class PadToMinimum(keras.layers.Layer):
 
     def __init__(self, minimum, **kwargs):
         super().__init__(**kwargs)
-        if not isinstance(minimum, int) or minimum < 1:
-            raise ValueError(f"`minimum` must be an int ≥ 1. Received: minimum={minimum!r}")
-        self.minimum = minimum
+        self.minimum = at_least_one(minimum, "minimum")
 
     def compute_output_shape(self, input_shape):
         batch, *sizes, channels = input_shape
@@ -144,7 +143,7 @@ class ReflectionPadding2D(keras.layers.Layer):
     def __init__(self, margin, **kwargs):
         super().__init__(**kwargs)
         same = isinstance(margin, int) and margin >= 0
-        self.margin = margin if same else _sides(margin)
+        self.margin = margin if same else as_sides(margin, "margin", "an int ≥ 0 or ")
 
     @property
     def _margins(self):
@@ -161,17 +160,3 @@ class ReflectionPadding2D(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "margin": self.margin}
-
-
-def _sides(margin):
-    """`((top, bottom), (left, right))` as tuples, or an error that says what would do."""
-    try:
-        sides = tuple((before, after) for before, after in margin)
-    except (TypeError, ValueError):
-        sides = ()
-    if len(sides) != 2 or not all(isinstance(m, int) and m >= 0 for pair in sides for m in pair):
-        raise ValueError(
-            "`margin` must be an int ≥ 0 or ((top, bottom), (left, right)). "
-            f"Received: margin={margin!r}"
-        )
-    return sides

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_dense.layers.atrous import as_padding, as_rate
+from keras_dense.layers.arguments import as_data_format, as_padding, as_pair
 from keras_dense.ops import max_pool_with_argmax, max_unpool
 from keras_dense.ops.atrous import explicit_pads
 
@@ -13,8 +13,8 @@ class _Pooling(keras.layers.Layer):
 
     def __init__(self, pool_size=2, strides=None, padding="valid", data_format=None, **kwargs):
         super().__init__(**kwargs)
-        self.pool_size = as_rate(pool_size, "pool_size")
-        self.strides = self.pool_size if strides is None else as_rate(strides, "strides")
+        self.pool_size = as_pair(pool_size, "pool_size")
+        self.strides = self.pool_size if strides is None else as_pair(strides, "strides")
         self.padding = as_padding(padding)
         pads = ((0, 0), (0, 0)) if isinstance(self.padding, str) else self.padding
         if any(max(pair) >= size for pair, size in zip(pads, self.pool_size, strict=True)):
@@ -22,12 +22,7 @@ class _Pooling(keras.layers.Layer):
                 "`padding` must be smaller than `pool_size`: a window of padding alone has no "
                 f"largest cell. Received: padding={padding!r}, pool_size={pool_size!r}"
             )
-        self.data_format = keras.config.image_data_format() if data_format is None else data_format
-        if self.data_format not in ("channels_last", "channels_first"):
-            raise ValueError(
-                "`data_format` must be 'channels_last' or 'channels_first'. "
-                f"Received: data_format={data_format!r}"
-            )
+        self.data_format = as_data_format(data_format)
 
     def _pads(self, sizes):
         return explicit_pads(self.padding, sizes, self.pool_size, (1, 1), self.strides)

@@ -8,8 +8,8 @@ from keras import layers
 from keras_dense.backbones import application, family_of
 from keras_dense.heads import as_heads
 from keras_dense.layers import CropLike, PadToMinimum
+from keras_dense.layers.arguments import at_least_one
 from keras_dense.models.mirror import (
-    at_least_one,
     conv_bn,
     mirror_of,
     mirrored,
@@ -107,11 +107,8 @@ def deconvnet(
     >>> deconvnet(keras.Model(image, x), 11, filters=16).output_shape
     (None, None, None, 11)
     """
-    heads, filters, classifier = (
-        as_heads(heads, num_classes),
-        at_least_one(filters, "filters"),
-        None,
-    )
+    heads, classifier = as_heads(heads, num_classes), None
+    filters = at_least_one(filters, "filters")
     if is_vgg(backbone) and weights is not None:
         vgg, _ = family_of(backbone)
         backbone = classifier = application(vgg, weights, standardize=True, include_top=True)

@@ -14,7 +14,7 @@ from keras_dense.models.parts import finished, is_vgg, trunk_of
 from keras_dense.models.upsampling import upsample
 from keras_dense.surgery import convolutionalize, replace_input
 from keras_dense.surgery.feature_pyramid import feature, last_features, stages
-from keras_dense.surgery.graph import functional
+from keras_dense.surgery.graph import functional, source_of
 from keras_dense.surgery.strides import stride_between
 from keras_dense.surgery.top import fully_connected
 
@@ -63,7 +63,7 @@ def fcn_decoder(skips=("P4", "P3"), *, learned=True, per_channel=False, at_once=
             x = upscore(x, feature(features, skip, "FCN"), f"{prefix}upscore_{level}")
             x = layers.Add(name=f"{prefix}fuse_{skip}")([x, score(skip)])
             level = skip
-        image = keras.utils.get_source_inputs(x)[0]
+        image = source_of(x)
         factor = stride_between(image, x)[0]
         return upscore(x, image, f"{prefix}upscore{factor}")
 

@@ -10,7 +10,7 @@ from keras import layers
 
 from keras_dense.heads import as_heads
 from keras_dense.models.parts import added, counts, finished, trunk_of
-from keras_dense.models.upsampling import check_upsampling, upsample
+from keras_dense.models.upsampling import check_upsampling, doublings, upsample
 from keras_dense.surgery.feature_pyramid import feature
 from keras_dense.surgery.strides import stride_between
 
@@ -22,19 +22,6 @@ def _conv_gn_relu(x, filters, name):
     # 32 groups, or as many as go into other widths.
     x = layers.GroupNormalization(math.gcd(32, filters), epsilon=1e-5, name=f"{name}_gn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
-
-
-def _steps(factor):
-    """The doublings that make up a factor between two strides.
-
-    >>> _steps((8, 8)), _steps((1, 1))
-    ([(2, 2), (2, 2), (2, 2)], [])
-    """
-    steps = []
-    while max(factor) > 1:
-        steps.append(tuple(2 if f % 2 == 0 else f for f in factor))
-        factor = tuple(f // s for f, s in zip(factor, steps[-1], strict=True))
-    return steps
 
 
 def fpn_decoder(filters=(256, 128), *, levels=LEVELS, upsampling="bilinear", dropout=0.0):
@@ -78,7 +65,7 @@ def fpn_decoder(filters=(256, 128), *, levels=LEVELS, upsampling="bilinear", dro
             pyramid[level] = layers.Conv2D(width, 3, padding="same", name=f"pyramid_{level}")(x)
         finest, maps = pyramid[levels[-1]], []
         for level, x in pyramid.items():
-            steps = _steps(stride_between(finest, x))
+            steps = doublings(stride_between(finest, x))
             for n, factor in enumerate(steps or [None], 1):
                 name = f"branch_{level}_{n}"
                 x = _conv_gn_relu(x, branch, name)

@@ -9,7 +9,7 @@ from keras import layers
 from keras_dense.heads import as_heads
 from keras_dense.models.assemble import scores
 from keras_dense.models.parts import finished, trunk_of
-from keras_dense.models.upsampling import check_upsampling, upsample
+from keras_dense.models.upsampling import check_upsampling, doublings, upsample
 from keras_dense.surgery.feature_pyramid import feature
 from keras_dense.surgery.graph import source_of
 from keras_dense.surgery.strides import stride_between
@@ -42,7 +42,7 @@ def global_convolutional_network_decoder(kernel_size=15, *, levels=LEVELS, upsam
         kernel_size: odd int ≥ 1, how many cells the strips are long.
         levels: the features that are read, coarsest first, each finer by a whole factor.
         upsampling: how coarse scores reach the next level: "transposed" (bilinear at first,
-            learned), "bilinear" or another of `keras_dense.models.upsampling`.
+            learned), "bilinear" or another, see `kd.decoders.upsample`.
 
     Returns:
         A decoder for `kd.assemble` that predicts the scores of a head.
@@ -77,8 +77,7 @@ def global_convolutional_network_decoder(kernel_size=15, *, levels=LEVELS, upsam
         # What is left between the finest feature and the image, by halves.
         image = source_of(x)
         stride = stride_between(image, x)
-        while max(stride) > 1:
-            step = tuple(2 if s % 2 == 0 else s for s in stride)
+        for step in doublings(stride):
             stride = tuple(s // f for s, f in zip(stride, step, strict=True))
             x = upsample(x, step, upsampling, name=f"{prefix}upsample_{max(stride)}")
             x = refined(x, f"at_{max(stride)}")
@@ -112,7 +111,7 @@ def global_convolutional_network(
         kernel_size: odd int ≥ 1, how many cells the strips are long.
         levels: the features that are read, coarsest first.
         upsampling: how coarse scores reach the next level: "transposed" (bilinear at first,
-            learned), "bilinear" or another of `keras_dense.models.upsampling`.
+            learned), "bilinear" or another, see `kd.decoders.upsample`.
 
     Returns:
         A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.

@@ -9,9 +9,10 @@ from keras import layers
 
 from keras_dense.heads import Auxiliary, Intermediate, as_heads
 from keras_dense.layers import Certainty, KeepCells, Settled, Unsure
+from keras_dense.layers.arguments import at_least_one
 from keras_dense.layers.cascade import as_threshold
 from keras_dense.models.assemble import scores
-from keras_dense.models.parts import conv_bn_relu, counts, finished, trunk_of
+from keras_dense.models.parts import conv_bn_relu, finished, trunk_of
 from keras_dense.surgery import dilate, rebuild
 from keras_dense.surgery.feature_pyramid import feature
 from keras_dense.surgery.region import masked
@@ -37,7 +38,7 @@ def layer_cascade_decoder(
     Returns:
         A decoder for `kd.assemble` that predicts the scores of a head.
     """
-    (filters,) = counts((filters,), "filters")
+    filters = at_least_one(filters, "filters")
     thresholds = check_thresholds(thresholds, len(stages) + 1)
 
     def classify(x, channels, name):
@@ -93,8 +94,8 @@ def check_thresholds(thresholds, stages):
     listed = thresholds if several else [thresholds] * (stages - 1)
     if len(listed) != stages - 1:
         raise ValueError(
-            f"`thresholds` must be one number for each of the {stages - 1} stages that pixels can "
-            f"leave. Received: thresholds={thresholds!r}"
+            f"`thresholds` must be a number, or one for each of the {stages - 1} stages that pixels "
+            f"can leave. Received: thresholds={thresholds!r}"
         )
     return tuple(as_threshold(t, "thresholds") for t in listed)
 

@@ -56,17 +56,6 @@ def mirror_of(trunk, reader="decoder"):
     return depths, pools
 
 
-def at_least_one(value, name):
-    """An int ≥ 1, or an error that names the argument.
-
-    >>> at_least_one(64, "filters")
-    64
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"`{name}` must be an int ≥ 1. Received: {name}={value!r}")
-    return value
-
-
 def conv_bn(x, filters, size, name, *, padding="same", relu=True, transposed=False):
     """Convolution with bias, batch norm, and ReLU where it is wanted."""
     kind = layers.Conv2DTranspose if transposed else layers.Conv2D

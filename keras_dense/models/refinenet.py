@@ -11,6 +11,7 @@ from keras import layers
 from keras_dense.backbones import backbone as make_backbone
 from keras_dense.backbones import check_shape, family_of
 from keras_dense.heads import as_heads
+from keras_dense.layers.arguments import at_least_one
 from keras_dense.models.assemble import read_through
 from keras_dense.models.parts import added, counts, finished, trunk_of
 from keras_dense.models.upsampling import upsample
@@ -103,8 +104,7 @@ def refinenet_decoder(
     Raises:
         ValueError: for filters or poolings below 1, or not as many filters as levels.
     """
-    if isinstance(poolings, bool) or not isinstance(poolings, int) or poolings < 1:
-        raise ValueError(f"`poolings` must be an int ≥ 1. Received: poolings={poolings!r}")
+    poolings = at_least_one(poolings, "poolings")
     filters = counts(filters, "filters")
     if isinstance(levels, str) or len(levels) != len(filters):
         raise ValueError(

@@ -9,9 +9,9 @@ import keras
 from keras_dense.backbones import check_shape
 from keras_dense.heads import as_heads
 from keras_dense.layers import LocalResponseNormalization, MaxPoolWithArgmax2D
+from keras_dense.layers.arguments import at_least_one
 from keras_dense.models.assemble import read_through
 from keras_dense.models.mirror import (
-    at_least_one,
     conv_bn,
     mirror_of,
     mirrored,
@@ -168,10 +168,8 @@ def segnet_basic(
     (None, None, None, 11)
     """
     heads, channels = as_heads(heads, num_classes), check_shape(input_shape)[-1]
-    filters, kernel_size = (
-        at_least_one(filters, "filters"),
-        at_least_one(kernel_size, "kernel_size"),
-    )
+    filters = at_least_one(filters, "filters")
+    kernel_size = at_least_one(kernel_size, "kernel_size")
     pools = None
     if backbone is not None:
         trunk = trunk_with_indices(backbone, weights, input_shape)

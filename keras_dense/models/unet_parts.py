@@ -7,6 +7,7 @@ from keras import layers
 
 from keras_dense.layers import BilinearUpsampling
 from keras_dense.models.parts import counts
+from keras_dense.surgery.graph import source_of
 from keras_dense.surgery.strides import pair, strides
 
 
@@ -80,7 +81,7 @@ def climb(features, filters, letter="P"):
             f"`filters` has {len(filters)} widths, but there are only {deepest} levels finer than "
             f"{letter}{deepest}. Received: filters={filters}"
         )
-    image = keras.utils.get_source_inputs(found[deepest])[0]
+    image = source_of(found[deepest])
     stride = {n: pair(s) for n, s in strides(keras.Model(image, found)).items()}
     steps, here = [], stride[deepest]
     for n, width in zip(range(deepest - 1, -1, -1), filters, strict=False):

@@ -10,7 +10,7 @@ from keras_dense.layers import (
     MaxUnpool2D,
     PixelShuffle,
 )
-from keras_dense.layers.bilinear import as_factor
+from keras_dense.layers.arguments import as_pair
 
 # Those that every decoder can have: "unpool" needs the indices of a pooling.
 UPSAMPLING = ("bilinear", "transposed", "up_conv", "resize_conv", "pixel_shuffle")
@@ -84,7 +84,7 @@ def upsample(
     (None, None, 10, 8)
     """
     check_upsampling(upsampling, (*UPSAMPLING, "unpool"))
-    factor, channels = as_factor(factor), x.shape[-1]
+    factor, channels = as_pair(factor, "factor"), x.shape[-1]
     if upsampling == "unpool":
         return _unpool(x, factor, filters, indices, like, kernel_initializer, name, settings)
     filters = channels if filters is None else filters
@@ -124,3 +124,16 @@ def _unpool(x, factor, filters, indices, like, kernel_initializer, name, setting
         x = layers.Conv2D(indices.shape[-1], 1, name=f"{name}_project", **settings)(x)
     unpool = MaxUnpool2D(factor, data_format="channels_last", name=name)
     return unpool(x, indices) if like is None else unpool(x, indices, like)
+
+
+def doublings(factor):
+    """The steps by which maps are doubled in size until a factor between two strides is made up.
+
+    >>> doublings((8, 4)), doublings((1, 1))
+    ([(2, 2), (2, 2), (2, 1)], [])
+    """
+    steps = []
+    while max(factor) > 1:
+        steps.append(tuple(2 if f % 2 == 0 else f for f in factor))
+        factor = tuple(f // s for f, s in zip(factor, steps[-1], strict=True))
+    return steps

@@ -11,7 +11,6 @@ from keras_dense.layers import (
     BilinearInitConvTranspose,
     BilinearUpsampling,
     CropLike,
-    MaxPoolWithArgmax2D,
     PadToMultiple,
     PixelShuffle,
     ResizeLike,
@@ -23,8 +22,7 @@ from keras_dense.surgery.graph import functional, values, walk
 from keras_dense.surgery.interval import Interval, union
 from keras_dense.surgery.pointwise import is_pointwise
 from keras_dense.surgery.strides import (
-    CONVOLUTIONS,
-    POOLING,
+    WINDOWED,
     Stride,
     pair,
     stride_after,
@@ -183,7 +181,7 @@ def _like(op, x, like):
 
 def _window(op):
     """What an operation on one map does along an axis, as a function `(axis, interval)`."""
-    if isinstance(op, (*CONVOLUTIONS, *POOLING, MaxPoolWithArgmax2D)):
+    if isinstance(op, WINDOWED):
         (kernel, rate, strides), padding = window_of(op), op.padding
         return lambda i, x: x.window(
             kernel[i], rate[i], strides[i], padding if isinstance(padding, str) else padding[i]

@@ -22,6 +22,7 @@ CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
 MAX_POOLING = (layers.MaxPooling2D, AtrousMaxPooling2D)
 AVERAGE_POOLING = (layers.AveragePooling2D, AtrousAveragePooling2D)
 POOLING = MAX_POOLING + AVERAGE_POOLING
+WINDOWED = (*CONVOLUTIONS, *POOLING, MaxPoolWithArgmax2D)
 _UP = {
     layers.Conv2DTranspose: "strides",
     layers.UpSampling2D: "size",
@@ -50,8 +51,7 @@ def pair(value):
 
 def window_of(op):
     """Taps, distance between taps, and strides of a convolution or pooling, each as a pair."""
-    pooling = isinstance(op, (*POOLING, MaxPoolWithArgmax2D))
-    taps = op.pool_size if pooling else op.kernel_size
+    taps = op.kernel_size if isinstance(op, CONVOLUTIONS) else op.pool_size
     rate = getattr(op, "rate", None) or getattr(op, "dilation_rate", 1)
     return pair(taps), pair(rate), pair(op.strides)
 
@@ -64,7 +64,7 @@ def step(node):
     for kind, attribute in _UP.items():
         if isinstance(op, kind):
             return tuple(Fraction(1, f) for f in pair(getattr(op, attribute)))
-    if isinstance(op, (*CONVOLUTIONS, *POOLING, MaxPoolWithArgmax2D)):
+    if isinstance(op, WINDOWED):
         return pair(op.strides)
     if len(node.outputs[0].shape) != 4 or isinstance(op, _OFF_GRID):
         return None

@@ -5,6 +5,7 @@ import numpy as np
 from keras import tree
 
 from keras_dense.layers import CropLike, GatherPixels, HypercolumnMLP
+from keras_dense.layers.arguments import at_least_one
 from keras_dense.surgery.graph import functional, walk
 
 
@@ -82,13 +83,8 @@ class SampledPixels(keras.utils.PyDataset):
 
     def __init__(self, batches, sample_pixels, *, seed=0):
         super().__init__(workers=1, use_multiprocessing=False)
-        whole = isinstance(sample_pixels, int) and not isinstance(sample_pixels, bool)
-        if not whole or sample_pixels < 1:
-            raise ValueError(
-                f"`sample_pixels` must be an int ≥ 1. Received: sample_pixels={sample_pixels!r}"
-            )
         self.batches = batches
-        self.sample_pixels = sample_pixels
+        self.sample_pixels = at_least_one(sample_pixels, "sample_pixels")
         self.seed = seed
         self._epoch = 0
 

@@ -100,7 +100,7 @@ def test_export_with_free_sizes(trunk, tmp_path):
 
 
 def test_bad_input(trunk):
-    with pytest.raises(ValueError, match="`thresholds` must be one number for each of the 2"):
+    with pytest.raises(ValueError, match="`thresholds` must be a number, or one for each of the 2"):
         kd.layer_cascade(trunk, 3, thresholds=(0.9, 0.9, 0.9))
     with pytest.raises(ValueError, match="`thresholds` must be a probability above 0"):
         kd.layer_cascade(trunk, 3, thresholds=(0.9, 0.0))

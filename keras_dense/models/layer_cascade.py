@@ -94,8 +94,8 @@ def check_thresholds(thresholds, stages):
     listed = thresholds if several else [thresholds] * (stages - 1)
     if len(listed) != stages - 1:
         raise ValueError(
-            f"`thresholds` must be a number, or one for each of the {stages - 1} stages that pixels "
-            f"can leave. Received: thresholds={thresholds!r}"
+            f"`thresholds` must be a number, or one for each of the {stages - 1} stages that "
+            f"pixels can leave. Received: thresholds={thresholds!r}"
         )
     return tuple(as_threshold(t, "thresholds") for t in listed)
 

@@ -60,18 +60,23 @@ def arguments(argv=None):
         help="earlier predictions of the network that are trained too; not given: the paper's",
     )
     add("--intermediate-weight", type=float, default=1.0, help="of each of their losses")
-    add("--backbone", default="mobilenet_v2", help="any network of keras.applications")
+    add(
+        "--backbone",
+        default="mobilenet_v2",
+        help="any network of keras.applications; none: what the paper has, where it needs none",
+    )
     add("--backbone-args", nargs="*", default=[], metavar="NAME=VALUE", help="such as alpha=0.5")
     add("--weights", default="imagenet", help="of the backbone: imagenet, none, or a file")
     add("--initialize-from", help="weights or .keras file of a trained network, such as fcn32s")
 
-    add("--data", default="scenes", choices=["scenes", "camvid", "voc", "folder"])
+    add("--data", default="scenes", choices=["scenes", "camvid", "voc", "instances", "folder"])
     add(
         "--root",
         type=pathlib.Path,
-        help="where the data is (folder: ROOT/{train,val}/{images,masks})",
+        help="where the data is (folder: ROOT/{train,val}/{images,masks}; instances: ROOT/images "
+        "and ROOT/instances or ROOT/masks)",
     )
-    add("--classes", nargs="*", help="names of the classes of a folder")
+    add("--classes", nargs="*", help="names of the classes (folder, instances)")
     add("--count", type=int, default=2000, help="number of scenes to train on")
     add("--size", type=int, default=128, help="side of the scenes")
     add("--limit", type=int, help="train and validate on the first so many images only")
@@ -82,6 +87,7 @@ def arguments(argv=None):
     add("--scale-range", type=float, nargs=2, default=[1.0, 1.0], metavar=("LOW", "HIGH"))
     add("--rotate", type=float, default=0.0, help="up to so many degrees")
     add("--no-flip", action="store_true")
+    add("--flip-vertical", action="store_true", help="too, where there is no up and down")
     add("--no-color-jitter", action="store_true")
 
     add("--epochs", type=int, default=30)
@@ -101,6 +107,13 @@ def arguments(argv=None):
         help="at the end, take its statistics anew over so many batches",
     )
     add("--loss", default="cross_entropy", help="names with weights: cross_entropy,dice:0.5")
+    add(
+        "--border-weights",
+        type=float,
+        nargs=2,
+        metavar=("W0", "SIGMA"),
+        help="background between close instances counts more, as in U-Net: 10 5",
+    )
     add("--class-balance", default="none", choices=["none", "median_frequency"])
 
     add("--validate-every", type=int, default=1, help="epochs")
@@ -138,6 +151,13 @@ def datasets(args):
         val = kd.datasets.scenes(max(args.count // 10, 4), args.size, "val", args.seed)
     elif args.data == "camvid":
         train, val = (kd.datasets.camvid(args.root, split) for split in ("train", "val"))
+    elif args.data == "instances":
+        train, val = (
+            kd.datasets.instances(
+                args.root, split, class_names=args.classes or ("background", "object")
+            )
+            for split in ("train", "val")
+        )
     elif args.data == "voc":
         train, val = (kd.datasets.voc2012(args.root, split) for split in ("train", "val"))
     else:
@@ -159,6 +179,8 @@ def datasets(args):
 def augmentation(args):
     T = kd.datasets.transforms
     steps = []
+    if args.border_weights:
+        steps.append(T.BorderWeights(*args.border_weights))
     if tuple(args.scale_range) != (1.0, 1.0):
         steps.append(T.RandomScale(*args.scale_range))
     if args.rotate:
@@ -166,7 +188,7 @@ def augmentation(args):
     if args.crop:
         steps.append(T.RandomCrop(args.crop[0] if len(args.crop) == 1 else tuple(args.crop)))
     if not args.no_flip:
-        steps.append(T.RandomFlip())
+        steps.append(T.RandomFlip(vertical=0.5 if args.flip_vertical else 0.0))
     if not args.no_color_jitter:
         steps.append(T.ColorJitter())
     return steps
@@ -208,7 +230,8 @@ def network(args, heads):
     if args.backbone_args:
         backbone = kd.backbone(args.backbone, weights=weights, **knobs(args.backbone_args))
         return builder(backbone, heads=heads, weights=None, **extra)
-    return builder(args.backbone, heads=heads, weights=weights, **extra)
+    backbone = None if args.backbone.lower() == "none" else args.backbone
+    return builder(backbone, heads=heads, weights=weights, **extra)
 
 
 def optimizer(args, model, steps):

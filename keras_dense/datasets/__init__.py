@@ -1,8 +1,10 @@
 """Samples: where they come from, how they change, how they reach `fit`."""
 
 from keras_dense.datasets import transforms
+from keras_dense.datasets.border_weights import border_weights, separate_instances
 from keras_dense.datasets.camvid import camvid
 from keras_dense.datasets.folder import folder
+from keras_dense.datasets.instances import instances
 from keras_dense.datasets.loader import Loader
 from keras_dense.datasets.parts import cached, check, split, subset
 from keras_dense.datasets.sample import check_sample
@@ -11,12 +13,15 @@ from keras_dense.datasets.voc2012 import voc2012
 
 __all__ = [
     "Loader",
+    "border_weights",
     "cached",
     "camvid",
     "check",
     "check_sample",
     "folder",
+    "instances",
     "scenes",
+    "separate_instances",
     "split",
     "subset",
     "transforms",

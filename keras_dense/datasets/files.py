@@ -38,6 +38,41 @@ def find_files(directory, who, what):
     return files
 
 
+def every_fifth(stems, split, who):
+    """The names of a split where no list says: every fifth is `"val"`, the rest `"train"`.
+
+    Raises:
+        ValueError: for another split than these and `"trainval"`.
+
+    >>> every_fifth("abcdef", "val", "letters")
+    ['e']
+    """
+    stems = sorted(stems)
+    parts = {
+        "train": [stem for i, stem in enumerate(stems) if i % 5 != 4],
+        "val": stems[4::5],
+        "trainval": stems,
+    }
+    if split not in parts:
+        raise ValueError(
+            f"{who}: without lists the splits are {sorted(parts)}. Received: split={split!r}"
+        )
+    return parts[split]
+
+
+def read_numbers(path):
+    """Read a picture of one number a pixel, of 1, 8 or 16 bits, as int32 `(H, W)`.
+
+    Raises:
+        FileNotFoundError: if it is missing.
+        ValueError: if it is corrupt or has colours.
+    """
+    picture = _open(path)
+    if picture.mode not in ("1", "L", "P") and not picture.mode.startswith("I"):
+        raise ValueError(f"{path}: is a picture of mode {picture.mode!r}, not of numbers")
+    return np.array(picture).astype(np.int32)
+
+
 def _open(path):
     image = require("PIL.Image", extra="examples")
     try:

@@ -19,7 +19,7 @@ class Loader(keras.utils.PyDataset):
     """Batches `(images, targets)` of a dataset, for `fit`, `evaluate` or a `for` loop.
 
     Where samples have a `"weight"`, batches are `(images, targets, weights)`: what each pixel
-    counts in the loss, `(B, H, W)` for every head (such as `kd.training.border_weights`).
+    counts in the loss, `(B, H, W)` for every head (such as `kd.datasets.transforms.BorderWeights`).
 
     Samples are read, transformed and encoded by threads, ahead of what is asked for. Everything is
     decided by `seed`, the epoch and the sample's index alone: which samples make up a batch, and

@@ -2,6 +2,7 @@
 
 import pathlib
 
+from keras_dense.datasets.files import every_fifth, find_files
 from keras_dense.datasets.folder import folder
 from keras_dense.heads.palette import voc_palette
 
@@ -30,8 +31,8 @@ def voc2012(root, split="train"):
 
     Raises:
         FileNotFoundError: if the folder, the list, or one of a pair of files, is missing.
-        ValueError: reading a sample, naming the file: if it is corrupt, of another size, or has a
-            label out of range.
+        ValueError: for an unknown split without lists; reading a sample, naming the file: if it is
+            corrupt, of another size, or has a label out of range.
 
     Source: Everingham et al., "The PASCAL visual object classes challenge", 2015; the augmented
         list is of Hariharan et al., "Semantic contours from inverse detectors", 2011.
@@ -64,7 +65,10 @@ def voc2012(root, split="train"):
                 f"voc2012: {str(root)!r} holds neither JPEGImages (perhaps in VOC2012 or "
                 "VOCdevkit/VOC2012) nor images and masks"
             )
-        names = _list(root, split) if any(root.glob("*.txt")) else _every_fifth(images, split)
+        if any(root.glob("*.txt")):
+            names = _list(root, split)
+        else:
+            names = every_fifth(find_files(images, "voc2012", "images"), split, "voc2012")
     return folder(
         images,
         masks,
@@ -88,18 +92,3 @@ def _list(directory, split):
 
 def _first(path):
     return next(iter(path.read_text().split()), "")
-
-
-def _every_fifth(images, split):
-    stems = sorted(path.stem for path in images.glob("*.jpg"))
-    parts = {
-        "train": [stem for i, stem in enumerate(stems) if i % 5 != 4],
-        "val": stems[4::5],
-        "trainval": stems,
-    }
-    if split not in parts:
-        raise FileNotFoundError(
-            f"voc2012: there is no list {split}.txt beside {str(images)!r}. Without lists the "
-            f"splits are {sorted(parts)}"
-        )
-    return parts[split]

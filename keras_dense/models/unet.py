@@ -139,7 +139,7 @@ def unet(
     """U-Net: as many steps up as down, each beside the feature of its size; 31 M weights.
 
     Without a backbone it is the network of 2015. To train it as the paper does, give samples a
-    `"weight"` with `kd.training.border_weights`.
+    `"weight"` with `kd.datasets.border_weights`.
 
     Args:
         backbone: `None` for the paper's contracting path; otherwise as of every builder: features

@@ -6,7 +6,6 @@ from keras_dense.training.batch_norm import (
     freeze_batch_norm,
     recalibrate_batch_norm,
 )
-from keras_dense.training.border_weights import border_weights, separate_instances
 from keras_dense.training.checkpoint import Checkpoint
 from keras_dense.training.evaluate import class_table, evaluate
 from keras_dense.training.layerwise import LayerwiseOptimizer, layerwise
@@ -19,7 +18,6 @@ __all__ = [
     "Preview",
     "SampledPixels",
     "batch_norm_momentum",
-    "border_weights",
     "class_table",
     "evaluate",
     "freeze_batch_norm",
@@ -27,5 +25,4 @@ __all__ = [
     "median_frequency",
     "on_sampled_pixels",
     "recalibrate_batch_norm",
-    "separate_instances",
 ]

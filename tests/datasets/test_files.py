@@ -5,7 +5,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from keras_dense.datasets import camvid, check, folder, voc2012
+from keras_dense.datasets import border_weights, camvid, check, folder, instances, voc2012
+from keras_dense.datasets.transforms import BorderWeights
 from keras_dense.heads.palette import voc_palette
 
 Image = pytest.importorskip("PIL.Image")
@@ -274,7 +275,7 @@ def test_voc_flat_layout(tmp_path):
     parts = [voc2012(tmp_path, s) for s in ("train", "val", "trainval")]
     assert [len(p) for p in parts] == [8, 2, 10]
     assert {p.stem for p, _ in parts[1].files} == {"4", "9"}
-    with pytest.raises(FileNotFoundError, match="no list test.txt"):
+    with pytest.raises(ValueError, match="voc2012: without lists the splits are .* split='test'"):
         voc2012(tmp_path, "test")
     (tmp_path / "test.txt").write_text("3\n")
     assert len(voc2012(tmp_path, "test")) == 1
@@ -309,3 +310,62 @@ def test_real_voc_msrc_and_bio(shared_data):
     bio = shared_data / "bio" / "isbi2012"
     cells = folder(bio / "images", bio / "masks", class_names=["membrane", "cell"], remap={255: 1})
     assert set(np.unique(cells[0]["segmentation"])) == {0, 1}
+
+
+def numbered(path, numbers):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(numbers, "uint16")).save(path)
+
+
+def test_instances_of_numbers(tmp_path):
+    for i in range(5):
+        picture(tmp_path / "images" / f"{i}.jpg", (2, 6))
+        numbered(tmp_path / "instances" / f"{i}.png", [[0, 700, 700, 9, 9, 0]] * 2)
+    train, val = (instances(tmp_path, s, class_names=["ground", "cell"]) for s in ("train", "val"))
+    assert (len(train), len(val), val.class_names) == (4, 1, ["ground", "cell"])
+    sample = val[0]
+    # Where two of them touch, there is background.
+    np.testing.assert_array_equal(sample["instances"], [[0, 700, 0, 9, 9, 0]] * 2)
+    np.testing.assert_array_equal(sample["segmentation"], [[0, 1, 0, 1, 1, 0]] * 2)
+    assert sample["image"].shape == (2, 6, 3) and sample["segmentation"].dtype == np.uint8
+    weighted = BorderWeights(w0=10, sigma=3)(sample, None)
+    np.testing.assert_array_equal(weighted["weight"], border_weights(sample["instances"], 10, 3))
+
+
+def test_instances_of_black_and_white(tmp_path):
+    pytest.importorskip("scipy.ndimage")
+    picture(tmp_path / "images" / "a.jpg", (3, 5))
+    white = np.array([[1, 1, 0, 0, 1], [0, 0, 0, 1, 0], [1, 0, 1, 1, 0]], bool)
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(np.where(white, 255, 0).astype("uint8")).save(tmp_path / "masks" / "a.png")
+    sample = instances(tmp_path, "trainval")[0]
+    # Two pieces touch over a corner only: there, too, is background between them.
+    np.testing.assert_array_equal(
+        sample["instances"], [[1, 1, 0, 0, 0], [0, 0, 0, 3, 0], [4, 0, 3, 3, 0]]
+    )
+
+
+def test_instances_bad_input(tmp_path):
+    with pytest.raises(FileNotFoundError, match="instances: there is no folder"):
+        instances(tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match="holds neither instances nor masks"):
+        instances(tmp_path)
+    picture(tmp_path / "images" / "a.jpg", (2, 2))
+    picture(tmp_path / "images" / "b.jpg", (2, 2))
+    numbered(tmp_path / "instances" / "a.png", [[0, 1]])
+    with pytest.raises(FileNotFoundError, match="'b.jpg' .* without a mask"):
+        instances(tmp_path, "trainval")
+    picture(tmp_path / "instances" / "b.png", (2, 2))
+    both = instances(tmp_path, "trainval")
+    with pytest.raises(ValueError, match="a.png .*must be the same size"):
+        both[0]
+    with pytest.raises(ValueError, match="b.png: is a picture of mode 'RGB', not of numbers"):
+        both[1]
+    with pytest.raises(ValueError, match="the splits are .* split='test'"):
+        instances(tmp_path, "test")
+    with pytest.raises(ValueError, match="class_names must be two names"):
+        instances(tmp_path, class_names=["cell"])
+    with pytest.raises(ValueError, match="BorderWeights: a sample must have 'instances'"):
+        BorderWeights()({"image": np.zeros((2, 2, 3), "uint8")}, None)
+    with pytest.raises(ValueError, match="`sigma` must be above 0"):
+        BorderWeights(sigma=0)

@@ -5,6 +5,7 @@ generators give equal results, and the sample it is given is not changed. These 
 of the picture means for geometry: a flip turns normals round, a zoom brings things nearer.
 """
 
+from keras_dense.datasets.transforms.border_weights import BorderWeights
 from keras_dense.datasets.transforms.color import ColorJitter
 from keras_dense.datasets.transforms.compose import Compose
 from keras_dense.datasets.transforms.flip import RandomFlip
@@ -13,6 +14,7 @@ from keras_dense.datasets.transforms.scale import RandomScale, Resize
 from keras_dense.datasets.transforms.window import CenterCrop, Pad, RandomCrop
 
 __all__ = [
+    "BorderWeights",
     "CenterCrop",
     "ColorJitter",
     "Compose",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_dense as kd
-from keras_dense.training import border_weights, separate_instances
+from keras_dense.datasets import border_weights, separate_instances
 
 ndimage = pytest.importorskip("scipy.ndimage")
 

@@ -43,15 +43,7 @@ def border_weights(instances, w0=10.0, sigma=5.0, class_weight=(1.0, 1.0)):
     [1.0, 1.0, 7.07, 7.07, 1.0, 1.0]
     """
     instances = _check(instances)
-    _number("w0", w0, 0)
-    if _number("sigma", sigma, 0) == 0:
-        raise ValueError(f"`sigma` must be above 0. Received: sigma={sigma!r}")
-    if np.shape(class_weight) != (2,):
-        raise ValueError(
-            "`class_weight` must be two numbers, of background and of objects. "
-            f"Received: class_weight={class_weight!r}"
-        )
-    background, objects = (_number("class_weight", w, 0) for w in class_weight)
+    w0, sigma, (background, objects) = check_weights(w0, sigma, class_weight)
     weights = np.where(instances == 0, background, objects).astype("float32")
     if w0 > _NOTHING:
         # Farther than this from the second object the border's part is nothing.
@@ -60,6 +52,24 @@ def border_weights(instances, w0=10.0, sigma=5.0, class_weight=(1.0, 1.0)):
         border = w0 * np.exp(-np.square(nearest + second) / (2 * sigma**2))
         weights += np.where(instances == 0, border, 0).astype("float32")
     return weights
+
+
+def check_weights(w0, sigma, class_weight):
+    """The numbers of `border_weights` as floats, or an error that says what would do.
+
+    >>> check_weights(10, 5, (1, 1))
+    (10.0, 5.0, (1.0, 1.0))
+    """
+    w0 = _number("w0", w0, 0)
+    if _number("sigma", sigma, 0) == 0:
+        raise ValueError(f"`sigma` must be above 0. Received: sigma={sigma!r}")
+    if np.shape(class_weight) != (2,):
+        raise ValueError(
+            "`class_weight` must be two numbers, of background and of objects. "
+            f"Received: class_weight={class_weight!r}"
+        )
+    background, objects = (_number("class_weight", w, 0) for w in class_weight)
+    return w0, float(sigma), (background, objects)
 
 
 def _two_distances(instances, reach):
@@ -86,8 +96,9 @@ def _two_distances(instances, reach):
 def separate_instances(instances):
     """Background where two objects touch, so that a network can learn to keep them apart.
 
-    A pixel of an object becomes background if one of its four neighbours to the right, below and
-    diagonally below belongs to another object: a line of one pixel along every contact.
+    A pixel of an object becomes background if its neighbour to the right or below belongs to
+    another object; of what then touches over a corner only, the upper pixel does. That makes a line
+    of one pixel along every contact.
 
     Args:
         instances: ints `(H, W)`: 0 is background, every object has a number of its own.
@@ -105,12 +116,14 @@ def separate_instances(instances):
     """
     instances = _check(instances)
     height, width = instances.shape
-    padded = np.pad(instances, ((0, 1), (1, 1)))
-    touches = np.zeros(instances.shape, bool)
-    for down, across in ((0, 1), (1, -1), (1, 0), (1, 1)):
-        other = padded[down : down + height, 1 + across : 1 + across + width]
-        touches |= (other != 0) & (other != instances)
-    return np.where(touches, 0, instances)
+    for neighbours in (((0, 1), (1, 0)), ((1, -1), (1, 1))):
+        padded = np.pad(instances, ((0, 1), (1, 1)))
+        touches = np.zeros(instances.shape, bool)
+        for down, across in neighbours:
+            other = padded[down : down + height, 1 + across : 1 + across + width]
+            touches |= (other != 0) & (other != instances)
+        instances = np.where(touches, 0, instances)
+    return instances
 
 
 def _check(instances):

@@ -57,11 +57,12 @@ def multi_grid_rates(trunk, multi_grid, output_stride):
     }
 
 
-def deeplabv3_decoder(rates=RATES, *, level="P5"):
+def deeplabv3_decoder(rates=RATES, *, image_pooling=True, level="P5"):
     """Atrous spatial pyramid pooling on the last feature.
 
     Args:
         rates: of the 3×3 convolutions, in cells of that feature.
+        image_pooling: whether the mean of the whole map is a part of the pyramid.
         level: the feature that is read.
 
     Returns:
@@ -71,7 +72,7 @@ def deeplabv3_decoder(rates=RATES, *, level="P5"):
     rates = counts(rates)
 
     def decode(features):
-        return aspp(feature(features, level), rates)
+        return aspp(feature(features, level), rates, image_pooling=image_pooling)
 
     return decode
 
@@ -87,6 +88,7 @@ def deeplabv3(
     initialize_from=None,
     output_stride=16,
     rates=None,
+    image_pooling=True,
     multi_grid="auto",
 ):
     """DeepLabv3: a dilated trunk and atrous spatial pyramid pooling with image-level features.
@@ -100,6 +102,7 @@ def deeplabv3(
             builder, see `kd.models`.
         output_stride: of the dilated trunk: 32, 16, 8, …
         rates: of the pyramid; default (6, 12, 18) at output stride 16, scaled for others.
+        image_pooling: whether the mean of the whole map is a part of the pyramid.
         multi_grid: unit rates of the last stage's 3×3 convolutions, multiplied with the dilation;
             "auto" is (1, 2, 4) where there are three (ResNets but V2), `None` elsewhere: none.
 
@@ -121,5 +124,5 @@ def deeplabv3(
     trunk = trunk_of(backbone, weights, input_shape)
     rates_of_units = multi_grid_rates(trunk, multi_grid, output_stride)
     trunk = dilate(trunk, output_stride, rates=rates_of_units)
-    decoder = deeplabv3_decoder(rates)
+    decoder = deeplabv3_decoder(rates, image_pooling=image_pooling)
     return finished(trunk, decoder, heads, input_shape, name or "deeplabv3", initialize_from)

@@ -16,13 +16,20 @@ from keras_dense.surgery.strides import stride_between
 
 
 def deeplabv3plus_decoder(
-    rates=RATES, *, separable=False, low_level="P2", level="P5", upsampling="bilinear"
+    rates=RATES,
+    *,
+    separable=False,
+    image_pooling=True,
+    low_level="P2",
+    level="P5",
+    upsampling="bilinear",
 ):
     """The pyramid of DeepLabv3, upsampled and refined with a feature of stride 4 (figure 2).
 
     Args:
         rates: of the pyramid's 3×3 convolutions, in cells of the last feature.
         separable: depthwise separable 3×3 convolutions, as in the paper's fast variant.
+        image_pooling: whether the mean of the whole map is a part of the pyramid.
         low_level, level: the features that are read.
         upsampling: of the pyramid to the finer feature, see `kd.decoders.upsample`.
 
@@ -34,7 +41,8 @@ def deeplabv3plus_decoder(
 
     def decode(features):
         low = conv_bn_relu(feature(features, low_level), 48, 1, name="low_level")
-        x = aspp(feature(features, level), rates, separable=separable)
+        pyramid = {"image_pooling": image_pooling, "separable": separable}
+        x = aspp(feature(features, level), rates, **pyramid)
         factor = stride_between(low, x)
         x = upsample(x, factor, upsampling, name="upsample_encoder")
         x = layers.Concatenate(name="decoder_concatenate")([x, low])
@@ -56,6 +64,7 @@ def deeplabv3plus(
     output_stride=16,
     rates=None,
     separable=None,
+    image_pooling=True,
     upsampling="bilinear",
 ):
     """DeepLabv3+: DeepLabv3 as encoder, and a small decoder that brings edges back.
@@ -68,6 +77,8 @@ def deeplabv3plus(
         rates: of the pyramid; default (6, 12, 18) at output stride 16, scaled for others.
         separable: whether the 3×3 convolutions of pyramid and decoder are depthwise separable;
             default: with the Xception trunks, as in the paper.
+        image_pooling: whether the mean of the whole map is a part of the pyramid; the authors
+            leave it out on Cityscapes.
         upsampling: of the pyramid to the finer feature, see `kd.decoders.upsample`.
 
     Returns:
@@ -88,5 +99,7 @@ def deeplabv3plus(
     if separable is None:
         separable = isinstance(backbone, str) and "xception" in backbone.lower()
     trunk = dilate(trunk_of(backbone, weights, input_shape), output_stride)
-    decoder = deeplabv3plus_decoder(rates, separable=separable, upsampling=upsampling)
+    decoder = deeplabv3plus_decoder(
+        rates, separable=separable, image_pooling=image_pooling, upsampling=upsampling
+    )
     return finished(trunk, decoder, heads, input_shape, name or "deeplabv3plus", initialize_from)

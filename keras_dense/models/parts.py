@@ -102,7 +102,7 @@ def added(branches, name):
     return layers.Add(name=name)(branches) if len(branches) > 1 else branches[0]
 
 
-def aspp(x, rates, *, filters=256, separable=False, dropout=0.1, prefix="aspp"):
+def aspp(x, rates, *, filters=256, image_pooling=True, separable=False, dropout=0.1, prefix="aspp"):
     """Atrous spatial pyramid pooling with image-level features (DeepLabv3, figure 5).
 
     A 1×1 convolution, a 3×3 one at each rate, and the mean of the whole map; concatenated and
@@ -113,9 +113,10 @@ def aspp(x, rates, *, filters=256, separable=False, dropout=0.1, prefix="aspp"):
         branches.append(
             conv_bn_relu(x, filters, 3, rate, separable=separable, name=f"{prefix}_3x3_{n}")
         )
-    image = layers.GlobalAveragePooling2D(keepdims=True, name=f"{prefix}_pool")(x)
-    image = conv_bn_relu(image, filters, 1, name=f"{prefix}_image")
-    branches.append(ResizeLike(name=f"{prefix}_broadcast")(image, x))
+    if image_pooling:
+        image = layers.GlobalAveragePooling2D(keepdims=True, name=f"{prefix}_pool")(x)
+        image = conv_bn_relu(image, filters, 1, name=f"{prefix}_image")
+        branches.append(ResizeLike(name=f"{prefix}_broadcast")(image, x))
     x = layers.Concatenate(name=f"{prefix}_concatenate")(branches)
     x = conv_bn_relu(x, filters, 1, name=f"{prefix}_project")
     return layers.Dropout(dropout, name=f"{prefix}_dropout")(x)

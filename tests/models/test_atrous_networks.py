@@ -166,6 +166,16 @@ def test_parameters_of_decoders():
 # What each paper says
 
 
+@pytest.mark.parametrize("build", [kd.deeplabv3, kd.deeplabv3plus])
+def test_without_the_mean_of_the_map(build, trunk):
+    """One branch less, of 256 channels: its convolution, and its share of the one that joins."""
+    with_mean, without = (build(trunk, 3, image_pooling=on) for on in (True, False))
+    channels = trunk.output["P5"].shape[-1]
+    assert with_mean.count_params() - without.count_params() == 256 * (channels + 4 + 256)
+    names = [layer.name for layer in without.layers]
+    assert "aspp_pool" not in names and "aspp_project" in names
+
+
 def test_deeplabv3_goes_from_stride_16_to_8_with_the_same_weights(trunk):
     first = kd.deeplabv3(trunk, 3)
     waves = (np.sin(np.arange(w.size)).reshape(w.shape) for w in first.get_weights())

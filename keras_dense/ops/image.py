@@ -17,10 +17,22 @@ def pad_to_multiple(x, multiple):
     (1, 8, 8, 3)
     """
     height, width = ops.shape(x)[1:3]
-    bottom, right = -height % multiple, -width % multiple
+    bottom, right = to_multiple(height, multiple), to_multiple(width, multiple)
     if isinstance(bottom, int) and isinstance(right, int) and not (bottom or right):
         return x
     return ops.pad(x, ((0, 0), (0, bottom), (0, right), (0, 0)), mode="reflect")
+
+
+def to_multiple(size, multiple):
+    """What is missing from a size, an int or a tensor, to the next multiple.
+
+    Never the remainder of a negative number: in ONNX files that TensorFlow's converter writes it
+    has the sign of that number.
+
+    >>> to_multiple(5, 4), to_multiple(8, 4)
+    (3, 0)
+    """
+    return (multiple - size % multiple) % multiple
 
 
 def pad_reflect(x, margin):
@@ -40,10 +52,10 @@ def pad_reflect(x, margin):
         margin = ((margin, margin), (margin, margin))
     for axis, (before, after) in enumerate(margin, start=1):
         size = ops.shape(x)[axis]
-        position = ops.arange(-before, size + after, dtype="int32")
         # A triangle wave of period 2 (n - 1): 0, 1, …, n - 1, n - 2, …, 1.
         period = ops.maximum(2 * (size - 1), 1)
-        position = position % period
+        position = ops.arange(before + size + after, dtype="int32")
+        position = (position + to_multiple(before, period)) % period
         x = ops.take(x, ops.minimum(position, period - position) % size, axis=axis)
     return x
 

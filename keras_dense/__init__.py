@@ -48,6 +48,7 @@ from keras_dense.models import (
     segnet_basic,
     stacked_deconvolutional_network,
     unet,
+    with_crf,
 )
 
 __all__ = [
@@ -91,4 +92,5 @@ __all__ = [
     "testing",
     "training",
     "unet",
+    "with_crf",
 ]

@@ -78,3 +78,57 @@ def shared_data():
             f"no real data in {folder} (not part of the project; KERAS_DENSE_DATA names a folder)"
         )
     return folder
+
+
+@pytest.fixture
+def compiled():
+    """What makes a function of arrays quicker in tests: JAX compiles every operation otherwise."""
+    import keras
+
+    if keras.backend.backend() != "jax":
+        return lambda function: function
+    import jax
+
+    return jax.jit
+
+
+@pytest.fixture
+def gradients():
+    """See `derivatives`."""
+    return derivatives()
+
+
+def derivatives():
+    """`gradients(function, arrays, weight, dtype="float32")`: the derivatives, on any backend, of
+    sum(weight * function(*arrays)) with respect to each array, compiled where that is usual."""
+    import keras
+    from keras import ops
+
+    backend = keras.backend.backend()
+
+    def derive(function, arrays, weight, dtype="float32"):
+        tensors = [ops.convert_to_tensor(a, dtype) for a in arrays]
+        weight = ops.convert_to_tensor(weight, dtype)
+        if backend == "tensorflow":
+            import tensorflow as tf
+
+            @tf.function
+            def run(*tensors):
+                with tf.GradientTape() as tape:
+                    tape.watch(tensors)
+                    total = tf.reduce_sum(weight * function(*tensors))
+                return tape.gradient(total, tensors)
+
+            found = run(*tensors)
+        elif backend == "jax":
+            import jax
+
+            total = jax.jit(lambda *tensors: (weight * function(*tensors)).sum())
+            found = jax.grad(total, argnums=tuple(range(len(tensors))))(*tensors)
+        else:
+            tensors = [t.detach().requires_grad_() for t in tensors]
+            (weight * function(*tensors)).sum().backward()
+            found = [t.grad for t in tensors]
+        return [ops.convert_to_numpy(t).astype("float64") for t in found]
+
+    return derive

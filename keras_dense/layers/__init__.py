@@ -8,6 +8,7 @@ from keras_dense.layers.atrous import (
 from keras_dense.layers.bilinear import BilinearInitConvTranspose, BilinearUpsampling
 from keras_dense.layers.cascade import Certainty, KeepCells, PoolKeptCells, Settled, Unsure
 from keras_dense.layers.context import AdaptiveAveragePooling2D, PixelShuffle, ResizeLike
+from keras_dense.layers.crf import CRFasRNN
 from keras_dense.layers.hypercolumn import GatherPixels, HypercolumnMLP
 from keras_dense.layers.local_response import LocalResponseNormalization
 from keras_dense.layers.pooling import (
@@ -30,6 +31,7 @@ __all__ = [
     "AtrousSeparableConv2D",
     "BilinearInitConvTranspose",
     "BilinearUpsampling",
+    "CRFasRNN",
     "Certainty",
     "CropLike",
     "GatherPixels",

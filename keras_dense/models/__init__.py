@@ -38,6 +38,7 @@ from keras_dense.models.resnet38 import resnet38
 from keras_dense.models.segnet import segnet, segnet_basic
 from keras_dense.models.stacked_deconvolutional_network import stacked_deconvolutional_network
 from keras_dense.models.unet import unet
+from keras_dense.models.with_crf import with_crf
 
 __all__ = [
     "assemble",
@@ -64,4 +65,5 @@ __all__ = [
     "segnet_basic",
     "stacked_deconvolutional_network",
     "unet",
+    "with_crf",
 ]

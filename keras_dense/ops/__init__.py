@@ -2,6 +2,7 @@
 
 from keras_dense.ops.atrous import atrous_conv, atrous_depthwise_conv
 from keras_dense.ops.count import count, first_largest
+from keras_dense.ops.gaussian import exact_gaussian, spatial_gaussian
 from keras_dense.ops.hypercolumn import (
     gather_pixels,
     perceptron,
@@ -15,6 +16,7 @@ from keras_dense.ops.image import (
     pad_to_multiple,
     upsample_bilinear,
 )
+from keras_dense.ops.permutohedral import lattice_filter, permutohedral_lattice
 from keras_dense.ops.resize import adaptive_average_pool, pixel_shuffle, resize_bilinear
 from keras_dense.ops.unpooling import max_pool_with_argmax, max_unpool
 from keras_dense.ops.windows import max_windows, mean_windows
@@ -26,8 +28,10 @@ __all__ = [
     "count",
     "crop_like",
     "depthwise_conv_transpose",
+    "exact_gaussian",
     "first_largest",
     "gather_pixels",
+    "lattice_filter",
     "max_pool_with_argmax",
     "max_unpool",
     "max_windows",
@@ -36,8 +40,10 @@ __all__ = [
     "pad_to_multiple",
     "perceptron",
     "perceptron_by_bands",
+    "permutohedral_lattice",
     "pixel_shuffle",
     "resize_bilinear",
     "sample_bilinear",
+    "spatial_gaussian",
     "upsample_bilinear",
 ]

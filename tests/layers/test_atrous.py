@@ -50,35 +50,7 @@ def depthwise(x, kernel, **arguments):
     return convolved(x, kernel.reshape(*kernel.shape[:2], 1, channels * multiplier), **arguments)
 
 
-def gradients(function, arrays, weight):
-    """The derivatives of sum(weight * function(*arrays)) with respect to each array."""
-    backend = keras.backend.backend()
-    tensors = [ops.convert_to_tensor(a.astype("float32")) for a in arrays]
-    weight = ops.convert_to_tensor(weight.astype("float32"))
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        @tf.function
-        def run(*tensors):
-            with tf.GradientTape() as tape:
-                tape.watch(tensors)
-                total = tf.reduce_sum(weight * function(*tensors))
-            return tape.gradient(total, tensors)
-
-        found = run(*tensors)
-    elif backend == "jax":
-        import jax
-
-        total = jax.jit(lambda *tensors: (weight * function(*tensors)).sum())
-        found = jax.grad(total, argnums=tuple(range(len(tensors))))(*tensors)
-    else:
-        tensors = [t.detach().requires_grad_() for t in tensors]
-        (weight * function(*tensors)).sum().backward()
-        found = [t.grad for t in tensors]
-    return [ops.convert_to_numpy(t).astype("float64") for t in found]
-
-
-def check(function, reference, x, kernel, **arguments):
+def check(function, reference, x, kernel, gradients, **arguments):
     """Values, and gradients: as both are linear in map and weights, ⟨∇, u⟩ is a value at u."""
     rng = np.random.default_rng(1)
     wanted = reference(x, kernel, **arguments)
@@ -119,31 +91,31 @@ WINDOWS = [
 
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
 @pytest.mark.parametrize("groups", [1, 2, 4])
-def test_convolution(window, groups):
+def test_convolution(window, groups, gradients):
     size, rate, strides, padding = window
     rng = np.random.default_rng(0)
     x, kernel = rng.normal(size=(2, 9, 12, 4)), rng.normal(size=(*size, 4 // groups, 8))
-    check(atrous_conv, convolved, x, kernel, rate=rate, strides=strides, padding=padding)
+    check(atrous_conv, convolved, x, kernel, gradients, rate=rate, strides=strides, padding=padding)
 
 
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
 @pytest.mark.parametrize("multiplier", [1, 2])
-def test_depthwise(window, multiplier):
+def test_depthwise(window, multiplier, gradients):
     size, rate, strides, padding = window
     rng = np.random.default_rng(0)
     x, kernel = rng.normal(size=(2, 9, 12, 3)), rng.normal(size=(*size, 3, multiplier))
     arguments = {"rate": rate, "strides": strides, "padding": padding}
-    check(atrous_depthwise_conv, depthwise, x, kernel, **arguments)
+    check(atrous_depthwise_conv, depthwise, x, kernel, gradients, **arguments)
 
 
-def test_large_depthwise_kernels():
+def test_large_depthwise_kernels(gradients):
     rng = np.random.default_rng(0)
     x, kernel = rng.normal(size=(1, 9, 11, 2)), rng.normal(size=(7, 7, 2, 1))
-    check(atrous_depthwise_conv, depthwise, x, kernel, rate=2)
+    check(atrous_depthwise_conv, depthwise, x, kernel, gradients, rate=2)
 
 
 @pytest.mark.parametrize("rate", [2, (4, 3)])
-def test_equals_keras_with_gradients(rate):
+def test_equals_keras_with_gradients(rate, gradients):
     """What `keras.ops` computes in its own way, where it does."""
     rng = np.random.default_rng(2)
     x, weight = rng.normal(size=(2, 9, 12, 4)), rng.normal(size=(2, 9, 12, 4))

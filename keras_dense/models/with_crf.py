@@ -1,0 +1,66 @@
+"""A network with a conditional random field behind it (CRF-as-RNN).
+
+Zheng et al., "Conditional Random Fields as Recurrent Neural Networks", ICCV 2015.
+"""
+
+import keras
+
+from keras_dense.layers import CRFasRNN
+from keras_dense.surgery.graph import functional
+
+
+def with_crf(model, key=None, *, name=None, **settings):
+    """The network with a dense CRF at its end, which sharpens its scores with the image.
+
+    The layers and weights are those of `model`, so training one trains the other. Trained jointly
+    unless the network is held fast:
+
+        joint = kd.with_crf(model)
+        for layer in model.layers:
+            layer.trainable = False  # before `compile`; now only the CRF learns
+
+    Args:
+        model: a model from an image `(B, H, W, channels)`, 0–255, to logits `(B, H, W, C)` of the
+            same size over at least 2 classes, or to a dict of outputs: such as any builder returns.
+        key: for a dict, which of the outputs the CRF is for; may be left out if there is one.
+        name: of the new model.
+        **settings: of `kd.layers.CRFasRNN`: `iterations`, `theta_alpha`, …
+
+    Returns:
+        A `keras.Model` of the same input and structure. Its layer "crf" is the `CRFasRNN`; set
+        `model.get_layer("crf").iterations = 10` to predict, and compile anew.
+
+    Raises:
+        ValueError: for a `key` the model does not have, or outputs that are no scores of at least
+            2 classes at the size of the image.
+        TypeError: for a model whose graph cannot be read, or of several inputs.
+
+    Reference: Zheng et al., ICCV 2015, section 5.
+
+    >>> import keras_dense as kd
+    >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> model = kd.with_crf(kd.fcn8s(trunk, 5), theta_beta=10.0)
+    >>> model.output_shape, model.get_layer("crf").iterations
+    ((None, None, None, 5), 5)
+    """
+    model = functional(model)
+    if not isinstance(model.input, keras.KerasTensor):
+        raise TypeError(
+            "`model` must have one input, the image. Received: a model with inputs "
+            f"{[x.name for x in model.inputs]}"
+        )
+    outputs = model.output
+    if isinstance(outputs, dict):
+        key = next(iter(outputs)) if key is None and len(outputs) == 1 else key
+        if key not in outputs:
+            raise ValueError(
+                f"`key` must say which output the CRF is for, one of {', '.join(outputs)}. "
+                f"Received: key={key!r}"
+            )
+    elif key is not None:
+        raise ValueError(f"`key` is for models of several outputs. Received: key={key!r}")
+    logits = outputs if key is None else outputs[key]
+    sharp = CRFasRNN(**settings, dtype="float32", name="crf")(logits, model.input)
+    if key is not None:
+        sharp = {**outputs, key: sharp}
+    return keras.Model(model.input, sharp, name=name or f"{model.name}_crf")

@@ -1,0 +1,111 @@
+"""Mean-field inference of a fully connected conditional random field.
+
+Krähenbühl and Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials",
+NIPS 2011; as layers: Zheng et al., "Conditional Random Fields as Recurrent Neural Networks",
+ICCV 2015.
+"""
+
+import keras
+from keras import ops
+
+from keras_dense.ops.gaussian import exact_gaussian, spatial_gaussian
+from keras_dense.ops.permutohedral import lattice_filter, permutohedral_lattice
+
+NORMALIZATIONS = ("symmetric", "before", "after", None)
+
+
+def spatial_kernel(sigma):
+    """A filter of maps `(B, H, W, C)`: exp(-|p_i - p_j|² / (2 σ²)), p in pixels."""
+    return lambda x: spatial_gaussian(x, sigma)
+
+
+def bilateral_kernel(image, sigma, sigma_color, *, exact=False, capacity=None):
+    """A filter of maps `(B, H, W, C)`: exp(-|p_i - p_j|² / (2 σ²) - |I_i - I_j|² / (2 σ_c²)).
+
+    What depends on the image alone is computed here, once.
+
+    Args:
+        image: `(B, H, W, channels)`; no gradient reaches it.
+        sigma: float, or two (vertical, horizontal), in pixels.
+        sigma_color: float, in the units of the image.
+        exact: pair by pair rather than on the permutohedral lattice.
+        capacity: of the lattice, see `permutohedral_lattice`.
+    """
+    vertical, horizontal = sigma if isinstance(sigma, (tuple, list)) else (sigma, sigma)
+    batch, height, width, channels = ops.shape(image)
+    rows = ops.cast(ops.arange(height), image.dtype)[None, :, None, None] / vertical
+    columns = ops.cast(ops.arange(width), image.dtype)[None, None, :, None] / horizontal
+    nothing = ops.zeros_like(image[..., :1])
+    # In this order: on a lattice of few corners the result depends on it, and others have it so.
+    features = ops.concatenate([nothing + columns, nothing + rows, image / sigma_color], axis=-1)
+    features = ops.reshape(features, (batch, height * width, channels + 2))
+    if exact:
+
+        def apply(x):
+            flat = ops.reshape(x, (batch, height * width, x.shape[-1]))
+            return ops.reshape(exact_gaussian(flat, features), ops.shape(x))
+
+        return apply
+    lattice = permutohedral_lattice(features, capacity)
+
+    def apply(x):
+        flat = ops.reshape(x, (batch * height * width, x.shape[-1]))
+        return ops.reshape(lattice_filter(flat, lattice), ops.shape(x))
+
+    return apply
+
+
+def normalized(kernel, like, normalization, mask=None):
+    """A filter whose weights are normalized, over the pixels that take part.
+
+    Args:
+        kernel: a filter of maps.
+        like: a map `(B, H, W, C)`.
+        normalization: with n_i the sum of the weights of pixel i, "after" divides the sum at i by
+            n_i, "before" each value at j by n_j, "symmetric" does both by √n; `None`: neither.
+        mask: `(B, H, W, 1)`, 1 where a pixel takes part, 0 where it does not.
+    """
+    ones = ops.ones_like(like[..., :1]) if mask is None else ops.cast(mask, like.dtype)
+    before = after = ones
+    if normalization is not None:
+        norm = ops.stop_gradient(kernel(ones)) + 1e-20
+        if normalization == "symmetric":
+            before = after = ones * ops.rsqrt(norm)
+        elif normalization == "before":
+            before = ones / norm
+        else:
+            after = ones / norm
+
+    def apply(x):
+        return kernel(x * before) * after
+
+    return apply
+
+
+def mean_field(logits, message, iterations):
+    """Unrolled mean field: q ← softmax(logits + message(q)).
+
+    Args:
+        logits: `(B, H, W, C)`, minus the unary potentials.
+        message: from a distribution `(B, H, W, C)` to what the others say of each class.
+        iterations: int ≥ 0.
+
+    Returns:
+        `(B, H, W, C)`, the logits of q in the end.
+    """
+    if iterations == 0:
+        return logits
+
+    def step(now):
+        return logits + message(ops.softmax(now, axis=-1))
+
+    if keras.backend.backend() == "jax":  # which has no gradient of a `while_loop`
+        return ops.fori_loop(0, iterations, lambda _, now: step(now), logits)
+    # The bound is said twice: XLA needs it for the gradient.
+    _, result = ops.while_loop(
+        lambda n, _: n < iterations,
+        lambda n, now: (n + 1, step(now)),
+        (ops.convert_to_tensor(0, "int32"), logits),
+        maximum_iterations=iterations,
+    )
+    return result

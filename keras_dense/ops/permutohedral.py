@@ -1,0 +1,275 @@
+"""Gaussian filtering in a space of several dimensions, on the permutohedral lattice.
+
+Adams, Baek, Davis, "Fast High-Dimensional Filtering Using the Permutohedral Lattice", Computer
+Graphics Forum 29(2), 2010.
+
+The values of points are spread over the corners of the simplex that each lies in (splat), corners
+are blurred along the d + 1 axes, and the points read them again (slice). Everything has shapes that
+are known beforehand, so that it compiles: the corners in use are found with tables of a fixed size.
+"""
+
+import math
+from typing import NamedTuple
+
+from keras import ops
+
+from keras_dense.ops.rows import add_rows, exact_size, set_rows, smallest, take_rows
+
+# Odd factors of the hash of a corner's coordinates: linear, so that the hash of a neighbour is the
+# hash plus a constant. It wraps around at 32 bits.
+_FACTORS = (-1640531535, -2048144777, -1028477379, 668265263, 374761393, 1103515245)
+
+# Sizes of the tables in turn, over the capacity: who finds a place taken goes on to the next.
+_TABLES = ((4, 1), (1, 2), (1, 4), (1, 8), (1, 16))
+
+# Corners for which there is always room: for any image of 148×148 pixels.
+_ROOM = 131072
+
+# Tables are never smaller than that.
+_SMALLEST = 1021
+
+
+class Lattice(NamedTuple):
+    """Where points lie in a lattice, and which of its corners are neighbours.
+
+    Attributes:
+        corners: int32 `(P, d + 1)`, the rows of the corners of each point's simplex.
+        weights: `(P, d + 1)`, its barycentric coordinates.
+        after, before: tuples of int32 `(K + 1,)`, for each axis the row of the neighbour. Row K is
+            empty, and stands for neighbours that are not there.
+        count: int32, how many corners there are.
+        fits: bool, whether there was room for all of them.
+    """
+
+    corners: object
+    weights: object
+    after: tuple
+    before: tuple
+    count: object
+    fits: object
+
+
+def permutohedral_lattice(features, capacity=None):
+    """Build the lattice for points.
+
+    Args:
+        features: `(B, N, d)` floats, in units of the Gaussian's standard deviation; every image of
+            the batch has a lattice of its own. d is at most 6.
+        capacity: for how many corners there is room where sizes must be known beforehand (in a
+            compiled function on TensorFlow and JAX), a number for each point, up to d + 1. Default
+            2, but no fewer than 131,072 in all; large photographs need .1 to 1 with the usual
+            widths.
+
+    Returns:
+        A `Lattice`. If it does not fit, whatever is filtered becomes NaN.
+
+    >>> import numpy as np
+    >>> lattice = permutohedral_lattice(np.zeros((1, 4, 2), "float32"))
+    >>> tuple(lattice.corners.shape), int(lattice.count)
+    ((4, 3), 3)
+    """
+    features = ops.stop_gradient(ops.convert_to_tensor(features))
+    batch, points, d = ops.shape(features)
+    features = ops.reshape(features, (-1, d))
+    keys, weights = _simplex([features[:, i] for i in range(d)])
+    keys, total = ops.reshape(keys, (-1,)), batch * points * (d + 1)
+    number = ops.arange(total, dtype="int32")
+    image = number // (points * (d + 1))
+
+    rows = _whole(points * capacity) if capacity else _at_least(2 * points, _ROOM)
+    rows = _at_most(rows, points * (d + 1))
+    tables = [_Table(batch, _at_least(_share(rows, share), _SMALLEST)) for share in _TABLES]
+    owner = ops.full_like(number, total)  # the first entry with the same corner
+    for table in tables:
+        missing = ops.equal(owner, total)
+        place = table.place(keys, image)
+        table.owners = smallest(ops.where(missing, number, total), place, table.size, total)
+        found = take_rows(table.owners, place)
+        same = ops.equal(take_rows(keys, ops.minimum(found, total - 1)), keys)
+        owner = ops.where(
+            ops.logical_and(missing, ops.logical_and(same, found < total)), found, owner
+        )
+    # Corners are numbered as they come first, so what is near in the image is near in memory.
+    first = ops.equal(owner, number)
+    rank = ops.cumsum(ops.cast(first, "int32")) - 1
+    count = rank[-1] + 1
+    everyone = ops.all(owner < total)
+    rows = exact_size(count, batch * rows)
+    fits = ops.logical_and(everyone, count <= rows)
+    rank = ops.minimum(rank, rows)
+    corners = take_rows(rank, ops.minimum(owner, total - 1))
+
+    members = set_rows(
+        ops.full((rows + 1,), total - 1, dtype="int32"), ops.where(first, rank, rows), number
+    )
+    corner_keys = take_rows(keys, members)
+    corner_images = members // (points * (d + 1))
+    for table in tables:
+        taken = take_rows(rank, ops.minimum(table.owners, total - 1))
+        table.rows = ops.where(table.owners < total, taken, rows)
+    here, after, before = ops.arange(rows + 1, dtype="int32"), [], []
+    for step in _steps(d):
+        wanted = corner_keys + step
+        neighbour = ops.full_like(here, rows)
+        for table in tables:
+            found = take_rows(table.rows, table.place(wanted, corner_images))
+            same = ops.logical_and(ops.equal(take_rows(corner_keys, found), wanted), found < rows)
+            neighbour = ops.where(same, found, neighbour)
+        neighbour = ops.where(here < ops.minimum(count, rows), neighbour, rows)
+        after.append(neighbour)
+        back = set_rows(ops.full_like(here, rows), neighbour, here)
+        before.append(ops.where(here < rows, back, rows))
+    shape = (-1, d + 1)
+    return Lattice(ops.reshape(corners, shape), weights, tuple(after), tuple(before), count, fits)
+
+
+def lattice_filter(values, lattice):
+    """The sum over all points, each weighted with exp(-|f_i - f_j|² / 2), on the lattice.
+
+    Differentiable in the values; the gradient is the same with the axes in reverse order.
+
+    Args:
+        values: `(P, C)` floats, P the points of all images of the batch in turn.
+        lattice: of `permutohedral_lattice`.
+
+    Returns:
+        `(P, C)`. A point's own value is among the sum. On the lattice a Gaussian is right up to a
+        factor, which normalization removes.
+
+    >>> import numpy as np
+    >>> points = np.array([[[0.0, 0.0], [0.1, 0.0], [50.0, 0.0]]], "float32")
+    >>> lattice = permutohedral_lattice(points)
+    >>> sums = ops.convert_to_numpy(lattice_filter(np.ones((3, 1), "float32"), lattice))
+    >>> near, too, far = sums.ravel().tolist()
+    >>> near > 1.8 * far, abs(near - too) < 0.1 * far
+    (True, True)
+    """
+
+    directions = len(lattice.after)
+    parts = (lattice.corners, lattice.weights, lattice.fits, *lattice.after, *lattice.before)
+
+    # The lattice is an argument, not of the closure, or JAX cannot derive what was compiled.
+    @ops.custom_gradient
+    def filtered(values, *parts):
+        corners, weights, fits, *neighbours = parts
+        given = (corners, weights, fits, neighbours[:directions], neighbours[directions:])
+
+        def gradient(*args, upstream=None):
+            if upstream is None:
+                (upstream,) = args
+            return _filter(upstream, *given, reverse=True), *(None for _ in parts)
+
+        return _filter(values, *given), gradient
+
+    return filtered(ops.convert_to_tensor(values), *parts)
+
+
+def _filter(values, corners, weights, fits, after, before, reverse=False):
+    directions, rows = len(after), ops.shape(after[0])[0]
+    weights = ops.cast(weights, values.dtype)
+    x = ops.zeros((rows, values.shape[-1]), values.dtype)
+    for r in range(directions):
+        x = add_rows(x, corners[:, r], values * weights[:, r : r + 1])
+    order = reversed(range(directions)) if reverse else range(directions)
+    for axis in order:
+        both = take_rows(x, before[axis]) + take_rows(x, after[axis])
+        x = x + 0.5 * both
+    out = 0.0
+    for r in range(directions):
+        out = out + take_rows(x, corners[:, r]) * weights[:, r : r + 1]
+    # The sum of the blurred weights over a whole lattice, so that large means are kept.
+    scale = 1 / (1 + 2.0 ** -(directions - 1))
+    return out * ops.where(fits, ops.cast(scale, values.dtype), math.nan)
+
+
+class _Table:
+    """Places for corners of every image of a batch, by their key."""
+
+    def __init__(self, batch, places):
+        self.places = places + 1 - places % 2  # odd, or the factors' pattern shows
+        self.size = batch * self.places
+
+    def place(self, keys, image):
+        place = ops.mod(keys, self.places)
+        # The converter to ONNX gives the remainder of a negative number its sign.
+        place = ops.where(place < 0, place + self.places, place)
+        return image * self.places + place
+
+
+def _simplex(coordinates):
+    """Keys of the corners `(P, d + 1)` and barycentric coordinates of points, from d vectors."""
+    d = len(coordinates)
+    e, below = [None] * (d + 1), 0.0
+    for i in range(d, 0, -1):
+        # So that the blur along all axes has the variance 1 of the features' units.
+        scaled = coordinates[i - 1] * (math.sqrt(2 / 3) * (d + 1) / math.sqrt(i * (i + 1)))
+        e[i] = below - i * scaled
+        below = below + scaled
+    e[0] = below
+    # The nearest point of remainder 0, then into the hyperplane of sum 0.
+    multiple = [ops.round(v / (d + 1)) for v in e]
+    excess = ops.cast(sum(multiple), "int32")
+    rest = [v - m * (d + 1) for v, m in zip(e, multiple, strict=True)]
+    rank = [0] * (d + 1)
+    for i in range(d + 1):
+        for j in range(i + 1, d + 1):
+            behind = ops.cast(rest[i] < rest[j], "int32")
+            rank[i], rank[j] = rank[i] + behind, rank[j] + 1 - behind
+    base, position = [], []
+    for i in range(d + 1):
+        shifted = rank[i] + excess
+        turn = ops.cast(shifted < 0, "int32") - ops.cast(shifted > d, "int32")
+        rank[i] = shifted + turn * (d + 1)
+        base.append((ops.cast(multiple[i], "int32") + turn) * (d + 1))
+        position.append(rest[i] / (d + 1) - ops.cast(turn, rest[i].dtype))
+    zero = ops.zeros_like(position[0])
+    weights = []
+    for r in range(d + 1):
+        w = zero
+        for i in range(d + 1):
+            w = w + ops.where(ops.equal(rank[i], d - r), position[i], zero)
+            w = w - ops.where(ops.equal(rank[i], d + 1 - r), position[i], zero)
+        if r == 0:
+            for i in range(d + 1):  # what falls off the end comes in at the beginning
+                w = w - ops.where(ops.equal(rank[i], 0), position[i], zero)
+            w = w + 1.0
+        weights.append(w)
+    factors = _factors(d)
+    keys = []
+    for r in range(d + 1):
+        key = ops.zeros_like(base[0])
+        for i in range(d):
+            corner = base[i] + r - (d + 1) * ops.cast(rank[i] > d - r, "int32")
+            key = key + corner * factors[i]
+        keys.append(key)
+    return ops.stack(keys, axis=-1), ops.stack(weights, axis=-1)
+
+
+def _factors(d):
+    if d > len(_FACTORS):
+        raise ValueError(f"Features have at most {len(_FACTORS)} dimensions. Received: {d}")
+    return _FACTORS[:d]
+
+
+def _steps(d):
+    """What the key of the neighbour along each axis has over that of a corner, in 32 bits."""
+    factors = _factors(d)
+    steps = [sum(factors) - (d + 1) * factors[j] for j in range(d)] + [sum(factors)]
+    return [(step + 2**31) % 2**32 - 2**31 for step in steps]
+
+
+def _whole(x):
+    return math.ceil(x) if isinstance(x, (int, float)) else ops.cast(ops.ceil(x), "int32")
+
+
+def _share(x, share):
+    return x * share[0] // share[1]
+
+
+def _at_least(x, least):
+    return max(x, least) if isinstance(x, int) else ops.maximum(x, least)
+
+
+def _at_most(x, most):
+    known = isinstance(x, int) and isinstance(most, int)
+    return min(x, most) if known else ops.minimum(x, most)

@@ -19,8 +19,9 @@ class BorderWeights:
     >>> import numpy as np
     >>> cells = np.array([[1, 1, 0, 0, 2, 2]])
     >>> sample = {"image": np.zeros((1, 6, 3), "uint8"), "instances": cells}
-    >>> BorderWeights(w0=10, sigma=3)(sample, None)["weight"].round(2).tolist()
-    [[1.0, 1.0, 7.07, 7.07, 1.0, 1.0]]
+    >>> weight = BorderWeights(w0=10, sigma=3)(sample, None)["weight"]
+    >>> [round(float(w), 2) for w in weight[0]]
+    [1.0, 1.0, 7.07, 7.07, 1.0, 1.0]
     """
 
     def __init__(self, w0=10.0, sigma=5.0, class_weight=(1.0, 1.0)):

@@ -6,12 +6,12 @@ weighting happen here, once.
 
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 from keras import ops
 
+from keras_dense.losses.weighted import WeightedLoss, expand_weight
+
 MODES = ("multiclass", "binary", "multilabel")
-_TINY = 1e-12  # stands for "no weight at all": smaller than any sensible sample weight
 
 
 class Pixels(NamedTuple):
@@ -212,26 +212,6 @@ def read_target(y_true, form, channels, mode, ignore_class):
     return ops.where(valid, y_true, 0.0), valid, ops.any(wrong)
 
 
-def expand_weight(sample_weight, pred_shape, mode):
-    """Give a sample weight the rank of the prediction: `(B,)`, `(B, H, W)`, `(B, H, W, 1)`."""
-    shape = tuple(sample_weight.shape)
-    expanded = shape + (1,) * (len(pred_shape) - len(shape))
-    last = (1, pred_shape[-1]) if mode == "multilabel" else (1,)
-    fits = len(expanded) == len(pred_shape) and expanded[-1] in last
-    fits = fits and all(
-        s is None or p is None or s in (1, p)
-        for s, p in zip(expanded[:-1], pred_shape[:-1], strict=True)
-    )
-    if not fits:
-        raise ValueError(
-            "sample_weight must have shape (B,), (B, H, W) or (B, H, W, 1) for y_pred "
-            f"{tuple(pred_shape)}; received shape {shape}"
-        )
-    for _ in range(len(pred_shape) - len(shape)):
-        sample_weight = ops.expand_dims(sample_weight, -1)
-    return sample_weight
-
-
 def read_pixels(y_true, y_pred, sample_weight, mode, ignore_class):
     """Return `(Pixels, wrong)` for float32 tensors; see `read_target` for `wrong`."""
     channels = y_pred.shape[-1]
@@ -241,7 +221,8 @@ def read_pixels(y_true, y_pred, sample_weight, mode, ignore_class):
     truth, valid, wrong = read_target(y_true, form, channels, mode, ignore_class)
     weight = ops.cast(valid, "float32")
     if sample_weight is not None:
-        weight = weight * expand_weight(sample_weight, y_pred.shape, mode)
+        last = (1, channels) if mode == "multilabel" else (1,)
+        weight = weight * expand_weight(sample_weight, y_pred.shape, last)
     pixels = Pixels(_flat(y_pred), _flat(truth), _flat(weight), mode)
     return pixels, wrong
 
@@ -263,12 +244,6 @@ def read_outcomes(pixels, class_weight=None):
     return Outcomes(log_p, _pair(1.0 - truth, truth), weight, cost)
 
 
-def safe_divide(total, weight):
-    """`total / weight`, and 0 (with zero gradient) where `weight` is 0."""
-    empty = weight <= _TINY
-    return ops.where(empty, 0.0, total / ops.where(empty, 1.0, weight))
-
-
 def _flat(x):
     return ops.reshape(x, (ops.shape(x)[0], -1, x.shape[-1]))
 
@@ -279,7 +254,7 @@ def _pair(absent, present):
     return ops.reshape(both, (ops.shape(both)[0], -1, 2))
 
 
-class DenseLoss(keras.losses.Loss):
+class DenseLoss(WeightedLoss):
     """Base of the segmentation losses: reads targets, masks, weights, and guards.
 
     The contract of every loss of this package:
@@ -309,7 +284,7 @@ class DenseLoss(keras.losses.Loss):
     """
 
     def __init__(self, mode="multiclass", ignore_class=255, class_weight=None, name=None):
-        super().__init__(name=name, dtype="float32")
+        super().__init__(name)
         self.mode = check_mode(mode)
         self.ignore_class = check_ignore_class(ignore_class, mode)
         self.class_weight = check_class_weight(class_weight)
@@ -320,17 +295,12 @@ class DenseLoss(keras.losses.Loss):
         self._check_class_weight_length(channels)
         if isinstance(y_true, (np.ndarray, list, tuple)):
             check_labels(y_true, form, channels, self.mode, self.ignore_class)
-        # Keras multiplies a finished loss by the weights; a loss of sets needs them inside.
-        packed = (y_true,) if sample_weight is None else (y_true, sample_weight)
-        return super().__call__(packed, y_pred)
+        return super().__call__(y_true, y_pred, sample_weight)
 
-    def call(self, y_true, y_pred):
-        sample_weight = y_true[1] if len(y_true) == 2 else None
-        pixels, wrong = read_pixels(y_true[0], y_pred, sample_weight, self.mode, self.ignore_class)
+    def weighted(self, y_true, y_pred, sample_weight):
+        pixels, wrong = read_pixels(y_true, y_pred, sample_weight, self.mode, self.ignore_class)
         # A constant: it makes the number NaN and leaves the gradient alone.
-        value = self.compute(pixels) + ops.where(wrong, float("nan"), 0.0)
-        # Keras reduces a vector of one (and scales it for tf.distribute), but not a scalar.
-        return ops.reshape(value, (1,))
+        return self.compute(pixels) + ops.where(wrong, float("nan"), 0.0)
 
     def compute(self, pixels):
         """Return the scalar loss of `Pixels`."""

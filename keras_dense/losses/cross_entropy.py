@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from keras_dense.losses.contract import DenseLoss, check_number, read_outcomes, safe_divide
+from keras_dense.losses.contract import DenseLoss, check_number, read_outcomes
+from keras_dense.losses.weighted import safe_divide
 
 
 def cross_entropy(outcomes, label_smoothing=0.0):

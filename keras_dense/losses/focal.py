@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from keras_dense.losses.contract import DenseLoss, check_number, read_outcomes, safe_divide
+from keras_dense.losses.contract import DenseLoss, check_number, read_outcomes
+from keras_dense.losses.weighted import safe_divide
 
 _HARDLY_WRONG = 1e-7  # a power below 1 has no finite slope at 0; float32 sees no less anyway
 

@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from keras_dense.losses.contract import DenseLoss, safe_divide
+from keras_dense.losses.contract import DenseLoss
+from keras_dense.losses.weighted import safe_divide
 
 
 def lovasz_extension(errors, truth, weight):

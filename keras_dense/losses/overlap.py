@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from keras_dense.losses.contract import DenseLoss, check_number, safe_divide
+from keras_dense.losses.contract import DenseLoss, check_number
+from keras_dense.losses.weighted import safe_divide
 
 
 def region_sums(pixels, per_image=False):

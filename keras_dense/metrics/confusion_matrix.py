@@ -1,7 +1,6 @@
 """A streaming confusion matrix: every segmentation score from one count."""
 
 import math
-import operator
 
 import keras
 import numpy as np
@@ -11,34 +10,18 @@ from keras_dense.losses.contract import (
     check_ignore_class,
     check_mode,
     check_number,
-    expand_weight,
     target_form,
 )
+from keras_dense.losses.weighted import expand_weight
 from keras_dense.metrics.scores import PER_CLASS, SCORES, scores
+from keras_dense.metrics.shared import SharedMetric
 from keras_dense.ops.count import count, first_largest
 
 _WORD = 24  # bits of the low word: sums of 100 replicas still fit in int32
 
 
-class _LastCount:
-    """The last count of metrics that share it, until another of them has taken it over."""
-
-    def __init__(self):
-        self.by, self.inputs, self.counts = None, (), None
-
-    def keep(self, by, inputs, counts):
-        self.by, self.inputs, self.counts = by, inputs, counts
-
-    def take(self, by, inputs):
-        same = self.by not in (None, by) and all(map(operator.is_, self.inputs, inputs))
-        counts = self.counts
-        if same:
-            self.keep(None, (), None)
-        return counts if same else None
-
-
 @keras.saving.register_keras_serializable("keras_dense")
-class ConfusionMatrix(keras.metrics.Metric):
+class ConfusionMatrix(SharedMetric):
     """Confusion matrix counted over a whole data set, and the scores it gives.
 
     Counts are integers in two int32 words, exact up to 2^55 pixels on every backend, so one batch
@@ -99,7 +82,7 @@ class ConfusionMatrix(keras.metrics.Metric):
                 "mode='binary' goes with num_classes=1 and mode='multiclass' with at least 2; "
                 f"received: mode={mode!r}, num_classes={num_classes}"
             )
-        super().__init__(name=name or score, dtype="float32")
+        super().__init__(name or score)
         self.mode = check_mode(mode)
         self.num_classes = int(num_classes)
         self.ignore_class = check_ignore_class(ignore_class, mode)
@@ -113,30 +96,10 @@ class ConfusionMatrix(keras.metrics.Metric):
         }[mode]
         # One more cell counts the labels of no class.
         self._cells = math.prod(self._shape)
-        self._last = _LastCount()
         self._low = self.add_variable((self._cells + 1,), "zeros", dtype="int32", name="low")
         self._high = self.add_variable((self._cells + 1,), "zeros", dtype="int32", name="high")
 
-    def also(self, score):
-        """A metric that gives another score of the same counts.
-
-        Updated with the very tensors that this one was just updated with (as `fit` does), it takes
-        over what was counted; otherwise it counts by itself.
-        """
-        other = type(self)(**{**self.get_config(), "score": score, "name": score})
-        other._last = self._last
-        return other
-
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        """Count a batch."""
-        inputs = (y_true, y_pred, sample_weight)
-        counts = self._last.take(self, inputs)
-        if counts is None:
-            counts = self._count(*inputs)
-            self._last.keep(self, inputs, counts)
-        self._add(counts)
-
-    def _count(self, y_true, y_pred, sample_weight):
+    def measure(self, y_true, y_pred, sample_weight):
         """Pixels in each cell, and those of no class: int32."""
         y_pred = ops.convert_to_tensor(y_pred)
         y_true = ops.convert_to_tensor(y_true)
@@ -155,7 +118,8 @@ class ConfusionMatrix(keras.metrics.Metric):
             cell, known, void = self._labels(y_true, y_pred, form)
         cell = ops.where(known, cell, self._cells)
         if sample_weight is not None:
-            weight = expand_weight(ops.convert_to_tensor(sample_weight), y_pred.shape, self.mode)
+            last = (1, self.num_classes) if self.mode == "multilabel" else (1,)
+            weight = expand_weight(ops.convert_to_tensor(sample_weight), y_pred.shape, last)
             void = ops.logical_or(void, ops.equal(weight, 0))
         # The last counter takes what is void and is left out.
         return count(ops.where(void, self._cells + 1, cell), self._cells + 2)[:-1]
@@ -206,7 +170,7 @@ class ConfusionMatrix(keras.metrics.Metric):
             return ops.zeros_like(y_true, dtype="bool")
         return ops.equal(y_true, float(self.ignore_class))
 
-    def _add(self, counts):
+    def add(self, counts):
         low = ops.add(self._low, counts)
         carry = ops.right_shift(low, _WORD)
         self._low.assign(low - ops.left_shift(carry, _WORD))

@@ -212,7 +212,7 @@ def test_a_cell_of_2_24_pixels_in_one_batch():
     """Torch sums segments in float32: the partial sums keep every pixel."""
     metric = ConfusionMatrix(2)
     cell = ops.zeros((2**24 + 5,), dtype="int32")
-    metric._add(count_cells(cell, 6)[:-1])
+    metric.add(count_cells(cell, 6)[:-1])
     assert metric.matrix()[0, 0] == 2**24 + 5
 
 
@@ -306,9 +306,9 @@ def test_metrics_that_share_a_count():
     other = metric.also("pixel_accuracy")
     assert (other.name, other.score, other.ignore_class) == ("pixel_accuracy",) * 2 + (255,)
     counted = []
-    count = ConfusionMatrix._count
+    count = ConfusionMatrix.measure
     for m in (metric, other):
-        m._count = lambda *inputs, m=m: counted.append(m) or count(m, *inputs)
+        m.measure = lambda *inputs, m=m: counted.append(m) or count(m, *inputs)
     expected = []
     for _ in range(2):
         truth = keras.ops.convert_to_tensor(rng.integers(0, 3, (1, 4, 5)))

@@ -13,7 +13,15 @@ from typing import NamedTuple
 
 from keras import ops
 
-from keras_dense.ops.rows import add_rows, exact_size, set_rows, smallest, take_rows
+from keras_dense.ops.rows import (
+    exact_size,
+    set_rows,
+    smallest,
+    spread,
+    spreading,
+    take_rows,
+    weighted_rows,
+)
 
 # Odd factors of the hash of a corner's coordinates: linear, so that the hash of a neighbour is the
 # hash plus a constant. It wraps around at 32 bits.
@@ -35,16 +43,17 @@ class Lattice(NamedTuple):
     Attributes:
         corners: int32 `(P, d + 1)`, the rows of the corners of each point's simplex.
         weights: `(P, d + 1)`, its barycentric coordinates.
-        after, before: tuples of int32 `(K + 1,)`, for each axis the row of the neighbour. Row K is
+        neighbours: int32 `(d + 1, K + 1, 2)`, for each axis the rows of the neighbours. Row K is
             empty, and stands for neighbours that are not there.
+        spreading: what `ops.rows.spread` needs to add points' values to corners.
         count: int32, how many corners there are.
         fits: bool, whether there was room for all of them.
     """
 
     corners: object
     weights: object
-    after: tuple
-    before: tuple
+    neighbours: object
+    spreading: tuple
     count: object
     fits: object
 
@@ -107,7 +116,7 @@ def permutohedral_lattice(features, capacity=None):
     for table in tables:
         taken = take_rows(rank, ops.minimum(table.owners, total - 1))
         table.rows = ops.where(table.owners < total, taken, rows)
-    here, after, before = ops.arange(rows + 1, dtype="int32"), [], []
+    here, neighbours = ops.arange(rows + 1, dtype="int32"), []
     for step in _steps(d):
         wanted = corner_keys + step
         neighbour = ops.full_like(here, rows)
@@ -116,11 +125,34 @@ def permutohedral_lattice(features, capacity=None):
             same = ops.logical_and(ops.equal(take_rows(corner_keys, found), wanted), found < rows)
             neighbour = ops.where(same, found, neighbour)
         neighbour = ops.where(here < ops.minimum(count, rows), neighbour, rows)
-        after.append(neighbour)
         back = set_rows(ops.full_like(here, rows), neighbour, here)
-        before.append(ops.where(here < rows, back, rows))
-    shape = (-1, d + 1)
-    return Lattice(ops.reshape(corners, shape), weights, tuple(after), tuple(before), count, fits)
+        neighbours.append(ops.stack([neighbour, ops.where(here < rows, back, rows)], axis=-1))
+    return _lattice(ops.reshape(corners, (-1, d + 1)), weights, ops.stack(neighbours), count, fits)
+
+
+def _lattice(corners, weights, neighbours, count, fits):
+    plan = spreading(corners, weights, neighbours.shape[1])
+    return Lattice(corners, weights, neighbours, plan, count, fits)
+
+
+def smaller_lattice(lattice, rows):
+    """The same with room for fewer corners, so that there is less to blur.
+
+    Args:
+        lattice: of `permutohedral_lattice`.
+        rows: int, for how many corners there is room; as many as there are at least.
+
+    >>> import numpy as np
+    >>> lattice = permutohedral_lattice(np.zeros((1, 4, 2), "float32"))
+    >>> tuple(smaller_lattice(lattice, 3).neighbours.shape)
+    (3, 4, 2)
+    """
+    corners, neighbours = (
+        ops.minimum(numbers, rows) for numbers in (lattice.corners, lattice.neighbours)
+    )
+    # Beyond the corners there are, every row's neighbour is the empty one.
+    neighbours = neighbours[:, : rows + 1]
+    return _lattice(corners, lattice.weights, neighbours, lattice.count, lattice.fits)
 
 
 def lattice_filter(values, lattice):
@@ -145,41 +177,37 @@ def lattice_filter(values, lattice):
     (True, True)
     """
 
-    directions = len(lattice.after)
-    parts = (lattice.corners, lattice.weights, lattice.fits, *lattice.after, *lattice.before)
-
     # The lattice is an argument, not of the closure, or JAX cannot derive what was compiled.
     @ops.custom_gradient
     def filtered(values, *parts):
-        corners, weights, fits, *neighbours = parts
-        given = (corners, weights, fits, neighbours[:directions], neighbours[directions:])
-
         def gradient(*args, upstream=None):
             if upstream is None:
                 (upstream,) = args
-            return _filter(upstream, *given, reverse=True), *(None for _ in parts)
+            return _filter(upstream, *parts, reverse=True), *(None for _ in parts)
 
-        return _filter(values, *given), gradient
+        return _filter(values, *parts), gradient
 
-    return filtered(ops.convert_to_tensor(values), *parts)
+    corners, weights, neighbours, plan, _, fits = lattice
+    return filtered(ops.convert_to_tensor(values), corners, weights, neighbours, fits, *plan)
 
 
-def _filter(values, corners, weights, fits, after, before, reverse=False):
-    directions, rows = len(after), ops.shape(after[0])[0]
-    weights = ops.cast(weights, values.dtype)
-    x = ops.zeros((rows, values.shape[-1]), values.dtype)
-    for r in range(directions):
-        x = add_rows(x, corners[:, r], values * weights[:, r : r + 1])
-    order = reversed(range(directions)) if reverse else range(directions)
-    for axis in order:
-        both = take_rows(x, before[axis]) + take_rows(x, after[axis])
-        x = x + 0.5 * both
-    out = 0.0
-    for r in range(directions):
-        out = out + take_rows(x, corners[:, r]) * weights[:, r : r + 1]
+def _filter(values, corners, weights, neighbours, fits, *plan, reverse=False):
+    axes, rows = neighbours.shape[0], neighbours.shape[1]
+    if rows is None:
+        rows = ops.shape(neighbours)[1]
+    x = spread(values, plan, rows)
+    half = ops.full((rows, 2), 0.5, dtype=x.dtype)
+
+    # A loop, as XLA would compute each axis anew for each use of it.
+    def blur(n, x):
+        numbers = take_rows(neighbours, axes - 1 - n if reverse else n)
+        return x + weighted_rows(x, numbers, half)
+
+    x = ops.fori_loop(0, axes, blur, x)
     # The sum of the blurred weights over a whole lattice, so that large means are kept.
-    scale = 1 / (1 + 2.0 ** -(directions - 1))
-    return out * ops.where(fits, ops.cast(scale, values.dtype), math.nan)
+    scale = 1 / (1 + 2.0 ** -(axes - 1))
+    out = weighted_rows(x, corners, ops.cast(weights, x.dtype))
+    return out * ops.where(fits, ops.cast(scale, x.dtype), math.nan)
 
 
 class _Table:

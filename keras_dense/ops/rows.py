@@ -26,23 +26,94 @@ def take_rows(x, numbers):
     return tf.gather(x, numbers)
 
 
-def add_rows(x, numbers, values):
-    """`x` with values added to some rows; to one row, any number of times.
+def weighted_rows(x, numbers, weights):
+    """The sum over k of `weights[:, k] * x[numbers[:, k]]`.
+
+    Args:
+        x: `(R, C)` floats.
+        numbers: int32 `(N, K)`.
+        weights: `(N, K)`, of the type of `x`.
+
+    Returns:
+        `(N, C)`.
 
     >>> import numpy as np
-    >>> x = add_rows(np.zeros((2, 1), "float32"), np.array([1, 1]), np.ones((2, 1), "float32"))
-    >>> ops.convert_to_numpy(x).tolist()
-    [[0.0], [2.0]]
+    >>> x = np.array([[1.0], [2.0]], "float32")
+    >>> y = weighted_rows(x, np.array([[0, 1], [1, 1]]), np.full((2, 2), 0.5, "float32"))
+    >>> ops.convert_to_numpy(y).tolist()
+    [[1.5], [2.0]]
     """
     x, numbers = ops.convert_to_tensor(x), ops.convert_to_tensor(numbers)
-    backend = keras.backend.backend()
-    if backend == "jax":
-        return x.at[numbers].add(values, mode="promise_in_bounds")
-    if backend == "torch":
-        return x.index_add(0, numbers, ops.convert_to_tensor(values))
-    import tensorflow as tf
+    weights = ops.convert_to_tensor(weights)
+    if keras.backend.backend() == "torch":  # 3 to 10 times as fast as indexing
+        from torch.nn.functional import embedding_bag
 
-    return tf.tensor_scatter_nd_add(x, numbers[:, None], values)
+        return embedding_bag(numbers, x, mode="sum", per_sample_weights=weights)
+    out = 0.0
+    for k in range(numbers.shape[1]):
+        out = out + take_rows(x, numbers[:, k]) * weights[:, k, None]
+    return out
+
+
+def spreading(numbers, weights, rows):
+    """What `spread` needs, computed once: tensors.
+
+    Args:
+        numbers: int32 `(N, K)`.
+        weights: `(N, K)`.
+        rows: int, how many rows there are in the end.
+    """
+    if keras.backend.backend() != "torch":
+        return numbers, weights
+    import torch
+
+    # In the order of the rows every row's sum is in one piece: some 40 times as fast.
+    numbers = torch.as_tensor(numbers)
+    ordered, order = torch.sort(numbers.reshape(-1), stable=True)
+    every = torch.arange(rows, dtype=ordered.dtype, device=ordered.device)
+    begins = torch.searchsorted(ordered, every)
+    weights = torch.as_tensor(weights).reshape(-1)[order]
+    return (order // numbers.shape[1]).int(), weights, begins.int()
+
+
+def spread(values, plan, rows):
+    """Each value, with weights, added to several rows: what `weighted_rows` is, transposed.
+
+    Args:
+        values: `(N, C)` floats.
+        plan: of `spreading`.
+        rows: int, the same as there.
+
+    Returns:
+        `(rows, C)`.
+
+    >>> import numpy as np
+    >>> plan = spreading(np.array([[0, 1]], "int32"), np.array([[0.25, 0.75]], "float32"), 3)
+    >>> ops.convert_to_numpy(spread(np.array([[4.0]], "float32"), plan, 3)).tolist()
+    [[1.0], [3.0], [0.0]]
+    """
+    values = ops.convert_to_tensor(values)
+    backend = keras.backend.backend()
+    if backend == "torch":
+        from torch.nn.functional import embedding_bag
+
+        source, weights, begins = plan
+        weights = weights.to(values.dtype)
+        return embedding_bag(source, values, begins, mode="sum", per_sample_weights=weights)
+    numbers, weights = (ops.convert_to_tensor(part) for part in plan)
+    weights = ops.cast(weights, values.dtype)
+
+    def add(k, x):
+        to, more = numbers[:, k], values * weights[:, k, None]
+        if backend == "jax":
+            return x.at[to].add(more, mode="promise_in_bounds")
+        import tensorflow as tf
+
+        return tf.tensor_scatter_nd_add(x, to[:, None], more)
+
+    # A loop: on JAX it takes a third of the time of six sums one after the other.
+    empty = ops.zeros((rows, values.shape[-1]), values.dtype)
+    return ops.fori_loop(0, numbers.shape[1], add, empty)
 
 
 def set_rows(x, numbers, values):

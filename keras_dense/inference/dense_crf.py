@@ -2,11 +2,20 @@
 
 import functools
 
-import keras
 import numpy as np
+from keras import ops
 
 from keras_dense.inference.crf_arguments import LEAST, crf_inputs, crf_settings
-from keras_dense.layers import CRFasRNN
+from keras_dense.ops.compiled import compiled, pad_to_grid
+from keras_dense.ops.mean_field import (
+    bilateral_features,
+    exact_kernel,
+    lattice_kernel,
+    mean_field,
+    normalized,
+    spatial_kernel,
+)
+from keras_dense.ops.permutohedral import Lattice, fitted_lattice, permutohedral_lattice
 
 
 def dense_crf(
@@ -62,7 +71,7 @@ def dense_crf(
     """
     given = np.shape(probabilities)
     probabilities, image, known = crf_inputs(probabilities, image, known)
-    settings = crf_settings(
+    iterations, sxy, compat, *bilateral, normalization = crf_settings(
         iterations,
         gaussian_sxy,
         gaussian_compat,
@@ -71,35 +80,59 @@ def dense_crf(
         bilateral_compat,
         normalization,
     )
-    channels = image.shape[-1]
-    inputs = [np.log(np.maximum(probabilities, LEAST)), image.astype("float32"), known]
-    result = _network(probabilities.shape[-1], channels, exact, None, *settings).predict_on_batch(
-        inputs
-    )
-    if not np.isfinite(result).all():  # more corners than there was room for
-        roomy = _network(probabilities.shape[-1], channels, exact, channels + 3, *settings)
-        result = roomy.predict_on_batch(inputs)
-    return np.reshape(result, given)
+    bilateral_sxy, srgb, bilateral_compat = map(np.float32, bilateral)
+    size = probabilities.shape[1:3]
+    scores = np.log(np.maximum(probabilities, LEAST))
+    more = pad_to_grid(scores, image.astype("float32"))
+    scores, image = map(ops.convert_to_tensor, more)
+    missing = [(0, 0), *((0, n - m) for n, m in zip(scores.shape[1:3], size, strict=True))]
+    mask = ops.convert_to_tensor(np.pad(known, missing)[..., None])
 
-
-@functools.lru_cache(8)
-def _network(classes, channels, exact, capacity, iterations, sxy, compat, *bilateral):
-    bilateral_sxy, srgb, bilateral_compat, normalization = bilateral
-    scores = keras.Input((None, None, classes))
-    image, known = keras.Input((None, None, channels)), keras.Input((None, None))
-    crf = CRFasRNN(
-        iterations,
-        bilateral_sxy,
-        srgb,
-        sxy,
-        spatial_weight=compat,
-        bilateral_weight=bilateral_compat,
+    q = _jit(_mean_field)(
+        scores,
+        mask,
+        _bilateral(image, bilateral_sxy, srgb, exact) if bilateral_compat else None,
+        np.int32(iterations),
+        np.float32(compat),
+        bilateral_compat,
+        sxy=sxy if compat else None,
         normalization=normalization,
-        exact=exact,
-        capacity=capacity,
-        dtype="float32",
     )
-    sharp = keras.layers.Softmax(dtype="float32")(crf(scores, image, known))
-    model = keras.Model([scores, image, known], sharp)
-    model.compile(jit_compile=keras.backend.backend() != "torch")
-    return model
+    return np.reshape(ops.convert_to_numpy(q)[:, : size[0], : size[1]], given)
+
+
+def _bilateral(image, sxy, srgb, exact):
+    """The pixels' features, or the lattice of them: what the kernel is made of."""
+    features, lattice = (_jit(f) for f in (bilateral_features, _lattice))
+    if exact:
+        return features(image, sxy, srgb)
+    found = lattice(image, sxy, srgb, capacity=None)
+    if not bool(found.fits):
+        found = lattice(image, sxy, srgb, capacity=image.shape[-1] + 3)
+    return fitted_lattice(found)
+
+
+def _lattice(image, sxy, srgb, *, capacity):
+    return permutohedral_lattice(bilateral_features(image, sxy, srgb), capacity)
+
+
+# Made on first use: nothing happens on import.
+_jit = functools.lru_cache(compiled)
+
+
+def _mean_field(
+    scores, mask, bilateral, iterations, compat, bilateral_compat, *, sxy, normalization
+):
+    kernels = []
+    if sxy is not None:
+        kernels.append((compat, spatial_kernel(sxy)))
+    if bilateral is not None:
+        on_lattice = isinstance(bilateral, Lattice)
+        kernel = lattice_kernel(bilateral) if on_lattice else exact_kernel(bilateral)
+        kernels.append((bilateral_compat, kernel))
+    kernels = [(w, normalized(kernel, scores, normalization, mask)) for w, kernel in kernels]
+
+    def message(q):
+        return sum((w * kernel(q) for w, kernel in kernels), ops.zeros_like(q))
+
+    return ops.softmax(mean_field(scores, message, iterations), axis=-1)

@@ -19,17 +19,13 @@ def spatial_kernel(sigma):
     return lambda x: spatial_gaussian(x, sigma)
 
 
-def bilateral_kernel(image, sigma, sigma_color, *, exact=False, capacity=None):
-    """A filter of maps `(B, H, W, C)`: exp(-|p_i - p_j|² / (2 σ²) - |I_i - I_j|² / (2 σ_c²)).
-
-    What depends on the image alone is computed here, once.
+def bilateral_features(image, sigma, sigma_color):
+    """Position and colour of pixels, `(B, H * W, channels + 2)`, in standard deviations.
 
     Args:
-        image: `(B, H, W, channels)`; no gradient reaches it.
+        image: `(B, H, W, channels)`.
         sigma: float, or two (vertical, horizontal), in pixels.
         sigma_color: float, in the units of the image.
-        exact: pair by pair rather than on the permutohedral lattice.
-        capacity: of the lattice, see `permutohedral_lattice`.
     """
     vertical, horizontal = sigma if isinstance(sigma, (tuple, list)) else (sigma, sigma)
     batch, height, width, channels = ops.shape(image)
@@ -38,21 +34,43 @@ def bilateral_kernel(image, sigma, sigma_color, *, exact=False, capacity=None):
     nothing = ops.zeros_like(image[..., :1])
     # In this order: on a lattice of few corners the result depends on it, and others have it so.
     features = ops.concatenate([nothing + columns, nothing + rows, image / sigma_color], axis=-1)
-    features = ops.reshape(features, (batch, height * width, channels + 2))
-    if exact:
+    return ops.reshape(features, (batch, height * width, channels + 2))
 
-        def apply(x):
-            flat = ops.reshape(x, (batch, height * width, x.shape[-1]))
-            return ops.reshape(exact_gaussian(flat, features), ops.shape(x))
 
-        return apply
-    lattice = permutohedral_lattice(features, capacity)
+def lattice_kernel(lattice):
+    """A filter of maps `(B, H, W, C)` on a permutohedral lattice of their pixels."""
 
     def apply(x):
-        flat = ops.reshape(x, (batch * height * width, x.shape[-1]))
+        flat = ops.reshape(x, (-1, x.shape[-1]))
         return ops.reshape(lattice_filter(flat, lattice), ops.shape(x))
 
     return apply
+
+
+def exact_kernel(features):
+    """The same, pair by pair."""
+
+    def apply(x):
+        flat = ops.reshape(x, (ops.shape(x)[0], -1, x.shape[-1]))
+        return ops.reshape(exact_gaussian(flat, features), ops.shape(x))
+
+    return apply
+
+
+def bilateral_kernel(image, sigma, sigma_color, *, exact=False, capacity=None):
+    """A filter of maps `(B, H, W, C)`: exp(-|p_i - p_j|² / (2 σ²) - |I_i - I_j|² / (2 σ_c²)).
+
+    What depends on the image alone is computed here, once.
+
+    Args:
+        image, sigma, sigma_color: of `bilateral_features`; no gradient reaches them.
+        exact: pair by pair rather than on the permutohedral lattice.
+        capacity: of the lattice, see `permutohedral_lattice`.
+    """
+    features = bilateral_features(image, sigma, sigma_color)
+    if exact:
+        return exact_kernel(features)
+    return lattice_kernel(permutohedral_lattice(features, capacity))
 
 
 def normalized(kernel, like, normalization, mask=None):
@@ -88,12 +106,13 @@ def mean_field(logits, message, iterations):
     Args:
         logits: `(B, H, W, C)`, minus the unary potentials.
         message: from a distribution `(B, H, W, C)` to what the others say of each class.
-        iterations: int ≥ 0.
+        iterations: int ≥ 0, or an int32 tensor, through which no gradient goes on JAX.
 
     Returns:
         `(B, H, W, C)`, the logits of q in the end.
     """
-    if iterations == 0:
+    known = isinstance(iterations, int)
+    if known and iterations == 0:
         return logits
 
     def step(now):
@@ -106,6 +125,6 @@ def mean_field(logits, message, iterations):
         lambda n, _: n < iterations,
         lambda n, now: (n + 1, step(now)),
         (ops.convert_to_tensor(0, "int32"), logits),
-        maximum_iterations=iterations,
+        maximum_iterations=iterations if known else None,
     )
     return result

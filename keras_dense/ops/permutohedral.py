@@ -135,24 +135,29 @@ def _lattice(corners, weights, neighbours, count, fits):
     return Lattice(corners, weights, neighbours, plan, count, fits)
 
 
-def smaller_lattice(lattice, rows):
-    """The same with room for fewer corners, so that there is less to blur.
+def fitted_lattice(lattice):
+    """The same with about as much room as there are corners, so that there is less to blur.
 
-    Args:
-        lattice: of `permutohedral_lattice`.
-        rows: int, for how many corners there is room; as many as there are at least.
+    How many there are must be known, so outside of compiled functions. Sizes are √2 apart, so that
+    what is compiled for them serves many images.
 
     >>> import numpy as np
-    >>> lattice = permutohedral_lattice(np.zeros((1, 4, 2), "float32"))
-    >>> tuple(smaller_lattice(lattice, 3).neighbours.shape)
-    (3, 4, 2)
+    >>> lattice = permutohedral_lattice(np.random.default_rng(0).normal(size=(1, 9999, 2)))
+    >>> lattice = fitted_lattice(lattice)
+    >>> int(lattice.count) < lattice.neighbours.shape[1] < 2 * int(lattice.count)
+    True
     """
+    steps = math.ceil(2 * math.log2(max(int(lattice.count), 1024)))
+    rows = math.ceil(2 ** (steps / 2))
+    if rows >= lattice.neighbours.shape[1] - 1:
+        return lattice
     corners, neighbours = (
         ops.minimum(numbers, rows) for numbers in (lattice.corners, lattice.neighbours)
     )
     # Beyond the corners there are, every row's neighbour is the empty one.
-    neighbours = neighbours[:, : rows + 1]
-    return _lattice(corners, lattice.weights, neighbours, lattice.count, lattice.fits)
+    return _lattice(
+        corners, lattice.weights, neighbours[:, : rows + 1], lattice.count, lattice.fits
+    )
 
 
 def lattice_filter(values, lattice):

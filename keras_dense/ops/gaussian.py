@@ -2,6 +2,7 @@
 
 import math
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -29,15 +30,35 @@ def spatial_gaussian(x, sigma):
     """
     x = ops.convert_to_tensor(x)
     vertical, horizontal = sigma if isinstance(sigma, (tuple, list)) else (sigma, sigma)
+    # On torch a convolution takes 1/3 to 2/3 of the time, 21 channels, and twice it with two.
+    if keras.backend.backend() == "torch" and x.shape[-1] >= 8:
+        return _convolved(x, vertical, horizontal)
     x = _along_rows(x, vertical)
     x = _along_rows(ops.transpose(x, (0, 2, 1, 3)), horizontal)
     return ops.transpose(x, (0, 2, 1, 3))
 
 
+def _convolved(x, *sigmas):
+    from torch.nn.functional import conv2d
+
+    channels, y = x.shape[-1], ops.transpose(x, (0, 3, 1, 2))
+    for axis, sigma in enumerate(sigmas):
+        r = _reach(sigma)
+        taps = np.exp(-0.5 * np.square(np.arange(-r, r + 1) / sigma))
+        kernel = ops.convert_to_tensor(np.expand_dims(taps, (0, 1, 3 - axis)), x.dtype)
+        kernel = kernel.expand(channels, *kernel.shape[1:])
+        y = conv2d(y, kernel, padding=(0, r) if axis else (r, 0), groups=channels)
+    return ops.transpose(y, (0, 2, 3, 1))
+
+
+def _reach(sigma):
+    return max(4, math.ceil(_REACH * sigma))
+
+
 def _along_rows(x, sigma):
     """Along axis 1. A piece of 2 r rows is a sum over those and r more on either side."""
     batch, height, width, channels = ops.shape(x)
-    r = max(4, math.ceil(_REACH * sigma))
+    r = _reach(sigma)
     pieces = (height + 2 * r - 1) // (2 * r)
     x = ops.reshape(x, (batch, height, width * channels))
     x = ops.pad(x, ((0, 0), (r, r + pieces * 2 * r - height), (0, 0)))

@@ -34,7 +34,10 @@ _TABLES = ((4, 1), (1, 2), (1, 4), (1, 8), (1, 16))
 _ROOM = 131072
 
 # Tables are never smaller than that.
-_SMALLEST = 1021
+_SMALLEST = 1024
+
+# Odd factors, so that keys that meet in one table do not in the next.
+_TURNS = (-1640531527, 668265261, -2048144789, 374761397, 1274126177)
 
 
 class Lattice(NamedTuple):
@@ -87,7 +90,10 @@ def permutohedral_lattice(features, capacity=None):
 
     rows = _whole(points * capacity) if capacity else _at_least(2 * points, _ROOM)
     rows = _at_most(rows, points * (d + 1))
-    tables = [_Table(batch, _at_least(_share(rows, share), _SMALLEST)) for share in _TABLES]
+    tables = [
+        _Table(batch, _at_least(_share(rows, share), _SMALLEST), turn)
+        for turn, share in enumerate(_TABLES)
+    ]
     owner = ops.full_like(number, total)  # the first entry with the same corner
     for table in tables:
         missing = ops.equal(owner, total)
@@ -218,15 +224,20 @@ def _filter(values, corners, weights, neighbours, fits, *plan, reverse=False):
 class _Table:
     """Places for corners of every image of a batch, by their key."""
 
-    def __init__(self, batch, places):
-        self.places = places + 1 - places % 2  # odd, or the factors' pattern shows
+    def __init__(self, batch, places, turn):
+        self.factor = _TURNS[turn]
+        if isinstance(places, int):
+            self.bits = max(places - 1, 1).bit_length()
+            self.places = 2**self.bits
+        else:
+            self.bits = ops.cast(ops.ceil(ops.log2(ops.cast(places, "float32"))), "int32")
+            self.places = ops.left_shift(ops.ones_like(self.bits), self.bits)
         self.size = batch * self.places
 
     def place(self, keys, image):
-        place = ops.mod(keys, self.places)
-        # The converter to ONNX gives the remainder of a negative number its sign.
-        place = ops.where(place < 0, place + self.places, place)
-        return image * self.places + place
+        # The high bits of the product depend on all bits of the key. The mask takes off the sign.
+        high = ops.right_shift(keys * self.factor, 32 - self.bits)
+        return ops.bitwise_and(high, self.places - 1) + image * self.places
 
 
 def _simplex(coordinates):

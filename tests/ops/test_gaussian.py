@@ -16,16 +16,17 @@ def all_pairs(features, values):
     return np.exp(-0.5 * distance) @ values
 
 
+@pytest.mark.parametrize("channels", [3, 9])
 @pytest.mark.parametrize(
     "size, sigma", [((23, 31), 3.0), ((1, 40), 2.0), ((9, 5), (20.0, 0.3)), ((33, 7), 1.0)]
 )
-def test_spatial(size, sigma):
-    x = np.random.default_rng(0).normal(size=(2, *size, 3))
+def test_spatial(size, sigma, channels):
+    x = np.random.default_rng(0).normal(size=(2, *size, channels))
     sigmas = sigma if isinstance(sigma, tuple) else (sigma, sigma)
     pixels = np.stack(np.mgrid[: size[0], : size[1]], -1).reshape(-1, 2) / sigmas
     found = to_numpy(spatial_gaussian(x.astype("float32"), sigma))
     for image, y in zip(x, found, strict=True):
-        wanted = all_pairs(pixels, image.reshape(-1, 3)).reshape(image.shape)
+        wanted = all_pairs(pixels, image.reshape(-1, channels)).reshape(image.shape)
         np.testing.assert_allclose(y, wanted, atol=3e-6 * np.abs(x).sum() ** 0.5)
 
 

@@ -1,6 +1,14 @@
 """What `fit` needs beyond Keras."""
 
 from keras_dense.training.balance import median_frequency
+from keras_dense.training.balancing import (
+    BalancedModel,
+    DynamicWeightAverage,
+    LogSum,
+    RandomWeighting,
+    UncertaintyWeighting,
+    balanced,
+)
 from keras_dense.training.batch_norm import (
     batch_norm_momentum,
     freeze_batch_norm,
@@ -13,10 +21,16 @@ from keras_dense.training.preview import Preview
 from keras_dense.training.sampling import SampledPixels, on_sampled_pixels
 
 __all__ = [
+    "BalancedModel",
     "Checkpoint",
+    "DynamicWeightAverage",
     "LayerwiseOptimizer",
+    "LogSum",
     "Preview",
+    "RandomWeighting",
     "SampledPixels",
+    "UncertaintyWeighting",
+    "balanced",
     "batch_norm_momentum",
     "class_table",
     "evaluate",

@@ -293,7 +293,7 @@ class _Reduced(keras.losses.Loss):
     """A loss function, such as `"mse"` names, with a mean at its end."""
 
     def __init__(self, function):
-        super().__init__()
+        super().__init__(name=function.__name__)
         self.call = function
 
 

@@ -17,6 +17,7 @@ from keras_dense.training.batch_norm import (
 from keras_dense.training.checkpoint import Checkpoint
 from keras_dense.training.evaluate import class_table, evaluate
 from keras_dense.training.layerwise import LayerwiseOptimizer, layerwise
+from keras_dense.training.multitask_delta import multitask_delta
 from keras_dense.training.preview import Preview
 from keras_dense.training.sampling import SampledPixels, on_sampled_pixels
 
@@ -37,6 +38,7 @@ __all__ = [
     "freeze_batch_norm",
     "layerwise",
     "median_frequency",
+    "multitask_delta",
     "on_sampled_pixels",
     "recalibrate_batch_norm",
 ]

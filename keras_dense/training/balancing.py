@@ -206,11 +206,11 @@ class RandomWeighting(Balancer):
     Outside training all are 1.
 
     Args:
-        seed: int; the same seed draws the same weights.
+        seed: int ≥ 0; the same seed draws the same weights.
         name: name of the layer.
 
     Raises:
-        ValueError: if `seed` is no int.
+        ValueError: if `seed` is no int ≥ 0.
 
     Reference: Lin, Ye, Zhang, Tsang, "Reasonable effectiveness of random weighting", TMLR 2022,
         with the weights' sum K instead of 1.
@@ -226,12 +226,14 @@ class RandomWeighting(Balancer):
 
     def __init__(self, seed=0, name=None):
         super().__init__(name)
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise ValueError(f"`seed` must be an int. Received: seed={seed!r}")
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise ValueError(f"`seed` must be an int ≥ 0. Received: seed={seed!r}")
         self.seed = seed
 
     def create(self):
-        self.seed_generator = keras.random.SeedGenerator(self.seed)
+        # Spread: with PyTorch, Keras draws for seed 1 what it draws for seed 0 a step later.
+        start = int(np.random.SeedSequence(self.seed).generate_state(1)[0]) >> 1
+        self.seed_generator = keras.random.SeedGenerator(start)
 
     def total(self, losses, count, training):
         if not training:

@@ -3,10 +3,13 @@
 from keras_dense.datasets import transforms
 from keras_dense.datasets.border_weights import border_weights, separate_instances
 from keras_dense.datasets.camvid import camvid
+from keras_dense.datasets.depth_folder import depth_folder
 from keras_dense.datasets.folder import folder
 from keras_dense.datasets.instances import instances
 from keras_dense.datasets.loader import Loader
+from keras_dense.datasets.nyu_depth_v2 import nyu_depth_v2
 from keras_dense.datasets.parts import cached, check, split, subset
+from keras_dense.datasets.photographs import photographs
 from keras_dense.datasets.sample import check_sample
 from keras_dense.datasets.scenes import scenes
 from keras_dense.datasets.voc2012 import voc2012
@@ -18,8 +21,11 @@ __all__ = [
     "camvid",
     "check",
     "check_sample",
+    "depth_folder",
     "folder",
     "instances",
+    "nyu_depth_v2",
+    "photographs",
     "scenes",
     "separate_instances",
     "split",

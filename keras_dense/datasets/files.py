@@ -60,14 +60,22 @@ def every_fifth(stems, split, who):
     return parts[split]
 
 
-def read_numbers(path):
+def read_numbers(path, deep=False):
     """Read a picture of one number a pixel, of 1, 8 or 16 bits, as int32 `(H, W)`.
+
+    Args:
+        path: path.
+        deep: bool: whether it has to have more than 8 bits a pixel.
 
     Raises:
         FileNotFoundError: if it is missing.
-        ValueError: if it is corrupt or has colours.
+        ValueError: if it is corrupt, has colours, or is not `deep` enough.
     """
     picture = _open(path)
+    if deep and picture.mode in ("1", "L", "P"):
+        raise ValueError(
+            f"{path}: has no more than 8 bits a pixel (mode {picture.mode!r}), where 16 are needed"
+        )
     if picture.mode not in ("1", "L", "P") and not picture.mode.startswith("I"):
         raise ValueError(f"{path}: is a picture of mode {picture.mode!r}, not of numbers")
     return np.array(picture).astype(np.int32)

@@ -116,10 +116,13 @@ def folder(
     return SegmentationFiles(pairs, decoder, class_names, palette, who, split)
 
 
-def match_files(images, masks, *, names=None, mask_suffix="", who="folder"):
-    """Pairs of paths (image, mask) of the same stem; an error names what has no partner."""
+def match_files(images, masks, *, names=None, mask_suffix="", who="folder", what="mask"):
+    """Pairs of paths (image, mask) of the same stem; an error names what has no partner.
+
+    `what` is how errors call a mask.
+    """
     image_files = find_files(images, who, "images")
-    mask_files = find_files(masks, who, "masks")
+    mask_files = find_files(masks, who, f"{what}s")
     if names is not None:
         stems = _read_names(names, who)
     else:
@@ -137,7 +140,7 @@ def match_files(images, masks, *, names=None, mask_suffix="", who="folder"):
     if alone:
         raise FileNotFoundError(
             f"{who}: {_some(image_files[s].name for s in alone)} in {str(images)!r} "
-            f"without a mask in {str(masks)!r}"
+            f"without a {what} in {str(masks)!r}"
         )
     return [(image_files[stem], mask_files[stem + mask_suffix]) for stem in stems]
 

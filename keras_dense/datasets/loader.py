@@ -44,6 +44,9 @@ class Loader(keras.utils.PyDataset):
             `shuffle` is set (nothing is lost: other samples are last in the next epoch).
         pad: images of different sizes are padded by void, at the bottom and right, to the largest
             of their batch; an int pads to the next multiple of it, too. `False`: they are an error.
+        missing: what happens where a sample lacks the annotation of a head (its key `head.target`):
+            `"raise"`, an error; or `"unknown"`: the head gets a target of which nothing is known,
+            `head.unknown((height, width))`, so that the image trains the other heads alone.
         workers: int, how many threads; 0: the caller does the work.
         prefetch: int, how many batches are prepared ahead.
 
@@ -72,6 +75,7 @@ class Loader(keras.utils.PyDataset):
         epoch=0,
         drop_last=None,
         pad=False,
+        missing="raise",
         workers=2,
         prefetch=4,
     ):
@@ -82,7 +86,16 @@ class Loader(keras.utils.PyDataset):
         for method in ("__len__", "__getitem__"):
             if not hasattr(dataset, method):
                 raise TypeError(f"Loader: dataset must have {method}. Received: {dataset!r}")
+        if missing not in ("raise", "unknown"):
+            raise ValueError(
+                f'Loader: missing must be "raise" or "unknown". Received: missing={missing!r}'
+            )
         for head in _leaves(heads):
+            if missing == "unknown" and not (hasattr(head, "target") and hasattr(head, "unknown")):
+                raise TypeError(
+                    'Loader: missing="unknown" needs heads with `target`, the key of their '
+                    f"annotation, and unknown(size). Received: {head!r}"
+                )
             if not callable(getattr(head, "encode", None)):
                 raise TypeError(
                     "Loader: heads must be an object with encode(sample), or a dict of such. "
@@ -90,6 +103,7 @@ class Loader(keras.utils.PyDataset):
                 )
         self.dataset = dataset
         self.heads = heads
+        self.missing = missing
         self.batch_size = _integer("batch_size", batch_size, 1)
         self.transforms = Compose(transforms)
         self.shuffle = bool(shuffle)
@@ -227,8 +241,13 @@ class Loader(keras.utils.PyDataset):
         if self.heads is None:
             return {}
         if isinstance(self.heads, dict):
-            return {key: np.asarray(head.encode(sample)) for key, head in self.heads.items()}
-        return np.asarray(self.heads.encode(sample))
+            return {key: self._target(head, sample) for key, head in self.heads.items()}
+        return self._target(self.heads, sample)
+
+    def _target(self, head, sample):
+        if self.missing == "unknown" and head.target not in sample:
+            return np.asarray(head.unknown(sample["image"].shape[:2]))
+        return np.asarray(head.encode(sample))
 
     def _collate(self, batch, samples):
         if self.pad:

@@ -11,7 +11,8 @@ A sample is a dict of NumPy arrays over one height and width:
 | `"weight"` | float32 `(H, W)`, what a pixel counts in the loss, of every head | 0 |
 
 It has the keys that the data has. Other arrays over the same height and width travel along
-(moved by nearest neighbour, filled with 0), anything else is left alone.
+(moved by nearest neighbour, filled with 0), anything else is left alone. `"intrinsics"`, the
+`(3, 3)` matrix of a pinhole camera, lies over no pixels, whatever the image's size is.
 """
 
 import numpy as np
@@ -58,6 +59,11 @@ def check_sample(sample, where="sample"):
                 f"{where}: {key!r} is {shape[0]} x {shape[1]} pixels (height x width), but the "
                 f"image is {size[0]} x {size[1]}. They must be the same size."
             )
+    if np.shape(sample.get("intrinsics", np.eye(3))) != (3, 3):
+        raise ValueError(
+            f"{where}: 'intrinsics' must have shape (3, 3). "
+            f"Received: {np.shape(sample['intrinsics'])}"
+        )
     if 0 in size:
         raise ValueError(f"{where}: the image is empty, its shape is {np.shape(sample['image'])}")
     return sample
@@ -71,7 +77,8 @@ def fill_value(key, color=MEAN_COLOR):
 def planes(sample):
     """The keys of the arrays that lie over the image's pixels."""
     size = sample["image"].shape[:2]
-    return [k for k, v in sample.items() if isinstance(v, np.ndarray) and v.shape[:2] == size]
+    arrays = {k: v for k, v in sample.items() if isinstance(v, np.ndarray) and k != "intrinsics"}
+    return [key for key, value in arrays.items() if value.shape[:2] == size]
 
 
 def pad_sample(sample, top, bottom, left, right, color=MEAN_COLOR):

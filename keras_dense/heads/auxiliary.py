@@ -51,6 +51,10 @@ class Auxiliary:
         """None: nobody looks at what is thrown away."""
         return []
 
+    def unknown(self, size):
+        """The target of an image of which nothing is known: that of the head."""
+        return self.head.unknown(size)
+
     def features(self, features, prefix=""):
         """The map that the scores are read from."""
         x = layers.Conv2D(

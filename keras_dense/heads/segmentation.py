@@ -115,6 +115,20 @@ class Segmentation:
             )
         return np.asarray(sample[self.target], "int32")
 
+    def unknown(self, size):
+        """The target of an image of `size`, `(height, width)`, of which nothing is known: void.
+
+        Raises:
+            ValueError: if there is no `ignore_class`.
+        """
+        if self.ignore_class is None:
+            raise ValueError(
+                "`ignore_class` must be a label for pixels without annotation. Received: "
+                "ignore_class=None"
+            )
+        shape = (*size, self.num_classes) if self.mode == "multilabel" else tuple(size)
+        return np.full(shape, self.ignore_class, "int32")
+
     def decode(self, logits):
         """Labels from logits: int32 `(B, H, W)`; multilabel 0/1 `(B, H, W, classes)`."""
         if self.mode == "multiclass":

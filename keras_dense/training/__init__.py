@@ -1,6 +1,14 @@
 """What `fit` needs beyond Keras."""
 
 from keras_dense.training.balance import median_frequency
+from keras_dense.training.balancing import (
+    BalancedModel,
+    DynamicWeightAverage,
+    LogSum,
+    RandomWeighting,
+    UncertaintyWeighting,
+    balanced,
+)
 from keras_dense.training.batch_norm import (
     batch_norm_momentum,
     freeze_batch_norm,
@@ -9,20 +17,28 @@ from keras_dense.training.batch_norm import (
 from keras_dense.training.checkpoint import Checkpoint
 from keras_dense.training.evaluate import class_table, evaluate
 from keras_dense.training.layerwise import LayerwiseOptimizer, layerwise
+from keras_dense.training.multitask_delta import multitask_delta
 from keras_dense.training.preview import Preview
 from keras_dense.training.sampling import SampledPixels, on_sampled_pixels
 
 __all__ = [
+    "BalancedModel",
     "Checkpoint",
+    "DynamicWeightAverage",
     "LayerwiseOptimizer",
+    "LogSum",
     "Preview",
+    "RandomWeighting",
     "SampledPixels",
+    "UncertaintyWeighting",
+    "balanced",
     "batch_norm_momentum",
     "class_table",
     "evaluate",
     "freeze_batch_norm",
     "layerwise",
     "median_frequency",
+    "multitask_delta",
     "on_sampled_pixels",
     "recalibrate_batch_norm",
 ]

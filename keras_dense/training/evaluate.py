@@ -9,9 +9,10 @@ import numpy as np
 def evaluate(model, batches, heads):
     """Everything the heads' metrics know about a model, class by class.
 
-    `model.evaluate` gives one number for each metric; this gives the confusion matrix' scores as
-    well. Images go through the model at the size they come in, so a loader with `batch_size=1`
-    scores a data set at its native sizes.
+    `model.evaluate` gives one number for each metric; this gives all of what a metric has in
+    `scores()` as well, such as the confusion matrix' values for each class. Images go through the
+    model at the size they come in, so a loader with `batch_size=1` scores a data set at its native
+    sizes.
 
     Args:
         model: A Keras model with the heads' raw outputs.
@@ -20,8 +21,8 @@ def evaluate(model, batches, heads):
         heads: The head, or the dict of heads, that the model was built with.
 
     Returns:
-        Dict from names to floats, and to arrays with one value a class; for a dict of heads a dict
-        of such dicts.
+        Dict from names to floats, and to arrays (one value a class, say); for a dict of heads a
+        dict of such dicts, without heads that have no metrics (auxiliary ones).
 
     Raises:
         ValueError: If there is not one batch.
@@ -43,18 +44,25 @@ def evaluate(model, batches, heads):
         count += 1
     if not count:
         raise ValueError("`batches` is empty: there is nothing to evaluate.")
-    found = {key: _results(group) for key, group in metrics.items()}
+    found = {key: _results(group) for key, group in metrics.items() if group or not several}
     return found if several else found[""]
 
 
 def _results(metrics):
     found = {}
     for metric in metrics:
-        found[metric.name] = float(keras.ops.convert_to_numpy(metric.result()))
+        result = metric.result()
+        found.update(result if isinstance(result, dict) else {metric.name: result})
     for metric in metrics:
         if hasattr(metric, "scores"):
             found.update(metric.scores())
-    return found
+    return {name: _plain(value) for name, value in found.items()}
+
+
+def _plain(value):
+    """A float, or an array where there are several numbers."""
+    array = keras.ops.convert_to_numpy(value)
+    return float(array) if array.ndim == 0 else array
 
 
 def class_table(scores, class_names=None, columns=("iou", "accuracy", "precision")):

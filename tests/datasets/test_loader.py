@@ -11,7 +11,11 @@ import keras
 import numpy as np
 import pytest
 
-from keras_dense.datasets import Loader, camvid, scenes, subset, transforms
+from keras_dense.datasets import Loader, cached, camvid, scenes, subset, transforms
+from keras_dense.datasets.sample import planes
+from keras_dense.heads import Segmentation
+from keras_dense.losses.weighted import MapLoss, safe_divide
+from keras_dense.training import DynamicWeightAverage, LogSum, UncertaintyWeighting, balanced
 
 
 class Head:
@@ -355,3 +359,114 @@ def test_real_camvid(shared_data):
     loader = Loader(ds, Head(), 4, transforms=augment, shuffle=True)
     history = net.fit(loader, epochs=2, shuffle=False, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
+
+
+class Partial(Numbered):
+    """Sample i has labels if i is even, and depth if i is a multiple of 3; all have intrinsics."""
+
+    def __getitem__(self, i):
+        sample = super().__getitem__(i)
+        lacking = {"segmentation": i % 2, "depth": i % 3}
+        sample = {key: value for key, value in sample.items() if not lacking.get(key)}
+        return {**sample, "intrinsics": np.eye(3)}
+
+
+class AbsoluteError(MapLoss):
+    """Mean absolute difference where the target is finite and above 0."""
+
+    def known(self, y_true):
+        return keras.ops.logical_and(keras.ops.isfinite(y_true), y_true > 0)
+
+    def compute(self, y_true, y_pred, weight):
+        return safe_divide(
+            keras.ops.sum(weight * keras.ops.abs(y_true - y_pred)), keras.ops.sum(weight)
+        )
+
+
+class Metres(Head):
+    """A head of another task, as far as loading and training go."""
+
+    target, loss, weight = "depth", AbsoluteError(), 1.0
+
+    def __init__(self):
+        super().__init__("depth")
+
+    def unknown(self, size):
+        return np.zeros((*size, 1), "float32")
+
+
+def partial_heads():
+    return {"labels": Segmentation(3), "metres": Metres()}
+
+
+@pytest.mark.parametrize("pad", [False, True])
+def test_missing_annotations_are_unknown(pad):
+    loader = Loader(Partial(6), partial_heads(), 6, missing="unknown", pad=pad)
+    _, targets = loader[0]
+    known = [
+        (t.reshape(6, -1) != void).all(1)
+        for t, void in zip(targets.values(), (255, 0), strict=True)
+    ]
+    np.testing.assert_array_equal(known[0], [True, False] * 3)
+    np.testing.assert_array_equal(known[1], [True, False, False] * 2)
+    assert targets["labels"].dtype == np.int32 and targets["metres"].dtype == np.float32
+    assert (targets["labels"][1::2] == 255).all() and (targets["metres"][[1, 2, 4, 5]] == 0).all()
+    single = Loader(Partial(2), Segmentation(3), 2, missing="unknown")
+    np.testing.assert_array_equal(single[0][1][1], np.full((4, 6), 255))
+    with pytest.raises(RuntimeError, match="sample 1 of numbered: .*no 'segmentation' to train"):
+        Loader(Partial(6), partial_heads(), 6)[0]
+
+
+@pytest.mark.parametrize("balancer", [None, UncertaintyWeighting, DynamicWeightAverage, LogSum])
+def test_partial_labels_train(balancer):
+    """Batches of both, of one, of neither task: finite, and a lacking task moves nothing."""
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.Rescaling(1 / 255)(inputs)
+    outputs = {
+        "labels": keras.layers.Conv2D(3, 1, name="labels")(x),
+        "metres": keras.layers.Conv2D(1, 1, name="metres")(x),
+    }
+    net = keras.Model(inputs, outputs)
+    net = balanced(net, balancer()) if balancer else net
+    net.compile(
+        keras.optimizers.SGD(0.1), loss={key: head.loss for key, head in partial_heads().items()}
+    )
+
+    def fit(indices, batch_size):
+        ds = subset(Partial(12), indices)
+        loader = Loader(ds, partial_heads(), batch_size, missing="unknown")
+        before = {name: net.get_layer(name).get_weights() for name in outputs}
+        history = net.fit(loader, shuffle=False, verbose=0).history
+        assert np.isfinite(history["loss"]).all()
+        after = {name: net.get_layer(name).get_weights() for name in outputs}
+        assert all(np.isfinite(w).all() for ws in after.values() for w in ws)
+        return {
+            name: any((a != b).any() for a, b in zip(after[name], before[name], strict=True))
+            for name in outputs
+        }
+
+    assert fit(range(12), 3) == {"labels": True, "metres": True}
+    assert fit([2, 4], 2) == {"labels": True, "metres": False}
+    assert fit([3, 9], 1) == {"labels": False, "metres": True}
+    assert fit([1, 5], 2) == {"labels": False, "metres": False}
+
+
+def test_intrinsics_travel_along_untouched():
+    """A small array lies over no pixels, even where the image is as small as it."""
+    ds = Partial(2, size=lambda i: (3, 3 + i))
+    sample = transforms.ColorJitter()(ds[0], np.random.default_rng(0))
+    np.testing.assert_array_equal(sample["intrinsics"], np.eye(3))
+    assert sorted(planes(sample)) == ["depth", "image", "segmentation"]
+    np.testing.assert_array_equal(cached(ds)[0]["intrinsics"], np.eye(3))
+    loader = Loader(ds, partial_heads(), 2, missing="unknown", pad=True)
+    images, targets = loader[0]
+    assert images.shape == (2, 3, 4, 3) and set(targets) == {"labels", "metres"}
+    with pytest.raises(ValueError, match=r"'intrinsics' must have shape \(3, 3\).*\(3, 4\)"):
+        Loader([{**ds[0], "intrinsics": np.eye(3, 4)}], None, 1)[0]
+
+
+def test_missing_bad_arguments():
+    with pytest.raises(ValueError, match='missing must be "raise" or "unknown".*None'):
+        Loader(Numbered(2), Head(), 1, missing=None)
+    with pytest.raises(TypeError, match=r'missing="unknown" needs heads with .*unknown\(size\)'):
+        Loader(Numbered(2), Head(), 1, missing="unknown")

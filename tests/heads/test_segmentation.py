@@ -106,3 +106,18 @@ def test_bad_arguments():
         as_heads({})
     with pytest.raises(TypeError, match="must be a head such as"):
         as_heads({"a": 3})
+
+
+def test_unknown_is_what_encode_would_give():
+    for head, sample in (
+        (Segmentation(3), {"segmentation": np.full((2, 5), 255)}),
+        (Segmentation(1, ignore_class=7), {"segmentation": np.full((2, 5), 7)}),
+        (Segmentation(3, mode="multilabel"), {"segmentation": np.full((2, 5, 3), 255)}),
+    ):
+        unknown = head.unknown((2, 5))
+        np.testing.assert_array_equal(unknown, head.encode(sample))
+        assert unknown.dtype == head.encode(sample).dtype
+        logits = np.ones((1, 2, 5, head.channels), "float32")
+        assert float(head.loss(unknown[None], logits)) == 0.0
+    with pytest.raises(ValueError, match="`ignore_class` must be a label"):
+        Segmentation(3, ignore_class=None).unknown((2, 5))

@@ -129,3 +129,51 @@ def test_median_frequency():
         median_frequency(samples, 3)
     with pytest.raises(ValueError, match="no labelled pixel"):
         median_frequency([{"segmentation": np.full((1, 1), 255)}], 2)
+
+
+def test_evaluate_takes_any_metric():
+    """Results that are vectors or dicts, `scores()` of floats, heads without metrics."""
+
+    class Both(keras.metrics.Metric):
+        def __init__(self, kind):
+            super().__init__(name=kind)
+            self.kind, self.total = kind, self.add_variable((3,), "zeros")
+
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            self.total.assign_add(keras.ops.sum(keras.ops.convert_to_tensor(y_pred), (0, 1, 2)))
+
+        def result(self):
+            if self.kind == "vector":
+                return keras.ops.convert_to_tensor(self.total)
+            return {"first": self.total[0], "last": self.total[2]}
+
+    class Scored(keras.metrics.Mean):
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            super().update_state(y_pred)
+
+        def scores(self):
+            return {"rmse": 0.5, "delta1": np.float64(0.25)}
+
+    class Any:
+        def metrics(self):
+            return [Both("vector"), Both("dict"), Scored(name="abs_rel")]
+
+    class Silent:
+        def metrics(self):
+            return []
+
+    s = sample(4, 6, 0)
+    image = s["image"][None].astype("float32")
+    y_pred = thresholds().predict_on_batch(image)
+    batches = [(image, s["segmentation"][None])] * 2
+    found = evaluate(thresholds(), batches, Any())
+    totals = 2 * y_pred.astype("float64").sum((0, 1, 2))
+    np.testing.assert_allclose(found["vector"], totals, rtol=1e-5)
+    assert found["first"] == pytest.approx(totals[0], abs=1e-3)
+    assert found["last"] == pytest.approx(totals[2], rel=1e-5)
+    assert (found["rmse"], found["delta1"]) == (0.5, 0.25) and type(found["delta1"]) is float
+    assert found["abs_rel"] == pytest.approx(y_pred.mean(), rel=1e-5)
+    inputs = keras.Input((None, None, 3))
+    both = keras.Model(inputs, {"a": thresholds()(inputs), "b": thresholds()(inputs)})
+    batches = [(x, {"a": y, "b": y}) for x, y in batches]
+    assert set(evaluate(both, batches, {"a": Any(), "b": Silent()})) == {"a"}

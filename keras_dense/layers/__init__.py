@@ -9,6 +9,7 @@ from keras_dense.layers.bilinear import BilinearInitConvTranspose, BilinearUpsam
 from keras_dense.layers.cascade import Certainty, KeepCells, PoolKeptCells, Settled, Unsure
 from keras_dense.layers.context import AdaptiveAveragePooling2D, PixelShuffle, ResizeLike
 from keras_dense.layers.crf import CRFasRNN
+from keras_dense.layers.depth import DepthActivation
 from keras_dense.layers.hypercolumn import GatherPixels, HypercolumnMLP
 from keras_dense.layers.local_response import LocalResponseNormalization
 from keras_dense.layers.pooling import (
@@ -34,6 +35,7 @@ __all__ = [
     "CRFasRNN",
     "Certainty",
     "CropLike",
+    "DepthActivation",
     "GatherPixels",
     "HypercolumnMLP",
     "ICNR",

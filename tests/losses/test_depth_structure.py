@@ -69,19 +69,19 @@ OTHERS = [GradientMatching(), ScaleAndShiftInvariant("median", gradient_weight=0
 
 @pytest.mark.parametrize("loss", STRUCTURED, ids=lambda loss: loss.name)
 def test_contract(loss):
-    truth, prediction = batch((2, 6, 5), unknown=False)
+    truth, prediction = batch(unknown=False)
     check_loss(loss, truth, prediction, void=np.nan)
 
 
 @pytest.mark.parametrize("loss", OTHERS, ids=lambda loss: loss.name)
 def test_contract_of_several_scales(loss):
-    truth, prediction = batch((2, 8, 9), unknown=False)
+    truth, prediction = batch(unknown=False)
     check_loss(loss, truth, prediction, void=None)
 
 
 @pytest.mark.parametrize("loss", STRUCTURED + OTHERS, ids=lambda loss: loss.name)
 def test_unknown_pixels_and_empty_images(loss):
-    truth, prediction = batch((3, 9, 7))
+    truth, prediction = batch((3, 6, 5))
     truth[1] = np.nan
     value, gradient = value_and_gradient(loss, truth, prediction)
     unknown = ~known_of(truth)
@@ -97,7 +97,7 @@ def test_unknown_pixels_and_empty_images(loss):
     assert value == 0.0 and not gradient.any()
 
 
-@pytest.mark.parametrize("shape", [(2, 9, 13), (1, 1, 5), (1, 16, 1)])
+@pytest.mark.parametrize("shape", [(2, 9, 13), (1, 1, 5)])
 def test_gradient_matching_by_the_formula(shape):
     truth, prediction = batch(shape)
     known, p = known_of(truth), prediction[..., 0].astype("float64")
@@ -111,7 +111,7 @@ def test_gradient_matching_by_the_formula(shape):
 
 @pytest.mark.parametrize("kind", ["least_squares", "median"])
 def test_scale_and_shift_by_the_formula(kind):
-    truth, prediction = batch((3, 7, 9))
+    truth, prediction = batch((3, 6, 5))
     truth[1, 3:] = np.nan  # other numbers of known pixels, odd and even
     known, p, t = known_of(truth), prediction[..., 0].astype("float64"), clean(truth)
     difference = np.stack([aligned(*args, kind) for args in zip(t, p, known, strict=True)])
@@ -141,12 +141,12 @@ def test_scale_and_shift_cost_nothing(kind):
 
 @pytest.mark.parametrize("kind", ["least_squares", "median"])
 def test_alignment_is_differentiated(kind):
-    truth, prediction = batch((1, 3, 3), unknown=False)
-    truth[0, 0, 0] = np.nan
-    known, t = known_of(truth)[0], clean(truth)[0]
+    truth, prediction = batch()
+    known, t = known_of(truth), clean(truth)
 
     def value(x):
-        return np.abs(aligned(t, x[0, ..., 0], known, kind))[known].mean()
+        differences = [aligned(*args, kind) for args in zip(t, x[..., 0], known, strict=True)]
+        return np.mean([np.abs(d)[m].mean() for d, m in zip(differences, known, strict=True)])
 
     _, gradient = value_and_gradient(ScaleAndShiftInvariant(kind), truth, prediction)
     expected = reference.numeric_gradient(value, prediction)
@@ -165,7 +165,7 @@ def test_median_is_that_of_numpy():
 
 def test_ssim_is_that_of_scikit_image_inside():
     metrics = pytest.importorskip("skimage.metrics")
-    truth, prediction = batch((2, 24, 31), unknown=False)
+    truth, prediction = batch((2, 16, 17), unknown=False)
     ssim = masked_ssim(
         ops.convert_to_tensor(truth[..., None]),
         ops.convert_to_tensor(prediction),
@@ -240,8 +240,8 @@ def roughness(depth, image):
 
 def test_edge_aware_smoothness():
     rng = np.random.default_rng(6)
-    image = rng.integers(0, 256, (2, 6, 7, 3), dtype="uint8")
-    _, depth = batch((2, 6, 7))
+    image = rng.integers(0, 256, (2, 6, 5, 3), dtype="uint8")
+    _, depth = batch()
     expected = roughness(depth, image)
     assert float(edge_aware_smoothness(depth, image)) == pytest.approx(expected, rel=1e-5)
     loss = EdgeAwareSmoothness()

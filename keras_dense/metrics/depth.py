@@ -250,17 +250,19 @@ class DepthErrors(SharedMetric):
 
     def add(self, measured):
         # The sum of two floats is a float and a rest, exactly (Knuth).
-        total = self._sums + measured
-        added = total - self._sums
-        rest = self._rests + ((self._sums - (total - added)) + (measured - added))
+        sums, rests = ops.convert_to_tensor(self._sums), ops.convert_to_tensor(self._rests)
+        total = sums + measured
+        added = total - sums
+        rest = rests + ((sums - (total - added)) + (measured - added))
         whole = total + rest
         self._rests.assign(rest - (whole - total))
         self._sums.assign(whole)
 
     def result(self):
         """The chosen score, a float32 scalar."""
-        value = self._from_sums(self._sums + self._rests, ops)[self.score]
-        return ops.where(self._sums[-1] > 0, value, float("nan"))
+        sums = ops.add(self._sums, self._rests)
+        value = self._from_sums(sums, ops)[self.score]
+        return ops.where(sums[-1] > 0, value, float("nan"))
 
     def scores(self):
         """Every score so far, computed in float64: a dict of floats."""

@@ -3,6 +3,12 @@
 from keras_dense.datasets import transforms
 from keras_dense.datasets.border_weights import border_weights, separate_instances
 from keras_dense.datasets.camvid import camvid
+from keras_dense.datasets.files import (
+    depth_from_png16,
+    depth_to_png16,
+    read_depth,
+    write_depth,
+)
 from keras_dense.datasets.folder import folder
 from keras_dense.datasets.instances import instances
 from keras_dense.datasets.loader import Loader
@@ -18,12 +24,16 @@ __all__ = [
     "camvid",
     "check",
     "check_sample",
+    "depth_from_png16",
+    "depth_to_png16",
     "folder",
     "instances",
+    "read_depth",
     "scenes",
     "separate_instances",
     "split",
     "subset",
     "transforms",
     "voc2012",
+    "write_depth",
 ]

@@ -130,7 +130,12 @@ def _positive(scale):
 
 
 def write_depth(path, metres, scale=1000):
-    """Write depth as a PNG of 16 bits; see `depth_to_png16`."""
+    """Write depth as a PNG of 16 bits; see `depth_to_png16`.
+
+    ```python
+    kd.datasets.write_depth("0001.png", kd.decoded(model, head).predict(image[None])[0])
+    ```
+    """
     image = require("PIL.Image", extra="examples")
     image.fromarray(depth_to_png16(metres, scale)).save(path, format="PNG")
 
@@ -141,6 +146,10 @@ def read_depth(path, scale=1000):
     Raises:
         FileNotFoundError: if it is missing.
         ValueError: if it is corrupt, has colours, or `scale` is not positive.
+
+    ```python
+    sample = {"image": image, "depth": kd.datasets.read_depth("0001.png", scale=1000)}
+    ```
     """
     return depth_from_png16(read_numbers(path), scale)
 

@@ -12,6 +12,7 @@ from keras_dense.layers.crf import CRFasRNN
 from keras_dense.layers.depth import DepthActivation
 from keras_dense.layers.hypercolumn import GatherPixels, HypercolumnMLP
 from keras_dense.layers.local_response import LocalResponseNormalization
+from keras_dense.layers.place import LocationBias, PlaceLike
 from keras_dense.layers.pooling import (
     AtrousAveragePooling2D,
     AtrousMaxPooling2D,
@@ -41,12 +42,14 @@ __all__ = [
     "ICNR",
     "KeepCells",
     "LocalResponseNormalization",
+    "LocationBias",
     "MaxPoolWithArgmax2D",
     "MaxUnpool2D",
     "PadToMinimum",
     "PadToMultiple",
     "PhasePooling2D",
     "PixelShuffle",
+    "PlaceLike",
     "PoolKeptCells",
     "ReflectionPadding2D",
     "ResizeLike",

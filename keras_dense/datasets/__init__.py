@@ -4,6 +4,12 @@ from keras_dense.datasets import transforms
 from keras_dense.datasets.border_weights import border_weights, separate_instances
 from keras_dense.datasets.camvid import camvid
 from keras_dense.datasets.depth_folder import depth_folder
+from keras_dense.datasets.files import (
+    depth_from_png16,
+    depth_to_png16,
+    read_depth,
+    write_depth,
+)
 from keras_dense.datasets.folder import folder
 from keras_dense.datasets.instances import instances
 from keras_dense.datasets.loader import Loader
@@ -22,14 +28,18 @@ __all__ = [
     "check",
     "check_sample",
     "depth_folder",
+    "depth_from_png16",
+    "depth_to_png16",
     "folder",
     "instances",
     "nyu_depth_v2",
     "photographs",
+    "read_depth",
     "scenes",
     "separate_instances",
     "split",
     "subset",
     "transforms",
     "voc2012",
+    "write_depth",
 ]

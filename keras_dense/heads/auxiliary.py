@@ -45,7 +45,7 @@ class Auxiliary:
         self.target = head.target
         self.finish = head.finish
         self.encode, self.decode = head.encode, head.decode
-        self.draw, self.legend = head.draw, head.legend
+        self.draw, self.error, self.legend = head.draw, head.error, head.legend
 
     def metrics(self):
         """None: nobody looks at what is thrown away."""

@@ -5,6 +5,7 @@ import numpy as np
 from keras import layers, ops
 
 from keras_dense.heads.palette import voc_palette
+from keras_dense.heads.picture import wrong_pixels
 from keras_dense.losses import CrossEntropy
 from keras_dense.metrics import ConfusionMatrix
 
@@ -150,6 +151,19 @@ class Segmentation:
         picture = self.palette[np.where(known, labels, 0)]
         picture[~known] = (224, 224, 224)
         return picture
+
+    def error(self, truth, prediction, image=None):
+        """Where labels differ, as an RGB picture: red, over the dimmed image; void in grey.
+
+        Of a multilabel map a pixel is wrong where a known label is, and void where all are.
+        """
+        truth, prediction = np.asarray(truth), np.asarray(prediction)
+        # No label equals `None`.
+        unknown = np.equal(truth, self.ignore_class).astype(bool)
+        wrong = (truth != prediction) & ~unknown
+        if self.mode == "multilabel":
+            wrong, unknown = wrong.any(-1), unknown.all(-1)
+        return wrong_pixels(wrong, unknown, image)
 
     def legend(self):
         """Pairs of class name and RGB colour."""

@@ -9,8 +9,10 @@ from keras_dense.layers.bilinear import BilinearInitConvTranspose, BilinearUpsam
 from keras_dense.layers.cascade import Certainty, KeepCells, PoolKeptCells, Settled, Unsure
 from keras_dense.layers.context import AdaptiveAveragePooling2D, PixelShuffle, ResizeLike
 from keras_dense.layers.crf import CRFasRNN
+from keras_dense.layers.depth import DepthActivation
 from keras_dense.layers.hypercolumn import GatherPixels, HypercolumnMLP
 from keras_dense.layers.local_response import LocalResponseNormalization
+from keras_dense.layers.place import LocationBias, PlaceLike
 from keras_dense.layers.pooling import (
     AtrousAveragePooling2D,
     AtrousMaxPooling2D,
@@ -34,17 +36,20 @@ __all__ = [
     "CRFasRNN",
     "Certainty",
     "CropLike",
+    "DepthActivation",
     "GatherPixels",
     "HypercolumnMLP",
     "ICNR",
     "KeepCells",
     "LocalResponseNormalization",
+    "LocationBias",
     "MaxPoolWithArgmax2D",
     "MaxUnpool2D",
     "PadToMinimum",
     "PadToMultiple",
     "PhasePooling2D",
     "PixelShuffle",
+    "PlaceLike",
     "PoolKeptCells",
     "ReflectionPadding2D",
     "ResizeLike",

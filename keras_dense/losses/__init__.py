@@ -1,21 +1,39 @@
-"""Losses over logits: one contract (see `DenseLoss`), one formula a file."""
+"""Losses: over logits (see `DenseLoss`), of depth; one formula, or a family of them, a file."""
 
 from keras_dense.losses.contract import DenseLoss
 from keras_dense.losses.cross_entropy import CrossEntropy
+from keras_dense.losses.depth import BerHu, DepthL1, ScaleInvariantLog
+from keras_dense.losses.depth_structure import (
+    DepthSSIM,
+    EdgeAwareSmoothness,
+    GradientMatching,
+    ScaleAndShiftInvariant,
+    edge_aware_smoothness,
+)
 from keras_dense.losses.focal import Focal
 from keras_dense.losses.lovasz import Lovasz
 from keras_dense.losses.ohem import OhemCrossEntropy
 from keras_dense.losses.overlap import Dice, Jaccard, Tversky
 from keras_dense.losses.sum import Sum
+from keras_dense.losses.virtual_normal import VirtualNormal
 
 __all__ = [
+    "BerHu",
     "CrossEntropy",
     "DenseLoss",
+    "DepthL1",
+    "DepthSSIM",
     "Dice",
+    "EdgeAwareSmoothness",
     "Focal",
+    "GradientMatching",
     "Jaccard",
     "Lovasz",
     "OhemCrossEntropy",
+    "ScaleAndShiftInvariant",
+    "ScaleInvariantLog",
     "Sum",
     "Tversky",
+    "VirtualNormal",
+    "edge_aware_smoothness",
 ]

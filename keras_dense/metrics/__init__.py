@@ -1,5 +1,6 @@
-"""Metrics: one streaming confusion matrix gives every segmentation score."""
+"""Metrics that are the same over one batch or many: segmentation, depth."""
 
 from keras_dense.metrics.confusion_matrix import ConfusionMatrix
+from keras_dense.metrics.depth import DepthErrors
 
-__all__ = ["ConfusionMatrix"]
+__all__ = ["ConfusionMatrix", "DepthErrors"]

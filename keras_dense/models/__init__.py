@@ -26,6 +26,7 @@ from keras_dense.models.deeplabv3 import deeplabv3
 from keras_dense.models.deeplabv3plus import deeplabv3plus
 from keras_dense.models.dilated_context import dilated_context
 from keras_dense.models.duc_hdc import duc_hdc
+from keras_dense.models.eigen_fergus import eigen_fergus
 from keras_dense.models.fcn import fcn8s, fcn16s, fcn32s
 from keras_dense.models.fpn import fpn
 from keras_dense.models.global_convolutional_network import global_convolutional_network
@@ -49,6 +50,7 @@ __all__ = [
     "deeplabv3plus",
     "dilated_context",
     "duc_hdc",
+    "eigen_fergus",
     "fcn16s",
     "fcn32s",
     "fcn8s",

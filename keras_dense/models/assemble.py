@@ -51,7 +51,7 @@ def _check_channels(model, channels):
         )
 
 
-def _final(early, heads):
+def final_head(early, heads):
     """The key of the head whose earlier prediction a head is."""
     final = {key: head for key, head in heads.items() if not isinstance(head, Auxiliary)}
     same = [key for key, head in final.items() if head is early.head]
@@ -63,7 +63,7 @@ def _final(early, heads):
     return (same or list(final))[0]
 
 
-def _early(scored, stage):
+def early_prediction(scored, stage):
     if stage not in scored:
         known = f"It makes: {', '.join(scored)}." if scored else "It makes none."
         raise ValueError(
@@ -113,7 +113,7 @@ def assemble(backbone, decoder, heads, *, input_shape=(None, None, 3), name=None
 
     def score(key, head, prefix):
         if isinstance(head, Intermediate):
-            return _early(early[_final(head, heads)], head.stage)
+            return early_prediction(early[final_head(head, heads)], head.stage)
         if isinstance(head, Auxiliary):
             x = head.features(features, prefix)
             return layers.Conv2D(head.channels, 1, name=f"{prefix}scores")(x)

@@ -17,7 +17,12 @@ from keras_dense.ops.image import (
     upsample_bilinear,
 )
 from keras_dense.ops.permutohedral import lattice_filter, permutohedral_lattice
-from keras_dense.ops.resize import adaptive_average_pool, pixel_shuffle, resize_bilinear
+from keras_dense.ops.resize import (
+    adaptive_average_pool,
+    pixel_shuffle,
+    resize_bilinear,
+    resize_placed,
+)
 from keras_dense.ops.unpooling import max_pool_with_argmax, max_unpool
 from keras_dense.ops.windows import max_windows, mean_windows
 
@@ -43,6 +48,7 @@ __all__ = [
     "permutohedral_lattice",
     "pixel_shuffle",
     "resize_bilinear",
+    "resize_placed",
     "sample_bilinear",
     "spatial_gaussian",
     "upsample_bilinear",

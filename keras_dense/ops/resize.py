@@ -95,6 +95,35 @@ def resize_bilinear(x, height, width):
     return _apply(x, rows, columns, height, width)
 
 
+def resize_placed(x, height, width, first, step, size):
+    """A map whose cells lie at known places of an image, at every pixel of it: bilinear.
+
+    Args:
+        x: `(B, H, W, C)`; cell i lies at row (or column) `first + step i` of an image of `size`.
+        height, width: ints or integer scalars: the size of the result, another version of that
+            image.
+        first, step: floats.
+        size: pair of ints.
+
+    Returns:
+        `(B, height, width, C)`, edges repeated; computed in float32, in the dtype of `x`.
+
+    >>> import numpy as np
+    >>> x = np.array([1.0, 3.0]).reshape(1, 1, 2, 1)
+    >>> y = resize_placed(x, 1, 5, first=1, step=2, size=(1, 5))
+    >>> ops.convert_to_numpy(y)[0, 0, :, 0].tolist()
+    [1.0, 1.0, 2.0, 3.0, 3.0]
+    """
+    matrices = []
+    for old, new, seen in zip(ops.shape(x)[1:3], (height, width), size, strict=True):
+        cells = _number(ops.expand_dims(ops.arange(old, dtype="int32"), 0))
+        pixel = _number(ops.expand_dims(ops.arange(new, dtype="int32"), 1))
+        position = ((pixel + 0.5) * (seen / _number(new)) - 0.5 - first) / step
+        position = ops.clip(position, 0.0, _number(old - 1))
+        matrices.append(ops.maximum(1.0 - ops.absolute(position - cells), 0.0))
+    return _apply(x, *matrices, height, width)
+
+
 def pixel_shuffle(x, factor):
     """Channels laid out as blocks of cells: depth to space.
 

@@ -3,10 +3,11 @@
 Pillow and matplotlib are imported when a function needs them.
 """
 
+from keras_dense.heads.picture import depth, hatch
 from keras_dense.plot.compose import fit_width, grid, overlay, panel, save
 from keras_dense.plot.curves import curves
 from keras_dense.plot.receptive_field import receptive_field
-from keras_dense.plot.render import colorize, depth, error_map, hatch, normals
+from keras_dense.plot.render import colorize, error_map, normals
 from keras_dense.plot.text import legend
 
 __all__ = [

@@ -1,37 +1,11 @@
-"""Predictions as colours: labels, errors, depth, normals. Unknown pixels are hatched grey."""
+"""Predictions as colours: labels, errors, normals. Unknown pixels are hatched grey."""
 
 import numpy as np
 
+from keras_dense.heads.picture import hatch
 from keras_dense.plot.arguments import class_map, colors, rgb
 
 RIGHT, WRONG = (64, 160, 110), (224, 58, 44)
-
-# Nine even steps of matplotlib's "magma" map (CC0, Nathaniel Smith and Stefan van der Walt).
-MAGMA = np.array(
-    [
-        (0, 0, 4),
-        (29, 17, 71),
-        (81, 18, 124),
-        (131, 38, 129),
-        (183, 55, 121),
-        (231, 82, 99),
-        (252, 137, 97),
-        (254, 196, 136),
-        (252, 253, 191),
-    ],
-    float,
-)
-
-
-def hatch(height, width):
-    """What stands where nothing is known: grey with diagonal stripes, uint8 `(H, W, 3)`.
-
-    >>> hatch(2, 3).shape
-    (2, 3, 3)
-    """
-    y, x = np.mgrid[:height, :width]
-    stripe = (x + y) % 8 < 3
-    return np.where(stripe[..., None], np.uint8(120), np.uint8(165)) * np.ones(3, np.uint8)
 
 
 def colorize(labels, palette, ignore_class=255):
@@ -99,50 +73,6 @@ def error_map(truth, prediction, image=None, ignore_class=255):
         void = (truth == ignore_class)[..., None]
         picture = np.where(void, hatch(*truth.shape), picture)
     return picture
-
-
-def depth(metres, low=None, high=None):
-    """Depth in a perceptually even scale (magma): near is bright, far is dark.
-
-    The scale is logarithmic: equal steps of colour are equal ratios of distance.
-
-    Args:
-        metres: `(H, W)` or `(H, W, 1)`; what is not finite or <= 0 is hatched.
-        low: float, metres shown brightest; the 2nd percentile unless given.
-        high: float, metres shown darkest; the 98th percentile unless given.
-
-    Returns:
-        uint8 `(H, W, 3)`.
-
-    Raises:
-        ValueError: if the shape is wrong or not `0 < low <= high`.
-
-    Example:
-
-    >>> depth([[1.0, 4.0]], low=1, high=4).tolist()
-    [[[252, 253, 191], [0, 0, 4]]]
-    """
-    metres = np.asarray(metres, float)
-    if metres.ndim == 3 and metres.shape[2] == 1:
-        metres = metres[..., 0]
-    if metres.ndim != 2:
-        raise ValueError(
-            f"depth: must have shape (height, width) or (height, width, 1). "
-            f"Received: {metres.shape}"
-        )
-    known = np.isfinite(metres) & (metres > 0)
-    if not known.any():
-        return hatch(*metres.shape)
-    low = np.percentile(metres[known], 2) if low is None else low
-    high = max(np.percentile(metres[known], 98), low) if high is None else high
-    if not 0 < low <= high:
-        raise ValueError(f"depth: must have 0 < low <= high. Received: low={low}, high={high}")
-    clipped = np.clip(np.where(known, metres, high), low, high)
-    share = np.log(high / clipped) / max(np.log(high / low), 1e-12)
-    place = share * (len(MAGMA) - 1)
-    channels = [np.interp(place, np.arange(len(MAGMA)), MAGMA[:, c]) for c in range(3)]
-    picture = (np.stack(channels, -1) + 0.5).astype(np.uint8)
-    return np.where(known[..., None], picture, hatch(*metres.shape))
 
 
 def normals(vectors):

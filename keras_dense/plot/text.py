@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_dense._optional import require
-from keras_dense.plot.render import hatch
+from keras_dense.heads.picture import hatch
 
 PAPER, INK = (255, 255, 255), (30, 30, 34)
 

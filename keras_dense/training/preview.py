@@ -11,8 +11,8 @@ from keras_dense._optional import require
 class Preview(keras.callbacks.Callback):
     """Draws a few samples after each epoch: image · truth · prediction · error.
 
-    Every head gets rows of its own. In the error panel a wrong pixel is red and a right one shows
-    the image, dimmed; pixels of unknown truth are grey.
+    Every head gets rows of its own, drawn as it draws targets, predictions and errors: wrong
+    labels in red, for one.
 
     Args:
         dataset: What gives samples: `len(dataset)`, `dataset[i]`.
@@ -79,18 +79,11 @@ class Preview(keras.callbacks.Callback):
 
 
 def panels(head, images, truths, predictions):
-    """Rows of image, truth, prediction and error, with nothing but the head's own colours."""
+    """Rows of image, truth, prediction and error, as the head draws them."""
     rows = []
-    for image, target, labels in zip(images, truths, predictions, strict=True):
-        truth, prediction = head.draw(target), head.draw(labels)
-        wrong = np.any(truth != prediction, axis=-1)
-        unknown = target == getattr(head, "ignore_class", None)
-        if np.shape(unknown)[: wrong.ndim] != wrong.shape:
-            unknown = np.zeros_like(wrong)
-        error = (0.5 * image.mean(-1, keepdims=True).repeat(3, -1)).astype("uint8")
-        error[wrong] = (230, 40, 40)
-        error[unknown.reshape(*wrong.shape, -1).all(-1)] = (160, 160, 160)
-        rows.append(np.concatenate([image, truth, prediction, error], axis=1))
+    for image, truth, prediction in zip(images, truths, predictions, strict=True):
+        error = head.error(truth, prediction, image)
+        rows.append(np.concatenate([image, head.draw(truth), head.draw(prediction), error], axis=1))
     return _stack(rows)
 
 

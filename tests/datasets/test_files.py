@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from keras_dense.datasets import border_weights, camvid, check, folder, instances, voc2012
+from keras_dense.datasets.files import depth_to_png16, read_depth, write_depth
 from keras_dense.datasets.transforms import BorderWeights
 from keras_dense.heads.palette import voc_palette
 
@@ -369,3 +370,27 @@ def test_instances_bad_input(tmp_path):
         BorderWeights()({"image": np.zeros((2, 2, 3), "uint8")}, None)
     with pytest.raises(ValueError, match="`sigma` must be above 0"):
         BorderWeights(sigma=0)
+
+
+@pytest.mark.parametrize("scale", [1000, 256])
+def test_depth_in_16_bits(tmp_path, scale):
+    metres = np.random.default_rng(0).uniform(0.1, 60, (5, 7, 1)).astype("float32")
+    metres[0, :4, 0] = [0, np.nan, -1, np.inf]
+    write_depth(tmp_path / "depth.png", metres, scale)
+    with Image.open(tmp_path / "depth.png") as stored:
+        assert stored.mode.startswith("I;16")
+    again = read_depth(tmp_path / "depth.png", scale)
+    assert again.shape == (5, 7, 1) and again.dtype == np.float32
+    assert not again[0, :4].any()
+    known = np.isfinite(metres) & (metres > 0)
+    np.testing.assert_allclose(again[known], metres[known], rtol=0, atol=0.5001 / scale)
+
+
+def test_depth_that_does_not_fit_16_bits():
+    assert depth_to_png16([[1e-6, 65.535]]).tolist() == [[1, 65535]]
+    with pytest.raises(ValueError, match="`scale` must be at most 65535 / 80 m"):
+        depth_to_png16([[80.0]])
+    with pytest.raises(ValueError, match="`scale` must be a positive number"):
+        depth_to_png16([[1.0]], scale=0)
+    with pytest.raises(ValueError, match="`metres` must have shape"):
+        depth_to_png16(np.ones((2, 2, 3)))

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_dense.heads import Segmentation
 from keras_dense.metrics import ConfusionMatrix
 from keras_dense.training import Preview, class_table, evaluate, median_frequency
 
@@ -26,6 +27,9 @@ class Head:
         picture = COLORS[np.where(labels == 255, 0, labels)]
         picture[labels == 255] = 255
         return picture
+
+    def error(self, truth, prediction, image):
+        return Segmentation(3).error(truth, prediction, image)
 
 
 def thresholds():

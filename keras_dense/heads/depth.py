@@ -1,0 +1,128 @@
+"""Depth: how far every pixel is."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_dense.heads import picture
+from keras_dense.layers.depth import DepthActivation
+from keras_dense.losses import ScaleInvariantLog
+from keras_dense.metrics import DepthErrors
+
+
+@keras.saving.register_keras_serializable("keras_dense")
+class Depth:
+    """What is predicted at a pixel: its depth, metres along the optical axis.
+
+    Targets are metres `(B, H, W, 1)` (or `(B, H, W)`), unknown where not finite or <= 0.
+    Predictions are metres `(B, H, W, 1)` in float32, positive by construction.
+
+    Args:
+        min_depth, max_depth: metres, the range that is predicted. Targets outside are unknown: the
+            head could not reach them, and no metric counts them.
+        activation: from scores to metres: "range_sigmoid" (evenly over the range), "log_sigmoid"
+            (evenly in log depth), "disparity" (evenly in 1 / depth), "exp" or "softplus" (above
+            `min_depth`, without an upper end). See `kd.layers.DepthActivation`.
+        loss: a loss of depth; default `kd.losses.ScaleInvariantLog()`.
+        weight: weight of this head's loss among several heads.
+        target: the key of a sample that holds this head's annotation.
+
+    Raises:
+        ValueError: for an unknown activation, or not 0 < min_depth < max_depth.
+
+    >>> head = Depth(max_depth=10.0)
+    >>> head.channels, [metric.name for metric in head.metrics()]
+    (1, ['abs_rel', 'rmse', 'delta1'])
+    """
+
+    channels = 1
+
+    def __init__(
+        self,
+        min_depth=1e-3,
+        max_depth=10.0,
+        *,
+        activation="range_sigmoid",
+        loss=None,
+        weight=1.0,
+        target="depth",
+    ):
+        # The layer says what is wrong with these.
+        checked = DepthActivation(activation, min_depth, max_depth)
+        self.min_depth, self.max_depth = checked.min_depth, checked.max_depth
+        self.activation = activation
+        self._own_loss = loss
+        self.loss = loss or ScaleInvariantLog()
+        self.weight = float(weight)
+        self.target = target
+
+    def metrics(self):
+        """Fresh metrics within the range, over all pixels: AbsRel, RMSE, δ < 1.25.
+
+        For a published protocol (crop, cap, mean over images) see `kd.metrics.DepthErrors`.
+        """
+        abs_rel = DepthErrors("abs_rel", self.min_depth, self.max_depth, reduction="pixel")
+        return [abs_rel, abs_rel.also("rmse"), abs_rel.also("delta1")]
+
+    def finish(self, x, name):
+        """The output from the upsampled scores: metres, in float32."""
+        return DepthActivation(self.activation, self.min_depth, self.max_depth, name=name)(x)
+
+    def encode(self, sample):
+        """The target of a sample: metres, float32 `(H, W, 1)`, 0 where unknown or out of range."""
+        if self.target not in sample:
+            raise KeyError(
+                f"The sample has no {self.target!r} to train this head on. It has: "
+                f"{', '.join(map(repr, sample))}."
+            )
+        metres = np.asarray(sample[self.target], "float32")
+        metres = metres[..., None] if metres.ndim == 2 else metres
+        if metres.ndim != 3 or metres.shape[2] != 1:
+            raise ValueError(
+                f"The sample's {self.target!r} must be depth of shape (height, width, 1). "
+                f"Received: shape {metres.shape}"
+            )
+        # Comparisons with NaN are false.
+        inside = (metres >= self.min_depth) & (metres <= self.max_depth)
+        return np.where(inside, metres, np.float32(0))
+
+    def decode(self, metres):
+        """Metres `(B, H, W, 1)`, clipped to the range where the activation has no upper end."""
+        return ops.clip(metres, self.min_depth, self.max_depth)
+
+    @property
+    def _shown(self):
+        return max(self.min_depth, self.max_depth / 20), self.max_depth
+
+    def draw(self, metres):
+        """Depth `(H, W, 1)` as an RGB picture, uint8; unknown is hatched.
+
+        Near is bright, far is dark, evenly in log depth; the scale is the same for all pictures:
+        from `max_depth` / 20 (or `min_depth`, where that is more) to `max_depth`.
+        """
+        return picture.depth(metres, *self._shown)
+
+    def error(self, truth, prediction, image=None):
+        """|p - t| / t as an RGB picture: black is right, light yellow wrong by half or more."""
+        return picture.relative_error(truth, prediction)
+
+    def legend(self):
+        """Pairs of depth and RGB colour, from near to far."""
+        metres = np.geomspace(*self._shown, 5)
+        colours = self.draw(metres[None])[0].tolist()
+        return [(f"{m:.3g} m", tuple(c)) for m, c in zip(metres, colours, strict=True)]
+
+    def get_config(self):
+        return {
+            "min_depth": self.min_depth,
+            "max_depth": self.max_depth,
+            "activation": self.activation,
+            "loss": keras.saving.serialize_keras_object(self._own_loss),
+            "weight": self.weight,
+            "target": self.target,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        loss = keras.saving.deserialize_keras_object(config["loss"])
+        return cls(**{**config, "loss": loss})

@@ -1,0 +1,86 @@
+"""From any number to a depth in metres."""
+
+import math
+
+import keras
+from keras import ops
+
+ACTIVATIONS = ("range_sigmoid", "log_sigmoid", "disparity", "exp", "softplus")
+
+
+def check_range(min_depth, max_depth):
+    """Both as floats, `0 < min_depth < max_depth`, or an error."""
+    numbers = [
+        isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        for value in (min_depth, max_depth)
+    ]
+    if not all(numbers) or not 0 < min_depth < max_depth:
+        raise ValueError(
+            "`min_depth` and `max_depth` must be metres with 0 < min_depth < max_depth. "
+            f"Received: min_depth={min_depth!r}, max_depth={max_depth!r}"
+        )
+    return float(min_depth), float(max_depth)
+
+
+@keras.saving.register_keras_serializable("keras_dense")
+class DepthActivation(keras.layers.Layer):
+    """Any numbers as depths in metres, positive by construction; of any shape, in float32.
+
+    | `activation` | depth of a score x, with s = sigmoid(x) | at x = 0 |
+    |---|---|---|
+    | `"range_sigmoid"` | min + (max - min) s | the middle |
+    | `"log_sigmoid"` | min (max / min)ˢ | the geometric mean |
+    | `"disparity"` | 1 / (1/max + (1/min - 1/max) s); large x is near | about 2 min |
+    | `"exp"` | min + exp(x), not above 1000 max | min + 1 m |
+    | `"softplus"` | min + log(1 + exp(x)) | min + 0.69 m |
+
+    The first three lie between min and max, the last two have no upper end. With `"disparity"`
+    and `"log_sigmoid"` the scale depends on min: 0.1 suits rooms, 1 streets.
+
+    Args:
+        activation: one of these.
+        min_depth, max_depth: metres.
+
+    Raises:
+        ValueError: for another activation, or not 0 < min_depth < max_depth.
+
+    Reference: Lee et al., "From Big to Small", 2019 (range_sigmoid, BTS); Godard et al., ICCV 2019
+    (disparity); Eigen et al., NIPS 2014 (exp).
+
+    >>> layer = DepthActivation(min_depth=1.0, max_depth=9.0)
+    >>> ops.convert_to_numpy(layer(ops.convert_to_tensor([-100.0, 0.0, 100.0]))).tolist()
+    [1.0, 5.0, 9.0]
+    """
+
+    def __init__(self, activation="range_sigmoid", min_depth=1e-3, max_depth=10.0, **kwargs):
+        super().__init__(**{"dtype": "float32", **kwargs})
+        if activation not in ACTIVATIONS:
+            raise ValueError(
+                f"`activation` must be one of {ACTIVATIONS}. Received: activation={activation!r}"
+            )
+        self.activation = activation
+        self.min_depth, self.max_depth = check_range(min_depth, max_depth)
+
+    def call(self, inputs):
+        x, low, high = ops.cast(inputs, "float32"), self.min_depth, self.max_depth
+        if self.activation == "softplus":
+            return low + ops.softplus(x)
+        if self.activation == "exp":
+            return low + ops.exp(ops.minimum(x, math.log(1000 * high)))
+        share = ops.sigmoid(x)
+        if self.activation == "range_sigmoid":
+            return low + (high - low) * share
+        if self.activation == "log_sigmoid":
+            return ops.exp(math.log(low) + math.log(high / low) * share)
+        return 1.0 / (1.0 / high + (1.0 / low - 1.0 / high) * share)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        config = {
+            "activation": self.activation,
+            "min_depth": self.min_depth,
+            "max_depth": self.max_depth,
+        }
+        return {**super().get_config(), **config}

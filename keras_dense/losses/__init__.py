@@ -4,18 +4,34 @@ from keras_dense.losses.contract import DenseLoss
 from keras_dense.losses.cross_entropy import CrossEntropy
 from keras_dense.losses.focal import Focal
 from keras_dense.losses.lovasz import Lovasz
+from keras_dense.losses.normals import (
+    AngularVonMisesFisher,
+    NormalsAngular,
+    NormalsCosine,
+    NormalsL1,
+    NormalsL2,
+    VonMisesFisher,
+    expected_angle,
+)
 from keras_dense.losses.ohem import OhemCrossEntropy
 from keras_dense.losses.overlap import Dice, Jaccard, Tversky
 from keras_dense.losses.sum import Sum
 
 __all__ = [
+    "AngularVonMisesFisher",
     "CrossEntropy",
     "DenseLoss",
     "Dice",
     "Focal",
     "Jaccard",
     "Lovasz",
+    "NormalsAngular",
+    "NormalsCosine",
+    "NormalsL1",
+    "NormalsL2",
     "OhemCrossEntropy",
     "Sum",
     "Tversky",
+    "VonMisesFisher",
+    "expected_angle",
 ]

@@ -1,4 +1,4 @@
-"""Metrics: one streaming confusion matrix gives every segmentation score."""
+"""Metrics that stream: what is counted over a whole data set gives every score of a task."""
 
 from keras_dense.metrics.confusion_matrix import ConfusionMatrix
 from keras_dense.metrics.normals import NormalsErrors

@@ -33,13 +33,13 @@ class NormalsErrors(SharedMetric):
     is summed beside them. A score is NaN while nothing was counted, and once a prediction at a
     known pixel was not finite. A prediction of length 0 is off by 90 degrees.
 
-    Fouhey, Gupta and Hebert, "Data-Driven 3D Primitives for Single Image Understanding", ICCV 2013,
-    section 5.1; 5 and 7.5 degrees as in Bae, Budvytis and Cipolla, ICCV 2021.
+    Fouhey, Gupta and Hebert, "Data-Driven 3D Primitives for Single Image Understanding", ICCV 2013;
+    5 and 7.5 degrees as in Bae, Budvytis and Cipolla, ICCV 2021.
 
     Args:
         score: What `result()` returns: `"mean"`, `"median"`, `"rmse"`, `"within_5"`,
             `"within_7.5"`, `"within_11.25"`, `"within_22.5"` or `"within_30"` (shares from 0 to 1).
-        name: Name of the metric; by default `normals_` and the name of the score.
+        name: Name of the metric; by default the name of the score.
 
     Call arguments:
         y_true: `(B, H, W, 3)`; a norm below 1/2 (or NaN) is unknown.
@@ -63,7 +63,7 @@ class NormalsErrors(SharedMetric):
     def __init__(self, score="mean", name=None):
         if score not in SCORES:
             raise ValueError(f"score must be one of {SCORES}; received: score={score!r}")
-        super().__init__(name or f"normals_{score}")
+        super().__init__(name or score)
         self.score = score
         # One more bin counts predictions that are not finite.
         self._low = self.add_variable((_BINS + 1,), "zeros", dtype="int32", name="low")

@@ -133,24 +133,25 @@ def point_cloud(depth, image, intrinsics, *, yaw=25.0, pitch=15.0, size=None, ba
     if not known.any():
         return picture
 
-    v, u = np.nonzero(known)
-    z, colors = depth[known], image[known]
-    points = z[:, None] * (np.stack([u, v, np.ones(len(u))], 1) @ np.linalg.inv(intrinsics).T)
-    pixel = z / np.sqrt(abs(np.linalg.det(intrinsics[:2, :2])))  # metres that a pixel is wide
+    v, u = np.mgrid[: depth.shape[0], : depth.shape[1]]
+    z = np.where(known, depth, 0)[..., None]
+    points = z * (np.stack([u, v, np.ones_like(u)], 2) @ np.linalg.inv(intrinsics).T)
+    apart = _spacing(points, known, z / np.sqrt(abs(np.linalg.det(intrinsics[:2, :2]))))[known]
+    points, z, colors = points[known], z[known], image[known]
     low, high = np.percentile(points, [2, 98], axis=0)
     distance = 1.5 * np.median(z)
     points = (points - (low + high) / 2) @ _turn(yaw, pitch).T + (0, 0, distance)
 
     seen = points[:, 2] > 0.05 * distance
-    points, colors, pixel = points[seen], colors[seen], pixel[seen]
+    points, colors, apart = points[seen], colors[seen], apart[seen]
     places = points[:, :2] / points[:, 2:]
     low, high = np.percentile(places, [1, 99], axis=0)
     focal = 0.94 * min(np.array([width, height]) / np.maximum(high - low, 1e-9))
     places = (places - (low + high) / 2) * focal + (width / 2, height / 2)
-    # Squares a little larger than pixels, so that surfaces close; near ones are painted last.
-    side = np.clip(np.ceil(1.3 * pixel * focal / points[:, 2]), 1, 9).astype(int)
+    # Squares that reach the next point, so that surfaces close.
+    side = np.clip(np.ceil(1.1 * apart * focal / points[:, 2]), 1, 15).astype(int)
     corner = np.round(places - side[:, None] / 2).astype(int)
-    order = np.argsort(-points[:, 2], kind="stable")
+    order = np.argsort(-points[:, 2], kind="stable")  # near ones are painted last
     corner, side, colors = corner[order], side[order], colors[order]
     rank = np.full(height * width, -1)
     for dy in range(side.max()):
@@ -161,6 +162,17 @@ def point_cloud(depth, image, intrinsics, *, yaw=25.0, pitch=15.0, size=None, ba
     rank = rank.reshape(height, width)
     picture[rank >= 0] = colors[rank[rank >= 0]]
     return picture
+
+
+def _spacing(points, known, pixel):
+    """How far the next points are, `(H, W)`: a pixel's width, more where the surface is slanted,
+    but not across an edge."""
+    apart = pixel[..., 0].copy()
+    for here, there in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):
+        step = np.linalg.norm(points[there] - points[here], axis=2)
+        surface = known[here] & known[there] & (step < 8 * pixel[here][..., 0])
+        apart[here] = np.maximum(apart[here], np.where(surface, step, 0))
+    return apart
 
 
 def _turn(yaw, pitch):

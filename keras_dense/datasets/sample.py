@@ -9,13 +9,17 @@ A sample is a dict of NumPy arrays over one height and width:
 | `"depth"` | float32 `(H, W, 1)`, metres along the optical axis | 0 |
 | `"normals"` | float32 `(H, W, 3)`, x right, y down, z forward, facing the camera | (0, 0, 0) |
 | `"weight"` | float32 `(H, W)`, what a pixel counts in the loss, of every head | 0 |
+| `"intrinsics"` | float `(3, 3)`, the camera: `depth · (u, v, 1) = K · point` | |
 
-It has the keys that the data has. Other arrays over the same height and width travel along
-(moved by nearest neighbour, filled with 0), anything else is left alone. `"intrinsics"`, the
-`(3, 3)` matrix of a pinhole camera, lies over no pixels, whatever the image's size is.
+The centre of the pixel in row v, column u is `(u, v)`. Intrinsics follow what is done to the
+picture (`kd.ops.crop_intrinsics` and its kin). A sample has the keys that the data has. Other
+arrays over the same height and width travel along (moved by nearest neighbour, filled with 0),
+anything else is left alone.
 """
 
 import numpy as np
+
+from keras_dense.ops.geometry import crop_intrinsics
 
 VOID = 255
 
@@ -59,7 +63,7 @@ def check_sample(sample, where="sample"):
                 f"{where}: {key!r} is {shape[0]} x {shape[1]} pixels (height x width), but the "
                 f"image is {size[0]} x {size[1]}. They must be the same size."
             )
-    if np.shape(sample.get("intrinsics", np.eye(3))) != (3, 3):
+    if "intrinsics" in sample and np.shape(sample["intrinsics"]) != (3, 3):
         raise ValueError(
             f"{where}: 'intrinsics' must have shape (3, 3). "
             f"Received: {np.shape(sample['intrinsics'])}"
@@ -78,7 +82,18 @@ def planes(sample):
     """The keys of the arrays that lie over the image's pixels."""
     size = sample["image"].shape[:2]
     arrays = {k: v for k, v in sample.items() if isinstance(v, np.ndarray) and k != "intrinsics"}
-    return [key for key, value in arrays.items() if value.shape[:2] == size]
+    return [k for k, v in arrays.items() if v.shape[:2] == size]
+
+
+def follow(sample, change, *arguments, **named):
+    """The sample with what `change(intrinsics, …)` makes of its intrinsics, if it has any.
+
+    >>> follow({"intrinsics": np.eye(3)}, crop_intrinsics, top=0, left=2)["intrinsics"][0].tolist()
+    [1.0, 0.0, -2.0]
+    """
+    if "intrinsics" not in sample:
+        return sample
+    return {**sample, "intrinsics": change(sample["intrinsics"], *arguments, **named)}
 
 
 def pad_sample(sample, top, bottom, left, right, color=MEAN_COLOR):
@@ -94,10 +109,11 @@ def pad_sample(sample, top, bottom, left, right, color=MEAN_COLOR):
         padded[...] = fill_value(key, color)
         padded[top : top + height, left : left + width] = array
         out[key] = padded
-    return out
+    return follow(out, crop_intrinsics, -top, -left)
 
 
 def crop_sample(sample, top, left, height, width):
     """Cut a window that lies inside a sample."""
     window = (slice(top, top + height), slice(left, left + width))
-    return {**sample, **{key: sample[key][window] for key in planes(sample)}}
+    out = {**sample, **{key: sample[key][window] for key in planes(sample)}}
+    return follow(out, crop_intrinsics, top, left)

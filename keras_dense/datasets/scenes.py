@@ -96,6 +96,7 @@ class Scenes:
             "segmentation": classes[thing - SKY].reshape(height, width),
             "depth": depth.reshape(height, width, 1),
             "normals": (normals @ world.rotation).astype(np.float32).reshape(height, width, 3),
+            "intrinsics": self.intrinsics.astype(np.float32),
         }
 
 
@@ -136,7 +137,7 @@ def scenes(count=1000, size=(128, 128), split="train", seed=0, *, objects=(3, 8)
 
     Returns:
         A dataset of samples `{"image": uint8 (H, W, 3), "segmentation": uint8 (H, W),
-        "depth": float32 (H, W, 1), "normals": float32 (H, W, 3)}`.
+        "depth": float32 (H, W, 1), "normals": float32 (H, W, 3), "intrinsics": float32 (3, 3)}`.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -144,8 +145,9 @@ def scenes(count=1000, size=(128, 128), split="train", seed=0, *, objects=(3, 8)
     Example:
 
     >>> ds = scenes(count=2, size=(24, 32), split="val")
-    >>> {key: value.shape for key, value in ds[1].items()}
-    {'image': (24, 32, 3), 'segmentation': (24, 32), 'depth': (24, 32, 1), 'normals': (24, 32, 3)}
+    >>> sample = ds[1]
+    >>> list(sample), sample["normals"].shape
+    (['image', 'segmentation', 'depth', 'normals', 'intrinsics'], (24, 32, 3))
     """
     for name, value, low in (("count", count, 1), ("seed", seed, 0)):
         if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < low:

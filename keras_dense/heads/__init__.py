@@ -4,12 +4,14 @@ from keras_dense.heads.auxiliary import Auxiliary, with_auxiliary
 from keras_dense.heads.depth import Depth
 from keras_dense.heads.heads import as_heads, decoded, map_heads, objectives
 from keras_dense.heads.intermediate import Intermediate, with_intermediate
+from keras_dense.heads.normals import Normals
 from keras_dense.heads.segmentation import Segmentation
 
 __all__ = [
     "Auxiliary",
     "Depth",
     "Intermediate",
+    "Normals",
     "Segmentation",
     "as_heads",
     "decoded",

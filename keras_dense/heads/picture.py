@@ -76,13 +76,40 @@ def depth(metres, low=None, high=None):
     known = np.isfinite(metres) & (metres > 0)
     if not known.any():
         return hatch(*metres.shape)
-    low = np.percentile(metres[known], 2) if low is None else low
-    high = max(np.percentile(metres[known], 98), low) if high is None else high
-    if not 0 < low <= high:
-        raise ValueError(f"depth: must have 0 < low <= high. Received: low={low}, high={high}")
+    low, high = depth_limits(metres, low, high)
     clipped = np.clip(np.where(known, metres, high), low, high)
     share = np.log(high / clipped) / max(np.log(high / low), 1e-12)
     return np.where(known[..., None], magma(share), hatch(*metres.shape))
+
+
+def depth_limits(metres, low=None, high=None):
+    """The metres that `depth` shows brightest and darkest, for `color_bar` or further pictures.
+
+    Args:
+        metres: any shape; what is not finite or <= 0 is left out.
+        low: float, the smaller one; the 2nd percentile unless given.
+        high: float, the larger one; the 98th percentile unless given.
+
+    Returns:
+        `(low, high)`.
+
+    Raises:
+        ValueError: if not `0 < low <= high`, or nothing is known and a limit is not given.
+
+    Example:
+
+    >>> depth_limits([0.0, 1.0, 3.0], low=0.5)
+    (0.5, 2.96)
+    """
+    metres = np.asarray(metres, float)
+    known = metres[np.isfinite(metres) & (metres > 0)]
+    if not known.size and None in (low, high):
+        raise ValueError("depth_limits: no depth is known; give low and high")
+    low = float(np.percentile(known, 2) if low is None else low)
+    high = float(max(np.percentile(known, 98), low) if high is None else high)
+    if not 0 < low <= high:
+        raise ValueError(f"depth: must have 0 < low <= high. Received: low={low}, high={high}")
+    return low, high
 
 
 def relative_error(truth, metres, worst=0.5):

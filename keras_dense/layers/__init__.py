@@ -21,6 +21,7 @@ from keras_dense.layers.pooling import (
 )
 from keras_dense.layers.size import CropLike, PadToMinimum, PadToMultiple, ReflectionPadding2D
 from keras_dense.layers.standardize import Standardize
+from keras_dense.layers.unit_normals import UnitNormals
 from keras_dense.layers.unpooling import MaxPoolWithArgmax2D, MaxUnpool2D
 from keras_dense.layers.upsample import ICNR
 
@@ -56,5 +57,6 @@ __all__ = [
     "Settled",
     "Standardize",
     "TilePhases",
+    "UnitNormals",
     "Unsure",
 ]

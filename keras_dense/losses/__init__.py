@@ -12,12 +12,22 @@ from keras_dense.losses.depth_structure import (
 )
 from keras_dense.losses.focal import Focal
 from keras_dense.losses.lovasz import Lovasz
+from keras_dense.losses.normals import (
+    AngularVonMisesFisher,
+    NormalsAngular,
+    NormalsCosine,
+    NormalsL1,
+    NormalsL2,
+    VonMisesFisher,
+    expected_angle,
+)
 from keras_dense.losses.ohem import OhemCrossEntropy
 from keras_dense.losses.overlap import Dice, Jaccard, Tversky
 from keras_dense.losses.sum import Sum
 from keras_dense.losses.virtual_normal import VirtualNormal
 
 __all__ = [
+    "AngularVonMisesFisher",
     "BerHu",
     "CrossEntropy",
     "DenseLoss",
@@ -29,11 +39,17 @@ __all__ = [
     "GradientMatching",
     "Jaccard",
     "Lovasz",
+    "NormalsAngular",
+    "NormalsCosine",
+    "NormalsL1",
+    "NormalsL2",
     "OhemCrossEntropy",
     "ScaleAndShiftInvariant",
     "ScaleInvariantLog",
     "Sum",
     "Tversky",
     "VirtualNormal",
+    "VonMisesFisher",
     "edge_aware_smoothness",
+    "expected_angle",
 ]

@@ -166,6 +166,34 @@ def grid(images, columns=4, titles=None, gap=GAP):
     return np.concatenate(bands)
 
 
+def tasks(image, pictures, columns=None, tile=256):
+    """One figure: an image, and beside it what is known or predicted of it.
+
+    Args:
+        image: `(H, W, 3)`.
+        pictures: dict from a title to a picture `(h, w, 3)`, of any size: what heads or the
+            functions of `kd.plot` draw.
+        columns: int; all in one row unless given.
+        tile: int, the width of each picture in pixels.
+
+    Returns:
+        uint8 `(h, w, 3)`.
+
+    Raises:
+        ValueError: if something is no picture, or `columns` is below 1.
+
+    Example:
+
+    >>> image = np.zeros((48, 64, 3), "uint8")
+    >>> tasks(image, {"depth": image, "normals": image[:24, :32]}, tile=64).shape
+    (79, 216, 3)
+    """
+    tiles = [fit_width(image, tile)]
+    tiles += [fit_width(picture, tile, sharp=True) for picture in pictures.values()]
+    columns = len(tiles) if columns is None else columns
+    return grid(tiles, columns, ["image", *pictures])
+
+
 def _titles(titles, width, gap, columns, size):
     band = np.full((size + 8, gap + columns * (width + gap), 3), PAPER, np.uint8)
     for i, title in enumerate(titles):

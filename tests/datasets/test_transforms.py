@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from keras_dense.datasets import scenes, transforms
+from keras_dense.datasets.sample import check_sample
 
 RNG = np.random.default_rng
 
@@ -162,6 +163,7 @@ def test_resize_keeps_metres_and_aspect(scene):
 def test_crop_cuts_all_alike(scene):
     index = np.arange(96 * 128, dtype=np.int32).reshape(96, 128)
     sample = {**scene, "index": index}
+    del sample["intrinsics"]
     out = transforms.RandomCrop((40, 50))(sample, RNG(2))
     top, left = divmod(out["index"][0, 0], 128)
     window = (slice(top, top + 40), slice(left, left + 50))
@@ -291,6 +293,95 @@ def test_same_generator_same_result(scene):
     for key in scene:
         np.testing.assert_array_equal(one[key], two[key])
     assert (one["image"] != other["image"]).any()
+
+
+# A camera whose axis misses the middle, with pixels that are not square.
+CAMERA = np.array([[120.0, 0.0, 50.0], [0.0, 95.0, 47.0], [0.0, 0.0, 1.0]])
+
+
+def points_of(sample):
+    """What each pixel shows, by depth and intrinsics."""
+    height, width = sample["depth"].shape[:2]
+    v, u = np.mgrid[:height, :width]
+    ray = np.stack([u, v, np.ones_like(u)], -1) @ np.linalg.inv(sample["intrinsics"]).T
+    return ray * sample["depth"]
+
+
+@pytest.fixture
+def with_camera(scene):
+    return {**scene, "intrinsics": CAMERA}
+
+
+@pytest.mark.parametrize("mirror", [(1, 0), (0, 1), (1, 1)])
+def test_the_camera_of_a_mirrored_scene(with_camera, mirror):
+    out = transforms.RandomFlip(*mirror)(with_camera, RNG(0))
+    across, down = (-1 if m else 1 for m in mirror)
+    wanted = points_of(with_camera)[::down, ::across] * [across, down, 1]
+    np.testing.assert_allclose(points_of(out), wanted, atol=1e-9)
+    if mirror == (1, 0):
+        assert out["intrinsics"][0].tolist() == [120, 0, 127 - 50]
+
+
+def test_the_camera_of_a_window(with_camera):
+    points = points_of(with_camera)
+    index = np.arange(96 * 128).reshape(96, 128)
+    out = transforms.RandomCrop((40, 150))({**with_camera, "index": index + 1}, RNG(2))
+    known = out["index"] > 0
+    np.testing.assert_allclose(
+        points_of(out)[known], points.reshape(-1, 3)[out["index"][known] - 1], atol=1e-9
+    )
+    assert out["intrinsics"][0, 2] > 50 and out["intrinsics"][1, 2] < 47
+    padded = transforms.Pad((100, 130))(with_camera)
+    np.testing.assert_array_equal(padded["intrinsics"], CAMERA)
+
+
+def test_the_camera_of_another_size(with_camera):
+    """The middle of each 3 x 3 is the very pixel that was there: so is its point."""
+    points = points_of(with_camera)
+    large = transforms.Resize((3 * 96, 3 * 128))(with_camera)
+    np.testing.assert_allclose(points_of(large)[1::3, 1::3], points, atol=1e-9)
+    small = transforms.Resize((32, 128))(with_camera)
+    np.testing.assert_allclose(points_of(small), points[1::3], atol=1e-9)
+    # A zoom: all is smaller by that factor, and no angle differs.
+    zoomed = transforms.RandomScale(3, 3)(with_camera, RNG(0))
+    np.testing.assert_allclose(points_of(zoomed)[1::3, 1::3], points / 3, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("degrees", [90, -180, 17.0])
+def test_the_camera_of_a_turned_picture(with_camera, degrees):
+    v, u = np.mgrid[:96, :128].astype(np.float32)
+    source = points_of(with_camera)
+    sample = {**with_camera, "u": u + 1, "v": v, "source": source}
+    out = transforms.RandomRotation((degrees, degrees))(sample, RNG(0))
+    angle = np.radians(degrees)
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    turned = out["source"].copy()
+    turned[..., :2] = turned[..., :2] @ turn.T
+    known = (out["u"] > 0) & (out["depth"][..., 0] > 0)
+    if degrees != 17.0:  # nearest neighbour reads every pixel at its centre
+        np.testing.assert_allclose(points_of(out)[known], turned[known], atol=1e-6)
+    seen = turned[known] @ out["intrinsics"].T
+    miss = seen[:, :2] / seen[:, 2:] - np.stack([u, v], -1)[known]
+    assert np.abs(miss).max() < 0.72 and np.abs(miss.mean(0)).max() < 0.01
+
+
+def test_a_sample_of_three_pixels_has_a_camera(with_camera):
+    small = {"image": np.zeros((3, 3, 3), np.uint8), "intrinsics": np.eye(3)}
+    out = transforms.RandomFlip(1)(transforms.CenterCrop(3)(small), RNG(0))
+    assert out["intrinsics"].tolist() == [[1, 0, 2], [0, 1, 0], [0, 0, 1]]
+    with pytest.raises(ValueError, match=r"'intrinsics' must have shape \(3, 3\).*\(4, 4\)"):
+        check_sample({**small, "intrinsics": np.eye(4)})
+
+
+def test_scenes_have_their_camera(scene):
+    ds = scenes(count=3, size=(96, 128), seed=4)
+    np.testing.assert_allclose(scene["intrinsics"], ds.intrinsics, rtol=1e-6)
+    assert scene["intrinsics"].dtype == np.float32
+    turned = transforms.Compose(
+        [transforms.RandomScale(), transforms.RandomCrop(64), transforms.RandomFlip()]
+    )(scene, RNG(0))
+    assert turned["intrinsics"].dtype == np.float32
+    assert (turned["intrinsics"] != scene["intrinsics"]).any()
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,15 @@
 
 import numpy as np
 
-from keras_dense.datasets.sample import planes
+from keras_dense.datasets.sample import follow, planes
 from keras_dense.datasets.transforms.arguments import fraction
+from keras_dense.ops.geometry import flip_intrinsics
 
 
 class RandomFlip:
     """Mirror a sample, each way with its own coin; x (or y) of normals changes sign.
+
+    The camera of the mirrored scene is that of `kd.ops.flip_intrinsics`.
 
     Args:
         horizontal: probability of exchanging left and right.
@@ -38,4 +41,6 @@ class RandomFlip:
             out["normals"] = out["normals"] * np.array(
                 [-1 if across else 1, -1 if down else 1, 1], out["normals"].dtype
             )
-        return out
+        height, width = sample["image"].shape[:2]
+        mirrored = {"height": height if down else None, "width": width if across else None}
+        return follow(out, flip_intrinsics, **mirrored)

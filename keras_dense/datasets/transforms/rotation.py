@@ -6,16 +6,18 @@ import numbers
 import numpy as np
 
 from keras_dense._optional import require
-from keras_dense.datasets.sample import MEAN_COLOR, fill_value, planes
+from keras_dense.datasets.sample import MEAN_COLOR, fill_value, follow, planes
 from keras_dense.datasets.transforms.arguments import color as checked_color
+from keras_dense.ops.geometry import warp_intrinsics
 
 
 class RandomRotation:
     """Turn a sample about its middle; normals turn with it, the corners become void.
 
-    The size stays. The image is read bilinearly, everything else by nearest neighbour. For a
-    camera whose optical axis meets the middle of the picture this is the camera rolled, so that
-    depth (along the axis) is unchanged and `(x, y)` of a normal turns by the same angle.
+    The size stays. The image is read bilinearly, everything else by nearest neighbour. It is the
+    camera rolled: depth (along the axis) is unchanged and `(x, y)` of a normal turns by the same
+    angle. `"intrinsics"` are what makes this exact: the principal point turns about the middle,
+    and pixels that are not square become skewed ones.
 
     Args:
         degrees: float: angles are drawn uniformly from `[-degrees, degrees]`; or a pair
@@ -83,4 +85,12 @@ class RandomRotation:
             fillcolor=self.color,
         )
         out["image"] = np.asarray(pixels)
-        return out
+        # Where an old pixel goes: `matrix` the other way, with pixels' centres at whole numbers.
+        x, y = dx - 0.5, dy - 0.5
+        moved = [
+            [cos, sin, x - cos * x - sin * y],
+            [-sin, cos, y + sin * x - cos * y],
+            [0, 0, 1],
+        ]
+        rolled = [[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]]
+        return follow(out, warp_intrinsics, moved, rolled)

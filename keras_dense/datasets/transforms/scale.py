@@ -6,8 +6,9 @@ import numbers
 import numpy as np
 
 from keras_dense._optional import require
-from keras_dense.datasets.sample import planes
+from keras_dense.datasets.sample import follow, planes
 from keras_dense.datasets.transforms.arguments import size_2d
+from keras_dense.ops.geometry import resize_intrinsics
 
 
 def nearest(size, new_size):
@@ -32,14 +33,15 @@ def resize_sample(sample, height, width):
     image = require("PIL.Image", extra="examples")
     pixels = image.fromarray(np.ascontiguousarray(sample["image"]))
     out["image"] = np.asarray(pixels.resize((width, height), image.Resampling.BILINEAR))
-    return out
+    return follow(out, resize_intrinsics, (old_height, old_width), (height, width))
 
 
 class Resize:
     """Bring every sample to one size; depth stays what it is.
 
     All images of a set seen smaller are a camera of another resolution: what the network learns
-    for that camera are still metres. (`RandomScale` divides depth: there, one camera is kept.)
+    for that camera are still metres; `"intrinsics"` become those of that camera. (`RandomScale`
+    divides depth: there, one camera is kept.)
 
     Args:
         size: int or `(height, width)`.
@@ -75,6 +77,12 @@ class RandomScale:
 
     With one camera, what appears `s` times as large is `s` times as near. Normals stay. The factor
     is drawn log-uniformly: as often above `1 / a` as below `a`.
+
+    `"intrinsics"` become those of the picture's new size, as with `Resize`. So the points of the
+    sample are those of a scene that is smaller by `s` as a whole: shapes and angles are what they
+    were, and depth and normals go together. (With the old focal length only its relief would be
+    flattened by `s`, against the normals.) A network that is told the focal length, and has to
+    give metres for it, wants `Resize` and crops instead: a zoom tells it of toys.
 
     Args:
         low: float, the smallest factor.

@@ -1,0 +1,130 @@
+"""Surface normals: the direction of what is seen at every pixel."""
+
+import keras
+import numpy as np
+
+from keras_dense.layers.unit_normals import UnitNormals
+from keras_dense.losses import AngularVonMisesFisher, NormalsCosine, expected_angle
+from keras_dense.metrics.normals import NormalsErrors
+from keras_dense.ops.geometry import check_frame, convert_normals, normalize
+
+UNKNOWN = (224, 224, 224)
+MAX_ERROR = 45.0  # degrees drawn brightest
+
+
+@keras.saving.register_keras_serializable("keras_dense")
+class Normals:
+    """What is predicted at a pixel: the unit normal of the surface.
+
+    Samples hold normals x right, y down, z forward, towards the camera, with (0, 0, 0) where
+    unknown. Targets and predictions `(B, H, W, 3)` are in the axes of `frame`; predictions are of
+    length 1 and float32, and scores of 0 are a wall straight ahead.
+
+    Args:
+        frame: "opencv", the axes of samples, or another of `kd.ops.FRAMES`: "dsine", "opengl",
+            "omnidata", "eigen" (see `kd.ops.convert_normals`).
+        concentration: bool: predict a fourth channel, κ > 0.01, large where the direction is sure.
+        loss: a loss of normals; default `kd.losses.NormalsCosine`, and with `concentration`
+            `kd.losses.AngularVonMisesFisher`.
+        weight: weight of this head's loss among several heads.
+        target: the key of a sample that holds the normals.
+
+    Raises:
+        ValueError: for an unknown frame.
+
+    >>> head = Normals()
+    >>> head.channels, head.draw(np.array([[[0.0, 0.0, -1.0]]])).tolist()
+    (3, [[[128, 128, 255]]])
+    """
+
+    def __init__(
+        self, frame="opencv", *, concentration=False, loss=None, weight=1.0, target="normals"
+    ):
+        self.frame = check_frame("frame", frame)
+        self.concentration = bool(concentration)
+        self._own_loss = loss
+        self.loss = loss or (AngularVonMisesFisher() if concentration else NormalsCosine())
+        self.weight = float(weight)
+        self.target = target
+
+    @property
+    def channels(self):
+        """Channels of the prediction."""
+        return 4 if self.concentration else 3
+
+    def metrics(self):
+        """Fresh metrics: mean and median error in degrees, and the share within 11.25."""
+        mean = NormalsErrors("mean")
+        return [mean, mean.also("median"), mean.also("within_11.25")]
+
+    def finish(self, x, name):
+        """The output from the upsampled scores: unit normals (and concentrations), in float32."""
+        ahead = convert_normals(np.array([0.0, 0.0, -1.0]), "opencv", self.frame)
+        return UnitNormals(ahead.tolist(), self.concentration, name=name)(x)
+
+    def encode(self, sample):
+        """The target of a sample: its normals in the axes of this head, float32 `(H, W, 3)`."""
+        if self.target not in sample:
+            raise KeyError(
+                f"The sample has no {self.target!r} to train this head on. It has: "
+                f"{', '.join(map(repr, sample))}."
+            )
+        normals = np.asarray(sample[self.target], "float32")
+        if normals.ndim != 3 or normals.shape[2] != 3:
+            raise ValueError(
+                f"The sample's {self.target!r} must have shape (height, width, 3). "
+                f"Received: {normals.shape}"
+            )
+        return convert_normals(normals, "opencv", self.frame)
+
+    def decode(self, prediction):
+        """Unit normals `(B, H, W, 3)` in the axes of this head, from a prediction."""
+        return normalize(prediction[..., :3])
+
+    def uncertainty(self, prediction):
+        """The error to be expected of a prediction with concentration: degrees `(B, H, W, 1)`.
+
+        Raises:
+            ValueError: if this head predicts no concentration.
+        """
+        if not self.concentration:
+            raise ValueError("Normals: only a head with concentration=True knows its uncertainty")
+        return expected_angle(prediction[..., 3:]) * (180.0 / np.pi)
+
+    def draw(self, normals):
+        """Normals `(H, W, 3)` as an RGB picture, uint8: red to the right, green up, blue towards
+        the camera, whatever the frame; unknown in white-grey.
+        """
+        normals = np.asarray(normals, "float64")
+        length = np.linalg.norm(normals, axis=-1, keepdims=True)
+        known = length >= 0.5
+        unit = np.where(known, normals, 0.0) / np.where(known, length, 1.0)
+        unit = convert_normals(unit, self.frame, "opengl")
+        return np.where(known, 127.5 + 127.5 * unit + 0.5, UNKNOWN).astype("uint8")
+
+    def error(self, truth, prediction):
+        """The angle between two maps `(H, W, 3)` as an RGB picture, uint8.
+
+        From black (0) over red, orange and yellow to white (45 degrees and more); unknown in grey.
+        """
+        truth, prediction = (np.asarray(n, "float64") for n in (truth, prediction))
+        known = np.linalg.norm(truth, axis=-1) >= 0.5
+        truth = np.where(known[..., None], truth, 1.0)
+        sine = np.linalg.norm(np.cross(truth, prediction), axis=-1)
+        angle = np.degrees(np.arctan2(sine, (truth * prediction).sum(-1)))
+        heat = np.clip(3 * angle[..., None] / MAX_ERROR - np.arange(3), 0, 1)
+        return np.where(known[..., None], 255 * heat + 0.5, 128).astype("uint8")
+
+    def get_config(self):
+        return {
+            "frame": self.frame,
+            "concentration": self.concentration,
+            "loss": keras.saving.serialize_keras_object(self._own_loss),
+            "weight": self.weight,
+            "target": self.target,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        loss = keras.saving.deserialize_keras_object(config["loss"])
+        return cls(**{**config, "loss": loss})

@@ -1,6 +1,16 @@
 """Pure functions on tensors, written with `keras.ops`."""
 
+from keras_dense.ops.ab_bins import ab_bins, annealed_mean, nearest_bins, soft_encode
 from keras_dense.ops.atrous import atrous_conv, atrous_depthwise_conv
+from keras_dense.ops.color import (
+    full_size,
+    grey,
+    in_gamut,
+    lab_to_rgb,
+    lightness,
+    recolor,
+    rgb_to_lab,
+)
 from keras_dense.ops.count import count, first_largest
 from keras_dense.ops.gaussian import exact_gaussian, spatial_gaussian
 from keras_dense.ops.hypercolumn import (
@@ -22,7 +32,9 @@ from keras_dense.ops.unpooling import max_pool_with_argmax, max_unpool
 from keras_dense.ops.windows import max_windows, mean_windows
 
 __all__ = [
+    "ab_bins",
     "adaptive_average_pool",
+    "annealed_mean",
     "atrous_conv",
     "atrous_depthwise_conv",
     "count",
@@ -30,20 +42,29 @@ __all__ = [
     "depthwise_conv_transpose",
     "exact_gaussian",
     "first_largest",
+    "full_size",
     "gather_pixels",
+    "grey",
+    "in_gamut",
+    "lab_to_rgb",
     "lattice_filter",
+    "lightness",
     "max_pool_with_argmax",
     "max_unpool",
     "max_windows",
     "mean_windows",
+    "nearest_bins",
     "pad_reflect",
     "pad_to_multiple",
     "perceptron",
     "perceptron_by_bands",
     "permutohedral_lattice",
     "pixel_shuffle",
+    "recolor",
     "resize_bilinear",
+    "rgb_to_lab",
     "sample_bilinear",
+    "soft_encode",
     "spatial_gaussian",
     "upsample_bilinear",
 ]

@@ -4,7 +4,7 @@ from keras_dense.ops.ab_bins import ab_bins, annealed_mean, nearest_bins, soft_e
 from keras_dense.ops.atrous import atrous_conv, atrous_depthwise_conv
 from keras_dense.ops.color import (
     full_size,
-    grey,
+    gray,
     in_gamut,
     lab_to_rgb,
     lightness,
@@ -44,7 +44,7 @@ __all__ = [
     "first_largest",
     "full_size",
     "gather_pixels",
-    "grey",
+    "gray",
     "in_gamut",
     "lab_to_rgb",
     "lattice_filter",

@@ -166,7 +166,8 @@ def soft_encode(ab, grid=10, neighbours=5, sigma=5.0):
     [0.649, 0.088, 0.088, 0.088, 0.088]
     """
     index, squared = nearest_bins(ab, grid, neighbours)
-    return index, ops.softmax(squared / (-2.0 * sigma**2), axis=-1)
+    share = ops.exp((squared[..., :1] - squared) / (2.0 * sigma**2))
+    return index, share / ops.sum(share, axis=-1, keepdims=True)
 
 
 def annealed_mean(logits, grid=10, temperature=0.38):

@@ -133,10 +133,10 @@ def lightness(rgb):
     return 116.0 * _root(_luminance(rgb), ops) - 16.0
 
 
-def grey(rgb):
+def gray(rgb):
     """The grey of the same lightness: `(…, 3)` → float32 `(…, 3)`, both 0–255.
 
-    >>> [round(float(x), 1) for x in grey(np.array([255, 0, 0]))]
+    >>> [round(float(x), 1) for x in gray(np.array([255, 0, 0]))]
     [127.1, 127.1, 127.1]
     """
     value = 255.0 * _gamma(_luminance(rgb), ops)

@@ -71,6 +71,30 @@ def crop_like(x, like):
     return x[:, :height, :width]
 
 
+def sum_blocks(x, factor):
+    """The sum of every block of `factor` × `factor` pixels; blocks that stick out count as zeros.
+
+    Args:
+        x: `(B, H, W, C)`.
+        factor: int ≥ 1.
+
+    Returns:
+        `(B, ceil(H / factor), ceil(W / factor), C)`.
+
+    >>> import numpy as np
+    >>> y = sum_blocks(np.array([1.0, 2, 3]).reshape(1, 1, 3, 1), 2)
+    >>> ops.convert_to_numpy(y)[0, 0, :, 0].tolist()
+    [3.0, 3.0]
+    """
+    if factor == 1:
+        return x
+    height, width = ops.shape(x)[1:3]
+    bottom, right = to_multiple(height, factor), to_multiple(width, factor)
+    x = ops.pad(x, ((0, 0), (0, bottom), (0, right), (0, 0)))
+    sizes = ((height + bottom) // factor, factor, (width + right) // factor, factor)
+    return ops.sum(ops.reshape(x, (-1, *sizes, x.shape[-1])), axis=(2, 4))
+
+
 def _phases(factor):
     """Where each of the `factor` new cells lies between the old ones: (neighbour, its weight)."""
     for phase in range(factor):

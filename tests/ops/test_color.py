@@ -53,14 +53,14 @@ def test_gamut():
 
 
 def test_lightness_and_grey():
-    lab, image = array(color.rgb_to_lab(CUBE)), array(color.grey(CUBE))
+    lab, image = array(color.rgb_to_lab(CUBE)), array(color.gray(CUBE))
     np.testing.assert_allclose(array(color.lightness(CUBE)), lab[:, :1], atol=1e-4)
     of_grey = array(color.rgb_to_lab(image))
     np.testing.assert_allclose(of_grey[:, 0], lab[:, 0], atol=1e-4)
     assert np.abs(of_grey[:, 1:]).max() < 0.01
     assert (image[:, :1] == image).all()
     greys = np.repeat(np.arange(256.0)[:, None], 3, axis=1)
-    np.testing.assert_allclose(array(color.grey(greys)), greys, atol=1e-3)
+    np.testing.assert_allclose(array(color.gray(greys)), greys, atol=1e-3)
 
 
 def test_recolor_keeps_lightness():
@@ -68,7 +68,7 @@ def test_recolor_keeps_lightness():
     np.testing.assert_allclose(own, CUBE, atol=3e-3)
     pale = array(color.recolor(CUBE, np.zeros((len(CUBE), 2))))
     np.testing.assert_allclose(
-        pale, array(color.grey(CUBE)), atol=0.05
+        pale, array(color.gray(CUBE)), atol=0.05
     )  # skimage's white is (0, 0)
 
 
@@ -91,7 +91,7 @@ class Through(WeightedLoss):
         return ops.sum(ops.sin(self.function(y_pred)))
 
 
-@pytest.mark.parametrize("name", ["rgb_to_lab", "lab_to_rgb", "lightness", "grey"])
+@pytest.mark.parametrize("name", ["rgb_to_lab", "lab_to_rgb", "lightness", "gray"])
 def test_gradients_are_finite_everywhere(name):
     """Black, white, negative light, the seams of the curves, far outside."""
     values = [-300.0, -1e-3, 0.0, 0.008856 * 255, 10.31475, 100.0, 255.0, 400.0]

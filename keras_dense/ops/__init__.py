@@ -28,6 +28,7 @@ from keras_dense.ops.image import (
 )
 from keras_dense.ops.permutohedral import lattice_filter, permutohedral_lattice
 from keras_dense.ops.resize import adaptive_average_pool, pixel_shuffle, resize_bilinear
+from keras_dense.ops.similarity import structural_similarity
 from keras_dense.ops.unpooling import max_pool_with_argmax, max_unpool
 from keras_dense.ops.windows import max_windows, mean_windows
 
@@ -66,5 +67,6 @@ __all__ = [
     "sample_bilinear",
     "soft_encode",
     "spatial_gaussian",
+    "structural_similarity",
     "upsample_bilinear",
 ]

@@ -60,14 +60,14 @@ def pad_reflect(x, margin):
     return x
 
 
-def crop_like(x, like):
-    """The top left part of `x`, as high and as wide as `like`.
+def crop_like(x, like, stride=1):
+    """The top left part of `x`, as high and as wide as `like` at a stride (rounded up).
 
     >>> import numpy as np
     >>> tuple(crop_like(np.ones((1, 8, 8, 3)), np.ones((1, 5, 7, 1))).shape)
     (1, 5, 7, 3)
     """
-    height, width = ops.shape(like)[1:3]
+    height, width = ((n + stride - 1) // stride for n in ops.shape(like)[1:3])
     return x[:, :height, :width]
 
 

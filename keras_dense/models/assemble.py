@@ -1,5 +1,6 @@
 """Backbone, decoder and heads, put together to a model that takes any image size."""
 
+import inspect
 import math
 
 import keras
@@ -19,6 +20,7 @@ def scores(decode):
     map for heads to read. Such a decoder is called once for each head, as
     `decode(features, channels, prefix)`, and returns the scores instead of a feature map; where it
     has earlier ones that `kd.heads.Intermediate` may ask for, `(scores, {"stage1": scores, …})`.
+    With a fourth argument `stride` it is told that of the head; scores finer than that are pooled.
 
     >>> @scores
     ... def linear(features, channels, prefix=""):
@@ -146,7 +148,9 @@ def assemble(backbone, decoder, heads, *, input_shape=(None, None, 3), name=None
             x = head.features(features, prefix)
             return layers.Conv2D(head.channels, 1, name=f"{prefix}scores")(x)
         if decoded is None:
-            x = decoder(features, head.channels, prefix)
+            told = "stride" in inspect.signature(decoder).parameters
+            wanted = {"stride": _stride(head)} if told else {}
+            x = decoder(features, head.channels, prefix, **wanted)
             x, early[key] = x if isinstance(x, tuple) else (x, {})
             return x
         # Before the convolution, where there are fewer channels: means commute with it.

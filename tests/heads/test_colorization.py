@@ -44,6 +44,36 @@ def test_pooled_before_the_scores():
     assert model.get_layer("pool").output.shape[-1] == 8
 
 
+def test_hypercolumns_of_a_colorizer(trunk):
+    """After Larsson et al.: a perceptron on hypercolumns, at a quarter of the size throughout."""
+    head = Colorization(40)
+    x = image(2, 64, 72, 3)
+    for mlp in ((16,), ()):
+        model = kd.hypercolumn(trunk, heads=head, mlp=mlp)
+        assert model.get_layer("pool_P1").pool_size == (2, 2)
+        assert not any(layer.name == "pool" for layer in model.layers)  # nothing left to pool
+        model.compile(keras.optimizers.Adam(1e-2), **kd.objectives(head))
+        losses = [float(model.train_on_batch(x, x, return_dict=True)["loss"]) for _ in range(3)]
+        assert losses[-1] < losses[0]
+        assert model.predict(x[:, :61, :66], verbose=0).shape == (2, 16, 17, 40)
+
+
+def test_hypercolumns_pooled_early_are_the_same():
+    """Scores are linear in what a tap has: the mean before them is the mean after them."""
+    trunk, _ = small(1)
+    early = kd.hypercolumn(trunk, heads=Colorization(40))
+    late = kd.hypercolumn(trunk, heads=Colorization(40, stride=1))
+    random = np.random.default_rng(0)
+    late.set_weights([random.normal(size=w.shape) * 0.1 for w in late.get_weights()])
+    for layer in late.layers:
+        if layer.weights:
+            early.get_layer(layer.name).set_weights(layer.get_weights())
+    x = image(1, 24, 32, 3)
+    expected = late.predict(x, verbose=0).reshape(1, 6, 4, 8, 4, 40).mean((2, 4))
+    np.testing.assert_allclose(early.predict(x, verbose=0), expected, rtol=1e-3, atol=1e-3)
+    assert early.get_layer("pool_P1").pool_size == (4, 4)
+
+
 def test_sees_lightness_only():
     trunk, decoder = small()
     heads = {"color": Colorization(40), "labels": Segmentation(3)}

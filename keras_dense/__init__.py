@@ -21,6 +21,7 @@ from keras_dense import (
     surgery,
     testing,
     training,
+    weights,
 )
 from keras_dense._version import __version__
 from keras_dense.backbones import backbone
@@ -50,6 +51,7 @@ from keras_dense.models import (
     stacked_deconvolutional_network,
     unet,
     with_crf,
+    zhang_colorization,
 )
 
 __all__ = [
@@ -94,5 +96,7 @@ __all__ = [
     "testing",
     "training",
     "unet",
+    "weights",
     "with_crf",
+    "zhang_colorization",
 ]

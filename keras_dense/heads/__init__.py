@@ -1,6 +1,7 @@
 """What is predicted at a pixel."""
 
 from keras_dense.heads.auxiliary import Auxiliary, with_auxiliary
+from keras_dense.heads.colorization import Colorization
 from keras_dense.heads.depth import Depth
 from keras_dense.heads.heads import as_heads, decoded, map_heads, objectives
 from keras_dense.heads.intermediate import Intermediate, with_intermediate
@@ -9,6 +10,7 @@ from keras_dense.heads.segmentation import Segmentation
 
 __all__ = [
     "Auxiliary",
+    "Colorization",
     "Depth",
     "Intermediate",
     "Normals",

@@ -44,6 +44,9 @@ class Auxiliary:
         self.loss = head.loss
         self.target = head.target
         self.finish = head.finish
+        self.stride = getattr(head, "stride", 1)
+        self.from_lightness = getattr(head, "from_lightness", False)
+        self.needs_image = getattr(head, "needs_image", False)
         self.encode, self.decode = head.encode, head.decode
         self.draw, self.error, self.legend = head.draw, head.error, head.legend
 

@@ -79,6 +79,19 @@ def objectives(heads):
     }
 
 
+def decode(head, prediction, image):
+    """`head.decode(prediction)`; heads that need the image (colours have its lightness) get it.
+
+    >>> from keras_dense.heads import Colorization
+    >>> logits, image = keras.ops.zeros((1, 2, 2, 313)), keras.ops.zeros((1, 8, 6, 3))
+    >>> tuple(decode(Colorization(), logits, image).shape)
+    (1, 8, 6, 3)
+    """
+    if getattr(head, "needs_image", False):
+        return head.decode(prediction, image)
+    return head.decode(prediction)
+
+
 def decoded(model, heads):
     """A model that returns what people use instead of what losses need: labels instead of logits.
 
@@ -88,8 +101,8 @@ def decoded(model, heads):
 
     Returns:
         A `keras.Model` with the same inputs, sharing the weights, and with the structure of
-        `heads` as output: for `Segmentation` int32 labels `(B, H, W)`. Auxiliary heads are left
-        out.
+        `heads` as output: for `Segmentation` int32 labels `(B, H, W)`, for `Colorization` uint8
+        RGB images `(B, H, W, 3)`. Auxiliary heads are left out.
 
     >>> model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(11, 1)])
     >>> decoded(model, Segmentation(11)).output_shape
@@ -98,5 +111,5 @@ def decoded(model, heads):
     heads, model = as_heads(heads), functional(model)
     if isinstance(heads, dict):
         heads = {key: head for key, head in heads.items() if not isinstance(head, Auxiliary)}
-    outputs = map_heads(lambda _, head, y: head.decode(y), heads, model.output)
+    outputs = map_heads(lambda _, head, y: decode(head, y, model.input), heads, model.output)
     return keras.Model(model.input, outputs, name=f"{model.name}_decoded")

@@ -7,6 +7,7 @@ from keras_dense.layers.atrous import (
 )
 from keras_dense.layers.bilinear import BilinearInitConvTranspose, BilinearUpsampling
 from keras_dense.layers.cascade import Certainty, KeepCells, PoolKeptCells, Settled, Unsure
+from keras_dense.layers.colorization import AnnealedMean, Lightness, Recolor
 from keras_dense.layers.context import AdaptiveAveragePooling2D, PixelShuffle, ResizeLike
 from keras_dense.layers.crf import CRFasRNN
 from keras_dense.layers.depth import DepthActivation
@@ -27,6 +28,7 @@ from keras_dense.layers.upsample import ICNR
 
 __all__ = [
     "AdaptiveAveragePooling2D",
+    "AnnealedMean",
     "AtrousAveragePooling2D",
     "AtrousConv2D",
     "AtrousDepthwiseConv2D",
@@ -42,6 +44,7 @@ __all__ = [
     "HypercolumnMLP",
     "ICNR",
     "KeepCells",
+    "Lightness",
     "LocalResponseNormalization",
     "LocationBias",
     "MaxPoolWithArgmax2D",
@@ -52,6 +55,7 @@ __all__ = [
     "PixelShuffle",
     "PlaceLike",
     "PoolKeptCells",
+    "Recolor",
     "ReflectionPadding2D",
     "ResizeLike",
     "Settled",

@@ -99,26 +99,38 @@ class CropLike(keras.layers.Layer):
     Call with two tensors: `CropLike()(x, like)`, shapes `(B, H, W, C)` and `(B, h, w, D)`
     with h ≤ H, w ≤ W; returns `(B, h, w, C)`.
 
+    Args:
+        stride: int ≥ 1: the map has one cell for so many rows and columns of `like`, and becomes
+            `(B, ceil(h / stride), ceil(w / stride), C)`.
+
     Raises:
-        ValueError: if `like` is known to be larger than `x`.
+        ValueError: for a stride below 1, or if `like` is known to be larger than `x`.
 
     >>> import numpy as np
     >>> tuple(CropLike()(np.zeros((1, 128, 160, 21)), np.zeros((1, 97, 131, 3))).shape)
     (1, 97, 131, 21)
     """
 
+    def __init__(self, stride=1, **kwargs):
+        super().__init__(**kwargs)
+        self.stride = at_least_one(stride, "stride")
+
     def compute_output_shape(self, x_shape, like_shape):
-        for have, want in zip(x_shape[1:3], like_shape[1:3], strict=True):
+        sizes = [None if n is None else -(-n // self.stride) for n in like_shape[1:3]]
+        for have, want in zip(x_shape[1:3], sizes, strict=True):
             if have is not None and want is not None and have < want:
                 raise ValueError(
                     f"`x` is smaller than `like`. Received: x.shape={x_shape}, "
                     f"like.shape={like_shape}"
                 )
-        return (x_shape[0], *like_shape[1:3], x_shape[3])
+        return (x_shape[0], *sizes, x_shape[3])
 
     def call(self, x, like):
         self.compute_output_shape(x.shape, like.shape)
-        return crop_like(x, like)
+        return crop_like(x, like, self.stride)
+
+    def get_config(self):
+        return {**super().get_config(), "stride": self.stride}
 
 
 @keras.saving.register_keras_serializable("keras_dense")

@@ -1,5 +1,6 @@
-"""Losses: over logits (see `DenseLoss`), of depth; one formula, or a family of them, a file."""
+"""Losses: over logits (see `DenseLoss`) and over maps (see `MapLoss`); a family a file."""
 
+from keras_dense.losses.colorization import AbSmoothL1, ColorCrossEntropy
 from keras_dense.losses.contract import DenseLoss
 from keras_dense.losses.cross_entropy import CrossEntropy
 from keras_dense.losses.depth import BerHu, DepthL1, ScaleInvariantLog
@@ -27,8 +28,10 @@ from keras_dense.losses.sum import Sum
 from keras_dense.losses.virtual_normal import VirtualNormal
 
 __all__ = [
+    "AbSmoothL1",
     "AngularVonMisesFisher",
     "BerHu",
+    "ColorCrossEntropy",
     "CrossEntropy",
     "DenseLoss",
     "DepthL1",

@@ -53,16 +53,20 @@ class MapLoss(WeightedLoss):
     - **Weights** `(B,)`, `(B, H, W)` or `(B, H, W, 1)`, multiplied onto the known pixels.
     - **Result**: one float32 number for the batch.
 
-    Subclasses set `channels`, the channels of a target, and implement `known(y_true)`, the mask
+    Subclasses set `channels`, the channels of a target, perhaps `stride` (predictions are then
+    `(B, ceil(H / stride), ceil(W / stride), C)`), and implement `known(y_true)`, the mask
     `(B, H, W, 1)` (bool), and `compute(y_true, y_pred, weight)`, where unknown targets have
     become `filler` and `weight` `(B, H, W, 1)` is 0 there.
     """
 
     channels = 1
+    stride = 1
     filler = 1.0
 
     def weighted(self, y_true, y_pred, sample_weight):
-        y_true, weight = read_map(y_true, y_pred, sample_weight, self.channels, self.known)
+        y_true, weight = read_map(
+            y_true, y_pred, sample_weight, self.channels, self.known, self.stride
+        )
         return self.compute(ops.where(weight > 0, y_true, self.filler), y_pred, weight)
 
     def known(self, y_true):
@@ -77,7 +81,7 @@ class MapLoss(WeightedLoss):
         return {"name": self.name}
 
 
-def read_map(y_true, y_pred, sample_weight, channels, known):
+def read_map(y_true, y_pred, sample_weight, channels, known, stride=1):
     """A target as `(B, H, W, channels)` and what each pixel weighs, `(B, H, W, 1)`, 0 where
     unknown; both float32.
 
@@ -87,6 +91,7 @@ def read_map(y_true, y_pred, sample_weight, channels, known):
         sample_weight: `None`, `(B,)`, `(B, H, W)` or `(B, H, W, 1)`.
         channels: int, of the target.
         known: a function from the target to a bool mask `(B, H, W, 1)`.
+        stride: int ≥ 1; the prediction is `(B, ceil(H / stride), ceil(W / stride), C)`.
 
     Raises:
         ValueError: where shapes do not go together.
@@ -96,16 +101,19 @@ def read_map(y_true, y_pred, sample_weight, channels, known):
         y_true = ops.expand_dims(y_true, -1)
     shape, pred_shape = tuple(y_true.shape), tuple(y_pred.shape)
     same = len(shape) == len(pred_shape) == 4 and all(
-        None in (a, b) or a == b for a, b in zip(shape[:3], pred_shape[:3], strict=True)
+        None in (a, b) or -(-a // s) == b
+        for a, b, s in zip(shape[:3], pred_shape[:3], (1, stride, stride), strict=True)
     )
     if not same or shape[-1] != channels:
+        size = "the same size" if stride == 1 else f"1/{stride} of the size (rounded up)"
         raise ValueError(
-            f"y_true must be (B, H, W, {channels}) and y_pred (B, H, W, C) of the same size. "
+            f"y_true must be (B, H, W, {channels}) and y_pred (B, H, W, C) of {size}. "
             f"Received: y_true of shape {shape}, y_pred of shape {pred_shape}"
         )
     weight = ops.cast(known(y_true), "float32")
     if sample_weight is not None:
-        weight = weight * expand_weight(ops.cast(sample_weight, "float32"), pred_shape)
+        size = pred_shape if stride == 1 else shape
+        weight = weight * expand_weight(ops.cast(sample_weight, "float32"), size)
     return y_true, weight
 
 

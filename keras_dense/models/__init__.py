@@ -40,6 +40,7 @@ from keras_dense.models.segnet import segnet, segnet_basic
 from keras_dense.models.stacked_deconvolutional_network import stacked_deconvolutional_network
 from keras_dense.models.unet import unet
 from keras_dense.models.with_crf import with_crf
+from keras_dense.models.zhang_colorization import zhang_colorization
 
 __all__ = [
     "assemble",
@@ -68,4 +69,5 @@ __all__ = [
     "stacked_deconvolutional_network",
     "unet",
     "with_crf",
+    "zhang_colorization",
 ]

@@ -1,11 +1,14 @@
 """Backbone, decoder and heads, put together to a model that takes any image size."""
 
+import inspect
+import math
+
 import keras
 from keras import layers
 
 from keras_dense.backbones import backbone as make_backbone
 from keras_dense.heads import Auxiliary, Intermediate, as_heads, map_heads
-from keras_dense.layers import BilinearUpsampling, CropLike, PadToMultiple
+from keras_dense.layers import BilinearUpsampling, CropLike, Lightness, PadToMultiple
 from keras_dense.surgery.graph import functional
 from keras_dense.surgery.strides import stride_between, strides
 
@@ -17,6 +20,7 @@ def scores(decode):
     map for heads to read. Such a decoder is called once for each head, as
     `decode(features, channels, prefix)`, and returns the scores instead of a feature map; where it
     has earlier ones that `kd.heads.Intermediate` may ask for, `(scores, {"stage1": scores, …})`.
+    With a fourth argument `stride` it is told that of the head; scores finer than that are pooled.
 
     >>> @scores
     ... def linear(features, channels, prefix=""):
@@ -73,11 +77,33 @@ def early_prediction(scored, stage):
     return scored[stage]
 
 
+def _stride(head):
+    return getattr(head, "stride", 1)
+
+
+def _at_stride(x, image, stride, prefix, downwards_only=False):
+    """A map at a stride below the image: upsampled, or the mean of what a cell covers."""
+    factor = stride_between(image, x)
+    finer = all(stride % n == 0 for n in factor)
+    if downwards_only and not finer:
+        return x
+    if not finer:
+        up = tuple(n // stride if n % stride == 0 else n for n in factor)
+        x = BilinearUpsampling(up, "channels_last", name=f"{prefix}upsample")(x)
+        factor = tuple(n // u for n, u in zip(factor, up, strict=True))
+    pool = tuple(stride // n for n in factor)
+    if pool == (1, 1):
+        return x
+    return layers.AveragePooling2D(pool, name=f"{prefix}pool", data_format="channels_last")(x)
+
+
 def assemble(backbone, decoder, heads, *, input_shape=(None, None, 3), name=None):
     """A model from images of any size to the predictions of its heads, of the same size.
 
     The image is padded at the bottom and the right to a multiple of the backbone's stride, the
-    predictions are upsampled (half-pixel bilinear) and cut back.
+    predictions are upsampled (half-pixel bilinear) and cut back. A head with a `stride` predicts
+    at a fraction of the size, rounded up. With a head that predicts colours
+    (`kd.heads.Colorization`) the backbone sees the image in gray.
 
     Args:
         backbone: a trunk from `kd.backbone`, `kd.surgery.feature_pyramid` or of your own: a
@@ -104,11 +130,15 @@ def assemble(backbone, decoder, heads, *, input_shape=(None, None, 3), name=None
         backbone = make_backbone(backbone)
     _check_channels(backbone, input_shape[-1])
     image = keras.Input(input_shape, name="image")
+    items = heads.items() if isinstance(heads, dict) else [(None, heads)]
     coarsest = max(max(s) if isinstance(s, tuple) else s for s in strides(backbone).values())
-    features = backbone(PadToMultiple(coarsest, name="pad", dtype="float32")(image))
+    multiple = math.lcm(coarsest, *(_stride(head) for _, head in items))
+    seen = PadToMultiple(multiple, name="pad", dtype="float32")(image)
+    if any(getattr(head, "from_lightness", False) for _, head in items):
+        seen = Lightness(name="lightness")(seen)
+    features = backbone(seen)
     decoded = None if getattr(decoder, "predicts", False) else decoder(features)
     kernel_size = getattr(decoder, "kernel_size", 1)
-    items = heads.items() if isinstance(heads, dict) else [(None, heads)]
     scored, early = {}, {}
 
     def score(key, head, prefix):
@@ -118,12 +148,14 @@ def assemble(backbone, decoder, heads, *, input_shape=(None, None, 3), name=None
             x = head.features(features, prefix)
             return layers.Conv2D(head.channels, 1, name=f"{prefix}scores")(x)
         if decoded is None:
-            x = decoder(features, head.channels, prefix)
+            told = "stride" in inspect.signature(decoder).parameters
+            wanted = {"stride": _stride(head)} if told else {}
+            x = decoder(features, head.channels, prefix, **wanted)
             x, early[key] = x if isinstance(x, tuple) else (x, {})
             return x
-        return layers.Conv2D(head.channels, kernel_size, padding="same", name=f"{prefix}scores")(
-            decoded
-        )
+        # Before the convolution, where there are fewer channels: means commute with it.
+        x = _at_stride(decoded, image, _stride(head), prefix, downwards_only=True)
+        return layers.Conv2D(head.channels, kernel_size, padding="same", name=f"{prefix}scores")(x)
 
     # What is predicted on the way comes with the final prediction.
     for key, head in sorted(items, key=lambda item: isinstance(item[1], Intermediate)):
@@ -132,10 +164,8 @@ def assemble(backbone, decoder, heads, *, input_shape=(None, None, 3), name=None
 
     def predict(key, head):
         prefix, x = "" if key is None else f"{key}_", scored[key]
-        factor = stride_between(image, x)
-        if factor != (1, 1):
-            x = BilinearUpsampling(factor, "channels_last", name=f"{prefix}upsample")(x)
-        x = CropLike(name=f"{prefix}crop")(x, image)
+        x = _at_stride(x, image, _stride(head), prefix)
+        x = CropLike(_stride(head), name=f"{prefix}crop")(x, image)
         return head.finish(x, name=key or "prediction")
 
     return keras.Model(image, map_heads(predict, heads), name=name)

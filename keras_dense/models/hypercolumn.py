@@ -43,12 +43,21 @@ def hypercolumn_decoder(taps=None, *, mlp=(), batch_norm=None):
     batch_norm = bool(mlp) if batch_norm is None else batch_norm
 
     @scores
-    def decode(features, channels, prefix=""):
+    def decode(features, channels, prefix="", stride=1):
         found = {tap: feature(features, tap, "hypercolumn") for tap in taps or features}
         image = source_of(next(iter(found.values())))
         maps = {}  # By stride: scores of the same one are added before they are upsampled.
+        factors = {tap: stride_between(image, x) for tap, x in found.items()}
+        if any(n % stride and stride % n for factor in factors.values() for n in factor):
+            stride = 1
         for tap, x in found.items():
-            factor = stride_between(image, x)
+            # Finer than the head predicts: averaged, where there are fewer channels than scores.
+            pool = tuple(max(stride // n, 1) for n in factors[tap])
+            factor = tuple(max(n // stride, 1) for n in factors[tap])
+            if pool != (1, 1):
+                x = layers.AveragePooling2D(
+                    pool, data_format="channels_last", name=f"{prefix}pool_{tap}"
+                )(x)
             if batch_norm:
                 x = layers.BatchNormalization(epsilon=1e-5, name=f"{prefix}bn_{tap}")(x)
             maps.setdefault(factor, {})[tap] = x

@@ -60,15 +60,39 @@ def pad_reflect(x, margin):
     return x
 
 
-def crop_like(x, like):
-    """The top left part of `x`, as high and as wide as `like`.
+def crop_like(x, like, stride=1):
+    """The top left part of `x`, as high and as wide as `like` at a stride (rounded up).
 
     >>> import numpy as np
     >>> tuple(crop_like(np.ones((1, 8, 8, 3)), np.ones((1, 5, 7, 1))).shape)
     (1, 5, 7, 3)
     """
-    height, width = ops.shape(like)[1:3]
+    height, width = ((n + stride - 1) // stride for n in ops.shape(like)[1:3])
     return x[:, :height, :width]
+
+
+def sum_blocks(x, factor):
+    """The sum of every block of `factor` × `factor` pixels; blocks that stick out count as zeros.
+
+    Args:
+        x: `(B, H, W, C)`.
+        factor: int ≥ 1.
+
+    Returns:
+        `(B, ceil(H / factor), ceil(W / factor), C)`.
+
+    >>> import numpy as np
+    >>> y = sum_blocks(np.array([1.0, 2, 3]).reshape(1, 1, 3, 1), 2)
+    >>> ops.convert_to_numpy(y)[0, 0, :, 0].tolist()
+    [3.0, 3.0]
+    """
+    if factor == 1:
+        return x
+    height, width = ops.shape(x)[1:3]
+    bottom, right = to_multiple(height, factor), to_multiple(width, factor)
+    x = ops.pad(x, ((0, 0), (0, bottom), (0, right), (0, 0)))
+    sizes = ((height + bottom) // factor, factor, (width + right) // factor, factor)
+    return ops.sum(ops.reshape(x, (-1, *sizes, x.shape[-1])), axis=(2, 4))
 
 
 def _phases(factor):

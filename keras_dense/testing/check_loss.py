@@ -27,7 +27,7 @@ def check_loss(loss, y_true, y_pred, *, void=255, extreme=1e4):
     Args:
         loss: A `keras.losses.Loss`.
         y_true: Array of targets `(B, H, W)` or `(B, H, W, C)`, B and H at least 2.
-        y_pred: Array of predictions `(B, H, W, C)`.
+        y_pred: Array of predictions `(B, H, W, C)`; of another size only with `void=None`.
         void: Value of a target that is not known; `None` skips what is about void pixels.
         extreme: Size of the predictions that must not overflow; `None` skips this.
 
@@ -95,7 +95,7 @@ def _check_fit(loss, y_true, y_pred):
     model = keras.Model(inputs, outputs)
     model.compile(keras.optimizers.SGD(0.1), loss=loss)
     before = [np.array(w) for w in model.get_weights()]
-    weight = np.ones(y_pred.shape[:-1], "float32")
+    weight = np.ones(y_true.shape[: y_pred.ndim - 1], "float32")
     history = model.fit(y_pred, y_true, sample_weight=weight, batch_size=2, verbose=0)
     value = history.history["loss"][-1]
     expect(np.isfinite(value), f"the loss is {value} in fit")

@@ -12,7 +12,7 @@ def check_model(model, heads, *, sizes=((64, 64), (65, 97)), steps=3, tolerance=
     """Check that a model keeps the promises of this package; raise `AssertionError` if not.
 
     - Images of all `sizes`, uint8 or float, give float32 predictions of the same height and width
-      in the structure of `heads`, the same for both types.
+      (or of the head's stride below it) in the structure of `heads`, the same for both types.
     - A few steps of training on random targets move every trainable weight and stay finite; an
       image of unknown pixels alone costs nothing.
     - It survives `.keras` with the same predictions, without `custom_objects`.
@@ -54,7 +54,8 @@ def _check_prediction(prediction, heads, size):
     )
 
     def check(key, head, y):
-        wanted = (1, *size, head.channels)
+        stride = getattr(head, "stride", 1)
+        wanted = (1, *(-(-n // stride) for n in size), head.channels)
         expect(y.shape == wanted, f"an image of {size} gives {y.shape}, not {wanted}")
         expect(str(y.dtype) == "float32", f"the prediction {key or ''} is {y.dtype}, not float32")
         expect(np.isfinite(y).all(), f"the prediction {key or ''} is not finite")
@@ -70,7 +71,7 @@ def _compare(actual, wanted, what, tolerance):
 def _targets(heads, size, rng, known=True):
     labels = rng.integers(0, 2, size) if known else np.full(size, 255)
     sample = {
-        "image": rng.integers(0, 256, (*size, 3), dtype="uint8"),
+        "image": rng.uniform(0, 255, (*size, 3)) if known else np.full((*size, 3), np.nan),
         "segmentation": labels,
         "depth": np.full((*size, 1), 2.0 if known else 0.0, "float32"),
         "normals": np.full((*size, 3), 3**-0.5 if known else 0.0, "float32"),

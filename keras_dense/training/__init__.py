@@ -15,6 +15,7 @@ from keras_dense.training.batch_norm import (
     recalibrate_batch_norm,
 )
 from keras_dense.training.checkpoint import Checkpoint
+from keras_dense.training.color_prior import estimate_ab_prior
 from keras_dense.training.evaluate import class_table, evaluate
 from keras_dense.training.layerwise import LayerwiseOptimizer, layerwise
 from keras_dense.training.multitask_delta import multitask_delta
@@ -34,6 +35,7 @@ __all__ = [
     "balanced",
     "batch_norm_momentum",
     "class_table",
+    "estimate_ab_prior",
     "evaluate",
     "freeze_batch_norm",
     "layerwise",

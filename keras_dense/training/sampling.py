@@ -28,6 +28,7 @@ def on_sampled_pixels(model):
 
     Raises:
         TypeError: for a model whose graph cannot be read.
+        ValueError: for predictions smaller than the image (`kd.heads.Colorization`).
 
     >>> image = keras.Input((None, None, 3))
     >>> model = keras.Model(image, keras.layers.Conv2D(5, 3, padding="same")(image))
@@ -43,6 +44,11 @@ def on_sampled_pixels(model):
         op = node.operation
         if isinstance(op, HypercolumnMLP):
             return op(args[0], positions)
+        if isinstance(op, CropLike) and op.stride > 1:
+            raise ValueError(
+                f"A prediction at 1/{op.stride} of the image's size is not one of its pixels. "
+                "Train such a model on whole images."
+            )
         if isinstance(op, CropLike) and len(args[0].shape) == 3:
             return args[0]
         return op(*args, **kwargs)

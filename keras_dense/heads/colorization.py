@@ -1,0 +1,166 @@
+"""Colorization: the colours of an image from its lightness."""
+
+import keras
+import numpy as np
+from keras import layers
+
+from keras_dense.layers import AnnealedMean, Recolor
+from keras_dense.layers.arguments import at_least_one
+from keras_dense.losses import AbSmoothL1, ColorCrossEntropy
+from keras_dense.losses.colorization import AB_SCALE
+from keras_dense.metrics import ColorErrors
+from keras_dense.ops import ab_bins
+from keras_dense.ops.color import to_lab
+
+_UNKNOWN = 160
+_WORST = 60.0  # distance in (a, b) that is drawn in white
+
+
+@keras.saving.register_keras_serializable("keras_dense")
+class Colorization:
+    """What is predicted at a pixel: its colour, from the lightness of the image alone.
+
+    A model with such a head turns its images into gray ones before it looks at them, for all of
+    its heads. The target is the RGB image itself, 0–255, at full size (a float pixel that is not
+    finite is unknown); predictions are at a quarter of the size, float32: logits over bins of
+    colour, `(B, ceil(H / 4), ceil(W / 4), 313)`, or (a, b) / 110 with two channels. Pixels that
+    transforms have added around an image are a colour like any other, unless the samples have a
+    `"weight"`.
+
+    Args:
+        grid: of the bins, see `kd.ops.ab_bins`: 10 means 313.
+        temperature: number > 0, how colours are read from a distribution: 1 is the mean, pale;
+            towards 0 the most likely one, which jumps from pixel to pixel.
+        prior: the share of each bin among the colours of the data
+            (`kd.training.estimate_ab_prior`), so that rare ones count more; `None`: all pixels
+            count the same.
+        lam: 0 to 1, how much of a uniform prior is mixed in; 1 is without effect.
+        regression: predict (a, b) itself instead of a distribution: smooth, and pale.
+        loss: default `kd.losses.ColorCrossEntropy`, or `AbSmoothL1` for a regression.
+        weight: weight of this head's loss among several heads.
+        target: the key of a sample that holds the RGB image.
+        stride: int ≥ 1, how much smaller than the image the prediction is.
+
+    Raises:
+        ValueError: for a grid, temperature, prior, lam or stride that cannot be.
+
+    Reference: Zhang et al., "Colorful Image Colorization", ECCV 2016.
+
+    >>> Colorization().channels, Colorization(regression=True).channels
+    (313, 2)
+    """
+
+    # What `assemble` and `decoded` ask: the model sees lightness only, decoding needs the image.
+    from_lightness = True
+    needs_image = True
+
+    def __init__(
+        self,
+        grid=10,
+        *,
+        temperature=0.38,
+        prior=None,
+        lam=0.5,
+        regression=False,
+        loss=None,
+        weight=1.0,
+        target="image",
+        stride=4,
+    ):
+        self.grid = grid
+        self.temperature = AnnealedMean(grid, temperature).temperature
+        self.lam = lam
+        self.regression = bool(regression)
+        self.stride = at_least_one(stride, "stride")
+        if self.regression and prior is not None:
+            raise ValueError("`prior` is that of bins, which a regression does not have.")
+        balanced = ColorCrossEntropy(grid, prior, lam, stride=self.stride)
+        self.prior = balanced.prior
+        self._own_loss = loss
+        self.loss = loss or (AbSmoothL1(stride=self.stride) if self.regression else balanced)
+        self.weight = float(weight)
+        self.target = target
+
+    @property
+    def channels(self):
+        """Channels of the prediction."""
+        return 2 if self.regression else len(ab_bins(self.grid))
+
+    def metrics(self):
+        """Fresh metrics: the area under the curve of errors in (a, b), and PSNR."""
+        auc = ColorErrors(
+            score="auc", grid=self.grid, temperature=self.temperature, stride=self.stride
+        )
+        return [auc, auc.also("psnr")]
+
+    def finish(self, x, name):
+        """The output from the scores at the head's stride: themselves, in float32."""
+        return layers.Activation("linear", dtype="float32", name=name)(x)
+
+    def encode(self, sample):
+        """The target of a sample: its image, as it is."""
+        if self.target not in sample:
+            raise KeyError(
+                f"The sample has no {self.target!r} to train this head on. It has: "
+                f"{', '.join(map(repr, sample))}."
+            )
+        return np.asarray(sample[self.target])
+
+    def decode(self, prediction, image):
+        """The image in the predicted colours: RGB, uint8 `(B, H, W, 3)`.
+
+        Args:
+            prediction: what the model gives.
+            image: RGB 0–255 `(B, H, W, 3)`, whose lightness is kept; gray ones will do.
+        """
+        if self.regression:
+            ab = prediction * AB_SCALE
+        else:
+            ab = AnnealedMean(self.grid, self.temperature)(prediction)
+        return Recolor(self.stride)(ab, image)
+
+    def draw(self, image):
+        """An RGB image `(H, W, 3)` as itself, uint8; unknown pixels in gray."""
+        image = np.asarray(image)
+        known = np.isfinite(image).all(-1, keepdims=True)
+        shown = np.where(known, np.round(np.where(known, image, 0)).clip(0, 255), _UNKNOWN)
+        return shown.astype("uint8")
+
+    def error(self, truth, prediction, image=None):
+        """How far colours lie apart in (a, b): black is right, white 60 or more.
+
+        Args:
+            truth, prediction: RGB 0–255 `(H, W, 3)`.
+            image: not looked at.
+
+        Returns:
+            uint8 `(H, W, 3)`; unknown pixels in gray.
+        """
+        truth, prediction = np.asarray(truth, "float64"), np.asarray(prediction, "float64")
+        known = np.isfinite(truth).all(-1, keepdims=True)
+        ab, other = to_lab(np.where(known, truth, 0.0))[..., 1:], to_lab(prediction)[..., 1:]
+        share = np.linalg.norm(ab - other, axis=-1, keepdims=True) / _WORST
+        hot = np.round(255 * np.clip(3 * share - np.arange(3), 0, 1))  # red, then yellow, white
+        return np.where(known, hot, _UNKNOWN).astype("uint8")
+
+    def legend(self):
+        """Nothing to explain: colours are what they are."""
+        return []
+
+    def get_config(self):
+        return {
+            "grid": self.grid,
+            "temperature": self.temperature,
+            "prior": self.prior,
+            "lam": self.lam,
+            "regression": self.regression,
+            "loss": keras.saving.serialize_keras_object(self._own_loss),
+            "weight": self.weight,
+            "target": self.target,
+            "stride": self.stride,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        loss = keras.saving.deserialize_keras_object(config["loss"])
+        return cls(**{**config, "loss": loss})

@@ -1,0 +1,142 @@
+"""The colorization network of Zhang, Isola and Efros.
+
+Zhang, Isola, Efros, "Colorful Image Colorization", ECCV 2016 (the released network, v2).
+"""
+
+import keras
+from keras import layers
+
+from keras_dense.backbones import check_shape
+from keras_dense.heads import Colorization, as_heads
+from keras_dense.layers import AtrousConv2D, Lightness
+from keras_dense.models.parts import finished
+from keras_dense.surgery.feature_pyramid import feature
+
+# Filters, convolutions, dilation and stride of the last one, of conv1 to conv7.
+_BLOCKS = (
+    (64, 2, 1, 2),
+    (128, 2, 1, 2),
+    (256, 3, 1, 2),
+    (512, 3, 1, 1),
+    (512, 3, 2, 1),
+    (512, 3, 2, 1),
+    (512, 3, 1, 1),
+)
+
+
+def zhang_trunk(width=1.0):
+    """conv1 to conv7: no pooling, strides in convolutions, the last three blocks at stride 8.
+
+    It sees L − 50. Strided convolutions are padded by one on all sides, as published: their cells
+    lie on the first pixel of what they stand for.
+
+    Args:
+        width: number > 0, what the published numbers of filters are multiplied by.
+
+    >>> {level: x.shape[-1] for level, x in zhang_trunk(0.125).output.items()}
+    {'P1': 8, 'P2': 16, 'P3': 64}
+    """
+    image = keras.Input((None, None, 3), name="image")
+    x = Lightness(as_image=False, name="lightness")(image)
+    x = layers.Rescaling(1.0, offset=-50.0, name="center")(x)
+    features, level = {}, 0
+    for n, (filters, convolutions, dilation, stride) in enumerate(_BLOCKS, 1):
+        for m in range(1, convolutions + 1):
+            name, filters_of = f"conv{n}_{m}", _scaled(filters, width)
+            if m == convolutions and stride > 1:
+                x = layers.ZeroPadding2D(1, data_format="channels_last", name=f"{name}_pad")(x)
+                x = layers.Conv2D(filters_of, 3, strides=stride, activation="relu", name=name)(x)
+                level += 1
+            else:
+                x = AtrousConv2D(
+                    filters_of,
+                    3,
+                    dilation,
+                    activation="relu",
+                    data_format="channels_last",
+                    name=name,
+                )(x)
+        x = layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name=f"conv{n}_bn")(x)
+        features[f"P{level}"] = x
+    return keras.Model(image, features, name="backbone")
+
+
+def _scaled(filters, width):
+    return max(1, round(filters * width))
+
+
+def zhang_decoder(filters=256):
+    """conv8: a learned upsampling to stride 4 and two convolutions; the head's 1×1 reads them.
+
+    Args:
+        filters: int ≥ 1, of the three.
+    """
+
+    def decode(features):
+        x = feature(features, "P3", "Zhang's network")
+        x = layers.Conv2DTranspose(
+            filters, 4, strides=2, padding="same", activation="relu", name="conv8_1"
+        )(x)
+        for m in (2, 3):
+            x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"conv8_{m}")(x)
+        return x
+
+    return decode
+
+
+def zhang_colorization(
+    backbone=None,
+    num_classes=None,
+    *,
+    heads=None,
+    weights=None,
+    input_shape=(None, None, 3),
+    name=None,
+    initialize_from=None,
+    width=1.0,
+):
+    """Zhang's colorization network: 22 convolutions from lightness to 313 bins of color.
+
+    32,236,011 weights as published, which counts 626 numbers for the colours of the bins (here
+    constants of the head) and leaves out what batch norms have seen. Trained from random weights
+    in the paper, with rare colours rebalanced: `Colorization(prior=…)`. Weights of the authors'
+    release load with `kd.weights.load_zhang_colorization`.
+
+    Args:
+        backbone: `None`: the network has a trunk of its own.
+        num_classes, heads, input_shape, name, initialize_from: as of every builder, see
+            `kd.models`; heads default to `kd.heads.Colorization()`. Other heads see lightness, too.
+        weights: `None`.
+        width: number > 0, what the published numbers of filters are multiplied by.
+
+    Returns:
+        A `keras.Model`: RGB images 0–255 `(B, H, W, 3)` → logits
+        `(B, ceil(H / 4), ceil(W / 4), 313)`. `kd.decoded(model, head)` gives images.
+
+    Raises:
+        ValueError: for a backbone or weights, images of other than 3 channels, a width ≤ 0.
+
+    Reference: Zhang et al., ECCV 2016, section 2 and figure 2.
+
+    >>> zhang_colorization(width=0.125).output_shape
+    (None, None, None, 313)
+    """
+    if backbone is not None or weights is not None:
+        raise ValueError(
+            "zhang_colorization has a trunk of its own, without weights of a classifier; start it "
+            "with `initialize_from=` or kd.weights.load_zhang_colorization. "
+            f"Received: backbone={backbone!r}, weights={weights!r}"
+        )
+    if check_shape(input_shape)[-1] != 3:
+        raise ValueError(
+            f"`input_shape` must be that of RGB images. Received: input_shape={input_shape}"
+        )
+    if isinstance(width, bool) or not width > 0:
+        raise ValueError(f"`width` must be a number > 0. Received: width={width!r}")
+    heads = (
+        Colorization() if heads is None and num_classes is None else as_heads(heads, num_classes)
+    )
+    trunk, decoder = zhang_trunk(width), zhang_decoder(_scaled(256, width))
+    return finished(
+        trunk, decoder, heads, input_shape, name or "zhang_colorization", initialize_from
+    )

@@ -1,0 +1,194 @@
+"""The plane of colours (a, b) of CIE Lab, cut into bins.
+
+Zhang, Isola, Efros, "Colorful Image Colorization", ECCV 2016, sections 2.2 and 2.3.
+"""
+
+import functools
+import itertools
+
+import numpy as np
+from keras import ops
+
+from keras_dense.ops.color import to_lab
+
+_REACH = 110  # of |a| and |b|: sRGB stays within 108
+_SIDE = 2 * _REACH + 1
+
+
+@functools.lru_cache
+def ab_bins(grid=10):
+    """The bins of colour: 313 for the published grid of 10.
+
+    The plane (a, b) is cut into squares with corners at the multiples of `grid`. Bins are the
+    corners of all squares that share an area with the convex hull of the colours of sRGB.
+
+    Args:
+        grid: int ≥ 1, distance of neighbouring bins.
+
+    Returns:
+        int64 `(bins, 2)`, a and b, in the order of the published list: a ascends, and for one a
+        so does b. Not to be written to.
+
+    Raises:
+        ValueError: for a grid that is no int from 1 to 55.
+
+    >>> len(ab_bins()), ab_bins()[0].tolist(), len(ab_bins(20))
+    (313, [-90, 50], 101)
+    """
+    if isinstance(grid, bool) or not isinstance(grid, (int, np.integer)) or not 1 <= grid <= 55:
+        raise ValueError(f"`grid` must be an int from 1 to 55. Received: grid={grid!r}")
+    first = -(_REACH // grid + 2)
+    cells = np.stack(np.mgrid[first:-first, first:-first], axis=-1) + 0.5
+    cells = cells * grid  # their centres
+    hull = _hull()
+    low, high = hull.min(0), hull.max(0)
+    apart = ((cells + grid / 2 <= low) | (cells - grid / 2 >= high)).any(-1)
+    for p, q in zip(hull, np.roll(hull, -1, axis=0), strict=True):
+        outwards = np.array([q[1] - p[1], p[0] - q[0]])
+        apart |= (cells - p) @ outwards >= grid / 2 * np.abs(outwards).sum()
+    used = np.zeros(np.add(apart.shape, 1), bool)
+    for i, j in itertools.product((0, 1), repeat=2):
+        used[i : i + len(apart), j : j + len(apart)] |= ~apart
+    bins = (np.argwhere(used) + first) * int(grid)
+    bins.flags.writeable = False
+    return bins
+
+
+def _hull(points=33):
+    """Convex hull of the edges of the RGB cube in the plane (a, b), anticlockwise."""
+    line = np.linspace(0.0, 255.0, points)
+    edges = [
+        np.insert(np.tile(ends, (points, 1)), axis, line, axis=1)
+        for axis in range(3)
+        for ends in itertools.product((0.0, 255.0), repeat=2)
+    ]
+    ab = sorted(map(tuple, to_lab(np.concatenate(edges))[:, 1:]))
+
+    def half(points):
+        chain = []
+        for p in points:
+            while len(chain) > 1 and _turn(*chain[-2:], p) <= 0:
+                chain.pop()
+            chain.append(p)
+        return chain[:-1]
+
+    return np.array(half(ab) + half(ab[::-1]))
+
+
+def _turn(p, q, r):
+    return (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])
+
+
+@functools.lru_cache
+def _candidates(grid, neighbours):
+    """For every whole (a, b), the bins that may be among the nearest of a point that rounds to it.
+
+    int32 `(221², m)`. Rounding moves a point by √½ at most, so what is nearest to it is no farther
+    from (a, b) than its own k-th bin, plus √2.
+    """
+    bins = ab_bins(grid)
+    axis = np.arange(-_REACH, _REACH + 1)
+    along_a = (axis[:, None] - bins[:, 0]) ** 2
+    along_b = (axis[:, None] - bins[:, 1]) ** 2
+
+    def sorted_part(a, count):
+        # Distance and number in one integer: of equally near bins the first comes first.
+        keys = (along_a[a] + along_b) * len(bins) + np.arange(len(bins))
+        return np.sort(np.partition(keys, count - 1, axis=1)[:, :count], axis=1)
+
+    most = neighbours
+    for a in range(_SIDE):
+        squared = along_a[a] + along_b
+        kth = np.partition(squared, neighbours - 1, axis=1)[:, neighbours - 1, None]
+        near = np.sqrt(squared) <= np.sqrt(kth) + 2**0.5 + 1e-6
+        most = max(most, int(near.sum(1).max()))
+    table = np.stack([sorted_part(a, most) % len(bins) for a in range(_SIDE)])
+    return table.reshape(-1, most).astype("int32")
+
+
+def nearest_bins(ab, grid=10, neighbours=5):
+    """The bins nearest to colours, exactly, without the distances to all bins.
+
+    Args:
+        ab: `(…, 2)`; beyond ±110 taken as ±110.
+        grid: of `ab_bins`.
+        neighbours: int ≥ 1, how many.
+
+    Returns:
+        int32 `(…, neighbours)`, numbers of bins, the nearest first, and float32
+        `(…, neighbours)`, their squared distances.
+
+    Raises:
+        ValueError: for less than one neighbour, or more than there are bins.
+
+    >>> index, squared = nearest_bins(np.array([3.0, -1.0]), neighbours=2)
+    >>> ab_bins()[ops.convert_to_numpy(index)].tolist(), ops.convert_to_numpy(squared).tolist()
+    ([[0, 0], [10, 0]], [10.0, 50.0])
+    """
+    count = len(ab_bins(grid))
+    whole = isinstance(neighbours, (int, np.integer)) and not isinstance(neighbours, bool)
+    if not whole or not 1 <= neighbours <= count:
+        raise ValueError(
+            f"`neighbours` must be an int from 1 to the number of bins, {count}. "
+            f"Received: neighbours={neighbours!r}"
+        )
+    ab = ops.clip(ops.cast(ab, "float32"), -_REACH, _REACH)
+    place = ops.cast(ops.round(ab), "int32") + _REACH
+    place = place[..., 0] * _SIDE + place[..., 1]
+    table = ops.convert_to_tensor(_candidates(grid, neighbours), "int32")
+    near = ops.take(table, place, axis=0)
+    centres = ops.take(ops.convert_to_tensor(ab_bins(grid), "float32"), near, axis=0)
+    squared = ops.sum(ops.square(centres - ops.expand_dims(ab, -2)), axis=-1)
+    closest, order = ops.top_k(-squared, neighbours)
+    return ops.take_along_axis(near, ops.cast(order, "int32"), axis=-1), -closest
+
+
+def soft_encode(ab, grid=10, neighbours=5, sigma=5.0):
+    """Colours as weighted bins: a Gaussian of the distance to each of the nearest ones.
+
+    Args:
+        ab: `(…, 2)`.
+        grid: of `ab_bins`.
+        neighbours: int ≥ 1, how many bins share a colour: 5 in the paper, 10 in its code.
+        sigma: number > 0, width of the Gaussian.
+
+    Returns:
+        int32 `(…, neighbours)`, numbers of bins, the nearest first, and float32
+        `(…, neighbours)`, their weights, which sum to 1.
+
+    Raises:
+        ValueError: as `nearest_bins`.
+
+    Reference: Zhang et al., ECCV 2016, section 2.2 (H⁻¹ of the ground truth).
+
+    >>> index, weight = soft_encode(np.array([0.0, 0.0]), neighbours=5)
+    >>> [round(float(w), 3) for w in weight]
+    [0.649, 0.088, 0.088, 0.088, 0.088]
+    """
+    index, squared = nearest_bins(ab, grid, neighbours)
+    share = ops.exp((squared[..., :1] - squared) / (2.0 * sigma**2))
+    return index, share / ops.sum(share, axis=-1, keepdims=True)
+
+
+def annealed_mean(logits, grid=10, temperature=0.38):
+    """The colour that a distribution over bins stands for.
+
+    `softmax(logits / temperature)`, and the mean of the bins under it: temperature 1 gives the
+    mean, which is pale; towards 0 the most likely bin, which jumps.
+
+    Args:
+        logits: `(…, bins)`.
+        grid: of `ab_bins`.
+        temperature: number > 0.
+
+    Returns:
+        float32 `(…, 2)`.
+
+    Reference: Zhang et al., ECCV 2016, equation 5.
+
+    >>> logits = np.where((ab_bins() == (40, -20)).all(-1), 100.0, 0.0)
+    >>> ops.convert_to_numpy(annealed_mean(logits)).tolist()
+    [40.0, -20.0]
+    """
+    share = ops.softmax(ops.cast(logits, "float32") / temperature, axis=-1)
+    return ops.matmul(share, ops.convert_to_tensor(ab_bins(grid), "float32"))

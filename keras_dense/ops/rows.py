@@ -51,7 +51,8 @@ def weighted_rows(x, numbers, weights):
         return embedding_bag(numbers, x, mode="sum", per_sample_weights=weights)
     out = 0.0
     for k in range(numbers.shape[1]):
-        out = out + take_rows(x, numbers[:, k]) * weights[:, k, None]
+        # Not `[:, k, None]`: of one channel TensorFlow's graph optimizer makes a square then.
+        out = out + take_rows(x, numbers[:, k]) * weights[:, k : k + 1]
     return out
 
 
@@ -100,11 +101,11 @@ def spread(values, plan, rows):
         source, weights, begins = plan
         weights = weights.to(values.dtype)
         return embedding_bag(source, values, begins, mode="sum", per_sample_weights=weights)
-    numbers, weights = (ops.convert_to_tensor(part) for part in plan)
-    weights = ops.cast(weights, values.dtype)
+    numbers, weights = (ops.transpose(part) for part in plan)
+    weights = ops.expand_dims(ops.cast(weights, values.dtype), -1)
 
     def add(k, x):
-        to, more = numbers[:, k], values * weights[:, k, None]
+        to, more = take_rows(numbers, k), values * take_rows(weights, k)
         if backend == "jax":
             return x.at[to].add(more, mode="promise_in_bounds")
         import tensorflow as tf
@@ -113,7 +114,7 @@ def spread(values, plan, rows):
 
     # A loop: on JAX it takes a third of the time of six sums one after the other.
     empty = ops.zeros((rows, values.shape[-1]), values.dtype)
-    return ops.fori_loop(0, numbers.shape[1], add, empty)
+    return ops.fori_loop(0, numbers.shape[0], add, empty)
 
 
 def set_rows(x, numbers, values):

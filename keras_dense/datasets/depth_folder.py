@@ -9,14 +9,7 @@ import numpy as np
 from keras_dense.datasets.files import read_image, read_numbers
 from keras_dense.datasets.folder import match_files
 from keras_dense.datasets.sample import check_sample
-
-# What takes normals of each convention to x right, y down, z forward, towards the camera.
-FRAMES = {
-    "opencv": (1, 1, 1),
-    "dsine": (-1, -1, -1),
-    "opengl": (1, -1, -1),
-    "omnidata": (1, 1, -1),
-}
+from keras_dense.ops.geometry import check_frame, convert_normals
 
 
 class DepthFiles:
@@ -94,7 +87,7 @@ def read_normals(path, frame="opencv"):
     length = np.linalg.norm(normals, axis=-1, keepdims=True)
     known = pixels.any(-1, keepdims=True) & (length >= 0.5)
     normals = np.where(known, normals / np.where(known, length, 1), 0)
-    normals = normals * np.array(FRAMES[frame], np.float32)
+    normals = np.asarray(convert_normals(normals, frame, "opencv"))
     away = normals[..., 2] > 0.1  # 0 itself is stored as 127 or 128, on either side
     if 2 * away.sum() > known.sum():
         raise ValueError(
@@ -162,11 +155,7 @@ def depth_folder(
         raise ValueError(
             f"{who}: scale must be a number above 0, units in a metre. Received: scale={scale!r}"
         )
-    if normals_frame not in FRAMES:
-        raise ValueError(
-            f"{who}: normals_frame must be one of {tuple(FRAMES)}. "
-            f"Received: normals_frame={normals_frame!r}"
-        )
+    check_frame("normals_frame", normals_frame)
     files = match_files(
         images, depths, names=names, mask_suffix=depth_suffix, who=who, what="depth map"
     )

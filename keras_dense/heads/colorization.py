@@ -106,6 +106,10 @@ class Colorization:
             )
         return np.asarray(sample[self.target])
 
+    def unknown(self, size):
+        """A target of `(height, width)` where nothing is known: NaN."""
+        return np.full((*size, 3), np.nan, "float32")
+
     def decode(self, prediction, image):
         """The image in the predicted colours: RGB, uint8 `(B, H, W, 3)`.
 

@@ -86,6 +86,10 @@ class Depth:
         inside = (metres >= self.min_depth) & (metres <= self.max_depth)
         return np.where(inside, metres, np.float32(0))
 
+    def unknown(self, size):
+        """A target of `(height, width)` where nothing is known: zeros."""
+        return np.zeros((*size, 1), "float32")
+
     def decode(self, metres):
         """Metres `(B, H, W, 1)`, clipped to the range where the activation has no upper end."""
         return ops.clip(metres, self.min_depth, self.max_depth)

@@ -77,6 +77,10 @@ class Normals:
             )
         return convert_normals(normals, "opencv", self.frame)
 
+    def unknown(self, size):
+        """A target of `(height, width)` where nothing is known: zeros."""
+        return np.zeros((*size, 3), "float32")
+
     def decode(self, prediction):
         """Unit normals `(B, H, W, 3)` in the axes of this head, from a prediction."""
         return normalize(prediction[..., :3])
@@ -102,7 +106,7 @@ class Normals:
         unit = convert_normals(unit, self.frame, "opengl")
         return np.where(known, 127.5 + 127.5 * unit + 0.5, UNKNOWN).astype("uint8")
 
-    def error(self, truth, prediction):
+    def error(self, truth, prediction, image=None):
         """The angle between two maps `(H, W, 3)` as an RGB picture, uint8.
 
         From black (0) over red, orange and yellow to white (45 degrees and more); unknown in grey.
@@ -114,6 +118,14 @@ class Normals:
         angle = np.degrees(np.arctan2(sine, (truth * prediction).sum(-1)))
         heat = np.clip(3 * angle[..., None] / MAX_ERROR - np.arange(3), 0, 1)
         return np.where(known[..., None], 255 * heat + 0.5, 128).astype("uint8")
+
+    def legend(self):
+        """Pairs of direction and RGB colour; `kd.plot.normals_legend` draws them all."""
+        faces = {"right": (1, 0, 0), "left": (-1, 0, 0), "up": (0, -1, 0), "down": (0, 1, 0)}
+        faces["towards the camera"] = (0, 0, -1)
+        vectors = convert_normals(np.array([list(faces.values())], float), "opencv", self.frame)
+        colours = self.draw(vectors)[0].tolist()
+        return [(name, tuple(colour)) for name, colour in zip(faces, colours, strict=True)]
 
     def get_config(self):
         return {

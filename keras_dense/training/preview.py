@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_dense._optional import require
+from keras_dense.heads.heads import decode
 
 
 class Preview(keras.callbacks.Callback):
@@ -71,8 +72,10 @@ class Preview(keras.callbacks.Callback):
         for key, head in (self.heads if several else {"": self.heads}).items():
             truths = [np.asarray(head.encode(sample)) for sample in self._samples]
             predictions = [
-                keras.ops.convert_to_numpy(head.decode(output[key] if several else output))[0]
-                for output in outputs
+                keras.ops.convert_to_numpy(
+                    decode(head, output[key] if several else output, image[None])
+                )[0]
+                for output, image in zip(outputs, images, strict=True)
             ]
             drawn.append(self._draw(head, images, truths, predictions))
         return _stack(drawn)

@@ -155,7 +155,7 @@ def test_missing_partners(room, tmp_path):
     [
         ({"scale": 0}, "scale must be a number above 0.*scale=0"),
         ({"scale": "mm"}, "scale must be a number above 0"),
-        ({"normals_frame": "up"}, "normals_frame must be one of .*'opengl'.*'up'"),
+        ({"normals_frame": "up"}, "`normals_frame` must be one of .*'opengl'.*'up'"),
         ({"intrinsics": (1, 2, 3)}, "intrinsics must be a matrix"),
         ({"intrinsics": (0, 2, 3, 4)}, "intrinsics must be a matrix"),
         ({"intrinsics": np.ones((3, 3))}, "intrinsics must be a matrix"),

@@ -18,6 +18,7 @@ from keras_dense.datasets.parts import cached, check, split, subset
 from keras_dense.datasets.photographs import photographs
 from keras_dense.datasets.sample import check_sample
 from keras_dense.datasets.scenes import scenes
+from keras_dense.datasets.trimap import trimap
 from keras_dense.datasets.voc2012 import voc2012
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "split",
     "subset",
     "transforms",
+    "trimap",
     "voc2012",
     "write_depth",
 ]

@@ -1,0 +1,53 @@
+"""The band around the borders of objects, where sharpness shows."""
+
+import numpy as np
+
+from keras_dense._optional import require
+from keras_dense.datasets.sample import VOID
+
+
+def trimap(labels, width, ignore_class=VOID):
+    """Which pixels lie in a band around borders between labels.
+
+    Scores over that band alone say how sharp a prediction is; over a whole picture borders hardly
+    count. Give it as `sample_weight` to a metric.
+
+    Args:
+        labels: ints `(H, W)`. A border to unknown pixels is none, and they lie in no band.
+        width: float > 0, of the band on either side, in pixels: 1 is the pixels at the border.
+        ignore_class: the label of unknown pixels, or `None`.
+
+    Returns:
+        bool `(H, W)`.
+
+    Raises:
+        ValueError: for labels of another rank, or a width that is not above 0.
+
+    Reference: Kohli, Ladický and Torr, "Robust Higher Order Potentials for Enforcing Label
+    Consistency", IJCV 2009, section 5; Krähenbühl and Koltun, NIPS 2011, section 6.
+
+    >>> trimap(np.array([[0, 0, 0, 1, 1, 255]]), 2).astype(int).tolist()
+    [[0, 1, 1, 1, 1, 0]]
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"`labels` must be ints (H, W). Received: {labels.dtype} of shape {labels.shape}"
+        )
+    if not width > 0:
+        raise ValueError(f"`width` must be above 0. Received: width={width!r}")
+    known = np.ones(labels.shape, bool) if ignore_class is None else labels != ignore_class
+    border = np.zeros(labels.shape, bool)
+    for here, there in (
+        (np.s_[:, :-1], np.s_[:, 1:]),
+        (np.s_[:-1], np.s_[1:]),
+        (np.s_[:-1, :-1], np.s_[1:, 1:]),
+        (np.s_[1:, :-1], np.s_[:-1, 1:]),
+    ):
+        differ = (labels[here] != labels[there]) & known[here] & known[there]
+        border[here] |= differ
+        border[there] |= differ
+    if not border.any():
+        return border
+    distance = require("scipy.ndimage", extra="scipy").distance_transform_edt(~border)
+    return known & (distance < width)

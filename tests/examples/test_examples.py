@@ -109,3 +109,21 @@ def test_dilate_classifier(tmp_path):
     ]
     assert len(errors) == 2 and max(errors) < 1e-4
     assert Image.open(picture).size[0] > 4 * 96
+
+
+@pytest.mark.slow
+def test_search_crf(tmp_path, shared_data):
+    Image = pytest.importorskip("PIL.Image")
+    trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    kd.fcn8s(trunk, 11).save(tmp_path / "model.keras")
+    out = tmp_path / "crf"
+    result = run(
+        "search_crf.py", tmp_path / "model.keras", "--root", shared_data / "camvid", "--out", out,
+        "--count", "1", "--limit", "2", "--sxy", "20", "--srgb", "5", "--compat", "1", "3",
+        "--spatial", "0", "--iterations", "2",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert json.loads((out / "crf.json").read_text())["bilateral_sxy"] == 20
+    assert "On 2 pictures of the validation part" in (out / "search.md").read_text()
+    assert len((out / "search.md").read_text().splitlines()) == 11
+    assert Image.open(out / "crf.jpg").size[0] > 4 * 480

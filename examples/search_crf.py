@@ -115,14 +115,14 @@ def main():
     tell("after", score(val, samples, found, best))
     (args.out / "search.md").write_text("\n".join(lines) + "\n")
 
-    pictures = []
+    pictures, titles = [], ["image", "truth", "before", "after"]
     for i in np.linspace(0, len(samples) - 1, 4).round().astype(int):
         sample, p = samples[i], keras.ops.convert_to_numpy(found[i])
         sharp = kd.inference.dense_crf(p, sample["image"], **best)
         maps = (sample["segmentation"], p.argmax(-1), sharp.argmax(-1))
         painted = [kd.plot.overlay(sample["image"], m, val.palette, alpha=0.65) for m in maps]
         pictures += [sample["image"], *painted]
-    kd.plot.save(args.out / "crf.jpg", kd.plot.grid(pictures, columns=4))
+    kd.plot.save(args.out / "crf.jpg", kd.plot.grid(pictures, columns=4, titles=titles))
     print(f"{args.out}: search.md, crf.json, crf.jpg")
 
 

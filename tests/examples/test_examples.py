@@ -125,5 +125,5 @@ def test_search_crf(tmp_path, shared_data):
     assert result.returncode == 0, result.stderr
     assert json.loads((out / "crf.json").read_text())["bilateral_sxy"] == 20
     assert "On 2 pictures of the validation part" in (out / "search.md").read_text()
-    assert len((out / "search.md").read_text().splitlines()) == 11
+    assert len((out / "search.md").read_text().splitlines()) == 12
     assert Image.open(out / "crf.jpg").size[0] > 4 * 480

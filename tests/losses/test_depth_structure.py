@@ -2,8 +2,8 @@ import keras
 import numpy as np
 import pytest
 import reference
+from depths import batch
 from keras import ops
-from test_depth import batch
 
 from keras_dense.losses import (
     DepthSSIM,

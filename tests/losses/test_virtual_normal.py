@@ -3,8 +3,8 @@ import itertools
 import keras
 import numpy as np
 import pytest
+from depths import batch
 from keras import ops
-from test_depth import batch
 
 from keras_dense.losses import VirtualNormal
 from keras_dense.testing import check_loss

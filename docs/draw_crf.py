@@ -1,9 +1,10 @@
-"""Draws docs/crf.jpg: a dense CRF at work on a photograph, iteration by iteration, with its energy.
+"""Draws docs/crf.jpg: a dense CRF at work on a scene, iteration by iteration, with its energy.
 
-python docs/draw_crf.py photograph.jpg mask.png
+    python docs/draw_crf.py                           # a drawn scene
+    python docs/draw_crf.py photograph.jpg mask.png   # class ids, 255 = void
 
-The mask (class ids, 255 = void) stands for a network that sees nothing finer than cells of 32
-pixels: its means over such cells, upsampled, are the probabilities that the CRF is given.
+The labels stand for a network that sees nothing finer than cells of 32 pixels: their means over
+such cells, upsampled, are the probabilities that the CRF is given.
 """
 
 import argparse
@@ -16,6 +17,8 @@ import keras_dense as kd
 from keras_dense.heads.palette import voc_palette
 
 CELL, ITERATIONS = 32, (0, 1, 2, 5, 10)
+SCENE = 5
+SETTINGS = {"gaussian_compat": 1, "bilateral_sxy": 40, "bilateral_srgb": 8, "bilateral_compat": 4}
 
 
 def coarse(labels, cell=CELL):
@@ -37,21 +40,26 @@ def coarse(labels, cell=CELL):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("image", type=pathlib.Path)
-    parser.add_argument("mask", type=pathlib.Path)
+    parser.add_argument("image", type=pathlib.Path, nargs="?")
+    parser.add_argument("mask", type=pathlib.Path, nargs="?")
     args = parser.parse_args()
-    image = np.asarray(Image.open(args.image).convert("RGB"))
-    truth = np.asarray(Image.open(args.mask))
-    probabilities, classes = coarse(truth)
     palette = voc_palette(21)
+    if args.image is None:
+        scenes = kd.datasets.scenes(8, (320, 448), objects=(3, 4))
+        sample, palette = scenes[SCENE], scenes.palette
+        image, truth = sample["image"], sample["segmentation"]
+    else:
+        image = np.asarray(Image.open(args.image).convert("RGB"))
+        truth = np.asarray(Image.open(args.mask))
+    probabilities, classes = coarse(truth)
 
     def painted(labels):
         return kd.plot.overlay(image, labels, palette, alpha=0.65)
 
     pictures, titles = [image, painted(truth)], ["image", "truth"]
     for n in ITERATIONS:
-        labels = kd.inference.dense_crf(probabilities, image, n).argmax(-1)
-        energy = kd.inference.crf_energy(labels, probabilities, image)
+        labels = kd.inference.dense_crf(probabilities, image, n, **SETTINGS).argmax(-1)
+        energy = kd.inference.crf_energy(labels, probabilities, image, **SETTINGS)
         found = classes[labels]
         known = truth != 255
         right = 100 * (found == truth)[known].mean()

@@ -68,6 +68,13 @@ def arguments(argv=None):
     add("--backbone-args", nargs="*", default=[], metavar="NAME=VALUE", help="such as alpha=0.5")
     add("--weights", default="imagenet", help="of the backbone: imagenet, none, or a file")
     add("--initialize-from", help="weights or .keras file of a trained network, such as fcn32s")
+    add(
+        "--crf",
+        nargs="*",
+        metavar="NAME=VALUE",
+        help="a dense CRF at the network's end, trained with it; knobs of kd.layers.CRFasRNN",
+    )
+    add("--crf-lr", type=float, default=100.0, help="the CRF's multiple of the learning rate")
 
     add("--data", default="scenes", choices=["scenes", "camvid", "voc", "instances", "folder"])
     add(
@@ -227,11 +234,15 @@ def network(args, heads):
     extra = knobs(args.model_args)
     if args.initialize_from:
         extra["initialize_from"] = args.initialize_from
+    backbone = None if args.backbone.lower() == "none" else args.backbone
     if args.backbone_args:
         backbone = kd.backbone(args.backbone, weights=weights, **knobs(args.backbone_args))
-        return builder(backbone, heads=heads, weights=None, **extra)
-    backbone = None if args.backbone.lower() == "none" else args.backbone
-    return builder(backbone, heads=heads, weights=weights, **extra)
+        weights = None
+    model = builder(backbone, heads=heads, weights=weights, **extra)
+    if args.crf is None:
+        return model
+    key = "segmentation" if isinstance(heads, dict) else None
+    return kd.with_crf(model, key, **knobs(args.crf))
 
 
 def optimizer(args, model, steps):
@@ -247,11 +258,12 @@ def optimizer(args, model, steps):
         plain = keras.optimizers.AdamW(rate, weight_decay=args.weight_decay)
     if decay or args.optimizer == "adamw":
         plain.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    if args.backbone_lr == 1.0:
-        return plain
     # Some networks have their trunk in several layers: "backbone", "backbone_2", ….
     trunk = [layer.name for layer in model.layers if layer.name.startswith("backbone")]
-    return kd.training.layerwise(model, plain, dict.fromkeys(trunk, args.backbone_lr))
+    factors = {} if args.backbone_lr == 1.0 else dict.fromkeys(trunk, args.backbone_lr)
+    if args.crf is not None:
+        factors["crf"] = args.crf_lr
+    return kd.training.layerwise(model, plain, factors) if factors else plain
 
 
 def remember(args):

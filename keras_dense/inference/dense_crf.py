@@ -81,24 +81,30 @@ def dense_crf(
         normalization,
     )
     bilateral_sxy, srgb, bilateral_compat = map(np.float32, bilateral)
-    size = probabilities.shape[1:3]
-    scores = np.log(np.maximum(probabilities, LEAST))
-    more = pad_to_grid(scores, image.astype("float32"))
-    scores, image = map(ops.convert_to_tensor, more)
-    missing = [(0, 0), *((0, n - m) for n, m in zip(scores.shape[1:3], size, strict=True))]
-    mask = ops.convert_to_tensor(np.pad(known, missing)[..., None])
 
-    q = _jit(_mean_field)(
-        scores,
-        mask,
-        _bilateral(image, bilateral_sxy, srgb, exact) if bilateral_compat else None,
-        np.int32(iterations),
-        np.float32(compat),
-        bilateral_compat,
-        sxy=sxy if compat else None,
-        normalization=normalization,
-    )
-    return np.reshape(ops.convert_to_numpy(q)[:, : size[0], : size[1]], given)
+    def sharpened(probabilities, image, known):
+        """A batch of one."""
+        size = probabilities.shape[1:3]
+        scores = np.log(np.maximum(probabilities, LEAST))
+        more = pad_to_grid(scores, image.astype("float32"))
+        scores, image = map(ops.convert_to_tensor, more)
+        missing = [(0, 0), *((0, n - m) for n, m in zip(scores.shape[1:3], size, strict=True))]
+        mask = ops.convert_to_tensor(np.pad(known, missing)[..., None])
+        q = _jit(_mean_field)(
+            scores,
+            mask,
+            _bilateral(image, bilateral_sxy, srgb, exact) if bilateral_compat else None,
+            np.int32(iterations),
+            np.float32(compat),
+            bilateral_compat,
+            sxy=sxy if compat else None,
+            normalization=normalization,
+        )
+        return ops.convert_to_numpy(q)[:, : size[0], : size[1]]
+
+    # Image by image: what is compiled for one serves batches of any size, and memory stays small.
+    each = zip(probabilities, image, known, strict=True)
+    return np.reshape([sharpened(*(x[None] for x in one)) for one in each], given)
 
 
 def _bilateral(image, sxy, srgb, exact):

@@ -6,7 +6,7 @@ All four on drawn scenes, from nothing but a classifier's weights (or without, `
 
 Depth and normals of real frames, colours of photographs:
 
-    python examples/train_tasks.py --data rgbd --root kitchen --tasks depth normals --out runs/kitchen
+    python examples/train_tasks.py --data rgbd --root kitchen --tasks depth normals --out runs/rooms
     python examples/train_tasks.py --data photographs --root holidays --tasks color --out runs/color
 
 `--against RUN …` compares with runs of single tasks. Stopped, the same command goes on. In the

@@ -2,6 +2,7 @@
 
     python benchmarks/crf.py [--rounds 5] [--image photograph.jpg]
     python benchmarks/crf.py --growth --out docs            # how time and memory grow: table, plot
+    python benchmarks/crf.py --exact                        # both beside exact mean field
 
 `kd.inference.dense_crf`, from NumPy to NumPy with the construction of the lattice, beside
 pydensecrf (`pip install pydensecrf2`): 21 classes, 10 iterations, a spatial kernel of 3 pixels and
@@ -36,6 +37,9 @@ def arguments():
     add("--image", type=pathlib.Path, help="default: the first of voc_mini in KERAS_DENSE_DATA")
     add("--rounds", type=int, default=5)
     add("--growth", action="store_true", help="over pixels, classes, iterations and batch")
+    add(
+        "--exact", action="store_true", help="how far each is from exact mean field, small pictures"
+    )
     add("--out", type=pathlib.Path, help="folder for the plot of --growth")
     add("--one", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -122,6 +126,52 @@ def compare(picture, rounds):
             )
 
 
+def all_pairs(probabilities, image, sxy, srgb, iterations):
+    """Mean field in NumPy, float64, over all pairs of pixels."""
+    height, width, classes = probabilities.shape
+    places = np.stack(np.mgrid[:height, :width], -1).reshape(-1, 2)
+    colors = image.reshape(-1, 3) / srgb
+    messages = []
+    for features, weight in ((places / 3.0, 3), (np.hstack([places / sxy, colors]), 10)):
+        norms = np.square(features).sum(-1)
+        kernel = np.exp(features @ features.T - (norms[:, None] + norms) / 2)
+        root = np.sqrt(kernel.sum(-1))
+        messages.append(weight * kernel / (root[:, None] * root))
+    scores = np.log(np.maximum(probabilities.astype("float64"), 1e-5)).reshape(-1, classes)
+    now, kernel = scores, sum(messages)
+    for _ in range(iterations):
+        q = np.exp(now - now.max(-1, keepdims=True))
+        now = scores + kernel @ (q / q.sum(-1, keepdims=True))
+    q = np.exp(now - now.max(-1, keepdims=True))
+    return (q / q.sum(-1, keepdims=True)).reshape(probabilities.shape)
+
+
+def distances(picture):
+    """From exact mean field: labels that agree, and how far probabilities are at most."""
+    import keras_dense as kd
+
+    print("| picture | bilateral | iterations | whose | labels equal | largest |ΔQ| | mean |ΔQ| |")
+    print("|---|---|---:|---|---:|---:|---:|")
+    for size in ((40, 48), (60, 80), (80, 60)):
+        probabilities, image = problem(picture, size)
+        for sxy, srgb in ((20.0, 13.0), *BILATERAL):
+            for iterations in (1, 5, 10):
+                given = (probabilities, image, sxy, srgb, iterations)
+                wanted = all_pairs(*given)
+                exact = kd.inference.dense_crf(
+                    *given[:2], iterations, bilateral_sxy=sxy, bilateral_srgb=srgb, exact=True
+                )
+                each = {"pairs": exact, "lattice": ours(*given), "pydensecrf": theirs(*given)}
+                for name, found in each.items():
+                    equal = (found.argmax(-1) == wanted.argmax(-1)).mean()
+                    off = np.abs(found - wanted)
+                    print(
+                        f"| {size[0]}×{size[1]} | {sxy:g}, {srgb:g} | {iterations} | {name} | "
+                        f"{100 * equal:.2f} % | {off.max():.2g} | {off.mean():.2g} |",
+                        flush=True,
+                    )
+
+
 # What grows, everything else as in the middle.
 MIDDLE = {"width": 320, "classes": 21, "iterations": 10, "batch": 1}
 GROWTH = {
@@ -198,6 +248,8 @@ def main():
         import pydensecrf.densecrf  # noqa: F401
     except ImportError:
         raise SystemExit("Compares with pydensecrf: pip install pydensecrf2") from None
+    if args.exact:
+        return distances(photograph(args.image))
     return compare(photograph(args.image), args.rounds)
 
 

@@ -1,8 +1,9 @@
 """Metrics that stream: what is measured over a whole data set gives every score of a task."""
 
+from keras_dense.metrics.boundary_iou import BoundaryIoU
 from keras_dense.metrics.colorization import ColorErrors
 from keras_dense.metrics.confusion_matrix import ConfusionMatrix
 from keras_dense.metrics.depth import DepthErrors
 from keras_dense.metrics.normals import NormalsErrors
 
-__all__ = ["ColorErrors", "ConfusionMatrix", "DepthErrors", "NormalsErrors"]
+__all__ = ["BoundaryIoU", "ColorErrors", "ConfusionMatrix", "DepthErrors", "NormalsErrors"]

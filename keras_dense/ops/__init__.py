@@ -2,6 +2,7 @@
 
 from keras_dense.ops.ab_bins import ab_bins, annealed_mean, nearest_bins, soft_encode
 from keras_dense.ops.atrous import atrous_conv, atrous_depthwise_conv
+from keras_dense.ops.boundary import boundary
 from keras_dense.ops.color import (
     full_size,
     gray,
@@ -58,6 +59,7 @@ __all__ = [
     "annealed_mean",
     "atrous_conv",
     "atrous_depthwise_conv",
+    "boundary",
     "convert_normals",
     "count",
     "crop_intrinsics",

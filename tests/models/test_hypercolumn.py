@@ -287,3 +287,19 @@ def test_perceptron_knows_its_stride(trunk):
     layer = model.get_layer("mlp")
     assert isinstance(layer, HypercolumnMLP) and kd.surgery.strides(model) == 1
     assert kd.surgery.strides(keras.Model(model.input, layer.output)) == 1
+
+
+def test_colors_at_every_pixel_learned_at_sampled_ones(trunk):
+    """A colorizer after Larsson et al.: a hypercolumn, a perceptron, a distribution of colours."""
+    head = kd.heads.Colorization(stride=1)
+    model = kd.hypercolumn(trunk, heads=head, mlp=(16,))
+    image = np.random.default_rng(0).integers(0, 255, (2, 37, 45, 3)).astype("uint8")
+    training = kd.training.on_sampled_pixels(model)
+    training.compile(keras.optimizers.Adam(1e-2), **kd.objectives(head))
+    loader = kd.datasets.Loader([{"image": i} for i in image], head, 2)
+    batches = kd.training.SampledPixels(loader, sample_pixels=200)
+    losses = training.fit(batches, epochs=4, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+    assert model.predict(image, verbose=0).shape == (2, 37, 45, 313)
+    colors = kd.decoded(model, head).predict(image, verbose=0)
+    assert colors.shape == image.shape and colors.dtype == np.uint8

@@ -2,7 +2,7 @@
 
 import keras
 import numpy as np
-from keras import tree
+from keras import ops, tree
 
 from keras_dense.layers import CropLike, GatherPixels, HypercolumnMLP
 from keras_dense.layers.arguments import at_least_one
@@ -22,9 +22,10 @@ def on_sampled_pixels(model):
 
     Returns:
         A `keras.Model` from `{"image": (B, H, W, C), "positions": (B, N, 2)}`, positions being rows
-        and columns, to predictions `(B, N, channels)` in the structure of `model.output`. It is
-        compiled with the same `kd.objectives(heads)` and trained on the targets of these pixels:
-        see `SampledPixels`.
+        and columns, to predictions `(B, 1, N, channels)`, maps of one row, in the structure of
+        `model.output`. It is compiled with the same `kd.objectives(heads)` and trained on the
+        targets of these pixels: see `SampledPixels`. Losses of neighbours (gradients of depth, say)
+        mean nothing there.
 
     Raises:
         TypeError: for a model whose graph cannot be read.
@@ -33,7 +34,7 @@ def on_sampled_pixels(model):
     >>> image = keras.Input((None, None, 3))
     >>> model = keras.Model(image, keras.layers.Conv2D(5, 3, padding="same")(image))
     >>> on_sampled_pixels(model).output_shape
-    (None, None, 5)
+    (None, 1, None, 5)
     """
     model = functional(model)
     (source,) = model.inputs
@@ -54,7 +55,8 @@ def on_sampled_pixels(model):
         return op(*args, **kwargs)
 
     def read(x):
-        return GatherPixels()(x, positions) if len(x.shape) == 4 else x
+        x = GatherPixels()(x, positions) if len(x.shape) == 4 else x
+        return ops.expand_dims(x, 1)
 
     outputs = tree.map_structure(read, walk(model, image, visit, nested=False))
     inputs = {"image": image, "positions": positions}
@@ -74,8 +76,8 @@ class SampledPixels(keras.utils.PyDataset):
         sample_pixels: int ≥ 1, how many pixels of each image.
         seed: int ≥ 0.
 
-    Batches are `({"image": images, "positions": (B, N, 2)}, targets)`, targets `(B, N)` or
-    `(B, N, channels)`.
+    Batches are `({"image": images, "positions": (B, N, 2)}, targets)`, targets `(B, 1, N)` or
+    `(B, 1, N, channels)`, as if these pixels were an image of one row.
 
     Raises:
         ValueError: for a number below 1, or images with fewer pixels.
@@ -83,7 +85,7 @@ class SampledPixels(keras.utils.PyDataset):
     >>> images, labels = np.zeros((1, 4, 6, 3)), np.arange(24).reshape(1, 4, 6)
     >>> inputs, targets = SampledPixels([(images, labels)], sample_pixels=5)[0]
     >>> rows, columns = inputs["positions"][0].T
-    >>> bool((targets[0] == labels[0, rows, columns]).all()), len(set(targets[0].tolist()))
+    >>> bool((targets[0, 0] == labels[0, rows, columns]).all()), len(set(targets[0, 0]))
     (True, 5)
     """
 
@@ -106,7 +108,8 @@ class SampledPixels(keras.utils.PyDataset):
         def at(values):
             if np.ndim(values) < 3:
                 return values
-            return np.stack([v[p[:, 0], p[:, 1]] for v, p in zip(values, positions, strict=True)])
+            each = zip(values, positions, strict=True)
+            return np.stack([v[p[:, 0], p[:, 1]][None] for v, p in each])
 
         inputs = {"image": images, "positions": positions}
         return (inputs, *(tree.map_structure(at, x) for x in (targets, *sample_weight)))

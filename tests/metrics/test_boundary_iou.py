@@ -74,7 +74,9 @@ def test_within_fit_and_from_config():
     model = keras.Model(image, keras.layers.Activation("linear")(image))
     metric = BoundaryIoU.from_config(BoundaryIoU(4, None, 0.05).get_config())
     model.compile(loss="mse", metrics=[metric])
-    found = model.evaluate(scores, np.float32(truth)[..., None], batch_size=2, verbose=0, return_dict=True)
+    found = model.evaluate(
+        scores, np.float32(truth)[..., None], batch_size=2, verbose=0, return_dict=True
+    )
     wanted = np.nanmean(reference(truth, predicted, 4, 0.05, void=None))
     assert found["boundary_iou"] == pytest.approx(wanted, rel=1e-5)
 

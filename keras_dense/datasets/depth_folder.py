@@ -22,13 +22,14 @@ class DepthFiles:
         files: list of tuples of paths: image, depth, and normals if there are any.
     """
 
-    def __init__(self, files, scale, normals_frame, intrinsics, name, split=None):
+    def __init__(self, files, scale, normals_frame, intrinsics, name, split=None, size=None):
         self.files = list(files)
         self.scale = scale
         self.normals_frame = normals_frame
         self.intrinsics = intrinsics
         self.name = name
         self.split = split
+        self.size = size  # (height, width) that the intrinsics are of, where their file says so
 
     def __len__(self):
         return len(self.files)
@@ -43,8 +44,21 @@ class DepthFiles:
             sample["normals"] = read_normals(path, self.normals_frame)
         if self.intrinsics is not None:
             sample["intrinsics"] = self.intrinsics.copy()
+            self._check_camera(image, sample["image"].shape[:2])
         others = ", ".join(str(path) for path in (depth, *normals))
         return check_sample(sample, f"{others} (of {image.name})")
+
+    def _check_camera(self, path, size):
+        """Intrinsics of a picture of another size would put every point elsewhere."""
+        column, row = self.intrinsics[:2, 2]
+        inside = -0.5 <= row <= size[0] - 0.5 and -0.5 <= column <= size[1] - 0.5
+        if not inside or self.size not in (None, size):
+            of = "" if self.size is None else f" are of {self.size[0]} × {self.size[1]} pixels and"
+            raise ValueError(
+                f"{path}: the image has {size[0]} × {size[1]} pixels, but the intrinsics{of} have "
+                f"their centre at row {row:g}, column {column:g}. Give those of this size "
+                "(kd.ops.resize_intrinsics, kd.ops.crop_intrinsics)."
+            )
 
     def describe(self, index):
         """What sample `index` is, for messages: the name of its image."""
@@ -125,7 +139,8 @@ def depth_folder(
             "opengl": x right, y up, z to the viewer, (0, 0, 1);
             "omnidata": x right, y down, z to the viewer, (0, 0, 1).
         intrinsics: of the camera: a `(3, 3)` matrix, `(fx, fy, cx, cy)`, or the path of a JSON file
-            with these four keys. The centre of the pixel in row v, column u is `(u, v)`.
+            with these four keys, and perhaps "height" and "width" of the images they are of. The
+            centre of the pixel in row v, column u is `(u, v)`.
         names: which samples: a list of stems, or the path of a text file with one a line. All
             of the folder unless given.
         depth_suffix, normals_suffix: str, what their stems have behind the image's.
@@ -139,7 +154,8 @@ def depth_folder(
     Raises:
         FileNotFoundError: if a folder, or the partner of an image, is missing.
         ValueError: if an argument is out of range. Reading a sample raises `ValueError` naming the
-            file if it is corrupt, of another size, of 8 bits, or most normals look away.
+            file if it is corrupt, of another size (than its image, or than the intrinsics are of),
+            of 8 bits, or most normals look away.
 
     Example:
 
@@ -165,13 +181,15 @@ def depth_folder(
             images, normals, names=stems, mask_suffix=normals_suffix, who=who, what="normal map"
         )
         files = [(*file, path) for file, (_, path) in zip(files, pairs, strict=True)]
-    return DepthFiles(files, float(scale), normals_frame, _matrix(intrinsics, who), who, split)
+    matrix, size = _camera(intrinsics, who)
+    return DepthFiles(files, float(scale), normals_frame, matrix, who, split, size)
 
 
-def _matrix(intrinsics, who):
-    """Intrinsics as a matrix, float32 `(3, 3)`."""
+def _camera(intrinsics, who):
+    """Intrinsics as a matrix, float32 `(3, 3)`, and the size they are of, where it is known."""
+    size = None
     if intrinsics is None:
-        return None
+        return None, size
     if isinstance(intrinsics, (str, pathlib.Path)):
         path = pathlib.Path(intrinsics)
         if not path.is_file():
@@ -179,6 +197,8 @@ def _matrix(intrinsics, who):
         try:
             found = json.loads(path.read_text())
             intrinsics = [float(found[key]) for key in ("fx", "fy", "cx", "cy")]
+            if "height" in found and "width" in found:
+                size = int(found["height"]), int(found["width"])
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{who}: {str(path)!r} must be JSON with the numbers fx, fy, cx, cy ({error!r})"
@@ -193,4 +213,4 @@ def _matrix(intrinsics, who):
             f"{who}: intrinsics must be a matrix [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], or "
             f"(fx, fy, cx, cy), with fx, fy above 0. Received: intrinsics={intrinsics!r}"
         )
-    return matrix
+    return matrix, size

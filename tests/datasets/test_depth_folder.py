@@ -85,10 +85,10 @@ def test_short_normals_are_unknown(room):
 
 
 def test_intrinsics(room, tmp_path):
-    matrix = np.array([[500, 0, 1.5], [0, 510, 2], [0, 0, 1]], np.float32)
+    matrix = np.array([[500, 0, 1.5], [0, 510, 1], [0, 0, 1]], np.float32)
     file = tmp_path / "camera.json"
-    file.write_text(json.dumps({"fx": 500, "fy": 510, "cx": 1.5, "cy": 2, "frames": {}}))
-    for given in (matrix, (500, 510, 1.5, 2), file, str(file)):
+    file.write_text(json.dumps({"fx": 500, "fy": 510, "cx": 1.5, "cy": 1, "frames": {}}))
+    for given in (matrix, (500, 510, 1.5, 1), file, str(file)):
         ds = depth_folder(room / "rgb", room / "depth", intrinsics=given)
         found = ds[0]["intrinsics"]
         np.testing.assert_array_equal(found, matrix)
@@ -170,6 +170,19 @@ def test_bad_intrinsics_file(room, tmp_path):
     (tmp_path / "k.json").write_text('{"fx": 1}')
     with pytest.raises(ValueError, match="k.json' must be JSON with the numbers fx, fy, cx, cy"):
         depth_folder(room / "rgb", room / "depth", intrinsics=tmp_path / "k.json")
+
+
+def test_intrinsics_of_another_size(room, tmp_path):
+    camera = {"fx": 9, "fy": 9, "cx": 2, "cy": 1}
+    file, folders = tmp_path / "k.json", (room / "rgb", room / "depth")
+    height, width = depth_folder(*folders)[0]["image"].shape[:2]
+    file.write_text(json.dumps({**camera, "height": height, "width": width}))
+    assert "intrinsics" in depth_folder(*folders, intrinsics=file)[0]
+    file.write_text(json.dumps({**camera, "height": 2 * height, "width": 2 * width}))
+    with pytest.raises(ValueError, match=f"intrinsics are of {2 * height} × {2 * width} pixels"):
+        depth_folder(*folders, intrinsics=file)[0]
+    with pytest.raises(ValueError, match="have their centre at row 1, column 99"):
+        depth_folder(*folders, intrinsics=(9, 9, 99, 1))[0]
 
 
 def test_real_kitchen(shared_data):

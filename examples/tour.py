@@ -1,0 +1,190 @@
+"""A tour of one network that says four things about every pixel: about twenty minutes on a laptop.
+
+    python examples/tour.py --out tour                                  # from random weights
+    python examples/tour.py --out tour --weights mobilenet_v2.weights.h5   # or "imagenet"
+
+Nothing else is needed: the world is drawn, with labels, depth and normals that are exactly right.
+The network learns what things are, how far they are, how their surfaces lie, and what colour they
+have, and sees lightness only. docs/tour.md tells the same with pictures.
+"""
+
+import argparse
+import os
+import pathlib
+import time
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+
+import keras_dense as kd
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--out", type=pathlib.Path, default=pathlib.Path("tour"))
+    add("--weights", default="none", help="of MobileNetV2: none, imagenet, or a file")
+    add("--count", type=int, default=800, help="scenes to learn from")
+    add("--epochs", type=int, default=18)
+    add("--smoke", action="store_true", help="as little as possible of everything")
+    return parser.parse_args()
+
+
+def heads_for(train):
+    """What is predicted at a pixel. Their structure is that of outputs, targets and losses."""
+    return {
+        "segmentation": kd.heads.Segmentation(
+            train.num_classes, class_names=train.class_names, palette=train.palette
+        ),
+        "depth": kd.heads.Depth(0.3, train.max_depth, activation="log_sigmoid"),
+        "normals": kd.heads.Normals(),
+        "color": kd.heads.Colorization(prior=kd.training.estimate_ab_prior(train)),
+    }
+
+
+class Partial:
+    """A data set in which every third picture has labels only, as real ones have."""
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitem__(self, index):
+        sample = self.dataset[index]
+        if index % 3:
+            return sample
+        return {key: sample[key] for key in ("image", "segmentation")}
+
+
+def show(path, pictures, columns, titles=None, width=224):
+    tiles = [kd.plot.fit_width(p, width, sharp=True) for p in pictures]
+    print(f"   -> {kd.plot.save(path, kd.plot.grid(tiles, columns, titles))}", flush=True)
+
+
+def what_is_known(sample, heads):
+    """Image, labels, depth, normals, and the points of the depth seen from the side."""
+    drawn = [head.draw(head.encode(sample)) for key, head in heads.items() if key != "color"]
+    cloud = kd.plot.point_cloud(sample["depth"], sample["image"], sample["intrinsics"])
+    return [sample["image"], *drawn, cloud]
+
+
+def what_is_predicted(product, sample, heads):
+    """The same of the network, with the colours it gives to the picture in black and white."""
+    image = sample["image"]
+    found = product.predict_on_batch(image[None])
+    found = {key: keras.ops.convert_to_numpy(value)[0] for key, value in found.items()}
+    drawn = [head.draw(found[key]) for key, head in heads.items()]
+    cloud = kd.plot.point_cloud(found["depth"], found["color"], sample["intrinsics"])
+    gray = keras.ops.convert_to_numpy(kd.ops.gray(image.astype("float32")))
+    return [gray.round().astype("uint8"), *drawn, cloud]
+
+
+def two_ways_to_normals(product, samples):
+    """Degrees between the normals that are predicted and those of the predicted depth."""
+    angles = []
+    for sample in samples:
+        found = product.predict_on_batch(sample["image"][None])
+        flat = kd.ops.normals_from_depth(found["depth"], sample["intrinsics"])
+        angle = keras.ops.convert_to_numpy(kd.ops.angle_between(found["normals"], flat))
+        known = keras.ops.convert_to_numpy(keras.ops.any(flat != 0, axis=-1))
+        angles.append(np.degrees(angle.reshape(known.shape)[known]))
+    return float(np.median(np.concatenate(angles)))
+
+
+def main():
+    args = arguments()
+    args.out.mkdir(parents=True, exist_ok=True)
+    keras.utils.set_random_seed(0)
+    began = time.perf_counter()
+    count, size, epochs = (6, (48, 64), 2) if args.smoke else (args.count, (96, 128), args.epochs)
+
+    print("1. A world that is known exactly: image, labels, depth, normals, points")
+    train = kd.datasets.cached(kd.datasets.scenes(count, size, "train"))
+    val = kd.datasets.cached(kd.datasets.scenes(max(count // 8, 4), size, "val"))
+    heads = heads_for(train)
+    pictures = [p for i in range(3) for p in what_is_known(train[i], heads)]
+    show(args.out / "1_world.jpg", pictures, 5, ["image", "labels", "depth", "normals", "points"])
+
+    print("2. One network for all of it")
+    weights = None if args.weights == "none" else args.weights
+    backbone = kd.backbone("mobilenet_v2", weights=weights)
+    model = kd.unet(backbone, heads=heads)
+    for key, output in model.output.items():
+        print(f"   {key:13} {output.shape}")
+    print(f"   {model.count_params():,} parameters")
+
+    print("3. It learns all tasks at once, and by itself what the loss of each is to weigh")
+    kd.training.batch_norm_momentum(model, 0.95)
+    training = kd.training.balanced(model, kd.training.UncertaintyWeighting())
+    batches = kd.datasets.Loader(
+        Partial(train),
+        heads,
+        batch_size=2 if args.smoke else 8,
+        transforms=[kd.datasets.transforms.RandomFlip()],  # it turns normals round, too
+        shuffle=True,
+        missing="unknown",
+    )
+    rate = keras.optimizers.schedules.PolynomialDecay(1e-3, len(batches) * epochs, 0.0, power=0.9)
+    training.compile(keras.optimizers.AdamW(rate, weight_decay=1e-4), **kd.objectives(heads))
+    checkpoint = kd.training.Checkpoint(args.out / "run")
+    start = checkpoint.restore(training, batches)  # interrupted, it goes on
+    if start < epochs:
+        training.fit(
+            batches,
+            validation_data=kd.datasets.Loader(val, heads, batch_size=8),
+            validation_freq=max(epochs // 6, 1),
+            epochs=epochs,
+            initial_epoch=start,
+            callbacks=[checkpoint],
+            shuffle=False,
+            verbose=2,
+        )
+    kd.plot.curves(checkpoint.history, args.out / "2_curves.png")
+    for key, weight in training.balancer.current().items():
+        print(f"   {key:13} weighs {weight:.2f}")
+
+    print("4. What it says of scenes it has not seen; it sees what the first column shows")
+    product = kd.decoded(model, heads)  # labels, metres, unit normals, RGB
+    places = (0, 1, 2) if args.smoke else (3, 11, 25, 42)
+    titles = ["what it sees", "labels", "depth", "normals", "colours", "points, painted"]
+    pictures = [p for i in places for p in what_is_predicted(product, val[i], heads)]
+    show(args.out / "3_predictions.jpg", pictures, 6, titles)
+    pictures = [p for i in places for p in what_is_known(val[i], heads)]
+    show(args.out / "4_truth.jpg", pictures, 5, ["image", "labels", "depth", "normals", "points"])
+
+    print("5. How good that is")
+    scores = kd.training.evaluate(model, kd.datasets.Loader(val, heads, 8), heads)
+    for key, values in scores.items():
+        told = {name: v for name, v in values.items() if np.ndim(v) == 0}
+        text = ", ".join(f"{name} {value:.3g}" for name, value in list(told.items())[:3])
+        print(f"   {key:13} {text}")
+    samples = [val[i] for i in range(min(len(val), 20))]
+    print(
+        "   its normals and those of its own depth differ by "
+        f"{two_ways_to_normals(product, samples):.1f} degrees in the median"
+    )
+
+    print("6. Saved: one file for training, one that gives what people use")
+    model.save(args.out / "model.keras")
+    product.save(args.out / "product.keras")
+    again = keras.saving.load_model(args.out / "product.keras")
+    image = val[0]["image"][None]
+    same = all(
+        np.array_equal(a, b)
+        for a, b in zip(
+            keras.tree.flatten(again.predict(image, verbose=0)),
+            keras.tree.flatten(product.predict(image, verbose=0)),
+            strict=True,
+        )
+    )
+    print(f"   loaded again, it says {'the same' if same else 'something else'}")
+    print(f"Done in {(time.perf_counter() - began) / 60:.1f} minutes: {args.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -46,6 +46,10 @@ class Outputs:
         if len(set(paths)) < len(paths):
             raise ValueError(f"`out` must have another path for each head. Received: {out}")
         self._state = paths and paths[0].with_name(paths[0].name + ".state.npz")
+        self._continues = self.resumable and self._state.exists()
+        self._continues = self._continues and all(_part(path).exists() for path in paths)
+        if self.resumable and not self._continues:
+            self._state.unlink(missing_ok=True)
         self._like = like
         self._description = {}
         self.arrays = []
@@ -65,7 +69,7 @@ class Outputs:
     def _open(self, path, shape, dtype):
         """What is there of an earlier run, or a new file."""
         part = _part(path)
-        if self.resumable and self._state.exists() and part.exists():
+        if self._continues:
             array = np.lib.format.open_memmap(part, "r+")
             if (array.shape, array.dtype) == (shape, dtype):
                 return array
@@ -83,7 +87,7 @@ class Outputs:
             ValueError: if the earlier run was another.
         """
         self._description = description
-        if not self._state.exists():
+        if not self._continues:
             return 0
         with np.load(self._state) as state:
             before = json.loads(str(state["description"]))

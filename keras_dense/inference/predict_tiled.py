@@ -48,9 +48,9 @@ def predict_tiled(
             `image[y0:y1, x0:x1]`: an array, `np.memmap`, a zarr array, `kd.inference.GeoTiff`.
         heads: the heads the model was built with; `None` for its output as it is. Auxiliary heads
             are left out.
-        tile: int, or a pair `(height, width)`: pixels of a tile, or of the picture where that is
-            smaller. Default: up to 1536, what computes the fewest pixels for this picture. Give it
-            for many pictures of different sizes.
+        tile: int, or a pair `(height, width)`: pixels of a tile, at most; it is made smaller by
+            less than the network's stride where the last one would not lie on its maps. Default:
+            up to 1536, what computes the fewest pixels for this picture.
         overlap: int, pixels that neighbours share at least, up to a quarter of a tile. Default:
             twice as far as the network sees (`kd.surgery.receptive_field`), at most 48.
         out: where the result goes: `None` (a new array); an array, memmap or zarr array that is
@@ -304,7 +304,7 @@ def _layout(model, size, fixed, tile, overlap):
     if overlap is not None and wrong:
         raise ValueError(f"`overlap` must be an int ≥ 0. Received: overlap={overlap!r}")
     axes = []
-    for length, side in zip(size, pair, strict=True):
+    for length, side, free in zip(size, pair, (f is None for f in fixed), strict=True):
         most = (LARGEST // 2 if side is None else side) // 4
         if overlap is not None and overlap > most:
             raise ValueError(
@@ -315,6 +315,9 @@ def _layout(model, size, fixed, tile, overlap):
         if side is None:
             axes.append(Axis.fitted(length, shared, grid))
         else:
+            if free and side < length and grid <= side // 4:
+                # So that the last tile lies on the network's maps, too.
+                side -= (side - length) % grid
             axes.append(Axis.of(length, side, shared, grid))
     return *axes, min(reach, LARGEST)
 

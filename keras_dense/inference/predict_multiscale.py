@@ -103,11 +103,13 @@ def _mean(model, images, heads, scales, flip):
                 sums = found
             else:
                 sums = map_heads(lambda _, head, a, b: a + b, heads, sums, found)
-    return map_heads(
-        lambda _, head, x: ops.convert_to_numpy(head.from_mean(ops.convert_to_tensor(x / count))),
-        heads,
-        sums,
-    )
+
+    def mean(_, head, x):
+        height, width = (math.ceil(n / getattr(head, "stride", 1)) for n in old)
+        x = np.ascontiguousarray(x[:, :height, :width]) / count
+        return ops.convert_to_numpy(head.from_mean(ops.convert_to_tensor(x)))
+
+    return map_heads(mean, heads, sums)
 
 
 def _resized(images, size):

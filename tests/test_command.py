@@ -126,7 +126,7 @@ def test_broken_pictures_do_not_stop_the_others(labels, folder, tmp_path, capsys
     assert names(out) == ["0.png", "1.png", "2.png"]
 
 
-def test_unusual_pictures(labels, tmp_path):
+def test_unusual_pictures(labels, tmp_path, capsys):
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     rgb = picture(40, 70)
@@ -138,13 +138,15 @@ def test_unusual_pictures(labels, tmp_path):
     exif = PIL.Exif()
     exif[0x0112] = 6  # turned by a quarter
     PIL.fromarray(rgb).save(folder / "turned.png", exif=exif)
-    assert main(["predict", labels[0], str(folder), "--out", str(out)]) == 0
+    assert main(["predict", labels[0], str(folder), "--out", str(out)]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "1 of 5 pictures failed:" and len(said) == 2
+    assert "one.png: The image is too small: the network has stride 32" in said[1]
     found = {path.stem: np.array(PIL.open(path)) for path in out.iterdir()}
     assert {key: x.shape for key, x in found.items()} == {
         "cmyk": (40, 70),
         "alpha": (40, 70),
         "grey": (40, 70),
-        "one": (1, 1),
         "turned": (70, 40),
     }
     model = labels[1]

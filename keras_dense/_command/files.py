@@ -3,6 +3,7 @@
 import errno
 import os
 import pathlib
+import re
 import sys
 
 import numpy as np
@@ -123,7 +124,9 @@ def report(failed, total, what):
         return 0
     print(f"{len(failed)} of {total} {what} failed:", file=sys.stderr)
     for name, error in failed.items():
-        text = str(error).strip() or type(error).__name__
+        # Of an error in a layer, what Keras prints in bold between where it was and its arguments.
+        inner = re.search(r"\x1b\[1m(.*?)\x1b\[0m", str(error), re.DOTALL)
+        text = (inner[1] if inner else str(error)).strip() or type(error).__name__
         # Errors of reading name the file themselves.
         print(f"  {text if str(name) in text else f'{name}: {text}'}", file=sys.stderr)
     return 1

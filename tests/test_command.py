@@ -141,7 +141,7 @@ def test_unusual_pictures(labels, tmp_path, capsys):
     assert main(["predict", labels[0], str(folder), "--out", str(out)]) == 1
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "1 of 5 pictures failed:" and len(said) == 2
-    assert "one.png: The image is too small: the network has stride 32" in said[1]
+    assert "one.png: is too small: 1×1 pixels, for a network of stride 32" in said[1]
     found = {path.stem: np.array(PIL.open(path)) for path in out.iterdir()}
     assert {key: x.shape for key, x in found.items()} == {
         "cmyk": (40, 70),

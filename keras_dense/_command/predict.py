@@ -23,6 +23,7 @@ from keras_dense.datasets.files import read_image
 from keras_dense.heads import decoded, map_heads
 from keras_dense.heads.heads import decode
 from keras_dense.inference import predict_multiscale, predict_tiled
+from keras_dense.surgery.strides import total_stride
 
 HELP = "write labels, depth, normals or colours of pictures"
 
@@ -57,6 +58,7 @@ def run(args):
     failed = {}
     bar = keras.utils.Progbar(len(waiting), unit_name="picture")
     for count, (stem, file) in enumerate(waiting.items(), 1):
+        pixels = None
         try:
             pixels = read_image(file, upright=True)
             _write(args, heads, stem, predict(pixels), pixels)
@@ -65,7 +67,7 @@ def run(args):
             raise
         # Whatever it is, the other pictures are worth the try.
         except Exception as error:
-            failed[file] = error
+            failed[file] = _explained(error, pixels, model)
         bar.update(count)
     return report(failed, len(files), "pictures")
 
@@ -101,6 +103,18 @@ def _predictor(model, heads, args):
         return found
 
     return single
+
+
+def _explained(error, pixels, model):
+    """An error in fewer words where the picture is smaller than a cell of the network."""
+    try:
+        stride = total_stride(model)
+    except ValueError:
+        return error
+    if pixels is None or min(pixels.shape[:2]) >= stride:
+        return error
+    height, width = pixels.shape[:2]
+    return ValueError(f"is too small: {height}×{width} pixels, for a network of stride {stride}")
 
 
 def _check(_, head, result):

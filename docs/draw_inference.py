@@ -16,7 +16,7 @@ import numpy as np
 import keras_dense as kd
 from keras_dense.inference.predict_tiled import _layout
 
-TILE, OVERLAPS = 128, (0, 32)
+TILE, OVERLAPS = 256, (0, 64)
 
 
 def framed(image, model, overlap):

@@ -74,7 +74,16 @@ class Outputs:
             if (array.shape, array.dtype) == (shape, dtype):
                 return array
             raise _another(self._state, ["shape of the result"])
-        return np.lib.format.open_memmap(part, "w+", dtype, shape)
+        array = np.lib.format.open_memmap(part, "w+", dtype, shape)
+        if hasattr(os, "posix_fallocate"):
+            # A disk that is too small says so now; later the system would kill the process.
+            with open(part, "r+b") as file:
+                try:
+                    os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
+                except OSError as error:
+                    part.unlink()
+                    raise OSError(error.errno, f"{error.strerror}: {str(path)!r}") from error
+        return array
 
     def resume(self, description, stitchers):
         """How many tiles an earlier run has done; puts the stitchers in the state they had.

@@ -1,5 +1,8 @@
 """Tiles: the same prediction as of the whole picture, in little memory, and after a kill."""
 
+import errno
+import os
+
 import keras
 import numpy as np
 import pytest
@@ -178,6 +181,19 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(tmp_path, batch_size):
     assert found.shape == (200, 200) and not found.flags.writeable
     with pytest.raises(FileExistsError, match="already"):
         kd.inference.predict_tiled(model, image, head, out=out, **settings)
+
+
+def test_a_disk_that_is_too_small_says_so_before_anything_is_predicted(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    settings = {"heads": kd.heads.Segmentation(5), "progress": False}
+    with pytest.raises(OSError, match="No space left on device: .*labels.npy"):
+        kd.inference.predict_tiled(
+            shallow(), Breaking(picture(90, 90), 0), out=tmp_path / "labels.npy", **settings
+        )
+    assert not list(tmp_path.iterdir())
 
 
 def test_zarr_in_and_out(tmp_path):

@@ -47,6 +47,10 @@ def model_and_head(args):
         model = keras.saving.load_model(args.weights, compile=False)
         return model, kd.heads.Segmentation(model.output_shape[-1])
     model = getattr(kd, args.model)(args.backbone, weights=None)
+    for weight in model.trainable_weights:
+        # Scores that begin at zero would have no seams.
+        if len(weight.shape) == 4 and not keras.ops.any(weight != 0):
+            weight.assign(keras.random.normal(weight.shape, stddev=0.05))
     return model, kd.heads.Segmentation(21)
 
 

@@ -175,8 +175,13 @@ def _open(path):
     return picture
 
 
-def read_image(path):
-    """Read a picture as uint8 RGB `(H, W, 3)`.
+def read_image(path, upright=False):
+    """Read a picture as uint8 RGB `(H, W, 3)`: grey, palette and CMYK converted, alpha dropped.
+
+    Args:
+        path: path.
+        upright: whether to turn it as its EXIF orientation says, which viewers do. Masks lie on
+            the pixels as they are stored.
 
     Raises:
         FileNotFoundError: if it is missing.
@@ -187,6 +192,8 @@ def read_image(path):
         raise ValueError(
             f"{path}: holds more than 8 bits a channel (mode {picture.mode!r}); scale it to 8 bits"
         )
+    if upright:
+        picture = require("PIL.ImageOps", extra="examples").exif_transpose(picture)
     return np.array(picture.convert("RGB"))
 
 

@@ -48,6 +48,8 @@ class Auxiliary:
         self.from_lightness = getattr(head, "from_lightness", False)
         self.needs_image = getattr(head, "needs_image", False)
         self.encode, self.decode = head.encode, head.decode
+        self.flipped, self.rescaled = head.flipped, head.rescaled
+        self.blended, self.to_mean, self.from_mean = head.blended, head.to_mean, head.from_mean
         self.draw, self.error, self.legend = head.draw, head.error, head.legend
 
     def metrics(self):

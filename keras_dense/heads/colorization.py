@@ -2,7 +2,7 @@
 
 import keras
 import numpy as np
-from keras import layers
+from keras import layers, ops
 
 from keras_dense.layers import AnnealedMean, Recolor
 from keras_dense.layers.arguments import at_least_one
@@ -122,6 +122,27 @@ class Colorization:
         else:
             ab = AnnealedMean(self.grid, self.temperature)(prediction)
         return Recolor(self.stride)(ab, image)
+
+    def flipped(self, prediction):
+        """The prediction `(B, h, w, C)` of a mirrored image, as one of the image itself."""
+        return ops.flip(prediction, axis=2)
+
+    def rescaled(self, prediction, scale):
+        """The prediction of an image zoomed by `scale`, as one of the image: the same colours."""
+        return prediction
+
+    def blended(self, mean):
+        """A weighted mean of predictions as a prediction: logits are logits."""
+        return mean
+
+    def to_mean(self, prediction):
+        """What is averaged over several views of an image: distributions, or (a, b)."""
+        prediction = ops.cast(prediction, "float32")
+        return prediction if self.regression else ops.softmax(prediction)
+
+    def from_mean(self, mean):
+        """What stands for such a mean: its logarithm, or (a, b)."""
+        return mean if self.regression else ops.log(ops.maximum(mean, keras.config.epsilon()))
 
     def draw(self, image):
         """An RGB image `(H, W, 3)` as itself, uint8; unknown pixels in gray."""

@@ -94,6 +94,28 @@ class Depth:
         """Metres `(B, H, W, 1)`, clipped to the range where the activation has no upper end."""
         return ops.clip(metres, self.min_depth, self.max_depth)
 
+    def flipped(self, prediction):
+        """The prediction `(B, H, W, 1)` of a mirrored image, as one of the image itself."""
+        return ops.flip(prediction, axis=2)
+
+    def rescaled(self, prediction, scale):
+        """Depth in an image zoomed by `scale`, as that of the image: what is shown twice as large
+        seems half as far.
+        """
+        return prediction * scale
+
+    def blended(self, mean):
+        """A weighted mean of predictions as a prediction: metres are metres."""
+        return mean
+
+    def to_mean(self, prediction):
+        """What is averaged over several views of an image: log depth, where ratios count alike."""
+        return ops.log(ops.maximum(ops.cast(prediction, "float32"), keras.config.epsilon()))
+
+    def from_mean(self, mean):
+        """Metres from such a mean."""
+        return ops.exp(mean)
+
     @property
     def _shown(self):
         return max(self.min_depth, self.max_depth / 20), self.max_depth

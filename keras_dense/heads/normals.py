@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_dense.layers.unit_normals import UnitNormals
 from keras_dense.losses import AngularVonMisesFisher, NormalsCosine, expected_angle
@@ -84,6 +85,31 @@ class Normals:
     def decode(self, prediction):
         """Unit normals `(B, H, W, 3)` in the axes of this head, from a prediction."""
         return normalize(prediction[..., :3])
+
+    def flipped(self, prediction):
+        """The prediction `(B, H, W, C)` of a mirrored image, as one of the image itself: what
+        faced left faces right.
+        """
+        # The first axis of every frame is the horizontal one, and no other is.
+        sign = np.array([-1.0] + [1.0] * (self.channels - 1), "float32")
+        return ops.multiply(ops.flip(prediction, axis=2), sign)
+
+    def rescaled(self, prediction, scale):
+        """The prediction of an image zoomed by `scale`, as one of the image: the same normals."""
+        return prediction
+
+    def blended(self, mean):
+        """A weighted mean of predictions as a prediction: at length 1 again."""
+        unit = normalize(mean[..., :3])
+        return ops.concatenate([unit, mean[..., 3:]], -1) if self.concentration else unit
+
+    def to_mean(self, prediction):
+        """What is averaged over several views of an image: the vectors (and concentrations)."""
+        return ops.cast(prediction, "float32")
+
+    def from_mean(self, mean):
+        """A prediction from such a mean: at length 1 again."""
+        return self.blended(mean)
 
     def uncertainty(self, prediction):
         """The error to be expected of a prediction with concentration: degrees `(B, H, W, 1)`.

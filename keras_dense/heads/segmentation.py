@@ -10,6 +10,7 @@ from keras_dense.losses import CrossEntropy
 from keras_dense.metrics import ConfusionMatrix
 
 MODES = ("multiclass", "binary", "multilabel")
+_TINY = 1e-7  # the least probability that has a logarithm
 
 
 @keras.saving.register_keras_serializable("keras_dense")
@@ -136,6 +137,30 @@ class Segmentation:
             return ops.cast(ops.argmax(logits, axis=-1), "int32")
         labels = ops.cast(logits > 0, "int32")
         return labels[..., 0] if self.mode == "binary" else labels
+
+    def flipped(self, prediction):
+        """The prediction `(B, H, W, C)` of a mirrored image, as one of the image itself."""
+        return ops.flip(prediction, axis=2)
+
+    def rescaled(self, prediction, scale):
+        """The prediction of an image zoomed by `scale`, as one of the image: the same classes."""
+        return prediction
+
+    def blended(self, mean):
+        """A weighted mean of predictions as a prediction: logits are logits."""
+        return mean
+
+    def to_mean(self, prediction):
+        """What is averaged over several views of an image: probabilities."""
+        activation = ops.softmax if self.mode == "multiclass" else ops.sigmoid
+        return activation(ops.cast(prediction, "float32"))
+
+    def from_mean(self, mean):
+        """Logits whose probabilities are such a mean: multiclass, the logarithms themselves."""
+        logits = ops.log(ops.maximum(mean, _TINY))
+        if self.mode == "multiclass":
+            return logits
+        return logits - ops.log(ops.maximum(1.0 - mean, _TINY))
 
     def draw(self, labels):
         """Labels `(H, W)` as an RGB picture, uint8; void in white-grey.

@@ -2,6 +2,16 @@
 
 from keras_dense.inference.crf_energy import crf_energy
 from keras_dense.inference.dense_crf import dense_crf
+from keras_dense.inference.geotiff import GeoTiff
 from keras_dense.inference.layer_cascade import LayerCascade
+from keras_dense.inference.predict_multiscale import predict_multiscale
+from keras_dense.inference.predict_tiled import predict_tiled
 
-__all__ = ["LayerCascade", "crf_energy", "dense_crf"]
+__all__ = [
+    "GeoTiff",
+    "LayerCascade",
+    "crf_energy",
+    "dense_crf",
+    "predict_multiscale",
+    "predict_tiled",
+]

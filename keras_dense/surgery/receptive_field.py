@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
-from math import inf, lcm
+from math import inf
 
 from keras import layers, tree
 
@@ -23,9 +23,8 @@ from keras_dense.surgery.interval import Interval, union
 from keras_dense.surgery.pointwise import is_pointwise
 from keras_dense.surgery.strides import (
     WINDOWED,
-    Stride,
     pair,
-    stride_after,
+    total_stride,
     window_of,
 )
 from keras_dense.surgery.top import is_pooling, read_top
@@ -215,19 +214,6 @@ def _normalizes_the_map(op):
     return isinstance(op, layers.GroupNormalization)
 
 
-def _total_stride(model):
-    """A multiple of every stride in the network."""
-    found = [1]
-
-    def visit(node, *args, **kwargs):
-        stride = stride_after(node, args, kwargs)
-        found.extend(Fraction(s).numerator for s in stride.value or ())
-        return [stride] * len(node.outputs)
-
-    walk(model, [Stride((1, 1)) for _ in model.inputs], visit)
-    return lcm(*found)
-
-
 def receptive_field(model, gates=True, every=False):
     """Which pixels the cells of a network's maps depend on: size, stride and offset.
 
@@ -268,7 +254,7 @@ def receptive_field(model, gates=True, every=False):
     ((Fraction(7, 2), Fraction(7, 2)), (38, 78, 49, 89))
     """
     model = functional(model)
-    total = _total_stride(model)
+    total = total_stride(model)
     free = total * -(-_NOMINAL // total)
     image = _Seen(tuple(Interval(1, 0, 0, n or free) for n in image_of(model).shape[1:3]))
     tracer = _Tracer(model, gates)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from math import lcm
 
 import keras
 from keras import layers, tree
@@ -138,6 +139,31 @@ def strides(model):
     return tree.map_structure(
         lambda stride: None if stride.value is None else _plain(stride.value), _traced(model)
     )
+
+
+def total_stride(model):
+    """The least common multiple of the strides in a network, of all its maps.
+
+    By so many pixels an image can be moved, and every map moves by whole cells.
+
+    Args:
+        model: functional `keras.Model`.
+
+    >>> import keras
+    >>> image = keras.Input((None, None, 3))
+    >>> x = keras.layers.Conv2D(4, 3, strides=2)(image)
+    >>> total_stride(keras.Model(image, keras.layers.UpSampling2D(2)(x)))
+    2
+    """
+    found = [1]
+
+    def visit(node, *args, **kwargs):
+        stride = stride_after(node, args, kwargs)
+        found.extend(Fraction(s).numerator for s in stride.value or ())
+        return [stride] * len(node.outputs)
+
+    walk(model, [Stride((1, 1)) for _ in model.inputs], visit)
+    return lcm(*found)
 
 
 def stride_between(fine, coarse):

@@ -1,0 +1,46 @@
+"""The command line: `python -m keras_dense predict | evaluate | info | export`."""
+
+import argparse
+import sys
+
+from keras_dense._command import evaluate, export, info, predict
+from keras_dense._command.load import Unusable
+
+COMMANDS = (predict, evaluate, info, export)
+
+
+def main(argv=None):
+    """Run a command.
+
+    Returns:
+        0, or 1 where something could not be done that is said on stderr (single files: all others
+        are done). Wrong arguments exit with 2, as `argparse` does.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m keras_dense",
+        description="What trained models are for. KERAS_BACKEND chooses the backend.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for module in COMMANDS:
+        name = module.__name__.rpartition(".")[2]
+        one = commands.add_parser(
+            name, help=module.HELP, description=module.__doc__.splitlines()[0]
+        )
+        one.add_argument("model", help="a .keras file")
+        one.add_argument(
+            "--heads",
+            metavar="JSON",
+            help="what the model predicts, as keras.saving.serialize_keras_object writes heads "
+            "(default: head.json or heads.json beside it; without either a segmentation)",
+        )
+        module.add_arguments(one)
+        one.set_defaults(run=module.run)
+    args = parser.parse_args(argv)
+    try:
+        return args.run(args)
+    except Unusable as error:
+        print(f"keras_dense {args.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130

@@ -11,7 +11,7 @@ from keras_dense.export.write import write_and_check
 OPSET = 18
 
 
-def onnx(model, heads, file, *, size=None, images=None, quantize=None):
+def onnx(model, heads, file, *, size=None, images=None):
     """Write an ONNX file.
 
     Its input is "images", uint8 `(B, H, W, C)`; its outputs are what people use, see `kd.export`.
@@ -25,8 +25,6 @@ def onnx(model, heads, file, *, size=None, images=None, quantize=None):
         file: ends in ".onnx"; one that is there is replaced, at the end.
         size: `(height, width)` of all images; default: any, or what the model takes.
         images: uint8 `(B, H, W, C)` to compare on; default: random pictures.
-        quantize: `None`, or "float16" to halve the file: weights and computation in float16,
-            inputs and outputs as they were.
 
     Returns:
         `{name: difference}` of each output to that of the model: of labels the share that differs,
@@ -47,20 +45,14 @@ def onnx(model, heads, file, *, size=None, images=None, quantize=None):
     labels, confidence = session.run(["labels", "confidence"], {"images": images})
     ```
     """
-    path, size = checked(
-        "onnx", model, heads, file, size, images, ".onnx", quantize, kinds=["float16"]
-    )
+    path, size = checked("onnx", model, heads, file, size, images, ".onnx")
     require("onnxruntime", extra="export")
     product = Product(model, heads, size)
 
     def write(path):
-        proto = converted(product)
-        if quantize == "float16":
-            halves = require("onnxconverter_common.float16", extra="export")
-            proto = halves.convert_float_to_float16(proto, keep_io_types=True)
-        require("onnx", extra="export").save(proto, path)
+        path.write_bytes(converted(product).SerializeToString())
 
-    return write_and_check(product, path, write, load, images, exact=quantize is None)
+    return write_and_check(product, path, write, load, images)
 
 
 def converted(product):

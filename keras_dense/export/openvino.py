@@ -55,22 +55,18 @@ def openvino(model, heads, file, *, size=None, images=None, quantize=None):
         product.save(folder, {"serving_default": product.function()})
         try:
             converted = ov.convert_model(folder)
-        except RuntimeError as error:
+        except Exception as error:  # An OpConversionFailure, which is not public.
+            missing = re.search(r"No conversion rule found for operations: (.*)", str(error))
+            if missing is None:
+                raise
             raise ValueError(
-                f"OpenVINO cannot hold {product.name!r}: {_reason(error)}. A SavedModel can."
+                f"OpenVINO cannot hold {product.name!r}: it has no counterpart of the TensorFlow "
+                f"operations {missing[1].strip()}. A SavedModel can."
             ) from error
         converted.set_rt_info(product.about, "about")
         ov.save_model(converted, path, compress_to_fp16=quantize == "float16")
 
     return write_and_check(product, path, write, load, images, exact=quantize is None)
-
-
-def _reason(error):
-    """What OpenVINO says about the operations that it does not have."""
-    found = re.search(r"No conversion rule found for operations: (.*)", str(error))
-    if found is None:
-        return str(error).strip()
-    return f"it has no counterpart of the TensorFlow operations {found[1].strip()}"
 
 
 def load(path):
@@ -80,8 +76,6 @@ def load(path):
 
     def run(images):
         answers = network(images)
-        return {
-            name: answers[output] for output in network.outputs for name in output.get_names()
-        }
+        return {name: answers[output] for output in network.outputs for name in output.get_names()}
 
     return run

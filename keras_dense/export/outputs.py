@@ -34,7 +34,7 @@ def _labels(head, logits):
 
     dtype = tf.uint8 if head.num_classes <= 256 else tf.int32
     if head.mode == "multiclass":
-        # `keras.ops.argmax` looks at the bits of floats, for which other runtimes have no operation.
+        # `keras.ops.argmax` looks at the bits of floats, which other runtimes cannot do.
         labels = tf.argmax(logits, axis=-1, output_type=tf.int32)
         confidence = tf.reduce_max(tf.nn.softmax(logits), axis=-1)
     else:

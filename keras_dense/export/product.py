@@ -4,18 +4,22 @@ import json
 
 import keras
 import numpy as np
+from keras import layers
 
 from keras_dense.export.outputs import described, handed_out, name_of
 from keras_dense.heads import Auxiliary
 from keras_dense.surgery import fold_batch_norm, rebuild
 from keras_dense.surgery.graph import functional
 
+_SETTINGS = ("initializer", "regularizer", "constraint")
+
 
 class Product:
     """A model made ready to leave.
 
     Auxiliary heads and what only they need are left out, batch norms are folded into
-    convolutions, mixed precision becomes float32, dropout does nothing in inference.
+    convolutions, those with a group for each channel become depthwise, mixed precision becomes
+    float32, dropout does nothing in inference.
 
     Args:
         model: functional `keras.Model` of one image.
@@ -31,7 +35,7 @@ class Product:
         self.shape = (batch, *size, model.input_shape[-1])
         # In float32, so that a comparison shows what the other runtime does.
         self.model = _in_float32(self._pruned(functional(model)))
-        self.network = fold_batch_norm(self.model)
+        self.network = _depthwise(fold_batch_norm(self.model))
 
     def _pruned(self, model):
         outputs = model.output
@@ -112,5 +116,28 @@ def _in_float32(model):
         if less(node.operation):
             return copies(node.operation, *args, config={"dtype": "float32"}, **kwargs)
         return None
+
+    return rebuild(model, rewrite)
+
+
+def _depthwise(model):
+    """The network with depthwise convolutions for those that have a group for each channel.
+
+    Keras compiles these by XLA, which only TensorFlow can run.
+    """
+
+    def rewrite(node, copies, *args, **kwargs):
+        op = node.operation
+        if type(op) is not layers.Conv2D or op.groups == 1 or op.kernel.shape[2] > 1:
+            return None
+        if op.strides[0] != op.strides[1]:
+            return None
+        multiplier = op.filters // op.groups
+        ours = ("filters", "groups", *(f"kernel_{x}" for x in _SETTINGS))
+        config = {**dict.fromkeys(ours), "depth_multiplier": multiplier}
+        kernel, *bias = op.get_weights()
+        kernel = kernel.reshape(*kernel.shape[:2], op.groups, multiplier)
+        kind = layers.DepthwiseConv2D
+        return copies(op, *args, kind=kind, config=config, weights=[kernel, *bias], **kwargs)
 
     return rebuild(model, rewrite)

@@ -83,7 +83,7 @@ def label(folder, photograph, overlay):
     whole.save(overlay)
 
     for i in found:
-        print(f"  {about['names'][i]:<12} {100 * shares[i]:5.1f} % of the picture")
+        print(f"  {classes['classes'][i]:<12} {100 * shares[i]:5.1f} % of the picture")
     print(
         f"{photograph} ({picture.width}×{picture.height}) labelled in {milliseconds:.0f} ms by "
         f"TensorFlow {tf.__version__} alone -> {overlay}"

@@ -6,8 +6,9 @@ may come from any backend):
     python examples/serve_savedmodel.py export runs/camvid/model.keras exported \
         --head runs/camvid/head.json
 
-This writes a SavedModel that takes images of any number and size (RGB, 0–255) and returns labels,
-beside it `labels.json` with names and colours. Then anywhere, without Keras or keras_dense:
+This writes a SavedModel that takes images of any number and size (RGB, uint8) and returns labels
+and how sure it is of them, with the names and colours of the classes in its assets (see
+docs/export.md). Then anywhere, without Keras or keras_dense:
 
     python examples/serve_savedmodel.py label exported photograph.jpg overlay.png
 """
@@ -36,12 +37,8 @@ def export(model_file, folder, head_file):
     else:
         config = json.loads(pathlib.Path(head_file).read_text())
         head = keras.saving.deserialize_keras_object(config)
-    product = kd.decoded(model, head)  # labels rather than logits
-    product.export(folder, verbose=False)
-    names, palette = zip(*head.legend(), strict=True)
-    labels = {"names": names, "palette": palette}
-    pathlib.Path(folder, "labels.json").write_text(json.dumps(labels))
-    print(f"{folder}: a SavedModel of {model.name}, {len(names)} classes")
+    kd.export.savedmodel(model, head, folder)
+    print(f"{folder}: a SavedModel of {model.name}, {len(head.class_names)} classes")
 
 
 def label(folder, photograph, overlay):
@@ -52,15 +49,17 @@ def label(folder, photograph, overlay):
     from PIL import Image, ImageDraw
 
     network = tf.saved_model.load(folder)
+    serve = network.signatures["serving_default"]
     picture = Image.open(photograph).convert("RGB")
-    image = tf.constant(np.asarray(picture, "float32")[None])
-    network.serve(image)  # the first call prepares this size
+    image = tf.constant(np.asarray(picture)[None])
+    serve(images=image)  # the first call prepares this size
     began = time.perf_counter()
-    labels = network.serve(image).numpy()[0]
+    labels = serve(images=image)["labels"].numpy()[0]
     milliseconds = 1000 * (time.perf_counter() - began)
 
-    about = json.loads(pathlib.Path(folder, "labels.json").read_text())
-    palette = np.array(about["palette"], "uint8")
+    about = json.loads(pathlib.Path(folder, "assets", "about.json").read_text(encoding="utf-8"))
+    classes = about["outputs"]["labels"]
+    palette = np.array(classes["palette"], "uint8")
     colors = Image.fromarray(palette[labels])
     enlarged = max(1, 320 // picture.width)
     shown = (picture.width * enlarged, picture.height * enlarged)
@@ -74,7 +73,7 @@ def label(folder, photograph, overlay):
     for row, i in enumerate(found):
         top = 6 + 16 * row
         draw.rectangle((6, top, 18, top + 10), fill=tuple(palette[i]))
-        draw.text((24, top), about["names"][i], fill="black")
+        draw.text((24, top), classes["classes"][i], fill="black")
     width = 2 * canvas.width + legend.width
     whole = Image.new("RGB", (width, max(canvas.height, legend.height)), "white")
     whole.paste(picture.resize(shown), (0, 0))
@@ -84,7 +83,7 @@ def label(folder, photograph, overlay):
     whole.save(overlay)
 
     for i in found:
-        print(f"  {about['names'][i]:<12} {100 * shares[i]:5.1f} % of the picture")
+        print(f"  {classes['classes'][i]:<12} {100 * shares[i]:5.1f} % of the picture")
     print(
         f"{photograph} ({picture.width}×{picture.height}) labelled in {milliseconds:.0f} ms by "
         f"TensorFlow {tf.__version__} alone -> {overlay}"

@@ -6,7 +6,7 @@ from keras import ops
 from keras_dense.layers.arguments import as_padding, as_pair
 from keras_dense.ops import max_windows, mean_windows
 from keras_dense.ops.atrous import same_pads
-from keras_dense.ops.image import to_multiple
+from keras_dense.ops.image import pad_map, to_multiple
 
 
 class _AtrousPooling2D(keras.layers.Layer):
@@ -147,8 +147,8 @@ class PhasePooling2D(keras.layers.Layer):
 
     def _phases(self, x, fill):
         (height, width), (r_h, r_w) = ops.shape(x)[1:3], self.rate
-        pads = ((0, 0), (0, to_multiple(height, r_h)), (0, to_multiple(width, r_w)), (0, 0))
-        x = ops.pad(x, pads, constant_values=fill)
+        pads = (0, to_multiple(height, r_h)), (0, to_multiple(width, r_w))
+        x = pad_map(x, *pads, fill=fill)
         height, width = ops.shape(x)[1:3]
         return ops.reshape(x, (-1, height // r_h, r_h, width // r_w, r_w, x.shape[-1]))
 

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_dense.layers.arguments import as_sides, at_least_one
 from keras_dense.ops import crop_like, pad_reflect, pad_to_multiple
+from keras_dense.ops.image import pad_map
 
 
 def _grown(size, multiple):
@@ -86,7 +87,7 @@ class PadToMinimum(keras.layers.Layer):
             max(self.minimum - n, 0) if isinstance(n, int) else ops.maximum(self.minimum - n, 0)
             for n in ops.shape(inputs)[1:3]
         )
-        return ops.pad(inputs, ((0, 0), (0, bottom), (0, right), (0, 0)))
+        return pad_map(inputs, (0, bottom), (0, right))
 
     def get_config(self):
         return {**super().get_config(), "minimum": self.minimum}

@@ -10,6 +10,8 @@ import math
 import keras
 from keras import ops
 
+from keras_dense.ops.image import pad_map
+
 
 def atrous_conv(x, kernel, rate=1, strides=1, padding="same", data_format="channels_last"):
     """Convolution (cross-correlation) whose taps lie `rate` cells apart, grouped or not.
@@ -115,7 +117,7 @@ def _run(x, kernel, rate, strides, padding, data_format, depthwise):
     elif strides == (1, 1) and padding == explicit_pads("same", (None, None), sizes, rate, strides):
         padding = "same"  # By name the zeros cost no copy of the map.
     if not isinstance(padding, str):
-        x = ops.pad(x, ((0, 0), *padding, (0, 0)) if last else ((0, 0), (0, 0), *padding))
+        x = pad_map(x, *padding) if last else ops.pad(x, ((0, 0), (0, 0), *padding))
         padding = "valid"
     divisors = tuple(math.gcd(r, s) for r, s in zip(rate, strides, strict=True))
     if divisors != (1, 1):
@@ -253,7 +255,7 @@ def _sum_of_taps(x, kernel, rate, strides, padding, last):
     sizes, dtype = kernel.shape[:2], x.dtype
     if padding == "same":
         shape = ops.shape(x)[1:3]
-        x = ops.pad(x, ((0, 0), *explicit_pads(padding, shape, sizes, rate, strides), (0, 0)))
+        x = pad_map(x, *explicit_pads(padding, shape, sizes, rate, strides))
     if keras.backend.standardize_dtype(dtype) in ("float16", "bfloat16"):
         x, kernel = ops.cast(x, "float32"), ops.cast(kernel, "float32")
     if kernel.shape[3] > 1:

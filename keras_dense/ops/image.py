@@ -4,7 +4,28 @@ All functions take channels-last tensors `(B, H, W, C)` and work on heights and 
 that are unknown when the graph is built.
 """
 
+import keras
 from keras import ops
+
+
+def pad_map(x, vertical, horizontal, mode="constant", fill=None):
+    """`ops.pad` of H and W alone, by amounts that may be tensors.
+
+    Args:
+        x: `(B, H, W, C)`.
+        vertical, horizontal: `(before, after)`, ints or tensors.
+        mode, fill: `mode` and `constant_values` of `ops.pad`.
+
+    >>> import numpy as np
+    >>> tuple(pad_map(np.ones((1, 5, 8, 3)), (1, 2), (0, 4)).shape)
+    (1, 8, 12, 3)
+    """
+    y = ops.pad(x, ((0, 0), vertical, horizontal, (0, 0)), mode=mode, constant_values=fill)
+    unknown = not all(isinstance(n, int) for n in (*vertical, *horizontal))
+    if unknown and keras.backend.backend() == "tensorflow":
+        # What converts graphs to LiteRT loses the channels where amounts are tensors.
+        y = ops.reshape(y, (*ops.shape(y)[:3], x.shape[-1]))
+    return y
 
 
 def pad_to_multiple(x, multiple):
@@ -20,7 +41,7 @@ def pad_to_multiple(x, multiple):
     bottom, right = to_multiple(height, multiple), to_multiple(width, multiple)
     if isinstance(bottom, int) and isinstance(right, int) and not (bottom or right):
         return x
-    return ops.pad(x, ((0, 0), (0, bottom), (0, right), (0, 0)), mode="reflect")
+    return pad_map(x, (0, bottom), (0, right), mode="reflect")
 
 
 def to_multiple(size, multiple):
@@ -90,7 +111,7 @@ def sum_blocks(x, factor):
         return x
     height, width = ops.shape(x)[1:3]
     bottom, right = to_multiple(height, factor), to_multiple(width, factor)
-    x = ops.pad(x, ((0, 0), (0, bottom), (0, right), (0, 0)))
+    x = pad_map(x, (0, bottom), (0, right))
     sizes = ((height + bottom) // factor, factor, (width + right) // factor, factor)
     return ops.sum(ops.reshape(x, (-1, *sizes, x.shape[-1])), axis=(2, 4))
 

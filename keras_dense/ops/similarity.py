@@ -3,6 +3,8 @@
 import numpy as np
 from keras import ops
 
+from keras_dense.ops.image import pad_map
+
 _SIZE, _SIGMA = 11, 1.5
 
 
@@ -36,7 +38,7 @@ def structural_similarity(x, y, known=None):
         max(_SIZE - n, 0) if isinstance(n, int) else ops.maximum(_SIZE - n, 0)
         for n in ops.shape(x)[1:3]
     )
-    stacked = ops.pad(stacked, ((0, 0), (0, bottom), (0, right), (0, 0)))
+    stacked = pad_map(stacked, (0, bottom), (0, right))
     # Of known pixels nothing is left in the sum, exactly.
     stacked = ops.concatenate([stacked[..., :-1], 1.0 - stacked[..., -1:]], axis=-1)
     taps = np.exp(-0.5 * ((np.arange(_SIZE) - _SIZE // 2) / _SIGMA) ** 2)

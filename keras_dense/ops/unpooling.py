@@ -9,6 +9,8 @@ import itertools
 
 from keras import backend, ops
 
+from keras_dense.ops.image import pad_map
+
 
 def max_pool_with_argmax(x, size, strides, pads):
     """The largest cell of every window, and which one it was.
@@ -163,7 +165,7 @@ def _repeat_edges(x, pads, size):
 def _pad(x, pads, fill):
     if all(isinstance(p, int) and p == 0 for pair in pads for p in pair):
         return x
-    return ops.pad(x, ((0, 0), *pads, (0, 0)), constant_values=fill)
+    return pad_map(x, *pads, fill=fill)
 
 
 def _positive(n):

@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from keras_dense.ops.image import pad_map
+
 
 def _slide(x, sizes, rates, strides, combine):
     """Combine the cells of every window, along one axis after the other."""
@@ -19,7 +21,7 @@ def _slide(x, sizes, rates, strides, combine):
 
 
 def _padded(x, pads, fill):
-    return ops.pad(x, ((0, 0), *pads, (0, 0)), constant_values=fill)
+    return pad_map(x, *pads, fill=fill)
 
 
 def max_windows(x, size, rate, strides, pads):

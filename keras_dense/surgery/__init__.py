@@ -3,6 +3,7 @@
 from keras_dense.surgery.convolutionalize import convolutionalize
 from keras_dense.surgery.dilate import dilate
 from keras_dense.surgery.feature_pyramid import feature_pyramid
+from keras_dense.surgery.fold_batch_norm import fold_batch_norm
 from keras_dense.surgery.graph import rebuild, walk
 from keras_dense.surgery.insert_batch_norm import insert_batch_norm
 from keras_dense.surgery.pool_with_indices import pool_with_indices
@@ -16,6 +17,7 @@ __all__ = [
     "convolutionalize",
     "dilate",
     "feature_pyramid",
+    "fold_batch_norm",
     "insert_batch_norm",
     "pool_with_indices",
     "rebuild",

@@ -1,0 +1,130 @@
+"""What leaves Keras, beside what stays: differences, sizes and latencies of every format.
+
+    python benchmarks/export.py [--only unet fcn8s] [--formats onnx litert] [--size 256 320]
+    python benchmarks/export.py --tiny                      # whether it works; seconds
+
+Every export is made for any size and for the size that is measured. Prints a Markdown table;
+README.md beside this file says what the columns are.
+"""
+
+import argparse
+import importlib
+import os
+import pathlib
+import tempfile
+
+os.environ["KERAS_BACKEND"] = "tensorflow"  # the backend that exports
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from _turns import in_turns
+
+SUFFIX = {"savedmodel": "", "onnx": ".onnx", "openvino": ".xml", "litert": ".tflite"}
+
+
+def networks(tiny):
+    """A function that builds model and heads, for each name."""
+    import keras_dense as kd
+
+    labels = kd.heads.Segmentation(21)
+    four = {
+        "segmentation": labels,
+        "depth": kd.heads.Depth(),
+        "normals": kd.heads.Normals(),
+        "color": kd.heads.Colorization(),
+    }
+    small = kd.backbone("mobilenet_v2", weights=None, alpha=0.35) if tiny else None
+
+    def on(name):
+        return small or kd.backbone(name, weights=None)
+
+    return {
+        "fcn8s": lambda: (kd.fcn8s(on("vgg16"), heads=labels), labels),
+        "deeplabv3plus": lambda: (kd.deeplabv3plus(on("resnet50"), heads=labels), labels),
+        "unet": lambda: (kd.unet(on("mobilenet_v2"), heads=labels), labels),
+        "segnet": lambda: (
+            kd.segnet_basic(heads=labels, **({"filters": 8} if tiny else {})),
+            labels,
+        ),
+        "four heads": lambda: (kd.unet(on("mobilenet_v2"), heads=four), four),
+        "crf": lambda: (kd.with_crf(kd.fcn32s(on("mobilenet_v2"), heads=labels)), labels),
+    }
+
+
+def randomized(model):
+    """Scores and batch norms unlike those of a fresh network, whose outputs are all the same."""
+    import numpy as np
+    from keras import layers
+
+    rng = np.random.default_rng(0)
+    for layer in model._flatten_layers():
+        if isinstance(layer, layers.BatchNormalization):
+            for weight in layer.weights:
+                about_one = weight.name in ("gamma", "moving_variance")
+                weight.assign(about_one + rng.uniform(-0.2, 0.2, weight.shape))
+        elif isinstance(layer, layers.Conv2D) and layer.kernel_size == (1, 1):
+            shape = layer.kernel.shape
+            layer.kernel.assign(rng.normal(0, shape[2] ** -0.5, shape))
+    return model
+
+
+def rows(name, build, formats, size, rounds, folder):
+    """One row for each format and kind of size: what was found, and the time beside the model's."""
+    import keras_dense as kd
+    from keras_dense.export.check import pictures, sentence
+    from keras_dense.export.files import size_of
+
+    model, heads = build()
+    model = randomized(model)
+    images = pictures((1, *size, 3))
+    product = kd.decoded(model, heads)
+    calls, said = {"keras": lambda: product.predict_on_batch(images)}, {}
+    for format in formats:
+        for kind, fixed in (("any", None), ("fixed", size)):
+            key = f"{format} {kind}"
+            path = pathlib.Path(folder, f"{name}_{kind}".replace(" ", "_") + SUFFIX[format])
+            try:
+                export = getattr(kd.export, format)
+                found = export(model, heads, path, size=fixed, images=images)
+            except (ValueError, RuntimeError) as error:
+                said[key] = (str(error).split(": ", 1)[-1][:90], "–")
+                continue
+            parts = [path, path.with_suffix(".bin")] if format == "openvino" else [path]
+            megabytes = sum(size_of(part) for part in parts) / 1e6
+            said[key] = (sentence(found), f"{megabytes:.1f} MB")
+            run = importlib.import_module(f"keras_dense.export.{format}").load(path)
+            calls[key] = lambda run=run: run(images)
+    times = {key: min(t) for key, t in in_turns(rounds, **calls).items()}
+    yield name, "Keras", "", "", "", f"{1000 * times['keras']:.1f} ms", "1×"
+    for key, (difference, megabytes) in said.items():
+        time = times.get(key)
+        shown = ("–", "–") if time is None else _beside(time, times["keras"])
+        yield (name, *key.split(), difference, megabytes, *shown)
+
+
+def _beside(time, keras):
+    return f"{1000 * time:.1f} ms", f"{time / keras:.2f}×"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", help="names of networks")
+    parser.add_argument("--formats", nargs="+", choices=SUFFIX, default=list(SUFFIX))
+    parser.add_argument("--size", nargs=2, type=int, default=(320, 416))
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--tiny", action="store_true", help="small networks and images, 2 rounds")
+    args = parser.parse_args()
+    size, rounds = ((64, 96), 2) if args.tiny else (tuple(args.size), args.rounds)
+    known = networks(args.tiny)
+    table = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in args.only or known:
+            table += rows(name, known[name], args.formats, size, rounds, folder)
+    print(f"\nOne image of {size[0]}×{size[1]}.\n")
+    print("| network | format | size | difference | file | best time | beside Keras |")
+    print("|---|---|---|---|---|---|---|")
+    for row in table:
+        print("|", " | ".join(row), "|")
+
+
+if __name__ == "__main__":
+    main()

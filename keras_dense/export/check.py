@@ -1,0 +1,74 @@
+"""An export beside the model it came from."""
+
+import numpy as np
+
+_SHARE, _CLOSE = 0.1, 0.01
+
+
+def pictures(shape, seed=0):
+    """Random images with large shapes and small ones, uint8; where a size is free, 2 × 123 × 181.
+
+    >>> pictures((None, None, 64, 3)).shape
+    (2, 123, 64, 3)
+    """
+    batch, height, width, channels = (
+        n or free for n, free in zip(shape, (2, 123, 181, 3), strict=True)
+    )
+    rng = np.random.default_rng(seed)
+    coarse = rng.uniform(0, 220, (batch, -(-height // 16), -(-width // 16), channels))
+    large = coarse.repeat(16, 1).repeat(16, 2)[:, :height, :width]
+    return (large + rng.uniform(0, 35, large.shape)).astype("uint8")
+
+
+def differences(wanted, found):
+    """`{name: the share of labels that differ, or the largest |difference|}`.
+
+    Raises:
+        RuntimeError: if names, shapes or types are others.
+    """
+    for name, y in wanted.items():
+        other = found.get(name)
+        if other is None or other.shape != y.shape or other.dtype != y.dtype:
+            got = "nothing" if other is None else f"{other.dtype} {other.shape}"
+            raise RuntimeError(f"The output {name!r} should be {y.dtype} {y.shape}, it is {got}.")
+    return {name: _difference(name, y, found[name]) for name, y in wanted.items()}
+
+
+def is_label(name):
+    return name == "labels" or name.endswith("_labels")
+
+
+def _difference(name, wanted, found):
+    if is_label(name):
+        return float(np.mean(wanted != found))
+    return float(np.max(np.abs(wanted.astype("float64") - found), initial=0.0))
+
+
+def expect_same(wanted, found):
+    """An error where more than 10 % of the values are off by more than 1 % of the largest.
+
+    Some may be: where two classes are all but equal, rounding decides; where two cells of a
+    window are, about all that SegNet's decoder writes around them.
+    """
+    for name, y in wanted.items():
+        limit = 0.5 if is_label(name) else _CLOSE * max(1.0, float(np.max(np.abs(y))))
+        far = ~(np.abs(y.astype("float64") - found[name]) <= limit)  # NaN is far from everything
+        if far.mean() > _SHARE:
+            raise RuntimeError(
+                f"The exported graph computes something else: {100 * far.mean():.3g} % of "
+                f"{name!r} differ from the model. Nothing was written."
+            )
+
+
+def sentence(found):
+    """The differences in words.
+
+    >>> sentence({"labels": 0.0, "confidence": 1.2e-7})
+    'labels differ at 0 % of the pixels, confidence by at most 1.2e-07'
+    """
+    return ", ".join(
+        f"{name} differ at {100 * x:.2g} % of the pixels"
+        if is_label(name)
+        else f"{name} by at most {x:.2g}"
+        for name, x in found.items()
+    )

@@ -1,0 +1,81 @@
+"""OpenVINO: for the CPUs, GPUs and NPUs of Intel."""
+
+import re
+
+from keras_dense._optional import require
+from keras_dense.export.arguments import checked
+from keras_dense.export.product import Product
+from keras_dense.export.write import write_and_check
+
+
+def openvino(model, heads, file, *, size=None, images=None, quantize=None):
+    """Write a model of OpenVINO: an .xml file, and its weights in a .bin file beside it.
+
+    Its input is "images", uint8 `(B, H, W, C)`; its outputs are what people use, see `kd.export`.
+    `rt_info["about"]` is JSON that says what they are, with names and colours of classes.
+
+    Needs `pip install keras_dense[export]` (openvino).
+
+    Args:
+        model: a model of one image, as any builder returns it.
+        heads: the heads it was built with.
+        file: ends in ".xml"; one that is there is replaced, at the end.
+        size: `(height, width)` of all images; default: any, or what the model takes.
+        images: uint8 `(B, H, W, C)` to compare on; default: random pictures.
+        quantize: `None`, or "float16" to halve the file: weights in float16; what is computed in
+            is the choice of the device.
+
+    Returns:
+        `{name: difference}` of each output to that of the model: of labels the share that differs,
+        otherwise the largest |difference|. Also printed.
+
+    Raises:
+        ValueError, TypeError: for arguments that do not fit; for a model with an operation that
+            OpenVINO does not have, which is named. Then nothing is written.
+        RuntimeError: on another backend than TensorFlow, or if the files compute something else
+            than the model. Then nothing is written.
+        ImportError: if a package is missing.
+
+    Example:
+
+    ```python
+    kd.export.openvino(model, kd.heads.Segmentation(11), "model.xml")
+    network = openvino.Core().compile_model("model.xml")
+    labels = network(images)["labels"]
+    ```
+    """
+    path, size = checked(
+        "openvino", model, heads, file, size, images, ".xml", quantize, kinds=["float16"]
+    )
+    ov = require("openvino", extra="export")
+    product = Product(model, heads, size)
+
+    def write(path):
+        folder = path.parent.parent / "savedmodel"
+        product.save(folder, {"serving_default": product.function()})
+        try:
+            converted = ov.convert_model(folder)
+        except Exception as error:  # An OpConversionFailure, which is not public.
+            missing = re.search(r"No conversion rule found for operations: (.*)", str(error))
+            if missing is None:
+                raise
+            raise ValueError(
+                f"OpenVINO cannot hold {product.name!r}: it has no counterpart of the TensorFlow "
+                f"operations {missing[1].strip()}. A SavedModel can."
+            ) from error
+        converted.set_rt_info(product.about, "about")
+        ov.save_model(converted, path, compress_to_fp16=quantize == "float16")
+
+    return write_and_check(product, path, write, load, images, exact=quantize is None)
+
+
+def load(path):
+    """A function of images that runs a model of OpenVINO on the CPU, in float32."""
+    ov = require("openvino", extra="export")
+    network = ov.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+    def run(images):
+        answers = network(images)
+        return {name: answers[output] for output in network.outputs for name in output.get_names()}
+
+    return run

@@ -1,0 +1,104 @@
+"""SavedModel: for TensorFlow alone, TensorFlow Serving, and whatever reads it."""
+
+from keras_dense.export.arguments import checked
+from keras_dense.export.product import Product
+from keras_dense.export.write import write_and_check
+
+
+def savedmodel(model, heads, folder, *, size=None, images=None):
+    """Write a SavedModel, which TensorFlow runs without Keras or keras_dense.
+
+    Signatures, each a function of one tensor to a dict of tensors:
+
+    - `serving_default(images)`: uint8 images `(B, H, W, C)` → what people use, see `kd.export`;
+    - `raw(images)`: the same images → what the model gives (logits, …), under the keys of `heads`,
+      of a single head under "prediction";
+    - `encoded(encoded)`: JPEG, PNG, GIF or BMP files as strings `(B,)` → as `serving_default`; in
+      the REST interface of TensorFlow Serving `{"instances": [{"b64": "…"}]}`. The images of one
+      batch must be of one size, otherwise it is an error: send them one at a time. Only for models
+      of 1 or 3 channels.
+
+    `assets/about.json` says what the outputs are, with the names and colours of classes.
+
+    Args:
+        model: a model of one image, as any builder returns it.
+        heads: the heads it was built with.
+        folder: where to write; a SavedModel that is there is replaced, at the end.
+        size: `(height, width)` of all images; default: any, or what the model takes.
+        images: uint8 `(B, H, W, C)` to compare on; default: random pictures.
+
+    Returns:
+        `{name: difference}` of each output to that of the model: of labels the share that differs,
+        otherwise the largest |difference|. Also printed.
+
+    Raises:
+        ValueError, TypeError: for arguments that do not fit.
+        RuntimeError: on another backend than TensorFlow, or if the SavedModel computes something
+            else than the model. Then nothing is written.
+
+    Example:
+
+    ```python
+    kd.export.savedmodel(model, kd.heads.Segmentation(11), "served/1")
+    served = tf.saved_model.load("served/1").signatures["serving_default"]
+    labels = served(images=images)["labels"]
+    ```
+    """
+    path, size = checked("savedmodel", model, heads, folder, size, images)
+    product = Product(model, heads, size)
+
+    def write(path):
+        about = path.parent.parent / "about.json"
+        about.write_text(product.about, encoding="utf-8")
+        signatures = {"serving_default": product.function(), "raw": product.function(product.raw)}
+        if product.shape[-1] in (1, 3):
+            signatures["encoded"] = _encoded(product)
+        product.save(path, signatures, about=about)
+
+    return write_and_check(product, path, write, load, images)
+
+
+def load(path):
+    """A function of images that runs a SavedModel."""
+    import tensorflow as tf
+
+    module = tf.saved_model.load(str(path))
+    serve = module.signatures["serving_default"]
+
+    def run(images):
+        # `module` has to live as long as its function.
+        outputs = serve(images=tf.constant(images)) if module else {}
+        return {name: y.numpy() for name, y in outputs.items()}
+
+    return run
+
+
+def _encoded(product):
+    """The product of image files."""
+    import tensorflow as tf
+
+    channels = product.shape[-1]
+
+    def decoded(file):
+        return tf.io.decode_image(file, channels, expand_animations=False)
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="encoded")])
+    def serve(encoded):
+        first = tf.shape(decoded(encoded[0]))
+
+        def of_one_size(file):
+            image = decoded(file)
+            same = tf.debugging.assert_equal(
+                tf.shape(image),
+                first,
+                "The images of one batch must be of one size; send them one at a time",
+            )
+            with tf.control_dependencies([same]):
+                return tf.identity(image)
+
+        images = tf.map_fn(
+            of_one_size, encoded, fn_output_signature=tf.TensorSpec(product.shape[1:], tf.uint8)
+        )
+        return product(tf.ensure_shape(images, product.shape))
+
+    return serve

@@ -1,0 +1,30 @@
+"""Write, run, compare, rename: what all formats have in common."""
+
+from keras_dense.export.check import differences, expect_same, pictures, sentence
+from keras_dense.export.files import size_of, written
+
+
+def write_and_check(product, path, write, load, images=None, exact=True):
+    """Write an export, run it beside the model, and say how far they are apart.
+
+    Args:
+        product: a `Product`.
+        path: where to write.
+        write: `write(path)`, which writes the export.
+        load: `load(path)` → a function of images, uint8, to `{name: array}`.
+        images: what to compare on; default: random pictures.
+        exact: whether they must compute the same, but for rounding.
+
+    Returns:
+        `{name: difference}`.
+    """
+    images = pictures(product.shape) if images is None else images
+    wanted = product.reference(images)
+    with written(path) as temporary:
+        write(temporary)
+        answers = load(temporary)(images)
+        found = differences(wanted, answers)
+        if exact:
+            expect_same(wanted, answers)
+    print(f"{path} ({size_of(path) / 1e6:.3g} MB): {sentence(found)}")
+    return found

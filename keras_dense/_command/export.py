@@ -1,8 +1,8 @@
 """Exports a model with decoding inside: labels, metres, normals, colours come out."""
 
-import importlib
 import pathlib
 
+from keras_dense import export
 from keras_dense._command.files import make_folder
 from keras_dense._command.load import Unusable, load_heads, load_model
 
@@ -24,10 +24,8 @@ def run(args):
     model, heads = load_heads(model, args.model, args.heads)
     make_folder(args.out.absolute().parent)
     try:
-        # Loaded here: some formats bring much along.
-        write = getattr(importlib.import_module("keras_dense.export"), args.format)
-        write(model, heads, args.out)
-    except (ImportError, OSError, TypeError, ValueError, NotImplementedError) as error:
+        getattr(export, args.format)(model, heads, args.out)
+    except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise Unusable(f"cannot export {str(args.model)!r} as {args.format}: {error}") from error
     print(f"{args.out}: {args.format} of {model.name}")
     return 0

@@ -27,10 +27,12 @@ else
 fi
 
 failed=()
+export KERAS_DENSE_TESTED=""   # backends that are through: what needs none is not run again
 for backend in "${backends[@]}"; do
     echo "== tests on $backend"
     KERAS_BACKEND="$backend" "${BIN:-.venv/bin}/python" -m pytest -q ${parallel[@]+"${parallel[@]}"} "$@" \
         || failed+=("$backend")
+    KERAS_DENSE_TESTED+=" $backend"
 done
 rm -rf "$KERAS_HOME"
 

@@ -12,6 +12,8 @@ import pytest
 
 import keras_dense
 
+pytestmark = pytest.mark.numpy
+
 PACKAGE = pathlib.Path(keras_dense.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 

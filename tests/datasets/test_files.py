@@ -10,6 +10,8 @@ from keras_dense.datasets.files import depth_to_png16, read_depth, write_depth
 from keras_dense.datasets.transforms import BorderWeights
 from keras_dense.heads.palette import voc_palette
 
+pytestmark = pytest.mark.numpy
+
 Image = pytest.importorskip("PIL.Image")
 
 LABELS = np.array([[0, 1, 2], [2, 1, 255]], np.uint8)

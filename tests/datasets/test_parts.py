@@ -7,6 +7,8 @@ import pytest
 
 from keras_dense.datasets import cached, check, scenes, split, subset
 
+pytestmark = pytest.mark.numpy
+
 
 class Counting(list):
     """A dataset that counts how often it is read."""

@@ -6,6 +6,8 @@ import pytest
 from keras_dense.datasets import scenes
 from keras_dense.datasets.raycast.solids import KINDS, enter, make_solid
 
+pytestmark = pytest.mark.numpy
+
 
 def points_of(ds, sample, world):
     """World points and normals of the pixels, from depth and intrinsics alone."""

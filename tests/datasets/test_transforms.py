@@ -8,6 +8,8 @@ import pytest
 from keras_dense.datasets import scenes, transforms
 from keras_dense.datasets.sample import check_sample
 
+pytestmark = pytest.mark.numpy
+
 RNG = np.random.default_rng
 
 

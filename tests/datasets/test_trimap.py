@@ -5,6 +5,8 @@ import pytest
 
 from keras_dense.datasets import trimap
 
+pytestmark = pytest.mark.numpy
+
 
 @pytest.mark.parametrize("width", [1, 2.5, 4])
 def test_the_band_is_what_is_near_a_border(width):

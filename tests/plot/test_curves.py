@@ -7,6 +7,8 @@ import pytest
 
 from keras_dense import plot
 
+pytestmark = pytest.mark.numpy
+
 Image = pytest.importorskip("PIL.Image")
 pytest.importorskip("matplotlib")
 

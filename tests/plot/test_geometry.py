@@ -5,6 +5,8 @@ import pytest
 
 from keras_dense import plot
 
+pytestmark = pytest.mark.numpy
+
 pytest.importorskip("PIL")
 
 K = np.array([[60.0, 0, 31.5], [0, 60.0, 23.5], [0, 0, 1]])

@@ -5,6 +5,8 @@ import pytest
 
 from keras_dense import plot
 
+pytestmark = pytest.mark.numpy
+
 pytest.importorskip("PIL")
 
 PALETTE = np.array([[0, 0, 0], [200, 0, 0], [0, 0, 200]], np.uint8)

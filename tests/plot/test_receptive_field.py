@@ -6,6 +6,8 @@ import pytest
 from keras_dense import plot
 from keras_dense.surgery import ReceptiveField
 
+pytestmark = pytest.mark.numpy
+
 pytest.importorskip("PIL")
 
 FIELDS = {

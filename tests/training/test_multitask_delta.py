@@ -3,6 +3,8 @@ import pytest
 
 from keras_dense.training import multitask_delta
 
+pytestmark = pytest.mark.numpy
+
 
 def test_formula():
     multi = {"seg": np.float32(0.42), "depth": 0.66, "normals": 18.0}

@@ -5,7 +5,8 @@
 Every combination is tried on some pictures of the training part (`--count`, spread evenly), the
 best by mean IoU is then scored on the whole validation part: mean IoU, and the same in a band
 around the borders of objects. Writes the table (`search.md`), what was best (`crf.json`) and
-pictures (`crf.jpg`: image, truth, before, after).
+pictures (`crf.jpg`: image, truth, before, after). `--joint` puts the same network beside it,
+trained further with a CRF at its end (`train_segmentation.py --crf`).
 """
 
 import argparse
@@ -37,6 +38,7 @@ def arguments():
     add("--compat", type=float, nargs="+", default=[1, 3], help="of the bilateral kernel")
     add("--spatial", type=float, nargs="+", default=[0, 1], help="weight of the spatial kernel")
     add("--iterations", type=int, default=10)
+    add("--joint", type=pathlib.Path, help="a .keras file of the network with a CRF in it")
     return parser.parse_args()
 
 
@@ -113,16 +115,28 @@ def main():
     print("\n".join(lines[-5:]))
     tell("before", score(val, samples, found))
     tell("after", score(val, samples, found, best))
+    jointly = None
+    if args.joint is not None:
+        joint = keras.saving.load_model(args.joint, compile=False)
+        for n in sorted({joint.get_layer("crf").iterations, args.iterations}):
+            joint.get_layer("crf").iterations = n
+            joint.compile()  # or it would predict with what was compiled for another number
+            jointly = probabilities(joint, samples)
+            tell(f"trained jointly, {n} iterations", score(val, samples, jointly))
     (args.out / "search.md").write_text("\n".join(lines) + "\n")
 
     pictures, titles = [], ["image", "truth", "before", "after"]
+    if jointly is not None:
+        titles.append("trained jointly")
     for i in np.linspace(0, len(samples) - 1, 4).round().astype(int):
         sample, p = samples[i], keras.ops.convert_to_numpy(found[i])
         sharp = kd.inference.dense_crf(p, sample["image"], **best)
-        maps = (sample["segmentation"], p.argmax(-1), sharp.argmax(-1))
+        maps = [sample["segmentation"], p.argmax(-1), sharp.argmax(-1)]
+        if jointly is not None:
+            maps.append(keras.ops.convert_to_numpy(jointly[i]).argmax(-1))
         painted = [kd.plot.overlay(sample["image"], m, val.palette, alpha=0.65) for m in maps]
         pictures += [sample["image"], *painted]
-    kd.plot.save(args.out / "crf.jpg", kd.plot.grid(pictures, columns=4, titles=titles))
+    kd.plot.save(args.out / "crf.jpg", kd.plot.grid(pictures, len(titles), titles))
     print(f"{args.out}: search.md, crf.json, crf.jpg")
 
 

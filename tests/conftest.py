@@ -16,10 +16,10 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
 
 def pytest_collection_modifyitems(config, items):
-    """What no backend takes part in has run already, where one has been through."""
+    """What is the same on every backend has run already, where one has been through."""
     if os.environ.get("KERAS_DENSE_TESTED"):
-        done = [item for item in items if item.get_closest_marker("numpy")]
-        items[:] = [item for item in items if not item.get_closest_marker("numpy")]
+        done = [item for item in items if item.get_closest_marker("once")]
+        items[:] = [item for item in items if not item.get_closest_marker("once")]
         config.hook.pytest_deselected(items=done)
 
 

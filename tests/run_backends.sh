@@ -27,7 +27,7 @@ else
 fi
 
 failed=()
-export KERAS_DENSE_TESTED=""   # backends that are through: what needs none is not run again
+export KERAS_DENSE_TESTED=""   # backends that are through: tests marked once are not run again
 for backend in "${backends[@]}"; do
     echo "== tests on $backend"
     KERAS_BACKEND="$backend" "${BIN:-.venv/bin}/python" -m pytest -q ${parallel[@]+"${parallel[@]}"} "$@" \

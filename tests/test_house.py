@@ -12,7 +12,7 @@ import pytest
 
 import keras_dense
 
-pytestmark = pytest.mark.numpy
+pytestmark = pytest.mark.once
 
 PACKAGE = pathlib.Path(keras_dense.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))

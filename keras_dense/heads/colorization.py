@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from keras_dense.heads.annotation import annotation
 from keras_dense.layers import AnnealedMean, Recolor
 from keras_dense.layers.arguments import at_least_one
 from keras_dense.losses import AbSmoothL1, ColorCrossEntropy
@@ -99,12 +100,7 @@ class Colorization:
 
     def encode(self, sample):
         """The target of a sample: its image, as it is."""
-        if self.target not in sample:
-            raise KeyError(
-                f"The sample has no {self.target!r} to train this head on. It has: "
-                f"{', '.join(map(repr, sample))}."
-            )
-        return np.asarray(sample[self.target])
+        return annotation(sample, self.target)
 
     def unknown(self, size):
         """A target of `(height, width)` where nothing is known: NaN."""

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_dense.heads import picture
+from keras_dense.heads.annotation import annotation
 from keras_dense.layers.depth import DepthActivation
 from keras_dense.losses import ScaleInvariantLog
 from keras_dense.metrics import DepthErrors
@@ -70,12 +71,7 @@ class Depth:
 
     def encode(self, sample):
         """The target of a sample: metres, float32 `(H, W, 1)`, 0 where unknown or out of range."""
-        if self.target not in sample:
-            raise KeyError(
-                f"The sample has no {self.target!r} to train this head on. It has: "
-                f"{', '.join(map(repr, sample))}."
-            )
-        metres = np.asarray(sample[self.target], "float32")
+        metres = annotation(sample, self.target, "float32")
         metres = metres[..., None] if metres.ndim == 2 else metres
         if metres.ndim != 3 or metres.shape[2] != 1:
             raise ValueError(

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_dense.heads.annotation import annotation
 from keras_dense.layers.unit_normals import UnitNormals
 from keras_dense.losses import AngularVonMisesFisher, NormalsCosine, expected_angle
 from keras_dense.metrics.normals import NormalsErrors
@@ -65,12 +66,7 @@ class Normals:
 
     def encode(self, sample):
         """The target of a sample: its normals in the axes of this head, float32 `(H, W, 3)`."""
-        if self.target not in sample:
-            raise KeyError(
-                f"The sample has no {self.target!r} to train this head on. It has: "
-                f"{', '.join(map(repr, sample))}."
-            )
-        normals = np.asarray(sample[self.target], "float32")
+        normals = annotation(sample, self.target, "float32")
         if normals.ndim != 3 or normals.shape[2] != 3:
             raise ValueError(
                 f"The sample's {self.target!r} must have shape (height, width, 3). "

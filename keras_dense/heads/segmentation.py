@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from keras_dense.heads.annotation import annotation
 from keras_dense.heads.palette import voc_palette
 from keras_dense.heads.picture import wrong_pixels
 from keras_dense.losses import CrossEntropy
@@ -110,12 +111,7 @@ class Segmentation:
 
     def encode(self, sample):
         """The target of a sample: its labels as int32."""
-        if self.target not in sample:
-            raise KeyError(
-                f"The sample has no {self.target!r} to train this head on. It has: "
-                f"{', '.join(map(repr, sample))}."
-            )
-        return np.asarray(sample[self.target], "int32")
+        return annotation(sample, self.target, "int32")
 
     def unknown(self, size):
         """The target of an image of `size`, `(height, width)`, of which nothing is known: void.

@@ -10,7 +10,7 @@ from keras_dense.datasets.files import depth_to_png16, read_depth, write_depth
 from keras_dense.datasets.transforms import BorderWeights
 from keras_dense.heads.palette import voc_palette
 
-pytestmark = pytest.mark.numpy
+pytestmark = pytest.mark.once
 
 Image = pytest.importorskip("PIL.Image")
 

@@ -11,7 +11,7 @@ from keras_dense._optional import require
 from keras_dense.datasets import transforms
 from keras_dense.heads.palette import voc_palette
 
-pytestmark = pytest.mark.numpy
+pytestmark = pytest.mark.once
 
 
 def test_importing_datasets_and_plot_is_light():

@@ -7,7 +7,7 @@ import pytest
 
 from keras_dense.datasets import cached, check, scenes, split, subset
 
-pytestmark = pytest.mark.numpy
+pytestmark = pytest.mark.once
 
 
 class Counting(list):

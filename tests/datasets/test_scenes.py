@@ -6,7 +6,7 @@ import pytest
 from keras_dense.datasets import scenes
 from keras_dense.datasets.raycast.solids import KINDS, enter, make_solid
 
-pytestmark = pytest.mark.numpy
+pytestmark = pytest.mark.once
 
 
 def points_of(ds, sample, world):

@@ -8,7 +8,7 @@ import pytest
 from keras_dense.datasets import scenes, transforms
 from keras_dense.datasets.sample import check_sample
 
-pytestmark = pytest.mark.numpy
+pytestmark = pytest.mark.once
 
 RNG = np.random.default_rng
 

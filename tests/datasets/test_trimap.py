@@ -5,7 +5,7 @@ import pytest
 
 from keras_dense.datasets import trimap
 
-pytestmark = pytest.mark.numpy
+pytestmark = pytest.mark.once
 
 
 @pytest.mark.parametrize("width", [1, 2.5, 4])

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import keras
+import numpy as np
 import pytest
 
 import keras_dense as kd
@@ -68,6 +69,7 @@ def test_train_and_serve(tmp_path):
     assert Image.open(tmp_path / "o.png").size == (2 * 3 * 91 + 110, 3 * 67)
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_train_with_earlier_predictions(tmp_path):
     out = tmp_path / "run"
@@ -94,6 +96,7 @@ def test_demo(tmp_path):
     assert "alone ->" in result.stdout
 
 
+@pytest.mark.once
 def test_dilate_classifier(tmp_path):
     Image = pytest.importorskip("PIL.Image")
     photograph, picture = tmp_path / "photograph.png", tmp_path / "picture.png"
@@ -111,19 +114,72 @@ def test_dilate_classifier(tmp_path):
     assert Image.open(picture).size[0] > 4 * 96
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_search_crf(tmp_path, shared_data):
     Image = pytest.importorskip("PIL.Image")
     trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
-    kd.fcn8s(trunk, 11).save(tmp_path / "model.keras")
+    model = kd.fcn8s(trunk, 11)
+    model.save(tmp_path / "model.keras")
+    kd.with_crf(model, theta_alpha=20.0, iterations=1).save(tmp_path / "joint.keras")
     out = tmp_path / "crf"
     result = run(
         "search_crf.py", tmp_path / "model.keras", "--root", shared_data / "camvid", "--out", out,
         "--count", "1", "--limit", "2", "--sxy", "20", "--srgb", "5", "--compat", "1", "3",
-        "--spatial", "0", "--iterations", "2",
+        "--spatial", "0", "--iterations", "2", "--joint", tmp_path / "joint.keras",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert json.loads((out / "crf.json").read_text())["bilateral_sxy"] == 20
-    assert "On 2 pictures of the validation part" in (out / "search.md").read_text()
-    assert len((out / "search.md").read_text().splitlines()) == 12
-    assert Image.open(out / "crf.jpg").size[0] > 4 * 480
+    told = (out / "search.md").read_text()
+    assert "On 2 pictures of the validation part" in told
+    assert all(f"| trained jointly, {n} iterations |" in told for n in (1, 2))
+    assert len(told.splitlines()) == 14
+    assert Image.open(out / "crf.jpg").size[0] > 5 * 480
+
+
+@pytest.mark.once
+@pytest.mark.slow
+def test_train_with_a_crf(tmp_path):
+    out = tmp_path / "run"
+    result = run(
+        "train_segmentation.py", "--smoke", "--out", out, "--crf", "iterations=2", "theta_alpha=9",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    crf = keras.saving.load_model(out / "model.keras").get_layer("crf")
+    assert (crf.iterations, crf.theta_alpha) == (2, 9.0)
+    assert float(keras.ops.max(keras.ops.abs(crf.bilateral - 5 * np.eye(8)))) > 1e-3  # it learned
+
+
+@pytest.mark.once
+@pytest.mark.slow
+def test_train_tasks(tmp_path):
+    single = tmp_path / "depth"
+    result = run("train_tasks.py", "--smoke", "--tasks", "depth", "--gray", "--out", single)
+    assert result.returncode == 0, result.stderr
+    for task in ("segmentation", "normals", "color"):
+        (tmp_path / task).mkdir()
+        scores = {"segmentation": {"mean_iou": 0.5}, "normals": {"mean": 20.0}}
+        scores = {task: scores.get(task, {"rmse_ab": 10.0})}
+        (tmp_path / task / "results.json").write_text(json.dumps({"scores": scores}))
+    runs = [tmp_path / task for task in ("segmentation", "depth", "normals", "color")]
+    out = tmp_path / "four"
+    arguments = ["--smoke", "--balance", "uncertainty", "--out", out, "--against", *runs]
+    result = run("train_tasks.py", *arguments)
+    assert result.returncode == 0, result.stderr
+    told = (out / "results.md").read_text()
+    for words in ("gain over single tasks:", "| mean depth map |", "| grey |", "| single tasks |"):
+        assert words in told, words
+    results = json.loads((out / "results.json").read_text())
+    assert set(results["scores"]) == {"segmentation", "depth", "normals", "color"}
+    for name in ("tasks.jpg", "curves.png", "model.keras", "preview/epoch_0002.png"):
+        assert (out / name).exists(), name
+
+
+@pytest.mark.once
+@pytest.mark.slow
+def test_tour(tmp_path):
+    result = run("tour.py", "--smoke", "--out", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "loaded again, it says the same" in result.stdout
+    for name in ("1_world.jpg", "2_curves.png", "3_predictions.jpg", "4_truth.jpg"):
+        assert (tmp_path / name).exists(), name

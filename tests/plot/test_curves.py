@@ -7,7 +7,7 @@ import pytest
 
 from keras_dense import plot
 
-pytestmark = pytest.mark.numpy
+pytestmark = pytest.mark.once
 
 Image = pytest.importorskip("PIL.Image")
 pytest.importorskip("matplotlib")

@@ -5,7 +5,7 @@ import pytest
 
 from keras_dense import plot
 
-pytestmark = pytest.mark.numpy
+pytestmark = pytest.mark.once
 
 pytest.importorskip("PIL")
 

@@ -6,7 +6,7 @@ import pytest
 from keras_dense import plot
 from keras_dense.surgery import ReceptiveField
 
-pytestmark = pytest.mark.numpy
+pytestmark = pytest.mark.once
 
 pytest.importorskip("PIL")
 

@@ -3,7 +3,7 @@ import pytest
 
 from keras_dense.training import multitask_delta
 
-pytestmark = pytest.mark.numpy
+pytestmark = pytest.mark.once
 
 
 def test_formula():

@@ -9,6 +9,7 @@ have, and sees lightness only. docs/tour.md tells the same with pictures.
 """
 
 import argparse
+import json
 import os
 import pathlib
 import time
@@ -171,6 +172,7 @@ def main():
 
     print("6. Saved: one file for training, one that gives what people use")
     model.save(args.out / "model.keras")
+    (args.out / "heads.json").write_text(json.dumps(keras.saving.serialize_keras_object(heads)))
     product.save(args.out / "product.keras")
     again = keras.saving.load_model(args.out / "product.keras")
     image = val[0]["image"][None]

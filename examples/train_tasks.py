@@ -11,7 +11,7 @@ Depth and normals of real frames, colours of photographs:
 
 `--against RUN …` compares with runs of single tasks. Stopped, the same command goes on. In the
 run's folder: `preview/`, `history.csv`, `curves.png`, `results.md`, `results.json`, `tasks.jpg`
-and `model.keras`.
+and `model.keras` with its `heads.json`.
 """
 
 import argparse
@@ -392,6 +392,8 @@ def main(argv=None):
     if args.recalibrate_batch_norm:
         kd.training.recalibrate_batch_norm(model, batches, args.recalibrate_batch_norm)
     model.save(args.out / "model.keras")
+    # What `python -m keras_dense predict` decodes with.
+    (args.out / "heads.json").write_text(json.dumps(keras.saving.serialize_keras_object(heads)))
     kd.plot.curves(checkpoint.history, args.out / "curves.png")
 
     rows = {"this run": scores_of(model, val, heads)}

@@ -7,6 +7,7 @@ from keras_dense.heads.picture import depth, depth_limits, hatch
 from keras_dense.plot.compose import fit_width, grid, overlay, panel, save, tasks
 from keras_dense.plot.curves import curves
 from keras_dense.plot.geometry import color_bar, normals_legend, point_cloud
+from keras_dense.plot.normals_check import normals_check
 from keras_dense.plot.receptive_field import receptive_field
 from keras_dense.plot.render import colorize, error_map, normals
 from keras_dense.plot.text import legend
@@ -23,6 +24,7 @@ __all__ = [
     "hatch",
     "legend",
     "normals",
+    "normals_check",
     "normals_legend",
     "overlay",
     "panel",

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from keras_dense import plot
+from keras_dense.datasets import scenes
 
 pytestmark = pytest.mark.once
 
@@ -141,3 +142,17 @@ def test_bad_arguments(room):
         plot.point_cloud(depth[1:], image, K)
     with pytest.raises(ValueError, match=r"intrinsics shape \(3, 3\).*\(2, 3\)"):
         plot.point_cloud(depth, image, K[:2])
+
+
+def test_normals_check_tells_a_frame_from_another():
+    sample = scenes(1, size=(60, 80))[0]
+
+    def bright(picture):
+        return picture[:, -256:].mean()  # the angles are in the last tile
+
+    right = plot.normals_check(sample)
+    turned = {**sample, "normals": sample["normals"] * np.float32([1, -1, 1])}
+    assert right.shape[1] > 4 * 256
+    assert bright(plot.normals_check(turned)) > bright(right) + 40
+    with pytest.raises(ValueError, match="the sample has no depth. It has"):
+        plot.normals_check({k: v for k, v in sample.items() if k != "depth"})

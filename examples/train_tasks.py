@@ -83,6 +83,7 @@ def arguments(argv=None):
     add("--crop", type=int, nargs="+", help="height [width] of the training crops")
     add("--scale-range", type=float, nargs=2, default=[1.0, 1.0], metavar=("LOW", "HIGH"))
     add("--rotate", type=float, default=0.0, help="up to so many degrees")
+    add("--no-flip", action="store_true", help="where left and right differ, as in one room")
     add("--no-color-jitter", action="store_true")
     add("--epochs", type=int, default=20)
     add("--batch-size", type=int, default=8)
@@ -186,7 +187,8 @@ def transforms(args):
         steps.append(T.RandomRotation(args.rotate))
     if args.crop:
         steps.append(T.RandomCrop(args.crop[0] if len(args.crop) == 1 else tuple(args.crop)))
-    steps.append(T.RandomFlip())
+    if not args.no_flip:
+        steps.append(T.RandomFlip())
     # What colours a thing has is what a colour head is to learn.
     if "color" not in args.tasks and not args.no_color_jitter:
         steps.append(T.ColorJitter())

@@ -106,16 +106,21 @@ async function predictOnce() {
 
 // ---- the picture
 
+let taken = 0; // files so far: one that takes long to open must not replace a later one
+
 async function take(file) {
-  if (!file) return;
+  if (!file || !about) return;
+  const turn = ++taken;
   complain("");
+  let picture;
   try {
-    const picture = await opened(file);
-    image = picture;
+    picture = await opened(file);
   } catch (error) {
-    complain(error.message);
+    if (turn === taken) complain(error.message);
     return;
   }
+  if (turn !== taken) return;
+  image = picture;
   outputs = null;
   const size = fitted(image, SHOWN_SIDE);
   drawn(image, photo, size);

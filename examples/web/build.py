@@ -66,8 +66,8 @@ def fetch_runtime(folder):
             f"`npm pack onnxruntime-web@{VERSION}`, unpack, and name it: --runtime package"
         )
     # `pack` only fetches (and checks) the archive: nothing in it is run.
-    command = [npm, "pack", f"onnxruntime-web@{VERSION}", "--pack-destination", folder]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    command = [npm, "pack", f"onnxruntime-web@{VERSION}", "--loglevel=error"]
+    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
     with tarfile.open(next(pathlib.Path(folder).glob("*.tgz"))) as archive:
         wanted = [archive.getmember(f"package/{name}") for name in RUNTIME]
         archive.extractall(folder, wanted)

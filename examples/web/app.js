@@ -34,6 +34,7 @@ function startWorker() {
       if (!answer) say("Ready. Choose a picture, or drop one anywhere.");
     } else if (data.kind === "failed" && !answer) {
       stopWorker();
+      say("");
       complain(`The model cannot be loaded: ${data.message}`);
     } else {
       answer(data);
@@ -89,18 +90,21 @@ async function predictOnce() {
   if (asked) return; // another picture or size is wanted by now
   if (reply.kind === "failed") {
     stopWorker();
+    say("");
+    const small = Math.max(width, height) < 64;
     complain(
-      `The model could not compute ${sizeOf(work)} pixels: ${reply.message}. ` +
-        "A smaller longest side needs less memory.",
+      `The model could not compute ${sizeOf(work)} pixels. ` +
+        (small ? "They may be too few for it." : "A smaller longest side takes less memory.") +
+        ` What it says: ${reply.message}`,
     );
     return;
   }
   outputs = window.kerasDense.last = reply.outputs;
   const seconds = reply.milliseconds / 1000;
-  at("facts").textContent =
+  say(
     `${sizeOf(picture)} pixels, computed at ${sizeOf(work)} in ${seconds.toFixed(2)} s ` +
-    "by WebAssembly (wasm, 1 thread) on this device";
-  say("Done.");
+      "by WebAssembly (wasm, 1 thread) on this device",
+  );
   show();
 }
 
@@ -128,7 +132,8 @@ async function take(file) {
   stage.classList.add("filled");
   stage.tabIndex = 0;
   overlay.hidden = true;
-  at("spot").textContent = at("facts").textContent = "";
+  at("spot").textContent = "";
+  at("legend").replaceChildren();
   await predict();
 }
 
@@ -188,7 +193,6 @@ function say(words) {
 
 function complain(words) {
   at("problem").textContent = words;
-  if (words) say("");
 }
 
 // ---- what is done by hand
@@ -242,7 +246,8 @@ async function begin() {
     opacity[name] = kindOf(name).opacity;
     const radio = element("input", { type: "radio", name: "output", value: name });
     radio.onchange = () => choose(name);
-    const words = element("span", {}, [name.replaceAll("_", " ")]);
+    const kin = names.filter((other) => kindOf(other) === kindOf(name));
+    const words = kin.length > 1 ? name.replaceAll("_", " ") : name.split("_").at(-1);
     at("outputs").append(element("label", {}, [radio, words]));
   }
   at("outputs").querySelector("input").checked = true;
@@ -261,4 +266,7 @@ async function begin() {
   });
 }
 
-begin().catch((error) => complain(error.message));
+begin().catch((error) => {
+  say("");
+  complain(error.message);
+});

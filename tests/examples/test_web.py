@@ -163,14 +163,14 @@ def test_labels_of_a_photograph(opened, shared_data, tmp_path):
     assert (painted[..., 3] == 255).all()
     legend = page.inner_text("#legend")
     assert head.class_names[labels[counts.argmax()]] == legend.split()[0]
-    assert "wasm" in page.inner_text("#facts")
+    assert "wasm" in page.inner_text("#status")
 
     # Another size, chosen by keys.
     page.evaluate("window.kerasDense.last = null")
     page.focus("#side")
     page.keyboard.press("Home")
-    assert max(said(page)["labels"].shape) == 256
-    assert "computed at" in page.inner_text("#facts")
+    assert max(said(page)["labels"].shape) == 128
+    assert "computed at 128 ×" in page.inner_text("#status")
 
     # A huge picture is made smaller; a file of another kind is refused in words.
     page.select_option("#side", "512")

@@ -103,7 +103,7 @@ async function predictOnce() {
   const seconds = reply.milliseconds / 1000;
   say(
     `${sizeOf(picture)} pixels, computed at ${sizeOf(work)} in ${seconds.toFixed(2)} s ` +
-      "by WebAssembly (wasm, 1 thread) on this device",
+      "by WebAssembly (wasm, 1 thread)",
   );
   show();
 }

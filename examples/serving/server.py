@@ -33,6 +33,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import onnxruntime
 import uvicorn
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 from PIL import Image, ImageOps
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -176,7 +177,11 @@ class Service:
             raise HTTPException(422, text + "×".join(map(str, pixels.shape[:2])))
         read = time.perf_counter()
         names = [*self.outputs] if media == JSON else [name]
-        found = self.session.run(names, {"images": pixels[None]})
+        try:
+            found = self.session.run(names, {"images": pixels[None]})
+        except InvalidArgument as error:  # smaller than what the network pads or pools
+            size = "×".join(map(str, pixels.shape[:2]))
+            raise HTTPException(422, f"this network cannot take {size} pixels") from error
         results = {name: y[0] for name, y in zip(names, found, strict=True)}
         taken = {"reading": read - began, "predicting": time.perf_counter() - read}
         taken = {name: round(1000 * seconds, 2) for name, seconds in taken.items()}
@@ -323,6 +328,8 @@ def main(argv=None):
         timeout_graceful_shutdown=30,
     )
     listener = socket.create_server((args.host, args.port))
+    # asyncio sets it for its own sockets; without it small answers wait 40 ms for a packet.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     host, port = listener.getsockname()[:2]
     print(f"{args.model}: {service.about['model']} at http://{host}:{port}", flush=True)
     uvicorn.Server(config).run(sockets=[listener])

@@ -8,7 +8,6 @@ import http.server
 import importlib.util
 import io
 import json
-import os
 import pathlib
 import re
 import signal
@@ -36,8 +35,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports"),
 ]
-for package in ("onnxruntime", "starlette", "uvicorn", "python_multipart", "tf2onnx"):
-    pytest.importorskip(package)
 Image = pytest.importorskip("PIL.Image")
 
 
@@ -52,6 +49,8 @@ def script(name):
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
     """A small network, its `.keras` file and its ONNX file."""
+    for package in ("onnxruntime", "starlette", "uvicorn", "python_multipart", "tf2onnx"):
+        pytest.importorskip(package)
     keras.utils.set_random_seed(0)
     trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
     model = kd.fcn8s(trunk, heads=HEAD)
@@ -491,5 +490,5 @@ def test_server_needs_no_keras(network):
         f"runpy.run_path({str(SERVING / 'server.py')!r}, run_name='__main__')"
     )
     command = [sys.executable, "-c", code, str(network[1] / "none.onnx")]
-    result = subprocess.run(command, capture_output=True, text=True, env={**os.environ})
+    result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 2 and "there is no file" in result.stderr

@@ -274,7 +274,7 @@ def picture(name, y, facts):
         return Image.fromarray(np.rint(y[..., 0] * scale).clip(1, 65535).astype("uint16"))
     if facts.get("unit") == "unit vector":
         return Image.fromarray(np.rint((y + 1) * 127.5).clip(0, 255).astype("uint8"))
-    if y.dtype == np.uint8 and y.shape[2:] == (3,):
+    if facts.get("unit", "").startswith("RGB"):
         return Image.fromarray(y)
     raise HTTPException(406, f"{name!r} cannot be a picture; ask for its numbers: Accept: {NPY}")
 

@@ -1,0 +1,339 @@
+"""An HTTP server around an ONNX file of `kd.export.onnx`; it needs neither Keras nor keras_dense.
+
+    pip install numpy onnxruntime pillow python-multipart starlette uvicorn
+    python examples/serving/server.py model.onnx
+    curl --data-binary @street.jpg -H "Content-Type: image/jpeg" http://127.0.0.1:8000/predict
+
+| | |
+|---|---|
+| `POST /predict` | a JPEG or PNG file, as the body or as the one file of a multipart form |
+| `GET /about` | what the outputs mean, as the export wrote it: classes, colours, units |
+| `GET /healthz` | 200 while it serves |
+
+The answer is JSON (shares of classes, the range of other outputs); with `Accept: image/png` a
+picture of one output (`?output=depth`, otherwise the first): labels with their palette, depth in
+16 bits, normals as (n + 1) / 2 · 255, colours; with `Accept: application/x-npy` its numbers.
+
+Pictures become RGB as in `python -m keras_dense predict`: grey, palette and CMYK are converted,
+transparency is dropped, photographs are turned as their EXIF orientation says. More than 8 bits of
+grey are refused, for nobody knows their scale.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import io
+import json
+import pathlib
+import socket
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import onnxruntime
+import uvicorn
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
+from PIL import Image, ImageOps
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+FORMATS = (
+    "JPEG",
+    "PNG",
+)  # of which Pillow reads the size before it decodes, or allocates, anything
+JSON, PNG, NPY = "application/json", "image/png", "application/x-npy"
+DRAINED = 64 << 20  # bytes that are read of a refused request, so that its sender gets the answer
+CONNECTIONS = 512
+
+
+class Body:
+    """The `receive` of a request, of which no more than `limit` bytes are taken."""
+
+    def __init__(self, receive, limit):
+        self.receive = receive
+        self.limit = limit
+        self.taken = 0
+        self.more = True
+
+    async def __call__(self):
+        message = await self.receive()
+        self.taken += len(message.get("body", b""))
+        self.more = message.get("more_body", False)
+        if self.taken > self.limit:
+            raise too_large(self.limit)
+        return message
+
+    async def drain(self, seconds):
+        """Read and forget the rest: a client that still sends would not see its answer."""
+        self.limit = self.taken + DRAINED
+
+        async def rest():
+            while self.more:
+                await self()
+
+        with contextlib.suppress(HTTPException, asyncio.TimeoutError):
+            await asyncio.wait_for(rest(), seconds)
+
+
+def too_large(limit):
+    return HTTPException(413, f"a request may have {limit} bytes (--max-bytes), this one has more")
+
+
+class Service:
+    """A network in a file, and what is done for a request."""
+
+    def __init__(self, args):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = args.threads
+        # Pictures come in all sizes; what is kept from one for the next would only ever grow.
+        options.enable_cpu_mem_arena = False
+        options.enable_mem_pattern = False
+        self.session = onnxruntime.InferenceSession(
+            str(args.model), options, providers=["CPUExecutionProvider"]
+        )
+        self.about = about(self.session, args.model)
+        self.outputs = self.about["outputs"]
+        self.size = self.about["inputs"]["images"]["shape"][1:3]
+        self.max_bytes, self.max_pixels = args.max_bytes, args.max_pixels
+        self.patience = args.patience
+        self.room = args.workers + args.queue
+        self.inside = 0
+        self.turn = asyncio.Semaphore(args.workers)
+        self.pool = ThreadPoolExecutor(args.workers)
+
+    async def predict(self, request):
+        body = Body(request.receive, self.max_bytes)
+        try:
+            return await self.admitted(Request(request.scope, body))
+        except HTTPException as error:
+            # A client that asks first (Expect: 100-continue) has sent nothing yet.
+            asks = "expect" in request.headers and not body.taken
+            if error.status_code != 408 and not asks:
+                await body.drain(self.patience)
+            raise
+        except ClientDisconnect:
+            return Response(status_code=400)  # which nobody reads
+
+    async def admitted(self, request):
+        """Answer a request if there is room for one more, which its body counts in, too."""
+        if self.inside >= self.room:
+            raise HTTPException(503, "too many requests are waiting", {"Retry-After": "1"})
+        self.inside += 1
+        try:
+            media, name = media_type(request), self.output(request)
+            data = await self.read(request)
+            async with self.turn:
+                if await request.is_disconnected():
+                    raise ClientDisconnect
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(self.pool, self.answer, data, media, name)
+        finally:
+            self.inside -= 1
+
+    def output(self, request):
+        name = request.query_params.get("output", next(iter(self.outputs)))
+        if name not in self.outputs:
+            raise HTTPException(400, f"`output` must be one of {[*self.outputs]}, not {name!r}")
+        return name
+
+    async def read(self, request):
+        """The file that a request brings."""
+        try:
+            return await asyncio.wait_for(self.file(request), self.patience)
+        except asyncio.TimeoutError:
+            text = f"the request did not arrive within {self.patience:g} seconds"
+            raise HTTPException(408, text) from None
+
+    async def file(self, request):
+        if int(request.headers.get("content-length", 0)) > self.max_bytes:
+            raise too_large(self.max_bytes)
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind == "multipart/form-data":
+            async with request.form(max_files=1, max_fields=8) as form:
+                files = [value for value in form.values() if hasattr(value, "read")]
+                if not files:
+                    raise HTTPException(400, "the form holds no file")
+                data = await files[0].read()
+        elif kind.startswith("image/") or kind in ("", "application/octet-stream"):
+            data = await request.body()
+        else:
+            text = f"send a picture (Content-Type: image/jpeg, …) or a multipart form, not {kind}"
+            raise HTTPException(415, text)
+        if not data:
+            raise HTTPException(400, "there is no picture in the request")
+        return data
+
+    def answer(self, data, media, name):
+        """From a file to a response; runs in a thread of the pool."""
+        began = time.perf_counter()
+        pixels = decoded(data, self.max_pixels)
+        if any(n is not None and n != m for n, m in zip(self.size, pixels.shape, strict=False)):
+            size = "×".join(str(n or "any") for n in self.size)
+            text = f"this network takes pictures of {size} (height×width), not "
+            raise HTTPException(422, text + "×".join(map(str, pixels.shape[:2])))
+        read = time.perf_counter()
+        names = [*self.outputs] if media == JSON else [name]
+        try:
+            found = self.session.run(names, {"images": pixels[None]})
+        except InvalidArgument as error:  # smaller than what the network pads or pools
+            size = "×".join(map(str, pixels.shape[:2]))
+            raise HTTPException(422, f"this network cannot take {size} pixels") from error
+        results = {name: y[0] for name, y in zip(names, found, strict=True)}
+        taken = {"reading": read - began, "predicting": time.perf_counter() - read}
+        taken = {name: round(1000 * seconds, 2) for name, seconds in taken.items()}
+        headers = {"Server-Timing": ", ".join(f"{name};dur={ms}" for name, ms in taken.items())}
+        if media == JSON:
+            outputs = {name: summary(y, self.outputs[name]) for name, y in results.items()}
+            size = {"height": pixels.shape[0], "width": pixels.shape[1]}
+            answer = {"model": self.about["model"], **size, "milliseconds": taken}
+            return JSONResponse({**answer, "outputs": outputs}, headers=headers)
+        file = io.BytesIO()
+        if media == NPY:
+            np.save(file, results[name])
+        else:
+            picture(name, results[name], self.outputs[name]).save(file, format="PNG")
+        return Response(file.getvalue(), media_type=media, headers=headers)
+
+
+def about(session, path):
+    """What a file says of itself."""
+    text = session.get_modelmeta().custom_metadata_map.get("about")
+    if text is None:
+        sys.exit(f"{path} does not say what its outputs mean; was it written by kd.export.onnx?")
+    said = json.loads(text)
+    channels = said["inputs"]["images"]["shape"][-1]
+    if channels != 3:
+        sys.exit(f"{path} takes pictures of {channels} channels; this server sends RGB")
+    return said
+
+
+def media_type(request):
+    """Which of what we can answer the client likes best."""
+    liked = []
+    for part in request.headers.get("accept", "*/*").split(","):
+        kind, *parameters = (word.strip().lower() for word in part.split(";"))
+        quality = next((p[2:] for p in parameters if p.startswith("q=")), "1")
+        with contextlib.suppress(ValueError):
+            liked.append((-float(quality), len(liked), kind))
+    for quality, _, kind in sorted(liked):
+        for ours in (JSON, PNG, NPY):
+            if quality < 0 and kind in (ours, ours.partition("/")[0] + "/*", "*/*"):
+                return ours
+    raise HTTPException(406, f"`Accept` must allow one of {JSON}, {PNG}, {NPY}")
+
+
+def decoded(data, max_pixels):
+    """A file as RGB, uint8 `(H, W, 3)`, upright; see `keras_dense.datasets.files.read_image`."""
+    try:
+        picture = Image.open(io.BytesIO(data), formats=FORMATS)
+        if picture.width * picture.height > max_pixels:  # as the header says
+            raise Image.DecompressionBombError
+        if picture.mode.startswith(("I", "F")):
+            raise HTTPException(415, "the picture holds more than 8 bits a channel")
+        picture.load()
+        return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
+    except Image.DecompressionBombError:
+        text = f"a picture may have {max_pixels} pixels (--max-pixels), this one has more"
+        raise HTTPException(413, text) from None
+    except Image.UnidentifiedImageError:
+        raise HTTPException(415, f"this is no {' or '.join(FORMATS)} file") from None
+    except HTTPException:
+        raise
+    # What Pillow raises for a broken file depends on the format and on where it is broken.
+    except Exception as error:
+        raise HTTPException(400, f"the picture cannot be read ({error})") from error
+
+
+def summary(y, facts):
+    """An output in a few numbers."""
+    if "classes" not in facts:
+        numbers = {"min": y.min(), "mean": y.mean(), "max": y.max()}
+        return {**facts, **{name: round(float(x), 5) for name, x in numbers.items()}}
+    if facts["mode"] == "multilabel":
+        shares = y.mean((0, 1), dtype="float64")
+    else:
+        shares = np.bincount(y.ravel(), minlength=len(facts["classes"])) / y.size
+    found = sorted(zip(facts["classes"], shares, strict=True), key=lambda pair: -pair[1])
+    return {"shares": {name: round(float(share), 5) for name, share in found if share > 0}}
+
+
+def picture(name, y, facts):
+    """An output as a picture, as `python -m keras_dense predict` writes it."""
+    if "palette" in facts and y.ndim == 2:
+        if len(facts["palette"]) > 256:
+            return Image.fromarray(y.astype("uint16"))
+        labels = Image.fromarray(y.astype("uint8"))
+        labels.putpalette(np.array(facts["palette"], "uint8").tobytes())
+        return labels
+    if facts.get("unit") == "metre":
+        scale = 1000 if facts["range"][1] * 1000 <= 65535 else 256
+        return Image.fromarray(np.rint(y[..., 0] * scale).clip(1, 65535).astype("uint16"))
+    if facts.get("unit") == "unit vector":
+        return Image.fromarray(np.rint((y + 1) * 127.5).clip(0, 255).astype("uint8"))
+    if facts.get("unit", "").startswith("RGB"):
+        return Image.fromarray(y)
+    raise HTTPException(406, f"{name!r} cannot be a picture; ask for its numbers: Accept: {NPY}")
+
+
+def application(service):
+    async def healthz(_):
+        return JSONResponse({"status": "ok", "requests": service.inside})
+
+    async def said(_):
+        return JSONResponse(service.about)
+
+    async def refusal(_, error):
+        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_):
+        yield
+        service.pool.shutdown(cancel_futures=True)
+        print("stopped", flush=True)
+
+    routes = [
+        Route("/predict", service.predict, methods=["POST"]),
+        Route("/about", said),
+        Route("/healthz", healthz),
+    ]
+    return Starlette(routes=routes, exception_handlers={HTTPException: refusal}, lifespan=lifespan)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("model", type=pathlib.Path, help="a file of kd.export.onnx")
+    add("--host", default="127.0.0.1", help="0.0.0.0 serves other machines, too")
+    add("--port", type=int, default=8000, help="0: any that is free")
+    add("--workers", type=int, default=2, help="predictions at a time")
+    add("--queue", type=int, default=32, help="requests that may wait; further ones get 503")
+    add("--threads", type=int, default=0, help="of one prediction; 0: as many as cores")
+    add("--max-bytes", type=int, default=16 << 20, help="of a request")
+    add("--max-pixels", type=int, default=4 << 20, help="of a picture")
+    add("--patience", type=float, default=10.0, help="seconds for a request to arrive")
+    args = parser.parse_args(argv)
+    if min(args.workers, args.queue + 1) < 1:
+        parser.error("--workers must be at least 1, --queue at least 0")
+    if not args.model.is_file():
+        parser.error(f"there is no file {str(args.model)!r}")
+    service = Service(args)
+    config = uvicorn.Config(
+        application(service),
+        log_level="warning",
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=30,
+    )
+    listener = socket.create_server((args.host, args.port))
+    # asyncio sets it for its own sockets; without it small answers wait 40 ms for a packet.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    host, port = listener.getsockname()[:2]
+    print(f"{args.model}: {service.about['model']} at http://{host}:{port}", flush=True)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,542 @@
+"""The servers of examples/serving: right answers under load, and what else clients send."""
+
+import base64
+import concurrent.futures
+import contextlib
+import http.client
+import http.server
+import importlib.util
+import io
+import json
+import pathlib
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+
+import keras
+import numpy as np
+import pytest
+
+import keras_dense as kd
+from keras_dense._command.files import write_result
+from keras_dense.datasets.files import read_image
+from keras_dense.export.outputs import described
+
+SERVING = pathlib.Path(__file__).resolve().parents[2] / "examples" / "serving"
+HEAD = kd.heads.Segmentation(5, class_names=["road", "sky", "café", "car", "tree"])
+PATIENCE = 3
+
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.slow,
+    pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports"),
+]
+Image = pytest.importorskip("PIL.Image")
+
+
+def script(name):
+    """An example as a module."""
+    spec = importlib.util.spec_from_file_location(f"serving_{name}", SERVING / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """A small network, its `.keras` file and its ONNX file."""
+    for package in ("onnxruntime", "starlette", "uvicorn", "python_multipart", "tf2onnx"):
+        pytest.importorskip(package)
+    keras.utils.set_random_seed(0)
+    trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    model = kd.fcn8s(trunk, heads=HEAD)
+    rng = np.random.default_rng(0)
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Conv2D) and layer.filters == HEAD.channels:
+            layer.kernel.assign(rng.normal(0, 0.3, layer.kernel.shape))
+    # Without it all pictures look alike to a fresh network.
+    images = np.stack([pixels(seed) for seed in range(4)]).astype("float32")
+    kd.training.recalibrate_batch_norm(model, [images])
+    folder = tmp_path_factory.mktemp("model")
+    model.save(folder / "model.keras")
+    heads = json.dumps(keras.saving.serialize_keras_object(HEAD))
+    (folder / "head.json").write_text(heads)
+    kd.export.onnx(model, HEAD, folder / "model.onnx")
+    return model, folder
+
+
+def labels_of(model, pixels):
+    return np.argmax(model(pixels[None].astype("float32"), training=False)[0], -1)
+
+
+def pixels(seed=0, height=96, width=128):
+    """Blocks of colours, so that there is something to tell apart."""
+    rng = np.random.default_rng(seed)
+    blocks = rng.integers(0, 256, (height // 16 + 1, width // 16 + 1, 3), dtype="uint8")
+    return blocks.repeat(16, 0).repeat(16, 1)[:height, :width]
+
+
+def encoded(picture, format="PNG", **how):
+    file = io.BytesIO()
+    (picture if hasattr(picture, "save") else Image.fromarray(picture)).save(file, format, **how)
+    return file.getvalue()
+
+
+def bomb(side):
+    """A PNG that says it has `side` × `side` pixels, and next to no data."""
+
+    def chunk(kind, data):
+        check = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@contextlib.contextmanager
+def serving(file, *arguments):
+    """A server in a process; its process and address."""
+    command = [sys.executable, SERVING / "server.py", file, "--port", "0", *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            first = process.stdout.readline()
+            assert "http://127.0.0.1:" in first, first
+            yield process, re.search(r"127\.0\.0\.1:\d+", first)[0]
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def server(network):
+    limits = ["--max-bytes", 200_000, "--max-pixels", 100_000, "--threads", 1]
+    with serving(network[1] / "model.onnx", *limits) as found:
+        yield found
+
+
+def send(address, body, path="/predict", method="POST", **headers):
+    """`(status, headers, body)`."""
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    connection = http.client.HTTPConnection(address, timeout=30)
+    with contextlib.closing(connection):
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read()
+
+
+def form(*files):
+    """A multipart body and its Content-Type."""
+    part = b'--edge\r\nContent-Disposition: form-data; name="picture"; filename="a.png"\r\n\r\n'
+    body = b"".join(part + file + b"\r\n" for file in files) + b"--edge--\r\n"
+    return body, "multipart/form-data; boundary=edge"
+
+
+def labels_in(png):
+    picture = Image.open(io.BytesIO(png))
+    assert picture.mode == "P"
+    return np.array(picture), np.array(picture.getpalette()[:15]).reshape(5, 3)
+
+
+def assert_labels(found, wanted):
+    """Equal, but for pixels between two classes that rounding decides about."""
+    assert found.shape == wanted.shape
+    assert (found != wanted).mean() <= 2e-3
+
+
+PICTURE = encoded(pixels())
+BAD = {
+    "empty": (b"", {}, 400),
+    "text": (b"not a picture", {}, 415),
+    "truncated": (PICTURE[:150], {}, 400),
+    "truncated_jpeg": (encoded(pixels(), "JPEG")[:700], {}, 400),
+    "corrupt": (PICTURE[:60] + bytes(40) + PICTURE[100:], {}, 400),
+    "sixteen_bits": (encoded(np.zeros((50, 50), "uint16")), {}, 415),
+    "another_format": (encoded(pixels(), "WEBP"), {"Content_Type": "image/webp"}, 415),
+    "another_type": (PICTURE, {"Content_Type": "application/json"}, 415),
+    "no_boundary": (PICTURE, {"Content_Type": "multipart/form-data"}, 400),
+    "no_file": (form()[0], {"Content_Type": form()[1]}, 400),
+    "two_files": (form(PICTURE, PICTURE)[0], {"Content_Type": form()[1]}, 400),
+    "no_form": (PICTURE, {"Content_Type": form()[1]}, 400),
+    "too_many_bytes": (bytes(200_001), {}, 413),
+    "many_too_many_bytes": (bytes(20_000_000), {}, 413),
+    "too_many_pixels": (encoded(np.zeros((320, 320, 3), "uint8")), {}, 413),
+    "bomb": (bomb(20_000), {}, 413),
+    "large_bomb": (bomb(2_000_000_000), {}, 413),
+    "another_answer": (PICTURE, {"Accept": "text/csv, image/png;q=0"}, 406),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_refuses(server, name):
+    body, headers, status = BAD[name]
+    found, _, answer = send(server[1], body, **headers)
+    assert (found, [*json.loads(answer)]) == (status, ["error"]), answer
+
+
+def test_refuses_requests(server):
+    assert send(server[1], PICTURE, "/predict?output=depth")[0] == 400
+    assert send(server[1], PICTURE, "/predict?output=confidence", Accept="image/png")[0] == 406
+    assert send(server[1], None, method="GET")[0] == 405
+    assert send(server[1], PICTURE, "/elsewhere")[0] == 404
+    chunks = iter([bytes(150_000)] * 3)  # no Content-Length says how much will come
+    assert send(server[1], chunks)[0] == 413
+
+
+def test_answers(server, network):
+    wanted = labels_of(network[0], pixels())
+    assert len(np.unique(wanted)) > 2
+    status, headers, body = send(server[1], PICTURE, Content_Type="image/png")
+    answer = json.loads(body)
+    assert (status, headers["Content-Type"]) == (200, "application/json")
+    assert (answer["height"], answer["width"], answer["model"]) == (96, 128, network[0].name)
+    assert answer["milliseconds"]["predicting"] > 0
+    shares = answer["outputs"]["labels"]["shares"]
+    for name, share in zip(HEAD.class_names, np.bincount(wanted.ravel(), minlength=5), strict=True):
+        assert shares.get(name, 0) == pytest.approx(share / wanted.size, abs=2e-3)
+    assert 0 < answer["outputs"]["confidence"]["mean"] <= 1
+
+    body, kind = form(PICTURE)
+    png = send(server[1], body, Content_Type=kind, Accept="text/html, image/*;q=0.9")[2]
+    found, palette = labels_in(png)
+    assert_labels(found, wanted)
+    np.testing.assert_array_equal(palette, HEAD.palette)
+    npy = send(server[1], PICTURE, "/predict?output=confidence", Accept="application/x-npy")[2]
+    confidence = np.load(io.BytesIO(npy))
+    assert (confidence.dtype, confidence.shape) == (np.float32, (96, 128))
+
+    said = json.loads(send(server[1], None, "/about", "GET")[2])
+    assert said["outputs"]["labels"]["classes"] == HEAD.class_names
+    assert send(server[1], None, "/healthz", "GET")[0] == 200
+
+
+def test_pictures_of_all_kinds(server, network, tmp_path):
+    """They are read as by the command line: `read_image(upright=True)`."""
+    rgb = Image.fromarray(pixels(3, 65, 97))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    kinds = {
+        "cmyk.jpg": encoded(rgb.convert("CMYK"), "JPEG"),
+        "turned.jpg": encoded(rgb, "JPEG", exif=turned),
+        "alpha.png": encoded(rgb.convert("RGBA")),
+        "palette.png": encoded(rgb.quantize(16), transparency=0),
+        "grey.png": encoded(rgb.convert("L")),
+        "bits.png": encoded(rgb.convert("1")),
+        "odd.png": encoded(pixels(4, 81, 77)),
+    }
+    for name, file in kinds.items():
+        (tmp_path / name).write_bytes(file)
+        image = read_image(tmp_path / name, upright=True)
+        status, _, body = send(server[1], file, Accept="image/png")
+        assert status == 200, (name, body)
+        assert_labels(labels_in(body)[0], labels_of(network[0], image))
+    assert read_image(tmp_path / "turned.jpg", upright=True).shape == (97, 65, 3)
+
+
+def test_tiny_pictures(server, network):
+    """Labels, or a word about it, where the model itself cannot, either."""
+    for height, width in [(1, 1), (1, 40), (2, 3), (5, 5)]:
+        image = pixels(5, height, width)
+        status, _, body = send(server[1], encoded(image), Accept="image/png")
+        if status == 200:
+            assert_labels(labels_in(body)[0], labels_of(network[0], image))
+        else:
+            assert status == 422 and f"{height}×{width} pixels" in json.loads(body)["error"]
+
+
+def resident(process):
+    """Bytes of memory that a process has, where /proc says it."""
+    status = pathlib.Path(f"/proc/{process.pid}/status")
+    if not status.exists():
+        pytest.skip("no /proc")
+    return 1024 * int(re.search(r"VmRSS:\s+(\d+)", status.read_text())[1])
+
+
+def test_under_load(server, network):
+    process, address = server
+    load = script("load").load
+    wanted = [labels_of(network[0], pixels(seed)) for seed in range(4)]
+    files = [encoded(pixels(seed)) for seed in range(4)]
+    accepts = ("application/json", "image/png", "application/x-npy")
+
+    def half():
+        """100 requests of 8 clients, with refused ones between them; memory in the end."""
+        jobs, expected = [], []
+        bad = [*BAD.values()]
+        for i in range(100):
+            jobs.append((files[i % 4], {"Accept": accepts[i % 3]}))
+            expected.append(200)
+            if i % 4 == 0:
+                body, headers, status = bad[i // 4 % len(bad)]
+                jobs.append((body, {k.replace("_", "-"): v for k, v in headers.items()}))
+                expected.append(status)
+        answers = load(f"http://{address}/predict", jobs, 8)
+        assert [getattr(answer, "status", answer) for answer in answers] == expected
+        good = [answer for answer in answers if answer.status == 200]
+        for i, answer in enumerate(good):
+            labels, media = wanted[i % 4], accepts[i % 3]
+            if media == "application/json":
+                shares = json.loads(answer.body)["outputs"]["labels"]["shares"]
+                most = HEAD.class_names[np.bincount(labels.ravel()).argmax()]
+                assert shares[most] == pytest.approx(
+                    np.bincount(labels.ravel()).max() / labels.size, abs=2e-3
+                )
+            elif media == "image/png":
+                assert_labels(labels_in(answer.body)[0], labels)
+            else:
+                assert_labels(np.load(io.BytesIO(answer.body)), labels)
+        return resident(process)
+
+    first = half()
+    second = half()
+    assert second < first + 8e6
+    status, _, body = send(address, None, "/healthz", "GET")
+    assert (status, json.loads(body)) == (200, {"status": "ok", "requests": 0})
+
+
+def begun(address, body):
+    """A connection on which all of a request but its last byte has been sent."""
+    host, port = address.split(":")
+    connection = socket.create_connection((host, int(port)), timeout=30)
+    head = f"POST /predict HTTP/1.1\r\nHost: {address}\r\nContent-Length: {len(body)}\r\n\r\n"
+    connection.sendall(head.encode() + body[:-1])
+    return connection
+
+
+def answer_on(connection):
+    answer = http.client.HTTPResponse(connection)
+    answer.begin()
+    return answer.status, answer.read()
+
+
+def waiting(address, count):
+    """Wait until the server has so many requests inside."""
+    for _ in range(200):
+        if json.loads(send(address, None, "/healthz", "GET")[2])["requests"] == count:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"never {count} requests at a time")
+
+
+def test_full_slow_and_stopped(network):
+    room = ["--workers", 1, "--queue", 1, "--patience", PATIENCE]
+    with serving(network[1] / "model.onnx", *room) as (process, address):
+        slow, never = begun(address, PICTURE), begun(address, PICTURE)
+        waiting(address, 2)
+        status, headers, body = send(address, PICTURE)
+        assert (status, headers["Retry-After"]) == (503, "1"), body
+        slow.sendall(PICTURE[-1:])
+        assert answer_on(slow)[0] == 200
+        assert answer_on(never)[0] == 408
+        waiting(address, 0)
+        begun(address, PICTURE).close()  # a client that goes away
+        assert send(address, PICTURE)[0] == 200
+
+        last = begun(address, PICTURE)
+        waiting(address, 1)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        last.sendall(PICTURE[-1:])
+        assert answer_on(last)[0] == 200  # it was let in before
+        assert process.wait(20) in (0, -signal.SIGTERM)
+        assert process.stdout.read() == "stopped\n"
+        with pytest.raises(OSError):
+            begun(address, PICTURE)
+
+
+@pytest.fixture(scope="module")
+def folder(network, tmp_path_factory):
+    """What tensorflow_serving.py adds to a folder with an earlier version and another model."""
+    folder = tmp_path_factory.mktemp("served")
+    for there in ("scene/7", "rooms/1"):
+        (folder / there).mkdir(parents=True)
+        (folder / there / "saved_model.pb").write_bytes(b"")
+    convert = script("tensorflow_serving")
+    (folder / "picture.png").write_bytes(PICTURE)
+    arguments = [str(network[1] / "model.keras"), str(folder)]
+    for wrong in (["--name", "scene", "--version", "7"], ["--name", "../scene"]):
+        with pytest.raises(SystemExit):
+            convert.main([*arguments, *wrong])
+    convert.main([*arguments, "--name", "scene", "--picture", str(folder / "picture.png")])
+    return folder
+
+
+def test_folder(folder):
+    found = sorted(str(path.relative_to(folder)) for path in folder.glob("*/*"))
+    assert found == ["requests/scene.json", "rooms/1", "scene/7", "scene/8"]
+    config = (folder / "models.config").read_text()
+    assert re.findall(r'base_path: "(.*)"', config) == ["/models/rooms", "/models/scene"]
+    text_format = pytest.importorskip("google.protobuf.text_format")
+    name = "tensorflow_serving.config.model_server_config_pb2"
+    parsed = text_format.Parse(config, pytest.importorskip(name).ModelServerConfig())
+    found = {(model.name, model.model_platform) for model in parsed.model_config_list.config}
+    assert found == {("rooms", "tensorflow"), ("scene", "tensorflow")}
+
+
+class StandIn(http.server.BaseHTTPRequestHandler):
+    """Takes requests as the REST interface of TensorFlow Serving does."""
+
+    def do_POST(self):
+        name = re.fullmatch(r"/v1/models/(\w+)(?:/versions/\d+)?:predict", self.path)[1]
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        signature = self.server.models[name].signatures[
+            asked.get("signature_name", "serving_default")
+        ]
+        ((key, spec),) = signature.structured_input_signature[1].items()
+
+        def value(x):
+            if isinstance(x, dict) and [*x] == ["b64"]:
+                return base64.b64decode(x["b64"], validate=True)
+            return value(x[key]) if isinstance(x, dict) else x
+
+        import tensorflow as tf
+
+        batch = tf.constant([value(x) for x in asked["instances"]], spec.dtype)
+        outputs = {k: y.numpy().tolist() for k, y in signature(**{key: batch}).items()}
+        rows = [dict(zip(outputs, row, strict=True)) for row in zip(*outputs.values(), strict=True)]
+        body = json.dumps({"predictions": rows}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def stand_in(folder):
+    import tensorflow as tf
+
+    with http.server.HTTPServer(("127.0.0.1", 0), StandIn) as server:
+        server.models = {"scene": tf.saved_model.load(str(folder / "scene" / "8"))}
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}", server.models
+        server.shutdown()
+
+
+def test_rest(stand_in, folder, network):
+    body = (folder / "requests" / "scene.json").read_bytes()
+    status, _, answer = send(stand_in[0], body, "/v1/models/scene:predict")
+    (row,) = json.loads(answer)["predictions"]
+    assert status == 200 and sorted(row) == ["confidence", "labels"]
+    assert_labels(np.array(row["labels"]), labels_of(network[0], pixels()))
+    body = json.dumps({"instances": pixels(1, 32, 33)[None].tolist()})
+    (row,) = json.loads(send(stand_in[0], body, "/v1/models/scene/versions/8:predict")[2])[
+        "predictions"
+    ]
+    assert_labels(np.array(row["labels"]), labels_of(network[0], pixels(1, 32, 33)))
+
+
+def client(url, folder, tmp_path):
+    """The overlay that the client draws of a picture that is to be turned."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "turned.png").write_bytes(encoded(pixels(2), exif=exif))
+    about = folder / "scene" / "8" / "assets" / "about.json"
+    files = [str(tmp_path / "turned.png"), str(tmp_path / "overlay.png")]
+    script("client").main([url, *files, "--about", str(about)])
+    return np.array(Image.open(files[1])), read_image(files[0], upright=True)
+
+
+def assert_overlay(found, image, model):
+    wanted = (image.astype("float32") + HEAD.palette[labels_of(model, image)]) / 2
+    assert found.shape == image.shape == (128, 96, 3)
+    assert (np.abs(found - wanted).max(-1) > 1).mean() <= 2e-3
+
+
+def test_client(server, stand_in, folder, network, tmp_path):
+    for url in (f"http://{server[1]}/predict", f"http://{stand_in[0]}/v1/models/scene:predict"):
+        assert_overlay(*client(url, folder, tmp_path), network[0])
+    with pytest.raises(SystemExit, match="answers 404"):
+        client(f"http://{server[1]}/elsewhere", folder, tmp_path)
+
+
+def test_grpc(stand_in, folder, network, tmp_path):
+    grpc = pytest.importorskip("grpc")
+    apis = pytest.importorskip("tensorflow_serving.apis.prediction_service_pb2_grpc")
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2
+
+    class Predictions(apis.PredictionServiceServicer):
+        def Predict(self, request, context):
+            model = stand_in[1][request.model_spec.name]
+            signature = model.signatures[request.model_spec.signature_name]
+            inputs = {k: tf.constant(tf.make_ndarray(x)) for k, x in request.inputs.items()}
+            outputs = signature(**inputs)
+            answer = predict_pb2.PredictResponse()
+            for name in request.output_filter or outputs:
+                answer.outputs[name].CopyFrom(tf.make_tensor_proto(outputs[name].numpy()))
+            return answer
+
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(1))
+    apis.add_PredictionServiceServicer_to_server(Predictions(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        overlay = client(f"grpc://127.0.0.1:{port}/scene", folder, tmp_path)
+    finally:
+        server.stop(None)
+    assert_overlay(*overlay, network[0])
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        HEAD,
+        kd.heads.Segmentation(1),
+        kd.heads.Segmentation(300, palette=np.zeros((300, 3))),
+        kd.heads.Depth(max_depth=10.0),
+        kd.heads.Depth(max_depth=100.0),
+        kd.heads.Normals(),
+        kd.heads.Colorization(),
+    ],
+    ids=lambda head: type(head).__name__,
+)
+def test_pictures_are_those_of_the_command_line(network, tmp_path, head):
+    """Of every kind of output, byte for byte."""
+    rng = np.random.default_rng(0)
+    ((name, facts), *_) = json.loads(json.dumps(described(head))).items()
+    result = {
+        "labels": lambda: rng.integers(0, len(facts["classes"]), (7, 9), "int32"),
+        "depth": lambda: rng.uniform(*facts["range"], (7, 9, 1)).astype("float32"),
+        "normals": lambda: rng.uniform(-1, 1, (7, 9, 3)).astype("float32"),
+        "color": lambda: rng.integers(0, 256, (7, 9, 3), "uint8"),
+    }[name]()
+    server = script("server")
+    file = io.BytesIO()
+    server.picture(name, result, facts).save(file, "PNG")
+    write_result(tmp_path / "result.png", head, result)
+    assert file.getvalue() == (tmp_path / "result.png").read_bytes()
+    said = server.summary(result, facts)
+    if name == "labels":
+        assert sum(said["shares"].values()) == pytest.approx(1, abs=2e-3)
+    else:
+        assert said["min"] < said["mean"] < said["max"]
+
+
+def test_several_labels(network):
+    server = script("server")
+    facts = described(kd.heads.Segmentation(3, mode="multilabel", class_names=list("abc")))
+    labels = np.zeros((4, 5, 3), "uint8")
+    labels[:2, :, 0], labels[..., 2] = 1, 1
+    assert server.summary(labels, facts["labels"]) == {"shares": {"c": 1.0, "a": 0.5}}
+    with pytest.raises(Exception, match="application/x-npy"):
+        server.picture("labels", labels, facts["labels"])
+
+
+def test_server_needs_no_keras(network):
+    """Neither Keras nor a backend, which take more memory than the network."""
+    code = (
+        "import runpy, sys; sys.modules.update(dict.fromkeys(['keras', 'tensorflow', 'torch', "
+        "'jax', 'keras_dense'])); sys.argv[0] = 'server.py'; "
+        f"runpy.run_path({str(SERVING / 'server.py')!r}, run_name='__main__')"
+    )
+    command = [sys.executable, "-c", code, str(network[1] / "none.onnx")]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 2 and "there is no file" in result.stderr

@@ -16,11 +16,27 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
 
 def pytest_collection_modifyitems(config, items):
-    """What is the same on every backend has run already, where one has been through."""
+    """What tests/run_backends.sh leaves out where several backends run in turn.
+
+    What is the same on every backend has run already on the first. Long sweeps (slow tests of six
+    cases and more, such as all families of networks) are shared out: each case runs on one.
+    """
+    left_out = set()
     if os.environ.get("KERAS_DENSE_TESTED"):
-        done = [item for item in items if item.get_closest_marker("once")]
-        items[:] = [item for item in items if not item.get_closest_marker("once")]
-        config.hook.pytest_deselected(items=done)
+        left_out |= {item.nodeid for item in items if item.get_closest_marker("once")}
+    turn, _, turns = os.environ.get("KERAS_DENSE_TURN", "0/1").partition("/")
+    sweeps = {}
+    for item in items:
+        # Exports run on one backend only.
+        if item.get_closest_marker("slow") and "tests/export" not in item.nodeid:
+            sweeps.setdefault(item.nodeid.partition("[")[0], []).append(item.nodeid)
+    for cases in sweeps.values():
+        if len(cases) >= 6:
+            mine = set(cases[int(turn) :: int(turns)])
+            left_out |= set(cases) - mine
+    if left_out:
+        config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left_out])
+        items[:] = [item for item in items if item.nodeid not in left_out]
 
 
 @pytest.fixture(autouse=True)

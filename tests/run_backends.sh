@@ -27,12 +27,14 @@ else
 fi
 
 failed=()
+turn=0
 export KERAS_DENSE_TESTED=""   # backends that are through: tests marked once are not run again
 for backend in "${backends[@]}"; do
     echo "== tests on $backend"
-    KERAS_BACKEND="$backend" "${BIN:-.venv/bin}/python" -m pytest -q ${parallel[@]+"${parallel[@]}"} "$@" \
+    KERAS_DENSE_TURN="$turn/${#backends[@]}" KERAS_BACKEND="$backend" "${BIN:-.venv/bin}/python" -m pytest -q ${parallel[@]+"${parallel[@]}"} "$@" \
         || failed+=("$backend")
     KERAS_DENSE_TESTED+=" $backend"
+    turn=$((turn + 1))
 done
 rm -rf "$KERAS_HOME"
 

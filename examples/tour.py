@@ -1,4 +1,4 @@
-"""A tour of one network that says four things about every pixel: about twenty minutes on a laptop.
+"""A tour of one network that says four things about every pixel, meant for twenty minutes.
 
     python examples/tour.py --out tour                                  # from random weights
     python examples/tour.py --out tour --weights mobilenet_v2.weights.h5   # or "imagenet"

@@ -21,7 +21,7 @@ from keras_dense._command.files import (
 from keras_dense._command.load import Unusable, load_heads, load_model
 from keras_dense.datasets.files import read_image
 from keras_dense.heads import decoded, map_heads
-from keras_dense.heads.heads import decode
+from keras_dense.heads.head import decode
 from keras_dense.inference import predict_multiscale, predict_tiled
 from keras_dense.surgery.strides import total_stride
 

@@ -11,7 +11,7 @@ from keras_dense.export.product import Product
 from keras_dense.export.write import write_and_check
 
 
-def litert(model, heads, file, *, size=None, images=None, quantize=None):
+def litert(model, heads, file, *, size=None, images=None, quantize=None, early_labels=False):
     """Write a file for LiteRT, which was called TensorFlow Lite.
 
     Its signature "serving_default" takes "images", uint8 `(1, H, W, C)`, and returns what people
@@ -33,6 +33,9 @@ def litert(model, heads, file, *, size=None, images=None, quantize=None):
         quantize: `None`; "float16": weights in float16, half the file; "int8": weights in int8, a
             quarter of the file, and what is computed with them, too, with the range of each map
             found while it runs.
+        early_labels: decide on labels before the last upsampling and repeat them: less to compute
+            where there are many classes, edges in steps of the upsampling's factor. For models
+            that end in bilinear upsampling, fixed or learned.
 
     Returns:
         `{name: difference}` of each output to that of the model: of labels the share that differs,
@@ -58,7 +61,9 @@ def litert(model, heads, file, *, size=None, images=None, quantize=None):
         "litert", model, heads, file, size, images, ".tflite", quantize, kinds=["float16", "int8"]
     )
     require("ai_edge_litert.interpreter", extra="export")
-    product = Product(model, heads, size, batch=None if None in size else 1)
+    product = Product(
+        model, heads, size, batch=None if None in size else 1, early_labels=early_labels
+    )
 
     def write(path):
         folder = path.parent.parent / "savedmodel"

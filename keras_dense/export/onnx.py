@@ -11,7 +11,7 @@ from keras_dense.export.write import write_and_check
 OPSET = 18
 
 
-def onnx(model, heads, file, *, size=None, images=None):
+def onnx(model, heads, file, *, size=None, images=None, early_labels=False):
     """Write an ONNX file.
 
     Its input is "images", uint8 `(B, H, W, C)`; its outputs are what people use, see `kd.export`.
@@ -25,6 +25,9 @@ def onnx(model, heads, file, *, size=None, images=None):
         file: ends in ".onnx"; one that is there is replaced, at the end.
         size: `(height, width)` of all images; default: any, or what the model takes.
         images: uint8 `(B, H, W, C)` to compare on; default: random pictures.
+        early_labels: decide on labels before the last upsampling and repeat them: less to compute
+            where there are many classes, edges in steps of the upsampling's factor. For models
+            that end in bilinear upsampling, fixed or learned.
 
     Returns:
         `{name: difference}` of each output to that of the model: of labels the share that differs,
@@ -47,7 +50,7 @@ def onnx(model, heads, file, *, size=None, images=None):
     """
     path, size = checked("onnx", model, heads, file, size, images, ".onnx")
     require("onnxruntime", extra="export")
-    product = Product(model, heads, size)
+    product = Product(model, heads, size, early_labels=early_labels)
 
     def write(path):
         path.write_bytes(converted(product).SerializeToString())

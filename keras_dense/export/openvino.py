@@ -8,7 +8,7 @@ from keras_dense.export.product import Product
 from keras_dense.export.write import write_and_check
 
 
-def openvino(model, heads, file, *, size=None, images=None, quantize=None):
+def openvino(model, heads, file, *, size=None, images=None, quantize=None, early_labels=False):
     """Write a model of OpenVINO: an .xml file, and its weights in a .bin file beside it.
 
     Its input is "images", uint8 `(B, H, W, C)`; its outputs are what people use, see `kd.export`.
@@ -24,6 +24,9 @@ def openvino(model, heads, file, *, size=None, images=None, quantize=None):
         images: uint8 `(B, H, W, C)` to compare on; default: random pictures.
         quantize: `None`, or "float16" to halve the file: weights in float16; what is computed in
             is the choice of the device.
+        early_labels: decide on labels before the last upsampling and repeat them: less to compute
+            where there are many classes, edges in steps of the upsampling's factor. For models
+            that end in bilinear upsampling, fixed or learned.
 
     Returns:
         `{name: difference}` of each output to that of the model: of labels the share that differs,
@@ -48,7 +51,7 @@ def openvino(model, heads, file, *, size=None, images=None, quantize=None):
         "openvino", model, heads, file, size, images, ".xml", quantize, kinds=["float16"]
     )
     ov = require("openvino", extra="export")
-    product = Product(model, heads, size)
+    product = Product(model, heads, size, early_labels=early_labels)
 
     def write(path):
         folder = path.parent.parent / "savedmodel"

@@ -6,11 +6,12 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_dense.export.outputs import described, handed_out, name_of
-from keras_dense.heads import Auxiliary
+from keras_dense.heads import Auxiliary, Segmentation
+from keras_dense.layers import BilinearInitConvTranspose, BilinearUpsampling, CropLike
 from keras_dense.surgery import fold_batch_norm, rebuild
 from keras_dense.surgery.graph import functional
 
+_UPSAMPLING = (BilinearUpsampling, BilinearInitConvTranspose)
 _SETTINGS = ("initializer", "regularizer", "constraint")
 
 
@@ -26,30 +27,42 @@ class Product:
         heads: the heads it was built with.
         size: `(height, width)` or `(None, None)`.
         batch: int, or `None` for any.
+        early_labels: whether labels are decided on before the last upsampling.
     """
 
-    def __init__(self, model, heads, size, batch=None):
+    def __init__(self, model, heads, size, batch=None, early_labels=False):
         self.name = model.name
         self.single = not isinstance(heads, dict)
         self.heads = {None: heads} if self.single else _final(heads)
         self.shape = (batch, *size, model.input_shape[-1])
         # In float32, so that a comparison shows what the other runtime does.
         self.model = _in_float32(self._pruned(functional(model)))
-        self.network = _depthwise(fold_batch_norm(self.model))
+        self.factors = {}
+        self.expected = self._with_coarse_scores() if early_labels else self.model
+        self.network = _depthwise(fold_batch_norm(self.expected))
 
     def _pruned(self, model):
-        outputs = model.output
-        if not self.single:
-            outputs = {key: outputs[key] for key in self.heads}
+        outputs = model.output if self.single else {key: model.output[key] for key in self.heads}
         return keras.Model(model.input, outputs, name=model.name)
+
+    def _with_coarse_scores(self):
+        """The model with one more output for each segmentation: its scores before they grow."""
+        flat, coarse = rebuild(self.model), {}
+        for key, head in self.heads.items():
+            if isinstance(head, Segmentation):
+                y = flat.output if self.single else flat.output[key]
+                coarse[key or "prediction"], self.factors[key] = _before_upsampling(y)
+        if not coarse:
+            raise ValueError("`early_labels=True` needs a head that predicts labels.")
+        return keras.Model(flat.input, (flat.output, coarse), name=flat.name)
 
     @property
     def about(self):
         """What the input and the outputs are, as JSON."""
         outputs = {
-            name_of(key, kind): facts
+            _name_of(key, kind): facts
             for key, head in self.heads.items()
-            for kind, facts in described(head).items()
+            for kind, facts in head.about().items()
         }
         image = {"dtype": "uint8", "range": [0, 255], "shape": self.shape}
         if self.shape[-1] == 3:
@@ -59,26 +72,35 @@ class Product:
 
     def raw(self, images, model=None):
         """`{key: prediction}` as the model gives them; that of a single head is "prediction"."""
+        return self._predicted(images, model)[0]
+
+    def _predicted(self, images, model=None):
+        """Predictions, and the coarse scores of the heads that have them."""
         import tensorflow as tf
 
-        y = (model or self.network)(tf.cast(images, tf.float32), training=False)
-        return {"prediction": y} if self.single else y
+        model = model or self.network
+        y, coarse = model(tf.cast(images, tf.float32), training=False), {}
+        if self.factors and model is not self.model:
+            y, coarse = y
+        return ({"prediction": y} if self.single else y), coarse
 
     def __call__(self, images, model=None):
         """`{name: tensor}` of a batch of images, uint8."""
         import tensorflow as tf
 
-        predictions = self.raw(images, model)
-        floats = tf.cast(images, tf.float32)
-        return {
-            name_of(key, kind): y
-            for key, head in self.heads.items()
-            for kind, y in handed_out(head, predictions[key or "prediction"], floats).items()
-        }
+        predictions, coarse = self._predicted(images, model)
+        floats, outputs = tf.cast(images, tf.float32), {}
+        for key, head in self.heads.items():
+            of = key or "prediction"
+            found = head.outputs(coarse.get(of, predictions[of]), floats)
+            if of in coarse:
+                found = {k: _repeated(y, self.factors[key], images) for k, y in found.items()}
+            outputs.update({_name_of(key, kind): y for kind, y in found.items()})
+        return outputs
 
-    def reference(self, images):
-        """The same as arrays from the model that was given, for comparison."""
-        return {key: np.asarray(y) for key, y in self(images, self.model).items()}
+    def reference(self, images, model=None):
+        """The same as arrays, of the model that was given or of another, for comparison."""
+        return {key: np.asarray(y) for key, y in self(images, model or self.model).items()}
 
     def function(self, call=None):
         """A `tf.function` of images, of `__call__` or another method."""
@@ -99,8 +121,39 @@ class Product:
         tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
+def _name_of(key, kind):
+    """The name of an output: its kind, after the key of its head where that is another word."""
+    return kind if key in (None, kind) else f"{key}_{kind}"
+
+
 def _final(heads):
     return {key: head for key, head in heads.items() if not isinstance(head, Auxiliary)}
+
+
+def _before_upsampling(y):
+    """The scores that were upsampled last to make a prediction, and by how much."""
+    operation = None
+    while not isinstance(operation, _UPSAMPLING):
+        operation, index, _ = y._keras_history
+        if not isinstance(operation, (layers.Activation, CropLike, *_UPSAMPLING)):
+            raise ValueError(
+                "`early_labels=True` is for a model that ends in bilinear upsampling, fixed or "
+                f"learned. Received: one that ends in {type(operation).__name__} "
+                f"{operation.name!r}"
+            )
+        y = operation._inbound_nodes[index].input_tensors[0]
+    if getattr(operation, "filters", y.shape[-1]) != y.shape[-1]:
+        raise ValueError(f"`early_labels=True`: {operation.name!r} changes the number of channels.")
+    return y, operation.factor
+
+
+def _repeated(y, factor, images):
+    """A map `(B, h, w, …)` with each cell repeated, cut to the size of the images."""
+    import tensorflow as tf
+
+    size = tf.shape(images)
+    y = tf.repeat(tf.repeat(y, factor[0], axis=1), factor[1], axis=2)
+    return y[:, : size[1], : size[2]]
 
 
 def _in_float32(model):

@@ -5,7 +5,7 @@ from keras_dense.export.product import Product
 from keras_dense.export.write import write_and_check
 
 
-def savedmodel(model, heads, folder, *, size=None, images=None):
+def savedmodel(model, heads, folder, *, size=None, images=None, early_labels=False):
     """Write a SavedModel, which TensorFlow runs without Keras or keras_dense.
 
     Signatures, each a function of one tensor to a dict of tensors:
@@ -26,6 +26,9 @@ def savedmodel(model, heads, folder, *, size=None, images=None):
         folder: where to write; a SavedModel that is there is replaced, at the end.
         size: `(height, width)` of all images; default: any, or what the model takes.
         images: uint8 `(B, H, W, C)` to compare on; default: random pictures.
+        early_labels: decide on labels before the last upsampling and repeat them: less to compute
+            where there are many classes, edges in steps of the upsampling's factor. For models
+            that end in bilinear upsampling, fixed or learned.
 
     Returns:
         `{name: difference}` of each output to that of the model: of labels the share that differs,
@@ -45,7 +48,7 @@ def savedmodel(model, heads, folder, *, size=None, images=None):
     ```
     """
     path, size = checked("savedmodel", model, heads, folder, size, images)
-    product = Product(model, heads, size)
+    product = Product(model, heads, size, early_labels=early_labels)
 
     def write(path):
         about = path.parent.parent / "about.json"

@@ -3,6 +3,7 @@
 from keras_dense.heads.auxiliary import Auxiliary, with_auxiliary
 from keras_dense.heads.colorization import Colorization
 from keras_dense.heads.depth import Depth
+from keras_dense.heads.head import Head
 from keras_dense.heads.heads import as_heads, decoded, map_heads, objectives
 from keras_dense.heads.intermediate import Intermediate, with_intermediate
 from keras_dense.heads.normals import Normals
@@ -12,6 +13,7 @@ __all__ = [
     "Auxiliary",
     "Colorization",
     "Depth",
+    "Head",
     "Intermediate",
     "Normals",
     "Segmentation",

@@ -5,6 +5,7 @@ import numpy as np
 from keras import layers, ops
 
 from keras_dense.heads.annotation import annotation
+from keras_dense.heads.head import Head
 from keras_dense.layers import AnnealedMean, Recolor
 from keras_dense.layers.arguments import at_least_one
 from keras_dense.losses import AbSmoothL1, ColorCrossEntropy
@@ -18,7 +19,7 @@ _WORST = 60.0  # distance in (a, b) that is drawn in white
 
 
 @keras.saving.register_keras_serializable("keras_dense")
-class Colorization:
+class Colorization(Head):
     """What is predicted at a pixel: its colour, from the lightness of the image alone.
 
     A model with such a head turns its images into gray ones before it looks at them, for all of
@@ -119,18 +120,6 @@ class Colorization:
             ab = AnnealedMean(self.grid, self.temperature)(prediction)
         return Recolor(self.stride)(ab, image)
 
-    def flipped(self, prediction):
-        """The prediction `(B, h, w, C)` of a mirrored image, as one of the image itself."""
-        return ops.flip(prediction, axis=2)
-
-    def rescaled(self, prediction, scale):
-        """The prediction of an image zoomed by `scale`, as one of the image: the same colours."""
-        return prediction
-
-    def blended(self, mean):
-        """A weighted mean of predictions as a prediction: logits are logits."""
-        return mean
-
     def to_mean(self, prediction):
         """What is averaged over several views of an image: distributions, or (a, b)."""
         prediction = ops.cast(prediction, "float32")
@@ -139,6 +128,14 @@ class Colorization:
     def from_mean(self, mean):
         """What stands for such a mean: its logarithm, or (a, b)."""
         return mean if self.regression else ops.log(ops.maximum(mean, keras.config.epsilon()))
+
+    def outputs(self, prediction, image):
+        """`color`, the image in the predicted colours: RGB, uint8."""
+        return {"color": self.decode(prediction, image)}
+
+    def about(self):
+        """What the numbers are."""
+        return {"color": {"unit": "RGB, 0–255"}}
 
     def draw(self, image):
         """An RGB image `(H, W, 3)` as itself, uint8; unknown pixels in gray."""

@@ -6,13 +6,14 @@ from keras import ops
 
 from keras_dense.heads import picture
 from keras_dense.heads.annotation import annotation
+from keras_dense.heads.head import Head
 from keras_dense.layers.depth import DepthActivation
 from keras_dense.losses import ScaleInvariantLog
 from keras_dense.metrics import DepthErrors
 
 
 @keras.saving.register_keras_serializable("keras_dense")
-class Depth:
+class Depth(Head):
     """What is predicted at a pixel: its depth, metres along the optical axis.
 
     Targets are metres `(B, H, W, 1)` (or `(B, H, W)`), unknown where not finite or <= 0.
@@ -90,19 +91,11 @@ class Depth:
         """Metres `(B, H, W, 1)`, clipped to the range where the activation has no upper end."""
         return ops.clip(metres, self.min_depth, self.max_depth)
 
-    def flipped(self, prediction):
-        """The prediction `(B, H, W, 1)` of a mirrored image, as one of the image itself."""
-        return ops.flip(prediction, axis=2)
-
     def rescaled(self, prediction, scale):
         """Depth in an image zoomed by `scale`, as that of the image: what is shown twice as large
         seems half as far.
         """
         return prediction * scale
-
-    def blended(self, mean):
-        """A weighted mean of predictions as a prediction: metres are metres."""
-        return mean
 
     def to_mean(self, prediction):
         """What is averaged over several views of an image: log depth, where ratios count alike."""
@@ -111,6 +104,14 @@ class Depth:
     def from_mean(self, mean):
         """Metres from such a mean."""
         return ops.exp(mean)
+
+    def outputs(self, metres, image):
+        """`depth`, metres `(B, H, W, 1)`."""
+        return {"depth": self.decode(metres)}
+
+    def about(self):
+        """Unit and range."""
+        return {"depth": {"unit": "metre", "range": [self.min_depth, self.max_depth]}}
 
     @property
     def _shown(self):

@@ -3,6 +3,7 @@
 import keras
 
 from keras_dense.heads.auxiliary import Auxiliary
+from keras_dense.heads.head import decode
 from keras_dense.heads.segmentation import Segmentation
 from keras_dense.surgery.graph import functional
 
@@ -77,19 +78,6 @@ def objectives(heads):
         ),
         "metrics": map_heads(lambda _, head: head.metrics(), heads),
     }
-
-
-def decode(head, prediction, image):
-    """`head.decode(prediction)`; heads that need the image (colours have its lightness) get it.
-
-    >>> from keras_dense.heads import Colorization
-    >>> logits, image = keras.ops.zeros((1, 2, 2, 313)), keras.ops.zeros((1, 8, 6, 3))
-    >>> tuple(decode(Colorization(), logits, image).shape)
-    (1, 8, 6, 3)
-    """
-    if getattr(head, "needs_image", False):
-        return head.decode(prediction, image)
-    return head.decode(prediction)
 
 
 def decoded(model, heads):

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_dense.heads.annotation import annotation
+from keras_dense.heads.head import Head
 from keras_dense.layers.unit_normals import UnitNormals
 from keras_dense.losses import AngularVonMisesFisher, NormalsCosine, expected_angle
 from keras_dense.metrics.normals import NormalsErrors
@@ -15,7 +16,7 @@ MAX_ERROR = 45.0  # degrees drawn brightest
 
 
 @keras.saving.register_keras_serializable("keras_dense")
-class Normals:
+class Normals(Head):
     """What is predicted at a pixel: the unit normal of the surface.
 
     Samples hold normals x right, y down, z forward, towards the camera, with (0, 0, 0) where
@@ -90,22 +91,10 @@ class Normals:
         sign = np.array([-1.0] + [1.0] * (self.channels - 1), "float32")
         return ops.multiply(ops.flip(prediction, axis=2), sign)
 
-    def rescaled(self, prediction, scale):
-        """The prediction of an image zoomed by `scale`, as one of the image: the same normals."""
-        return prediction
-
     def blended(self, mean):
         """A weighted mean of predictions as a prediction: at length 1 again."""
         unit = normalize(mean[..., :3])
         return ops.concatenate([unit, mean[..., 3:]], -1) if self.concentration else unit
-
-    def to_mean(self, prediction):
-        """What is averaged over several views of an image: the vectors (and concentrations)."""
-        return ops.cast(prediction, "float32")
-
-    def from_mean(self, mean):
-        """A prediction from such a mean: at length 1 again."""
-        return self.blended(mean)
 
     def uncertainty(self, prediction):
         """The error to be expected of a prediction with concentration: degrees `(B, H, W, 1)`.
@@ -116,6 +105,18 @@ class Normals:
         if not self.concentration:
             raise ValueError("Normals: only a head with concentration=True knows its uncertainty")
         return expected_angle(prediction[..., 3:]) * (180.0 / np.pi)
+
+    def outputs(self, prediction, image):
+        """`normals`, unit vectors `(B, H, W, 3)`; with concentration `uncertainty`, degrees."""
+        normals = {"normals": self.decode(prediction)}
+        if not self.concentration:
+            return normals
+        return {**normals, "uncertainty": self.uncertainty(prediction)}
+
+    def about(self):
+        """Units, and the frame."""
+        facts = {"normals": {"unit": "unit vector", "frame": self.frame}}
+        return {**facts, "uncertainty": {"unit": "degree"}} if self.concentration else facts
 
     def draw(self, normals):
         """Normals `(H, W, 3)` as an RGB picture, uint8: red to the right, green up, blue towards

@@ -5,17 +5,19 @@ import numpy as np
 from keras import layers, ops
 
 from keras_dense.heads.annotation import annotation
+from keras_dense.heads.head import Head
 from keras_dense.heads.palette import voc_palette
 from keras_dense.heads.picture import wrong_pixels
 from keras_dense.losses import CrossEntropy
 from keras_dense.metrics import ConfusionMatrix
+from keras_dense.ops.count import plain_argmax
 
 MODES = ("multiclass", "binary", "multilabel")
 _TINY = 1e-7  # the least probability that has a logarithm
 
 
 @keras.saving.register_keras_serializable("keras_dense")
-class Segmentation:
+class Segmentation(Head):
     """What is predicted at a pixel: its class.
 
     Targets are integers `(B, H, W)`, `ignore_class` where unknown; predictions are logits
@@ -134,18 +136,6 @@ class Segmentation:
         labels = ops.cast(logits > 0, "int32")
         return labels[..., 0] if self.mode == "binary" else labels
 
-    def flipped(self, prediction):
-        """The prediction `(B, H, W, C)` of a mirrored image, as one of the image itself."""
-        return ops.flip(prediction, axis=2)
-
-    def rescaled(self, prediction, scale):
-        """The prediction of an image zoomed by `scale`, as one of the image: the same classes."""
-        return prediction
-
-    def blended(self, mean):
-        """A weighted mean of predictions as a prediction: logits are logits."""
-        return mean
-
     def to_mean(self, prediction):
         """What is averaged over several views of an image: probabilities."""
         activation = ops.softmax if self.mode == "multiclass" else ops.sigmoid
@@ -157,6 +147,25 @@ class Segmentation:
         if self.mode == "multiclass":
             return logits
         return logits - ops.log(ops.maximum(1.0 - mean, _TINY))
+
+    def outputs(self, logits, image):
+        """`labels` `(B, H, W)`, uint8 (int32 of more than 256 classes), and `confidence`, the
+        probability of the label, float32; multilabel both with a last axis of classes.
+        """
+        if self.mode == "multiclass":
+            labels, confidence = plain_argmax(logits), ops.max(ops.softmax(logits), axis=-1)
+        else:
+            labels, confidence = logits > 0, ops.sigmoid(ops.abs(logits))
+            if self.mode == "binary":
+                labels, confidence = labels[..., 0], confidence[..., 0]
+        dtype = "uint8" if self.num_classes <= 256 else "int32"
+        return {"labels": ops.cast(labels, dtype), "confidence": confidence}
+
+    def about(self):
+        """Names and colours of the classes, and what `confidence` is."""
+        classes = {"classes": self.class_names, "palette": self.palette.tolist()}
+        confidence = {"range": [0, 1], "of": "labels"}
+        return {"labels": {"mode": self.mode, **classes}, "confidence": confidence}
 
     def draw(self, labels):
         """Labels `(H, W)` as an RGB picture, uint8; void in white-grey.

@@ -13,7 +13,8 @@ import numpy as np
 from keras import ops
 
 from keras_dense.heads.auxiliary import Auxiliary
-from keras_dense.heads.heads import as_heads, decode
+from keras_dense.heads.head import decode
+from keras_dense.heads.heads import as_heads
 from keras_dense.inference.outputs import Outputs
 from keras_dense.inference.tiles import LARGEST, OVERLAP, Axis, Stitcher, reach_of
 from keras_dense.surgery.feature_pyramid import image_of

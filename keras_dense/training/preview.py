@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_dense._optional import require
-from keras_dense.heads.heads import decode
+from keras_dense.heads.head import decode
 
 
 class Preview(keras.callbacks.Callback):

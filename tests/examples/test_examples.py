@@ -183,3 +183,41 @@ def test_tour(tmp_path):
     assert "loaded again, it says the same" in result.stdout
     for name in ("1_world.jpg", "2_curves.png", "3_predictions.jpg", "4_truth.jpg"):
         assert (tmp_path / name).exists(), name
+
+
+@pytest.mark.once
+@pytest.mark.slow
+def test_predict_ray(trunk, tmp_path):
+    """On Ray's local mode: what a model predicts, broken files named, what is there skipped."""
+    pytest.importorskip("ray.data")
+    Image = pytest.importorskip("PIL.Image")
+    heads = {"objects": kd.heads.Segmentation(5), "depth": kd.heads.Depth()}
+    model = kd.assemble(trunk, kd.decoders.fpn(8), heads)
+    model.save(tmp_path / "model.keras")
+    told = json.dumps(keras.saving.serialize_keras_object(heads))
+    (tmp_path / "heads.json").write_text(told)
+    (tmp_path / "pictures").mkdir()
+    rng = np.random.default_rng(0)
+    pictures = {f"{n}.png": rng.integers(0, 256, (40, 50 + n, 3), dtype="uint8") for n in range(3)}
+    for name, pixels in pictures.items():
+        Image.fromarray(pixels).save(tmp_path / "pictures" / name)
+    (tmp_path / "pictures" / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
+    out = tmp_path / "out"
+    arguments = [tmp_path / "model.keras", tmp_path / "pictures", "--out", out]
+    result = run("predict_ray.py", *arguments)
+    assert result.returncode == 1, result.stderr
+    assert f"3 pictures written to {out}, 1 failed" in result.stdout
+    failed = json.loads((out / "failed.json").read_text())
+    assert [pathlib.Path(path).name for path in failed] == ["broken.jpg"]
+    product = kd.decoded(model, heads)
+    for name, pixels in pictures.items():
+        wanted = product.predict_on_batch(pixels[None])
+        labels = np.asarray(Image.open(out / "objects" / f"{name}.png"))
+        assert (labels != keras.ops.convert_to_numpy(wanted["objects"])[0]).mean() < 1e-3
+        depth = np.load(out / "depth" / f"{name}.npy")
+        np.testing.assert_allclose(
+            depth, keras.ops.convert_to_numpy(wanted["depth"])[0], rtol=1e-4, atol=1e-4
+        )
+    (out / "objects" / "1.png.png").unlink()
+    result = run("predict_ray.py", *arguments)
+    assert f"1 pictures written to {out}, 1 failed" in result.stdout, result.stderr

@@ -26,7 +26,6 @@ import pytest
 import keras_dense as kd
 from keras_dense._command.files import write_result
 from keras_dense.datasets.files import read_image
-from keras_dense.export.outputs import described
 
 SERVING = pathlib.Path(__file__).resolve().parents[2] / "examples" / "serving"
 HEAD = kd.heads.Segmentation(5, class_names=["road", "sky", "café", "car", "tree"])
@@ -501,7 +500,7 @@ def test_grpc(stand_in, folder, network, tmp_path):
 def test_pictures_are_those_of_the_command_line(network, tmp_path, head):
     """Of every kind of output, byte for byte."""
     rng = np.random.default_rng(0)
-    ((name, facts), *_) = json.loads(json.dumps(described(head))).items()
+    ((name, facts), *_) = json.loads(json.dumps(head.about())).items()
     result = {
         "labels": lambda: rng.integers(0, len(facts["classes"]), (7, 9), "int32"),
         "depth": lambda: rng.uniform(*facts["range"], (7, 9, 1)).astype("float32"),
@@ -522,7 +521,7 @@ def test_pictures_are_those_of_the_command_line(network, tmp_path, head):
 
 def test_several_labels(network):
     server = script("server")
-    facts = described(kd.heads.Segmentation(3, mode="multilabel", class_names=list("abc")))
+    facts = kd.heads.Segmentation(3, mode="multilabel", class_names=list("abc")).about()
     labels = np.zeros((4, 5, 3), "uint8")
     labels[:2, :, 0], labels[..., 2] = 1, 1
     assert server.summary(labels, facts["labels"]) == {"shares": {"c": 1.0, "a": 0.5}}

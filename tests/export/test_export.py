@@ -247,6 +247,52 @@ def test_fixed_size_and_what_travels_along(trunk, tmp_path):
 
 
 @on_tensorflow
+@pytest.mark.parametrize("name, last", [("fcn8s", "upscore8"), ("deeplabv3plus", "upsample")])
+def test_labels_before_the_last_upsampling(trunk, tmp_path, name, last):
+    """Those of the coarse scores, each repeated; all else as always."""
+    for package in ("tf2onnx", "onnxruntime", "openvino", "ai_edge_litert"):
+        pytest.importorskip(package)
+    model, head = network(name, trunk)
+    images = pictures(SIZES[0])
+    upsampling = model.get_layer(last)
+    scores = keras.Model(model.input, upsampling.input)(images.astype("float32"))
+    probabilities = np.asarray(keras.ops.softmax(scores))
+    height, width = SIZES[0]
+    wanted = {}
+    for key, y in (("labels", probabilities.argmax(-1)), ("confidence", probabilities.max(-1))):
+        y = y.repeat(upsampling.factor[0], 1).repeat(upsampling.factor[1], 2)
+        wanted[key] = y[:, :height, :width]
+    for format in ("onnx", "openvino", "litert"):
+        path = tmp_path / f"model{FORMATS[format]}"
+        export = getattr(kd.export, format)
+        found = export(model, head, path, images=images, early_labels=True)
+        assert_same(run(format, path, images), wanted)
+        at_edges = (wanted["labels"] != expected(model, head, images)["labels"]).mean()
+        assert found["labels"] == pytest.approx(at_edges, abs=1e-3) and at_edges > 0
+    kd.export.savedmodel(model, head, tmp_path / "saved", early_labels=True)
+    import tensorflow as tf
+
+    signatures = tf.saved_model.load(str(tmp_path / "saved")).signatures
+    served = signatures["serving_default"](images=tf.constant(images))
+    assert_same({key: y.numpy() for key, y in served.items()}, wanted)
+    raw = signatures["raw"](images=tf.constant(images))["prediction"]
+    np.testing.assert_allclose(raw, model(images.astype("float32")), atol=1e-3, rtol=1e-3)
+
+
+@on_tensorflow
+def test_labels_before_an_upsampling_that_is_not_there(trunk, tmp_path):
+    model, heads = network("unet", trunk)
+    with pytest.raises(ValueError, match="ends in bilinear upsampling.* ends in Conv2D 'scores'"):
+        kd.export.savedmodel(model, heads, tmp_path / "m", early_labels=True)
+    depth = kd.heads.Depth()
+    with pytest.raises(ValueError, match="needs a head that predicts labels"):
+        kd.export.savedmodel(
+            kd.fcn32s(trunk, heads=depth), depth, tmp_path / "m", early_labels=True
+        )
+    assert not list(tmp_path.iterdir())
+
+
+@on_tensorflow
 @pytest.mark.slow
 def test_crf(trunk, tmp_path):
     """ONNX holds it, OpenVINO and LiteRT say what they lack."""

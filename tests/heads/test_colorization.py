@@ -5,7 +5,7 @@ from keras import layers, ops
 
 import keras_dense as kd
 from keras_dense.heads import Auxiliary, Colorization, Segmentation
-from keras_dense.heads.heads import decode
+from keras_dense.heads.head import decode
 from keras_dense.ops import ab_bins
 from keras_dense.ops.color import to_lab
 from keras_dense.testing import check_model

@@ -1,0 +1,204 @@
+"""From pixels to labels on the CPU: our exports beside torchvision and SMP.
+
+    python benchmarks/inference.py [--only "U-Net, ResNet-50"] [--size 320 416] [--rounds 7]
+
+21 classes, random weights, float32, one image. Every call begins with uint8 pixels `(1, H, W, 3)`
+in NumPy and ends with labels `(1, H, W)` in NumPy: standardized, predicted, arg-maxed. The peers
+eager and by `torch.compile`, our OpenVINO and ONNX files, take turns in one process, with as many
+threads. Prints a Markdown table; README.md beside this file says where the peers come from.
+"""
+
+import argparse
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+from _peers import peer_library
+from _turns import in_turns
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+CLASSES = 21
+SUFFIX = {"openvino": ".xml", "onnx": ".onnx"}
+
+
+def fcn_of_torchvision(backbone):
+    """The FCN of torchvision: dilated to stride 8, one 3×3 convolution, scores, bilinear."""
+    from keras import layers
+
+    import keras_dense as kd
+
+    def decode(features):
+        x = features["P5"]
+        x = layers.Conv2D(512, 3, padding="same", use_bias=False, name="convolve")(x)
+        return layers.ReLU(name="relu")(layers.BatchNormalization(name="norm")(x))
+
+    trunk = kd.backbone(backbone, weights=None, output_stride=8)
+    return kd.assemble(trunk, decode, kd.heads.Segmentation(CLASSES), name="fcn")
+
+
+def unet_of_smp(backbone):
+    """The U-Net of SMP, layer by layer, on our trunk."""
+    from unet import decoder_of_the_peer
+
+    import keras_dense as kd
+
+    decoder = decoder_of_the_peer(centre=False)
+    head = kd.heads.Segmentation(CLASSES)
+    return kd.assemble(kd.backbone(backbone, weights=None), decoder, head, name="unet")
+
+
+def ours(builder, backbone):
+    import keras_dense as kd
+
+    return getattr(kd, builder)(backbone, num_classes=CLASSES, weights=None)
+
+
+# By name and what is particular about them. Nothing of Keras before one is built.
+NETWORKS = {
+    ("U-Net, ResNet-50", "decoder of SMP"): lambda: unet_of_smp("resnet50"),
+    ("U-Net, ResNet-50", ""): lambda: ours("unet", "resnet50"),
+    ("U-Net, MobileNetV2", "decoder of SMP"): lambda: unet_of_smp("mobilenet_v2"),
+    ("U-Net, MobileNetV2", ""): lambda: ours("unet", "mobilenet_v2"),
+    ("DeepLabv3+, ResNet-50", ""): lambda: ours("deeplabv3plus", "resnet50"),
+    ("FCN, ResNet-50", ""): lambda: fcn_of_torchvision("resnet50"),
+}
+
+
+def peer(name):
+    import torch
+
+    torch.manual_seed(0)
+    if name.startswith("FCN"):
+        from torchvision.models.segmentation import fcn_resnet50
+
+        network = fcn_resnet50(weights=None, weights_backbone=None, num_classes=CLASSES)
+        return "torchvision", lambda x: network.eval()(x)["out"]
+    import segmentation_models_pytorch as smp
+
+    build = smp.Unet if name.startswith("U-Net") else smp.DeepLabV3Plus
+    encoder = "resnet50" if "ResNet" in name else "mobilenet_v2"
+    network = build(encoder, encoder_weights=None, classes=CLASSES)
+    return "SMP", lambda x: network.eval()(x)
+
+
+def from_pixels_to_labels(network):
+    """What a peer's users write around it."""
+    import torch
+
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+
+    def labels(images):
+        x = (images.permute(0, 3, 1, 2).float() / 255 - mean) / std
+        return network(x).argmax(1).to(torch.uint8)
+
+    return labels
+
+
+def export(names, size, folder):
+    """Write our networks, in a process of TensorFlow; prints as `kd.export` does."""
+    from export import randomized
+
+    import keras_dense as kd
+
+    for (name, kind), build in NETWORKS.items():
+        if name not in names:
+            continue
+        model, head = randomized(build()), kd.heads.Segmentation(CLASSES)
+        for format, suffix in SUFFIX.items():
+            file = folder / f"{name} {kind}{suffix}"
+            getattr(kd.export, format)(model, head, file, size=size)
+
+
+def runner(file, threads):
+    """A function from pixels to labels, by the runtime of a file."""
+    if file.suffix == ".onnx":
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        session = onnxruntime.InferenceSession(str(file), options)
+        return lambda images: session.run(["labels"], {"images": images})[0]
+    import openvino
+
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+    network = openvino.Core().compile_model(file, "CPU", settings)
+    return lambda images: network(images)["labels"]
+
+
+def measure(name, folder, size, rounds):
+    """Best seconds of each, in turns."""
+    import torch
+
+    threads = torch.get_num_threads()
+    images = np.random.default_rng(0).integers(0, 256, (1, *size, 3), dtype="uint8")
+    whose, network = peer(name)
+    labels = from_pixels_to_labels(network)
+    compiled = torch.compile(labels)
+
+    def call(function):
+        def run():
+            with torch.inference_mode():
+                return function(torch.from_numpy(images)).numpy()
+
+        return run
+
+    calls = {f"{whose}, eager": call(labels), f"{whose}, compiled": call(compiled)}
+    for file in sorted(folder.glob(f"{name} *")):
+        if file.suffix not in SUFFIX.values():
+            continue
+        kind = file.stem.removeprefix(name).strip()
+        run = runner(file, threads)
+        title = f"ours, {'OpenVINO' if file.suffix == '.xml' else 'ONNX Runtime'}"
+        calls[f"{title} ({kind})" if kind else title] = lambda run=run: run(images)
+    shapes = {call().shape for call in calls.values()}
+    assert shapes == {(1, *size)}, shapes
+    seconds = in_turns(rounds, limit=60, **calls)
+    peers = [title for title in calls if not title.startswith("ours")]
+    best = {title: min(times) for title, times in seconds.items()}
+    fastest = min(peers, key=best.get)
+    for title, times in seconds.items():
+        pairs = [a / b for a, b in zip(seconds[fastest], times, strict=True)]
+        print(
+            f"| {name} | {title} | {1000 * best[title]:.0f} ms | "
+            f"{best[fastest] / best[title]:.2f}× ({statistics.median(pairs):.2f}×) |",
+            flush=True,
+        )
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--only", nargs="+", help="names of networks")
+    add("--size", nargs=2, type=int, default=(320, 416))
+    add("--rounds", type=int, default=7)
+    add("--export", type=pathlib.Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main():
+    args = arguments()
+    names = args.only or list(dict.fromkeys(name for name, _ in NETWORKS))
+    if args.export:
+        return export(names, tuple(args.size), args.export)
+    for library in ("torchvision", "segmentation_models_pytorch"):
+        if peer_library(library) is None:
+            raise SystemExit(f"{library} is missing: see README.md beside this file")
+    with tempfile.TemporaryDirectory() as folder:
+        # TensorFlow, which exports, has threads of its own: they stay out of the measuring process.
+        command = [sys.executable, *sys.argv, "--export", folder]
+        subprocess.run(command, check=True, env={**os.environ, "KERAS_BACKEND": "tensorflow"})
+        print(f"\nOne image of {args.size[0]}×{args.size[1]}, {CLASSES} classes.\n")
+        print("| network | what | best time | over the faster peer (median of rounds) |")
+        print("|---|---|---:|---:|", flush=True)
+        for name in names:
+            measure(name, pathlib.Path(folder), tuple(args.size), args.rounds)
+
+
+if __name__ == "__main__":
+    main()

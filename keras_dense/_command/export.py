@@ -14,6 +14,7 @@ def add_arguments(parser):
     add = parser.add_argument
     add("format", choices=FORMATS)
     add("out", type=pathlib.Path, help="file or folder to write")
+    add("--early-labels", action="store_true", help="decide on labels before the last upsampling")
     add("--overwrite", action="store_true", help="also where there is something already")
 
 
@@ -24,7 +25,7 @@ def run(args):
     model, heads = load_heads(model, args.model, args.heads)
     make_folder(args.out.absolute().parent)
     try:
-        getattr(export, args.format)(model, heads, args.out)
+        getattr(export, args.format)(model, heads, args.out, early_labels=args.early_labels)
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise Unusable(f"cannot export {str(args.model)!r} as {args.format}: {error}") from error
     print(f"{args.out}: {args.format} of {model.name}")

@@ -247,7 +247,13 @@ def test_fixed_size_and_what_travels_along(trunk, tmp_path):
 
 
 @on_tensorflow
-@pytest.mark.parametrize("name, last", [("fcn8s", "upscore8"), ("deeplabv3plus", "upsample")])
+@pytest.mark.parametrize(
+    "name, last",
+    [
+        ("fcn8s", "upscore8"),
+        pytest.param("deeplabv3plus", "upsample", marks=pytest.mark.slow),
+    ],
+)
 def test_labels_before_the_last_upsampling(trunk, tmp_path, name, last):
     """Those of the coarse scores, each repeated; all else as always."""
     for package in ("tf2onnx", "onnxruntime", "openvino", "ai_edge_litert"):

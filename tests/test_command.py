@@ -292,6 +292,7 @@ def test_export_says_what_is_there(labels, tmp_path, capsys):
     assert "already" in capsys.readouterr().err
 
 
+@pytest.mark.once
 def test_help_in_a_process_of_its_own():
     found = subprocess.run(
         [sys.executable, "-m", "keras_dense", "--help"], capture_output=True, text=True

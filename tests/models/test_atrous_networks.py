@@ -89,7 +89,9 @@ def test_channels_and_names():
     assert run(model, images(1, 40, 48, 4)).shape == (1, 40, 48, 3) and model.name == "pspnet"
 
 
-@pytest.mark.parametrize("name", ["deeplabv3plus", "dilated_context"])
+@pytest.mark.parametrize(
+    "name", ["deeplabv3plus", pytest.param("dilated_context", marks=pytest.mark.slow)]
+)
 def test_mixed_precision_ends_in_float32(name):
     keras.config.set_dtype_policy("mixed_bfloat16")
     heads = kd.heads.with_auxiliary(kd.heads.Segmentation(3))

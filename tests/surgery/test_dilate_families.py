@@ -8,7 +8,7 @@ from keras import layers
 from keras_dense.layers import AtrousAveragePooling2D
 from keras_dense.surgery import convolutionalize, dilate, rebuild, strides
 
-from .networks import FAMILIES, images, randomized, small_classifier
+from .networks import EVERY_FAMILY, images, randomized, small_classifier
 
 SIZE = {"Xception": 160, "InceptionV3": 160, "InceptionResNetV2": 160, "NASNetMobile": 96}
 
@@ -31,7 +31,7 @@ def portable(model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", EVERY_FAMILY)
 def test_identity_of_every_family(name):
     size = SIZE.get(name, 64)
     build = getattr(keras.applications, name)

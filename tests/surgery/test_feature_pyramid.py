@@ -6,7 +6,7 @@ from keras import layers
 import keras_dense as kd
 from keras_dense.surgery import feature_pyramid, rebuild, strides
 
-from .networks import FAMILIES, images, randomized, small_classifier
+from .networks import EVERY_FAMILY, images, randomized, small_classifier
 
 # The features that a reader of the literature would name, by the layers that make them.
 TEXTBOOK = {
@@ -42,7 +42,7 @@ CHANNELS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", EVERY_FAMILY)
 def test_every_family(name):
     trunk = kd.backbone(name, weights=None)
     levels = [f"P{n}" for n in range(1, 6)]

@@ -51,7 +51,14 @@ def test_channels_count_in_rgb_order_where_the_network_reads_bgr():
     )
 
 
-@pytest.mark.parametrize("name", ["MobileNetV3Small", "EfficientNetB0", "DenseNet121"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "MobileNetV3Small",
+        pytest.param("EfficientNetB0", marks=pytest.mark.slow),
+        pytest.param("DenseNet121", marks=pytest.mark.slow),
+    ],
+)
 def test_standardizing_layers_follow(name):
     trunk = kd.backbone(name, weights=None)
     six = kd.backbone(name, weights=None, channels=6)

@@ -78,6 +78,8 @@ def arguments(argv=None):
     add("--max-depth", type=float, help="metres; default 30 for scenes, 10 for frames")
     add("--depth-activation", default="log_sigmoid")
     add("--regression", action="store_true", help="of colours, instead of a distribution")
+    add("--no-rebalancing", action="store_true", help="rare colours count as much as common ones")
+    add("--temperature", type=float, default=0.38, help="how colours are read: 1 is the mean")
     add("--balance", default="equal", choices=["equal", *BALANCERS])
 
     add("--crop", type=int, nargs="+", help="height [width] of the training crops")
@@ -170,8 +172,12 @@ def make_heads(args, train):
         elif task == "normals":
             made[task] = kd.heads.Normals()
         else:
-            prior = None if args.regression else kd.training.estimate_ab_prior(train)
-            made[task] = kd.heads.Colorization(prior=prior, regression=args.regression)
+            plain = args.regression or args.no_rebalancing
+            made[task] = kd.heads.Colorization(
+                prior=None if plain else kd.training.estimate_ab_prior(train),
+                regression=args.regression,
+                temperature=args.temperature,
+            )
     missing = [t for t in made if t != "color" and t not in train[0]]
     if missing:
         raise SystemExit(f"--data {args.data} has no {', '.join(missing)}: see --tasks")

@@ -114,6 +114,9 @@ class Gray:
     def __init__(self, dataset):
         self.dataset = dataset
 
+    def __getattr__(self, name):  # class names and the like
+        return getattr(self.dataset, name)
+
     def __len__(self):
         return len(self.dataset)
 

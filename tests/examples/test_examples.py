@@ -192,7 +192,7 @@ def test_predict_ray(trunk, tmp_path):
     pytest.importorskip("ray.data")
     Image = pytest.importorskip("PIL.Image")
     heads = {"objects": kd.heads.Segmentation(5), "depth": kd.heads.Depth()}
-    model = kd.assemble(trunk, kd.decoders.fpn(8), heads)
+    model = kd.assemble(trunk, kd.decoders.fpn((8, 8)), heads)
     model.save(tmp_path / "model.keras")
     told = json.dumps(keras.saving.serialize_keras_object(heads))
     (tmp_path / "heads.json").write_text(told)

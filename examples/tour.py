@@ -28,8 +28,8 @@ def arguments():
     add = parser.add_argument
     add("--out", type=pathlib.Path, default=pathlib.Path("tour"))
     add("--weights", default="none", help="of MobileNetV2: none, imagenet, or a file")
-    add("--count", type=int, default=800, help="scenes to learn from")
-    add("--epochs", type=int, default=18)
+    add("--count", type=int, default=480, help="scenes to learn from")
+    add("--epochs", type=int, default=14)
     add("--smoke", action="store_true", help="as little as possible of everything")
     return parser.parse_args()
 

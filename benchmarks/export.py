@@ -88,9 +88,7 @@ def rows(name, build, formats, size, rounds, folder):
             except (ValueError, RuntimeError) as error:
                 said[key] = (str(error).split(": ", 1)[-1][:90], "–")
                 continue
-            parts = [path, path.with_suffix(".bin")] if format == "openvino" else [path]
-            megabytes = sum(size_of(part) for part in parts) / 1e6
-            said[key] = (sentence(found), f"{megabytes:.1f} MB")
+            said[key] = (sentence(found), f"{size_of(path) / 1e6:.1f} MB")
             run = importlib.import_module(f"keras_dense.export.{format}").load(path)
             calls[key] = lambda run=run: run(images)
     times = {key: min(t) for key, t in in_turns(rounds, **calls).items()}

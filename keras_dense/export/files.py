@@ -31,6 +31,8 @@ def written(target):
 
 
 def size_of(path):
-    """Bytes of a file, or of all in a folder."""
+    """Bytes of a file (OpenVINO's with the weights beside it), or of all in a folder."""
     files = [path] if path.is_file() else [f for f in path.rglob("*") if f.is_file()]
+    if path.suffix == ".xml":
+        files.append(path.with_suffix(".bin"))
     return sum(f.stat().st_size for f in files)

@@ -1,6 +1,7 @@
 """OpenVINO: for the CPUs, GPUs and NPUs of Intel."""
 
 import re
+import tempfile
 
 from keras_dense._optional import require
 from keras_dense.export.arguments import checked
@@ -54,22 +55,27 @@ def openvino(model, heads, file, *, size=None, images=None, quantize=None, early
     product = Product(model, heads, size, early_labels=early_labels)
 
     def write(path):
-        folder = path.parent.parent / "savedmodel"
-        product.save(folder, {"serving_default": product.function()})
-        try:
-            converted = ov.convert_model(folder)
-        except Exception as error:  # An OpConversionFailure, which is not public.
-            missing = re.search(r"No conversion rule found for operations: (.*)", str(error))
-            if missing is None:
-                raise
-            raise ValueError(
-                f"OpenVINO cannot hold {product.name!r}: it has no counterpart of the TensorFlow "
-                f"operations {missing[1].strip()}. A SavedModel can."
-            ) from error
-        converted.set_rt_info(product.about, "about")
-        ov.save_model(converted, path, compress_to_fp16=quantize == "float16")
+        # Not beside the file, whose path may have a comma: OpenVINO would take it for two.
+        with tempfile.TemporaryDirectory() as folder:
+            product.save(folder, {"serving_default": product.function()})
+            converted = _converted(ov, product, folder)
+            converted.set_rt_info(product.about, "about")
+            ov.save_model(converted, path, compress_to_fp16=quantize == "float16")
 
     return write_and_check(product, path, write, load, images, exact=quantize is None)
+
+
+def _converted(ov, product, folder):
+    try:
+        return ov.convert_model(folder)
+    except Exception as error:  # An OpConversionFailure, which is not public.
+        missing = re.search(r"No conversion rule found for operations: (.*)", str(error))
+        if missing is None:
+            raise
+        raise ValueError(
+            f"OpenVINO cannot hold {product.name!r}: it has no counterpart of the TensorFlow "
+            f"operations {missing[1].strip()}. A SavedModel can."
+        ) from error
 
 
 def load(path):

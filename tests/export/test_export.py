@@ -135,7 +135,8 @@ def test_any_size(trunk, tmp_path, capsys, name):
     before, images = model.get_weights(), [pictures(size) for size in SIZES]
     wanted = [expected(model, heads, x) for x in images]
     for format in ("onnx", "openvino", "litert"):
-        path = tmp_path / format / f"model{FORMATS[format]}"
+        # A name that somebody might give, too.
+        path = tmp_path / f"{format}, µ" / f"model{FORMATS[format]}"
         found = getattr(kd.export, format)(model, heads, path)
         for x, y in zip(images, wanted, strict=True):
             assert_same(run(format, path, x), y, SHARE.get(name, 1e-3))

@@ -3,7 +3,8 @@
     python benchmarks/export.py [--only unet fcn8s] [--formats onnx litert] [--size 256 320]
     python benchmarks/export.py --tiny                      # whether it works; seconds
 
-Every export is made for any size and for the size that is measured. Prints a Markdown table;
+Every export is made for any size and for the size that is measured, there also with what else the
+format can do (labels before the last upsampling, smaller weights). Prints a Markdown table;
 README.md beside this file says what the columns are.
 """
 
@@ -19,6 +20,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from _turns import in_turns
 
 SUFFIX = {"savedmodel": "", "onnx": ".onnx", "openvino": ".xml", "litert": ".tflite"}
+# Beside any size and a fixed one: what else each format can do, at the fixed size.
+OPTIONS = {
+    "onnx": {"early labels": {"early_labels": True}},
+    "openvino": {"early labels": {"early_labels": True}, "float16": {"quantize": "float16"}},
+    "litert": {"float16": {"quantize": "float16"}, "int8": {"quantize": "int8"}},
+}
 
 
 def networks(tiny):
@@ -77,26 +84,32 @@ def rows(name, build, formats, size, rounds, folder):
     model = randomized(model)
     images = pictures((1, *size, 3))
     product = kd.decoded(model, heads)
-    calls, said = {"keras": lambda: product.predict_on_batch(images)}, {}
+    calls, said = {("keras", ""): lambda: product.predict_on_batch(images)}, {}
     for format in formats:
-        for kind, fixed in (("any", None), ("fixed", size)):
-            key = f"{format} {kind}"
-            path = pathlib.Path(folder, f"{name}_{kind}".replace(" ", "_") + SUFFIX[format])
+        kinds = {"any": {}, "fixed": {"size": size}}
+        for kind, option in OPTIONS.get(format, {}).items():
+            kinds[f"fixed, {kind}"] = {"size": size, **option}
+        for kind, settings in kinds.items():
+            key = (format, kind)
+            path = pathlib.Path(folder, f"{name} {kind}{SUFFIX[format]}")
             try:
-                export = getattr(kd.export, format)
-                found = export(model, heads, path, size=fixed, images=images)
+                found = getattr(kd.export, format)(model, heads, path, images=images, **settings)
             except (ValueError, RuntimeError) as error:
-                said[key] = (str(error).split(": ", 1)[-1][:90], "–")
+                if "early_labels" not in str(error):  # there is no last upsampling
+                    said[key] = (str(error).split(": ", 1)[-1][:90], "–")
                 continue
             said[key] = (sentence(found), f"{size_of(path) / 1e6:.1f} MB")
             run = importlib.import_module(f"keras_dense.export.{format}").load(path)
             calls[key] = lambda run=run: run(images)
-    times = {key: min(t) for key, t in in_turns(rounds, **calls).items()}
-    yield name, "Keras", "", "", "", f"{1000 * times['keras']:.1f} ms", "1×"
+    times = {
+        key: min(t)
+        for key, t in in_turns(rounds, **{" ".join(k): c for k, c in calls.items()}).items()
+    }
+    yield name, "Keras", "", "", "", f"{1000 * times['keras ']:.1f} ms", "1×"
     for key, (difference, megabytes) in said.items():
-        time = times.get(key)
-        shown = ("–", "–") if time is None else _beside(time, times["keras"])
-        yield (name, *key.split(), difference, megabytes, *shown)
+        time = times.get(" ".join(key))
+        shown = ("–", "–") if time is None else _beside(time, times["keras "])
+        yield (name, *key, difference, megabytes, *shown)
 
 
 def _beside(time, keras):

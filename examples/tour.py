@@ -131,7 +131,14 @@ def main():
         missing="unknown",
     )
     rate = keras.optimizers.schedules.PolynomialDecay(1e-3, len(batches) * epochs, 0.0, power=0.9)
-    training.compile(keras.optimizers.AdamW(rate, weight_decay=1e-4), **kd.objectives(heads))
+    # Adam moves every number by about the learning rate a step: too slow for the few that weigh.
+    weighing = {id(v) for v in training.balancer.trainable_variables}
+    optimizer = kd.training.layerwise(
+        training,
+        keras.optimizers.AdamW(rate, weight_decay=1e-4),
+        lambda v: 30.0 if id(v) in weighing else 1.0,
+    )
+    training.compile(optimizer, **kd.objectives(heads))
     checkpoint = kd.training.Checkpoint(args.out / "run")
     start = checkpoint.restore(training, batches)  # interrupted, it goes on
     if start < epochs:

@@ -92,6 +92,7 @@ def arguments(argv=None):
     add("--learning-rate", type=float, default=1e-3)
     add("--weight-decay", type=float, default=1e-4)
     add("--backbone-lr", type=float, default=0.3, help="the backbone's share of the learning rate")
+    add("--balance-lr", type=float, default=30.0, help="the same of what uncertainty learns")
     add("--batch-norm-momentum", type=float, default=0.95)
     add("--recalibrate-batch-norm", type=int, metavar="BATCHES", help="at the end, anew")
     add("--validate-every", type=int, default=5, help="epochs")
@@ -218,8 +219,14 @@ def optimizer(args, model, steps):
     rate = keras.optimizers.schedules.PolynomialDecay(args.learning_rate, steps, 0.0, power=0.9)
     plain = keras.optimizers.AdamW(rate, weight_decay=args.weight_decay)
     plain.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    trunk = [layer.name for layer in model.layers if layer.name.startswith("backbone")]
-    return kd.training.layerwise(model, plain, dict.fromkeys(trunk, args.backbone_lr))
+    factors = {}
+    for layer in model.layers:
+        if layer.name.startswith("backbone"):
+            factors |= {id(v): args.backbone_lr for v in layer.trainable_variables}
+    if args.balance == "uncertainty":
+        # Adam moves every number by about the learning rate a step, weights of losses as well.
+        factors |= {id(v): args.balance_lr for v in model.balancer.trainable_variables}
+    return kd.training.layerwise(model, plain, lambda v: factors.get(id(v), 1.0))
 
 
 def more_metrics(heads):

@@ -29,7 +29,7 @@ def arguments():
     add("--out", type=pathlib.Path, default=pathlib.Path("tour"))
     add("--weights", default="none", help="of MobileNetV2: none, imagenet, or a file")
     add("--count", type=int, default=480, help="scenes to learn from")
-    add("--epochs", type=int, default=14)
+    add("--epochs", type=int, default=12)
     add("--smoke", action="store_true", help="as little as possible of everything")
     return parser.parse_args()
 
@@ -114,7 +114,8 @@ def main():
     print("2. One network for all of it")
     weights = None if args.weights == "none" else args.weights
     backbone = kd.backbone("mobilenet_v2", weights=weights)
-    model = kd.unet(backbone, heads=heads)
+    # Four steps up, to half the size of the image, and wide enough there for all that is read off.
+    model = kd.unet(backbone, heads=heads, filters=(128, 96, 64, 48))
     for key, output in model.output.items():
         print(f"   {key:13} {output.shape}")
     print(f"   {model.count_params():,} parameters")

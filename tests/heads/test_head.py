@@ -1,0 +1,77 @@
+"""A head of one's own: what `kd.heads.Head` gives it."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_dense as kd
+
+
+class Brightness(kd.heads.Head):
+    """A number at every pixel."""
+
+    channels = 1
+    weight = 1.0
+    target = "brightness"
+    loss = keras.losses.MeanSquaredError()
+
+    def metrics(self):
+        return [keras.metrics.MeanAbsoluteError()]
+
+    def finish(self, x, name):
+        return layers.Activation("linear", dtype="float32", name=name)(x)
+
+    def encode(self, sample):
+        return sample["brightness"]
+
+    def decode(self, prediction):
+        return prediction
+
+
+def images(height, width):
+    return np.random.default_rng(0).integers(0, 256, (2, height, width, 3), "uint8")
+
+
+def lively(trunk):
+    """Scores that begin at zero would say nothing."""
+    model = kd.fcn8s(trunk, heads=Brightness())
+    rng = np.random.default_rng(0)
+    for weight in model.trainable_weights:
+        if len(weight.shape) == 4:
+            weight.assign(rng.normal(0, 0.1, weight.shape))
+    return model
+
+
+def test_trains_on_any_network(trunk):
+    head, pictures = Brightness(), images(37, 45)
+    model = kd.fcn8s(trunk, heads=head)
+    model.compile("sgd", **kd.objectives(head))
+    samples = [{"image": x, "brightness": x.mean(-1, keepdims=True) / 255} for x in pictures]
+    history = model.fit(kd.datasets.Loader(samples, head, 2), verbose=0).history
+    truth = np.stack([s["brightness"] for s in samples])
+    assert history["loss"][0] == pytest.approx(np.square(truth).mean(), rel=1e-4)
+
+
+def test_views_of_an_image_are_averaged_as_numbers(trunk):
+    model, x = lively(trunk), images(64, 96)
+    found = kd.inference.predict_multiscale(model, x, Brightness(), scales=(1.0,))
+    plain = model.predict(x, verbose=0)
+    mirrored = model.predict(x[:, :, ::-1], verbose=0)[:, :, ::-1]
+    assert np.abs(plain - mirrored).max() > 1e-3
+    np.testing.assert_allclose(found, (plain + mirrored) / 2, rtol=1e-4, atol=1e-5)
+
+
+def test_tiles_are_mixed_as_numbers(trunk):
+    model, x = lively(trunk), images(96, 128)[0]
+    settings = {"tile": 64, "overlap": 16, "progress": False}
+    found = kd.inference.predict_tiled(model, x, Brightness(), **settings)
+    same = kd.inference.predict_tiled(model, x, **settings)
+    assert found.shape == (96, 128, 1) and np.ptp(found) > 1e-3
+    np.testing.assert_allclose(found, same, rtol=1e-4, atol=1e-5)
+
+
+def test_leaves_as_a_prediction():
+    head, y = Brightness(), np.ones((1, 2, 3, 1), "float32")
+    ((name, found),) = head.outputs(y, None).items()
+    assert name == "prediction" and (found == y).all() and head.about() == {"prediction": {}}

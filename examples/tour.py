@@ -23,6 +23,9 @@ import numpy as np
 import keras_dense as kd
 
 
+SKY = 0  # among the classes of scenes
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
@@ -74,11 +77,18 @@ def what_is_known(sample, heads):
     return [sample["image"], *drawn, cloud]
 
 
+def predicted(product, image):
+    """What the network says of an image. Of the sky it has learned nothing but that it is sky."""
+    found = product.predict_on_batch(image[None])
+    found = {key: keras.ops.convert_to_numpy(value)[0] for key, value in found.items()}
+    known = (found["segmentation"] != SKY)[..., None]
+    return {**found, "depth": found["depth"] * known, "normals": found["normals"] * known}
+
+
 def what_is_predicted(product, sample, heads):
     """The same of the network, with the colours it gives to the picture in black and white."""
     image = sample["image"]
-    found = product.predict_on_batch(image[None])
-    found = {key: keras.ops.convert_to_numpy(value)[0] for key, value in found.items()}
+    found = predicted(product, image)
     drawn = [head.draw(found[key]) for key, head in heads.items()]
     cloud = kd.plot.point_cloud(found["depth"], found["color"], sample["intrinsics"])
     gray = keras.ops.convert_to_numpy(kd.ops.gray(image.astype("float32")))
@@ -89,9 +99,9 @@ def two_ways_to_normals(product, samples):
     """Degrees between the normals that are predicted and those of the predicted depth."""
     angles = []
     for sample in samples:
-        found = product.predict_on_batch(sample["image"][None])
-        flat = kd.ops.normals_from_depth(found["depth"], sample["intrinsics"])
-        angle = keras.ops.convert_to_numpy(kd.ops.angle_between(found["normals"], flat))
+        found = predicted(product, sample["image"])
+        flat = kd.ops.normals_from_depth(found["depth"][None], sample["intrinsics"])
+        angle = keras.ops.convert_to_numpy(kd.ops.angle_between(found["normals"][None], flat))
         known = keras.ops.convert_to_numpy(keras.ops.any(flat != 0, axis=-1))
         angles.append(np.degrees(angle.reshape(known.shape)[known]))
     return float(np.median(np.concatenate(angles)))

@@ -22,7 +22,6 @@ import numpy as np
 
 import keras_dense as kd
 
-
 SKY = 0  # among the classes of scenes
 
 

@@ -37,7 +37,7 @@ def fcn_of_torchvision(backbone):
         x = layers.Conv2D(512, 3, padding="same", use_bias=False, name="convolve")(x)
         return layers.ReLU(name="relu")(layers.BatchNormalization(name="norm")(x))
 
-    trunk = kd.backbone(backbone, weights=None, output_stride=8)
+    trunk = kd.surgery.dilate(kd.backbone(backbone, weights=None), 8)
     return kd.assemble(trunk, decode, kd.heads.Segmentation(CLASSES), name="fcn")
 
 

@@ -5,7 +5,7 @@ import pathlib
 import keras
 import numpy as np
 
-from keras_dense.heads import as_heads, map_heads
+from keras_dense.heads import Auxiliary, Head, as_heads, map_heads
 from keras_dense.surgery.graph import functional
 
 
@@ -70,6 +70,11 @@ def _check_heads(model, heads):
                 f"`heads` must be those that the model was built with: "
                 f"{type(head).__name__} {key or ''} has {head.channels} channels, the model's "
                 f"output {y.shape[-1]}."
+            )
+        if not isinstance(head, (Auxiliary, Head)):
+            raise TypeError(
+                "`heads` must say what leaves (`outputs`, `about`), as all that inherit from "
+                f"kd.heads.Head do. Received: {type(head).__name__}"
             )
 
     map_heads(check, heads, outputs)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 import zipfile
 
 import keras
@@ -441,6 +442,10 @@ def test_arguments(trunk, tmp_path, format):
     for heads in ({"objects": HEAD}, kd.heads.Segmentation(4)):
         with pytest.raises(ValueError, match="`heads` must be those that the model was built with"):
             export(model, heads, path)
+    plain = types.SimpleNamespace(**{k: getattr(HEAD, k) for k in ("loss", "finish", "decode")})
+    plain.channels = 5
+    with pytest.raises(TypeError, match="inherit from kd.heads.Head do. Received: SimpleNamespace"):
+        export(model, plain, path)
     for size in ((64,), (64, 0), 64, (64, 64, 3)):
         with pytest.raises(ValueError, match=r"`size` must be \(height, width\)"):
             export(model, HEAD, path, size=size)

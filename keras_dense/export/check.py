@@ -8,6 +8,9 @@ _SHARE, _CLOSE = 0.1, 0.01
 def pictures(shape, seed=0):
     """Random images with large shapes and small ones, uint8; where a size is free, 2 × 123 × 181.
 
+    No noise, in which every pixel is unlike all others: conditional random fields have no room for
+    so many colours.
+
     >>> pictures((None, None, 64, 3)).shape
     (2, 123, 64, 3)
     """
@@ -15,9 +18,13 @@ def pictures(shape, seed=0):
         n or free for n, free in zip(shape, (2, 123, 181, 3), strict=True)
     )
     rng = np.random.default_rng(seed)
-    coarse = rng.uniform(0, 220, (batch, -(-height // 16), -(-width // 16), channels))
-    large = coarse.repeat(16, 1).repeat(16, 2)[:, :height, :width]
-    return (large + rng.uniform(0, 35, large.shape)).astype("uint8")
+
+    def shapes(side, strength):
+        size = (batch, -(-height // side), -(-width // side), channels)
+        blocks = rng.uniform(0, strength, size)
+        return blocks.repeat(side, 1).repeat(side, 2)[:, :height, :width]
+
+    return (shapes(16, 220) + shapes(4, 35)).astype("uint8")
 
 
 def differences(wanted, found):

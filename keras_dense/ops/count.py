@@ -32,8 +32,8 @@ def first_largest(x):
 def plain_argmax(x):
     """The first largest of the channels, in graphs that leave TensorFlow.
 
-    `ops.argmax` tells -0.0 from 0.0 by their bits on TensorFlow, for which ONNX and others have
-    no operation, and `top_k` is not what they do fastest.
+    On TensorFlow `ops.argmax` tells -0.0 from 0.0 by their bits, for which ONNX and others have
+    no operation.
 
     Args:
         x: `(…, C)`.

@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from keras_dense.ops import count, first_largest
+from keras_dense.ops.count import plain_argmax
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -14,6 +15,14 @@ def test_first_largest(dtype):
     got = ops.convert_to_numpy(first_largest(x))  # half of the pixels have ties
     wanted = ops.convert_to_numpy(ops.cast(x, "float32")).argmax(-1)[..., None]
     np.testing.assert_array_equal(got, wanted)
+    assert got.dtype == np.int32
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 7, 13), (3, 1)])
+def test_plain_argmax(shape):
+    x = np.random.default_rng(0).integers(0, 6, shape).astype("float32")  # with ties
+    got = ops.convert_to_numpy(plain_argmax(ops.convert_to_tensor(x)))
+    np.testing.assert_array_equal(got, x.argmax(-1))
     assert got.dtype == np.int32
 
 

@@ -3,8 +3,8 @@
     python examples/predict_ray.py model.keras photos/ --out labels/ --workers 2
     python examples/predict_ray.py model.keras s3://bucket/photos --out /mnt/labels --address auto
 
-Ray Data (`pip install "ray[data]"`) reads the files and hands them to `--workers` processes that have
-the model each. (Tested on one machine, with files.) Labels become PNG with the classes'
+Ray Data (`pip install "ray[data]"`) reads the files and hands them to `--workers` processes that
+have the model each. (Tested on one machine, with files.) Labels become PNG with the classes'
 colours, other predictions .npy. What is written already is skipped; pictures that cannot be read or
 predicted are named at the end, in `failed.json`, too.
 

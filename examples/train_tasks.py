@@ -78,7 +78,7 @@ def arguments(argv=None):
     add("--max-depth", type=float, help="metres; default 30 for scenes, 10 for frames")
     add("--depth-activation", default="log_sigmoid")
     add("--regression", action="store_true", help="of colours, instead of a distribution")
-    add("--no-rebalancing", action="store_true", help="rare colours count as much as common ones")
+    add("--no-rebalancing", action="store_true", help="all pixels count alike, whatever colour")
     add("--temperature", type=float, default=0.38, help="how colours are read: 1 is the mean")
     add("--balance", default="equal", choices=["equal", *BALANCERS])
 

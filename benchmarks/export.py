@@ -21,10 +21,11 @@ from _turns import in_turns
 
 SUFFIX = {"savedmodel": "", "onnx": ".onnx", "openvino": ".xml", "litert": ".tflite"}
 # Beside any size and a fixed one: what else each format can do, at the fixed size.
+_SMALLER = {"float16": {"quantize": "float16"}, "int8": {"quantize": "int8"}}
 OPTIONS = {
-    "onnx": {"early labels": {"early_labels": True}},
-    "openvino": {"early labels": {"early_labels": True}, "float16": {"quantize": "float16"}},
-    "litert": {"float16": {"quantize": "float16"}, "int8": {"quantize": "int8"}},
+    "onnx": {"early labels": {"early_labels": True}, **_SMALLER},
+    "openvino": {"early labels": {"early_labels": True}, **_SMALLER},
+    "litert": _SMALLER,
 }
 
 

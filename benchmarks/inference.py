@@ -2,10 +2,12 @@
 
     python benchmarks/inference.py [--only "U-Net, ResNet-50"] [--size 320 416] [--rounds 7]
 
-21 classes, random weights, float32, one image. Every call begins with uint8 pixels `(1, H, W, 3)`
-in NumPy and ends with labels `(1, H, W)` in NumPy: standardized, predicted, arg-maxed. The peers
-eager and by `torch.compile`, our OpenVINO and ONNX files, take turns in one process, with as many
-threads. Prints a Markdown table; README.md beside this file says where the peers come from.
+21 classes, random weights, one image. Every call begins with uint8 pixels `(1, H, W, 3)` in NumPy
+and ends with labels `(1, H, W)` in NumPy: standardized, predicted, arg-maxed. The peers, eager and
+by `torch.compile`, and our OpenVINO and ONNX files take turns in one process, with as many threads,
+in float32 and in bfloat16 (the peers by `torch.autocast`; OpenVINO chooses it by itself on CPUs
+that have it), OpenVINO in int8 as well. Prints a Markdown table; README.md beside this file says
+where the peers come from.
 """
 
 import argparse
@@ -24,6 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 CLASSES = 21
 SUFFIX = {"openvino": ".xml", "onnx": ".onnx"}
+PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}  # and as OpenVINO calls them
 
 
 def fcn_of_torchvision(backbone):
@@ -52,10 +55,10 @@ def unet_of_smp(backbone):
     return kd.assemble(kd.backbone(backbone, weights=None), decoder, head, name="unet")
 
 
-def ours(builder, backbone):
+def ours(builder, backbone, **settings):
     import keras_dense as kd
 
-    return getattr(kd, builder)(backbone, num_classes=CLASSES, weights=None)
+    return getattr(kd, builder)(backbone, num_classes=CLASSES, weights=None, **settings)
 
 
 # By name and what is particular about them. Nothing of Keras before one is built.
@@ -64,7 +67,7 @@ NETWORKS = {
     ("U-Net, ResNet-50", ""): lambda: ours("unet", "resnet50"),
     ("U-Net, MobileNetV2", "decoder of SMP"): lambda: unet_of_smp("mobilenet_v2"),
     ("U-Net, MobileNetV2", ""): lambda: ours("unet", "mobilenet_v2"),
-    ("DeepLabv3+, ResNet-50", ""): lambda: ours("deeplabv3plus", "resnet50"),
+    ("DeepLabv3+, ResNet-50", ""): lambda: ours("deeplabv3plus", "resnet50", separable=True),
     ("FCN, ResNet-50", ""): lambda: fcn_of_torchvision("resnet50"),
 }
 
@@ -105,6 +108,7 @@ def export(names, size, folder):
     from export import randomized
 
     import keras_dense as kd
+    from keras_dense.export.check import pictures
 
     for (name, kind), build in NETWORKS.items():
         if name not in names:
@@ -113,62 +117,91 @@ def export(names, size, folder):
         for format, suffix in SUFFIX.items():
             file = folder / f"{name} {kind}{suffix}"
             getattr(kd.export, format)(model, head, file, size=size)
+        if not kind:
+            images = pictures((4, *size, 3))
+            file = folder / f"{name} int8.xml"
+            kd.export.openvino(model, head, file, size=size, images=images, quantize="int8")
 
 
-def runner(file, threads):
-    """A function from pixels to labels, by the runtime of a file."""
-    if file.suffix == ".onnx":
-        import onnxruntime
+def onnx_runtime(file, threads):
+    """A function from pixels to labels."""
+    import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        session = onnxruntime.InferenceSession(str(file), options)
-        return lambda images: session.run(["labels"], {"images": images})[0]
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(str(file), options)
+    return lambda images: session.run(["labels"], {"images": images})[0]
+
+
+def openvino(file, threads, precision):
+    """A function from pixels to labels."""
     import openvino
 
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+    settings = {"INFERENCE_PRECISION_HINT": PRECISIONS[precision], "INFERENCE_NUM_THREADS": threads}
     network = openvino.Core().compile_model(file, "CPU", settings)
     return lambda images: network(images)["labels"]
+
+
+def ours_of(name, folder, threads):
+    """`{(what, precision): function}` of our exports."""
+    calls = {}
+    for file in sorted(folder.glob(f"{name} *")):
+        kind = file.stem.removeprefix(name).strip()
+        if kind == "int8":
+            if file.suffix == ".xml":
+                calls["ours, OpenVINO", "int8"] = openvino(file, threads, "float32")
+            continue
+        kind = f" ({kind})" if kind else ""
+        if file.suffix == ".onnx":
+            calls[f"ours, ONNX Runtime{kind}", "float32"] = onnx_runtime(file, threads)
+        elif file.suffix == ".xml":
+            for precision in PRECISIONS:
+                call = openvino(file, threads, precision)
+                calls[f"ours, OpenVINO{kind}", precision] = call
+    return calls
+
+
+def peers_of(name):
+    """`{(what, precision): function}` of the peer, eager and compiled."""
+    import torch
+
+    whose, network = peer(name)
+    labels, calls = from_pixels_to_labels(network), {}
+    for precision in PRECISIONS:
+        for how, function in {"eager": labels, "compiled": torch.compile(labels)}.items():
+
+            def run(images, function=function, less=precision != "float32"):
+                with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=less):
+                    return function(torch.from_numpy(images)).numpy()
+
+            calls[f"{whose}, {how}", precision] = run
+    return calls
 
 
 def measure(name, folder, size, rounds):
     """Best seconds of each, in turns."""
     import torch
 
-    threads = torch.get_num_threads()
     images = np.random.default_rng(0).integers(0, 256, (1, *size, 3), dtype="uint8")
-    whose, network = peer(name)
-    labels = from_pixels_to_labels(network)
-    compiled = torch.compile(labels)
-
-    def call(function):
-        def run():
-            with torch.inference_mode():
-                return function(torch.from_numpy(images)).numpy()
-
-        return run
-
-    calls = {f"{whose}, eager": call(labels), f"{whose}, compiled": call(compiled)}
-    for file in sorted(folder.glob(f"{name} *")):
-        if file.suffix not in SUFFIX.values():
-            continue
-        kind = file.stem.removeprefix(name).strip()
-        run = runner(file, threads)
-        title = f"ours, {'OpenVINO' if file.suffix == '.xml' else 'ONNX Runtime'}"
-        calls[f"{title} ({kind})" if kind else title] = lambda run=run: run(images)
+    peers, exports = peers_of(name), ours_of(name, folder, torch.get_num_threads())
+    calls = {what: lambda run=run: run(images) for what, run in {**peers, **exports}.items()}
     shapes = {call().shape for call in calls.values()}
     assert shapes == {(1, *size)}, shapes
-    seconds = in_turns(rounds, limit=60, **calls)
-    peers = [title for title in calls if not title.startswith("ours")]
-    best = {title: min(times) for title, times in seconds.items()}
-    fastest = min(peers, key=best.get)
-    for title, times in seconds.items():
-        pairs = [a / b for a, b in zip(seconds[fastest], times, strict=True)]
-        print(
-            f"| {name} | {title} | {1000 * best[title]:.0f} ms | "
-            f"{best[fastest] / best[title]:.2f}× ({statistics.median(pairs):.2f}×) |",
-            flush=True,
-        )
+    seconds = in_turns(rounds, limit=60, **{" ".join(what): call for what, call in calls.items()})
+    seconds = dict(zip(calls, seconds.values(), strict=True))
+    best = {what: min(times) for what, times in seconds.items()}
+    fastest = {
+        precision: min((what for what in peers if what[1] == precision), key=best.get)
+        for precision in PRECISIONS
+    }
+    for (title, precision), times in seconds.items():
+        ratios = []
+        for other in fastest.values():
+            pairs = [a / b for a, b in zip(seconds[other], times, strict=True)]
+            ratio = best[other] / best[title, precision]
+            ratios.append(f"{ratio:.2f}× ({statistics.median(pairs):.2f}×)")
+        took = f"{1000 * best[title, precision]:.0f} ms"
+        print("|", " | ".join((name, title, precision, took, *ratios)), "|", flush=True)
 
 
 def arguments():
@@ -194,8 +227,8 @@ def main():
         command = [sys.executable, *sys.argv, "--export", folder]
         subprocess.run(command, check=True, env={**os.environ, "KERAS_BACKEND": "tensorflow"})
         print(f"\nOne image of {args.size[0]}×{args.size[1]}, {CLASSES} classes.\n")
-        print("| network | what | best time | over the faster peer (median of rounds) |")
-        print("|---|---|---:|---:|", flush=True)
+        print("| network | what | precision | best time | over the peer's float32 | its bfloat16 |")
+        print("|---|---|---|---:|---:|---:|", flush=True)
         for name in names:
             measure(name, pathlib.Path(folder), tuple(args.size), args.rounds)
 

@@ -292,6 +292,37 @@ def test_export_says_what_is_there(labels, tmp_path, capsys):
     assert "already" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")
+def test_export_in_int8(labels, tmp_path, capsys):
+    pytest.importorskip("tf2onnx")
+    session = pytest.importorskip("onnxruntime").InferenceSession
+    images = np.stack([picture(64, 96, n) for n in range(3)])
+    (tmp_path / "in").mkdir()
+    for n, pixels in enumerate(images):
+        PIL.fromarray(pixels).save(tmp_path / "in" / f"{n}.png")
+    file = tmp_path / "m.onnx"
+    told = ("--quantize", "int8", "--images", str(tmp_path / "in"), "--size", "64", "96")
+    assert main(["export", labels[0], "onnx", str(file), *told]) == 0
+    assert "labels differ at" in capsys.readouterr().out
+    session = session(file)
+    assert session.get_inputs()[0].shape[1:] == [64, 96, 3]
+    found = session.run(["labels"], {"images": images})[0]
+    assert (found == labels[1].predict_on_batch(images).argmax(-1)).mean() > 0.9
+
+
+def test_export_is_told_what_does_not_go(labels, folder, tmp_path, capsys):
+    def refused(format, *arguments):
+        assert main(["export", labels[0], format, str(tmp_path / "new"), *arguments]) == 1
+        assert not (tmp_path / "new").exists()
+        return capsys.readouterr().err
+
+    assert "onnx, openvino and litert" in refused("savedmodel", "--quantize", "int8")
+    assert "no file or folder" in refused("onnx", "--images", str(tmp_path / "nowhere"))
+    assert "have 3: 45×67, 46×67, 47×67" in refused("onnx", "--images", str(folder))
+    (folder / "other.png").write_bytes(b"")
+    assert "other.png" in refused("onnx", "--images", str(folder))
+
+
 @pytest.mark.once
 def test_help_in_a_process_of_its_own():
     found = subprocess.run(

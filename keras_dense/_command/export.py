@@ -2,9 +2,12 @@
 
 import pathlib
 
+import numpy as np
+
 from keras_dense import export
-from keras_dense._command.files import make_folder
+from keras_dense._command.files import make_folder, pictures
 from keras_dense._command.load import Unusable, load_heads, load_model
+from keras_dense.datasets.files import read_image
 
 HELP = "write a SavedModel, ONNX, OpenVINO or LiteRT model"
 FORMATS = ("savedmodel", "onnx", "openvino", "litert")
@@ -15,18 +18,48 @@ def add_arguments(parser):
     add("format", choices=FORMATS)
     add("out", type=pathlib.Path, help="file or folder to write")
     add("--early-labels", action="store_true", help="decide on labels before the last upsampling")
+    add("--size", type=int, nargs=2, metavar=("H", "W"), help="of all images; default: any")
+    add("--quantize", choices=("float16", "int8"), help="smaller weights; not for savedmodel")
+    add(
+        "--images",
+        type=pathlib.Path,
+        help="folder of pictures of one size, to compare and to measure ranges for int8 on",
+    )
     add("--overwrite", action="store_true", help="also where there is something already")
 
 
 def run(args):
     if args.out.exists() and not args.overwrite:
         raise Unusable(f"there is something at {str(args.out)!r} already (--overwrite replaces it)")
+    settings = {"early_labels": args.early_labels, "size": args.size}
+    if args.quantize is not None:
+        if args.format == "savedmodel":
+            raise Unusable("--quantize is for onnx, openvino and litert")
+        settings["quantize"] = args.quantize
+    if args.images is not None:
+        settings["images"] = _images(args.images)
     model = load_model(args.model)
     model, heads = load_heads(model, args.model, args.heads)
     make_folder(args.out.absolute().parent)
     try:
-        getattr(export, args.format)(model, heads, args.out, early_labels=args.early_labels)
+        getattr(export, args.format)(model, heads, args.out, **settings)
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise Unusable(f"cannot export {str(args.model)!r} as {args.format}: {error}") from error
     print(f"{args.out}: {args.format} of {model.name}")
     return 0
+
+
+def _images(folder):
+    """All pictures of a folder as one array."""
+    files = pictures([folder])
+    try:
+        images = [read_image(file, upright=True) for file in files.values()]
+    except (OSError, ValueError) as error:
+        raise Unusable(str(error)) from error
+    sizes = {image.shape[:2] for image in images}
+    if len(sizes) > 1:
+        raise Unusable(
+            f"--images must be pictures of one size; those of {str(folder)!r} have {len(sizes)}: "
+            f"{', '.join(f'{h}×{w}' for h, w in sorted(sizes)[:5])}"
+        )
+    return np.stack(images)

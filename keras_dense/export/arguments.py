@@ -9,7 +9,9 @@ from keras_dense.heads import Auxiliary, Head, as_heads, map_heads
 from keras_dense.surgery.graph import functional
 
 
-def checked(who, model, heads, target, size, images, suffix=None, quantize=None, kinds=()):
+def checked(
+    who, model, heads, target, size, images, suffix=None, quantize=None, kinds=(), measured=()
+):
     """The path that is to be written, and the size as a pair; or an error about an argument.
 
     Args:
@@ -17,6 +19,7 @@ def checked(who, model, heads, target, size, images, suffix=None, quantize=None,
         model, heads, target, size, images, quantize: its arguments.
         suffix: of the file; `None` for a folder.
         kinds: what `quantize` may be besides `None`.
+        measured: those of them that need images.
     """
     model = functional(model)
     if not isinstance(model.input, keras.KerasTensor) or len(model.input.shape) != 4:
@@ -37,6 +40,12 @@ def checked(who, model, heads, target, size, images, suffix=None, quantize=None,
         raise ValueError(
             f"`quantize` must be None{''.join(f' or {k!r}' for k in kinds)} in kd.export.{who}. "
             f"Received: quantize={quantize!r}"
+        )
+    if quantize in measured and images is None:
+        raise ValueError(
+            f"quantize={quantize!r} in kd.export.{who} needs `images`, on which the range of each "
+            "map is measured: some dozens of those that the model is for, uint8 `(B, H, W, C)`. "
+            "Received: images=None"
         )
     size = _checked_size(model, size)
     if images is not None:

@@ -3,15 +3,19 @@
 import logging
 import pathlib
 
+import numpy as np
+
 from keras_dense._optional import require
 from keras_dense.export.arguments import checked
 from keras_dense.export.product import Product
 from keras_dense.export.write import write_and_check
 
 OPSET = 18
+# What is computed in int8; activations, so that ranges are those after them. Outputs stay float32.
+_INT8 = ("Add", "Clip", "Concat", "Conv", "ConvTranspose", "MaxPool", "Relu")
 
 
-def onnx(model, heads, file, *, size=None, images=None, early_labels=False):
+def onnx(model, heads, file, *, size=None, images=None, quantize=None, early_labels=False):
     """Write an ONNX file.
 
     Its input is "images", uint8 `(B, H, W, C)`; its outputs are what people use, see `kd.export`.
@@ -25,6 +29,9 @@ def onnx(model, heads, file, *, size=None, images=None, early_labels=False):
         file: ends in ".onnx"; one that is there is replaced, at the end.
         size: `(height, width)` of all images; default: any, or what the model takes.
         images: uint8 `(B, H, W, C)` to compare on; default: random pictures.
+        quantize: `None`; "float16": weights in float16, half the file, computed in float32;
+            "int8": a quarter of the file, weights and maps in int8, with the range of each map
+            measured on `images`: some dozens of those that the model is for.
         early_labels: decide on labels before the last upsampling and repeat them: less to compute
             where there are many classes, edges in steps of the upsampling's factor. For models
             that end in bilinear upsampling, fixed or learned.
@@ -48,14 +55,31 @@ def onnx(model, heads, file, *, size=None, images=None, early_labels=False):
     labels, confidence = session.run(["labels", "confidence"], {"images": images})
     ```
     """
-    path, size = checked("onnx", model, heads, file, size, images, ".onnx")
+    path, size = checked(
+        "onnx",
+        model,
+        heads,
+        file,
+        size,
+        images,
+        ".onnx",
+        quantize,
+        kinds=["float16", "int8"],
+        measured=["int8"],
+    )
     require("onnxruntime", extra="export")
     product = Product(model, heads, size, early_labels=early_labels)
 
     def write(path):
-        path.write_bytes(converted(product).SerializeToString())
+        proto = converted(product)
+        if quantize == "float16":
+            _store_in_float16(proto)
+        if quantize == "int8":
+            _compute_in_int8(proto, path, images)
+        else:
+            path.write_bytes(proto.SerializeToString())
 
-    return write_and_check(product, path, write, load, images)
+    return write_and_check(product, path, write, load, images, exact=quantize is None)
 
 
 def converted(product):
@@ -79,6 +103,53 @@ def converted(product):
         )
     helper.set_model_props(proto, {"about": product.about})
     return proto
+
+
+def _store_in_float16(proto):
+    """Weights in float16, cast to float32 where they are used, which runtimes do once."""
+    onnx = require("onnx", extra="export")
+    casts = []
+    for weight in proto.graph.initializer:
+        values = onnx.numpy_helper.to_array(weight)
+        if values.dtype != np.float32 or values.ndim < 2:
+            continue
+        name, least = weight.name, np.finfo("float16").max
+        stored = onnx.numpy_helper.from_array(
+            np.clip(values, -least, least).astype("float16"), f"{name}_float16"
+        )
+        weight.CopyFrom(stored)
+        casts.append(
+            onnx.helper.make_node("Cast", [stored.name], [name], to=onnx.TensorProto.FLOAT)
+        )
+    nodes = [*casts, *proto.graph.node]
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+
+
+def _compute_in_int8(proto, path, images):
+    """Write a file that computes in int8, by ONNX Runtime's own quantization."""
+    quantization = require("onnxruntime.quantization", extra="export")
+    shapes = require("onnxruntime.quantization.shape_inference", extra="export")
+    aside = path.parent.parent  # of what is kept
+    path.write_bytes(proto.SerializeToString())
+    shapes.quant_pre_process(str(path), str(aside / "prepared.onnx"), skip_symbolic_shape=True)
+
+    class Images(quantization.CalibrationDataReader):
+        each = iter(range(len(images)))
+
+        def get_next(self):
+            n = next(self.each, None)
+            return None if n is None else {"images": images[n : n + 1]}
+
+    quantization.quantize_static(
+        str(aside / "prepared.onnx"),
+        str(path),
+        Images(),
+        op_types_to_quantize=list(_INT8),
+        per_channel=True,
+        activation_type=quantization.QuantType.QUInt8,
+        weight_type=quantization.QuantType.QInt8,
+    )
 
 
 def _unknown(graph):

@@ -6,21 +6,21 @@ import keras
 import numpy as np
 from keras import layers
 
+from keras_dense.export.rewrites import depthwise, in_float32, resized
 from keras_dense.heads import Auxiliary, Segmentation
 from keras_dense.layers import BilinearInitConvTranspose, BilinearUpsampling, CropLike
 from keras_dense.surgery import fold_batch_norm, rebuild
 from keras_dense.surgery.graph import functional
 
 _UPSAMPLING = (BilinearUpsampling, BilinearInitConvTranspose)
-_SETTINGS = ("initializer", "regularizer", "constraint")
 
 
 class Product:
     """A model made ready to leave.
 
     Auxiliary heads and what only they need are left out, batch norms are folded into
-    convolutions, those with a group for each channel become depthwise, mixed precision becomes
-    float32, dropout does nothing in inference.
+    convolutions, those with a group for each channel become depthwise, upsampling becomes the
+    resizing that runtimes have, mixed precision becomes float32, dropout does nothing in inference.
 
     Args:
         model: functional `keras.Model` of one image.
@@ -36,10 +36,10 @@ class Product:
         self.heads = {None: heads} if self.single else _final(heads)
         self.shape = (batch, *size, model.input_shape[-1])
         # In float32, so that a comparison shows what the other runtime does.
-        self.model = _in_float32(self._pruned(functional(model)))
+        self.model = in_float32(self._pruned(functional(model)))
         self.factors = {}
         self.expected = self._with_coarse_scores() if early_labels else self.model
-        self.network = _depthwise(fold_batch_norm(self.expected))
+        self.network = resized(depthwise(fold_batch_norm(self.expected)))
 
     def _pruned(self, model):
         outputs = model.output if self.single else {key: model.output[key] for key in self.heads}
@@ -154,43 +154,3 @@ def _repeated(y, factor, images):
     size = tf.shape(images)
     y = tf.repeat(tf.repeat(y, factor[0], axis=1), factor[1], axis=2)
     return y[:, : size[1], : size[2]]
-
-
-def _in_float32(model):
-    """The network itself, or the same with the same weights where some of it computes in less."""
-
-    def less(op):
-        return getattr(op, "compute_dtype", "float32") in ("float16", "bfloat16")
-
-    if not any(less(layer) for layer in model._flatten_layers()):
-        return model
-
-    def rewrite(node, copies, *args, **kwargs):
-        if less(node.operation):
-            return copies(node.operation, *args, config={"dtype": "float32"}, **kwargs)
-        return None
-
-    return rebuild(model, rewrite)
-
-
-def _depthwise(model):
-    """The network with depthwise convolutions for those that have a group for each channel.
-
-    Keras compiles these by XLA, which only TensorFlow can run.
-    """
-
-    def rewrite(node, copies, *args, **kwargs):
-        op = node.operation
-        if type(op) is not layers.Conv2D or op.groups == 1 or op.kernel.shape[2] > 1:
-            return None
-        if op.strides[0] != op.strides[1]:
-            return None
-        multiplier = op.filters // op.groups
-        ours = ("filters", "groups", *(f"kernel_{x}" for x in _SETTINGS))
-        config = {**dict.fromkeys(ours), "depth_multiplier": multiplier}
-        kernel, *bias = op.get_weights()
-        kernel = kernel.reshape(*kernel.shape[:2], op.groups, multiplier)
-        kind = layers.DepthwiseConv2D
-        return copies(op, *args, kind=kind, config=config, weights=[kernel, *bias], **kwargs)
-
-    return rebuild(model, rewrite)

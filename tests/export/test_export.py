@@ -18,6 +18,7 @@ on_tensorflow = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="TensorFlow is the backend that exports"
 )
 SIZES = ((67, 91), (96, 64))
+SMALLER = {"float16": 0.6, "int8": 0.35}  # and how large files are at most, of those in float32
 HEAD = kd.heads.Segmentation(5, class_names=list("abcdé"))
 FORMATS = {"savedmodel": "", "onnx": ".onnx", "openvino": ".xml", "litert": ".tflite"}
 
@@ -115,6 +116,11 @@ def run(format, path, images):
         session = pytest.importorskip("onnxruntime").InferenceSession(path)
         names = [y.name for y in session.get_outputs()]
         return dict(zip(names, session.run(names, {"images": images}), strict=True))
+    if format == "savedmodel":
+        import tensorflow as tf
+
+        serve = tf.saved_model.load(str(path)).signatures["serving_default"]
+        return {name: y.numpy() for name, y in serve(images=tf.constant(images)).items()}
     if format == "openvino":
         core = pytest.importorskip("openvino").Core()
         answers = core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(images)
@@ -320,10 +326,11 @@ def test_crf(trunk, tmp_path):
 @on_tensorflow
 @pytest.mark.parametrize(
     "format, quantize, share",
-    [("openvino", "float16", 0.6), ("litert", "float16", 0.6), ("litert", "int8", 0.35)],
+    [(f, q, s) for f in ("onnx", "openvino", "litert") for q, s in SMALLER.items()],
 )
 def test_quantized(trunk, tmp_path, format, quantize, share):
-    pytest.importorskip({"litert": "ai_edge_litert"}.get(format, format))
+    pytest.importorskip({"onnx": "tf2onnx", "litert": "ai_edge_litert"}.get(format, format))
+    pytest.importorskip("nncf")
     x = image = keras.Input((None, None, 3))
     for _ in range(5):
         x = layers.Conv2D(64, 3, strides=2, activation="relu", padding="same")(x)
@@ -331,13 +338,13 @@ def test_quantized(trunk, tmp_path, format, quantize, share):
     heads = kd.heads.Depth()
     model = lively(kd.fcn32s(trunk, heads=heads))
     suffix, sizes = FORMATS[format], []
+    images = pictures((64, 64), 4)
     for kind in (None, quantize):
         path = tmp_path / f"{kind}{suffix}"
-        found = getattr(kd.export, format)(model, heads, path, quantize=kind)
+        found = getattr(kd.export, format)(model, heads, path, quantize=kind, images=images)
         sizes.append(path.with_suffix(".bin" if format == "openvino" else suffix).stat().st_size)
     assert sizes[1] < share * sizes[0]
     assert 0 < found["depth"] < 0.2  # of 10 metres
-    images = pictures((64, 64))
     np.testing.assert_allclose(
         run(format, path, images)["depth"], model(images.astype("float32")), atol=0.3
     )
@@ -388,6 +395,25 @@ def test_mixed_precision_leaves_in_float32(tmp_path):
     saved = (tmp_path / "m" / "saved_model.pb").read_bytes()
     assert b"Conv2D" in saved
     assert not any(word in saved for word in (b"FusedBatchNorm", b"Rsqrt", b"RandomUniform"))
+
+
+@on_tensorflow
+@pytest.mark.parametrize("format", FORMATS)
+def test_upsampling_in_one_operation(tmp_path, format):
+    """Ours and those of Keras, with sizes that are not known; factors that are not the same."""
+    pytest.importorskip({"onnx": "tf2onnx", "litert": "ai_edge_litert"}.get(format, format))
+    image = keras.Input((None, None, 3))
+    x = layers.Conv2D(6, 3, strides=2, padding="same")(layers.Rescaling(1 / 255)(image))
+    x = layers.MaxPooling2D(6)(x)
+    x = kd.layers.BilinearUpsampling((2, 3))(x)
+    x = layers.UpSampling2D((3, 2), interpolation="bilinear")(x)
+    x = layers.UpSampling2D(2, interpolation="nearest")(layers.Conv2D(5, 1)(x))
+    model = lively(keras.Model(image, x))
+    path = tmp_path / f"m{FORMATS[format]}"
+    getattr(kd.export, format)(model, HEAD, path, images=pictures((48, 60)))
+    for size in ((48, 60), (72, 36)):
+        images = pictures(size)
+        assert_same(run(format, path, images), expected(model, HEAD, images))
 
 
 @on_tensorflow
@@ -452,9 +478,12 @@ def test_arguments(trunk, tmp_path, format):
     for images in (np.zeros((1, 64, 64, 3)), np.zeros((64, 64, 3), "uint8"), [[0]]):
         with pytest.raises(ValueError, match="`images` must be a uint8 array"):
             export(model, HEAD, path, images=images)
-    if format in ("openvino", "litert"):
+    if format != "savedmodel":
         with pytest.raises(ValueError, match="`quantize` must be None or 'float16'"):
             export(model, HEAD, path, quantize="int4")
+    if format in ("onnx", "openvino"):
+        with pytest.raises(ValueError, match="needs `images`, on which .* Received: images=None"):
+            export(model, HEAD, path, quantize="int8")
     with pytest.raises(TypeError, match="`model` must be a functional"):
         export("model.keras", HEAD, path)
     if format == "savedmodel":

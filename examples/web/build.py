@@ -28,11 +28,12 @@ RUNTIME = {
 }
 
 
-def export(model, heads, site):
+def export(model, heads, site, float16):
     """`model.onnx`, and what its outputs mean as `about.json`."""
     command = [sys.executable, "-m", "keras_dense", "export", model]
     command += ["--heads", heads] if heads else []
     command += ["onnx", site / "model.onnx", "--overwrite"]
+    command += ["--quantize", "float16"] if float16 else []
     subprocess.run(command, env={**os.environ, "KERAS_BACKEND": "tensorflow"}, check=True)
     import onnx
 
@@ -103,11 +104,12 @@ def main(argv=None):
     add("site", type=pathlib.Path, help="the folder to write; of one that is there, our files only")
     add("--heads", help="heads.json of the run (default: the one beside the model)")
     add("--samples", nargs="+", help="pictures to choose on the page (default: drawn scenes)")
+    add("--float16", action="store_true", help="weights in float16: half as much to load")
     add("--runtime", help="an unpacked onnxruntime-web package (default: npm fetches it)")
     args = parser.parse_args(argv)
     args.site.mkdir(parents=True, exist_ok=True)
     try:
-        export(args.model, args.heads, args.site)
+        export(args.model, args.heads, args.site, args.float16)
         copy_runtime(args.site, args.runtime)
     except subprocess.CalledProcessError as error:  # it has said why
         sys.exit(error.returncode)

@@ -60,13 +60,14 @@ def opened(browser, runtime, tmp_path):
     """A function that builds the site of a model, serves it and opens it."""
     ends = []
 
-    def open_(model, heads):
+    def open_(model, heads, *options):
         model.save(tmp_path / "model.keras")
         config = keras.saving.serialize_keras_object(heads)
         (tmp_path / "heads.json").write_text(json.dumps(config))
         site = tmp_path / "site"
         command = [sys.executable, WEB / "build.py", tmp_path / "model.keras", site]
-        result = subprocess.run([*command, "--runtime", runtime], capture_output=True, text=True)
+        command += ["--runtime", runtime, *options]
+        result = subprocess.run(command, capture_output=True, text=True)
         assert result.returncode == 0, result.stderr
         handler = functools.partial(Quiet, directory=site)
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -182,6 +183,18 @@ def test_labels_of_a_photograph(opened, shared_data, tmp_path):
     assert "notes.txt is not a picture" in page.inner_text("#problem")
     give(page, tmp_path / "photograph.png")
     assert page.inner_text("#problem") == ""
+    assert page.faults == []
+
+
+def test_weights_in_float16(opened, trunk, tmp_path):
+    Image = pytest.importorskip("PIL.Image")
+    head = kd.heads.Segmentation(5)
+    model = lively(kd.fcn32s(trunk, heads=head))
+    scene = kd.datasets.scenes(count=1, size=(97, 131))[0]["image"]
+    Image.fromarray(scene).save(tmp_path / "scene.png")
+    page = opened(model, head, "--float16")
+    labels = np.asarray(model(scene[None].astype("float32"), training=False)).argmax(-1)
+    assert (give(page, tmp_path / "scene.png")["labels"] == labels).mean() >= 0.99
     assert page.faults == []
 
 

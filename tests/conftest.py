@@ -13,14 +13,16 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
 
+COMPOSED = ("tests/backbones/", "tests/models/", "tests/surgery/", "keras_dense/")
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
 
 def pytest_collection_modifyitems(config, items):
     """What tests/run_backends.sh leaves out where several backends run in turn.
 
-    What is the same on every backend has run already on the first. Slow tests (whole networks, runs
-    that are killed) are shared out: each runs on one, unless it is skipped on some, as exports are.
+    What is the same on every backend has run already on the first. Slow tests (runs that are
+    killed, large networks), examples in docstrings, and of what is put together from layers all but
+    its contracts are shared out: each runs on one, unless it is skipped on some, as exports are.
     """
     left_out = set()
     if os.environ.get("KERAS_DENSE_TESTED"):
@@ -30,7 +32,10 @@ def pytest_collection_modifyitems(config, items):
         everywhere = any(map(item.get_closest_marker, ("once", "skipif")))
         # By name, for not all backends have the same list.
         whose = zlib.crc32(item.nodeid.encode()) % int(turns)
-        if item.get_closest_marker("slow") and not everywhere and whose != int(turn):
+        shared = item.get_closest_marker("slow") or (
+            item.nodeid.startswith(COMPOSED) and "contract" not in item.name
+        )
+        if shared and not everywhere and whose != int(turn):
             left_out.add(item.nodeid)
     if left_out:
         config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left_out])

@@ -52,7 +52,7 @@ def depthwise(model):
 def resized(model):
     """The network with one operation, which runtimes have, for each upsampling without weights.
 
-    Ours are slices and sums, Keras' repeats: of 256 channels OpenVINO makes that in twice the time.
+    Ours are slices and sums, Keras' repetitions, which runtimes compute one after the other.
     """
 
     def rewrite(node, copies, *args, **kwargs):

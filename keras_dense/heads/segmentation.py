@@ -153,7 +153,7 @@ class Segmentation(Head):
         probability of the label, float32; multilabel both with a last axis of classes.
         """
         if self.mode == "multiclass":
-            # The softmax of the largest, without all others: .15 to .5 of the time in runtimes.
+            # The softmax of the largest without all others: in ONNX Runtime .3 of the time.
             above = logits - ops.max(logits, axis=-1, keepdims=True)
             labels, confidence = plain_argmax(logits), 1.0 / ops.sum(ops.exp(above), axis=-1)
         else:

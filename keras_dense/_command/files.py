@@ -10,7 +10,8 @@ import numpy as np
 
 from keras_dense._command.load import Unusable
 from keras_dense._optional import require
-from keras_dense.datasets.files import depth_to_png16, find_files
+from keras_dense.datasets.depth_files import depth_to_png16
+from keras_dense.datasets.files import find_files
 
 # What goes wrong with every further file, too.
 _HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)

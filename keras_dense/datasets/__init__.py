@@ -3,13 +3,13 @@
 from keras_dense.datasets import transforms
 from keras_dense.datasets.border_weights import border_weights, separate_instances
 from keras_dense.datasets.camvid import camvid
-from keras_dense.datasets.depth_folder import depth_folder
-from keras_dense.datasets.files import (
+from keras_dense.datasets.depth_files import (
     depth_from_png16,
     depth_to_png16,
     read_depth,
     write_depth,
 )
+from keras_dense.datasets.depth_folder import depth_folder
 from keras_dense.datasets.folder import folder
 from keras_dense.datasets.instances import instances
 from keras_dense.datasets.loader import Loader

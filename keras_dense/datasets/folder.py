@@ -5,7 +5,8 @@ import pathlib
 
 import numpy as np
 
-from keras_dense.datasets.files import MaskDecoder, find_files, read_image
+from keras_dense.datasets.files import find_files, read_image
+from keras_dense.datasets.masks import MaskDecoder
 from keras_dense.datasets.sample import VOID, check_sample
 from keras_dense.heads.palette import voc_palette
 

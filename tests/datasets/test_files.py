@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_dense.datasets import border_weights, camvid, check, folder, instances, voc2012
-from keras_dense.datasets.files import depth_to_png16, read_depth, write_depth
+from keras_dense.datasets.depth_files import depth_to_png16, read_depth, write_depth
 from keras_dense.datasets.transforms import BorderWeights
 from keras_dense.heads.palette import voc_palette
 

@@ -5,9 +5,11 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# The first is the cheapest: it runs what is the same on all.
+BACKENDS := torch tensorflow jax
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-tensorflow test-jax test-torch lint format bench clean
+.PHONY: help demo test test-rest test-all test-tensorflow test-jax test-torch lint format bench clean
 
 help:  ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,11 +17,16 @@ help:  ## Say what there is
 demo: $(VENV)/demo.stamp  ## Train a small FCN-8s, look at what it paints, serve it (about five minutes)
 	$(BIN)/python examples/demo.py $(ARGS)
 
-test: $(VENV)/test.stamp  ## All tests on TensorFlow, JAX and PyTorch in turn (ARGS="-k fcn" for some)
-	@BIN=$(BIN) WORKERS=$(WORKERS) tests/run_backends.sh tensorflow jax torch -- $(ARGS)
+test: $(VENV)/test.stamp  ## Every promise, on TensorFlow, JAX and PyTorch in turn (ARGS="-k fcn" for some)
+	@BIN=$(BIN) WORKERS=$(WORKERS) tests/run_backends.sh quick $(BACKENDS) -- $(ARGS)
+
+test-rest: $(VENV)/test.stamp  ## What `make test` leaves out: all families, many configurations, long runs
+	@BIN=$(BIN) WORKERS=$(WORKERS) tests/run_backends.sh rest $(BACKENDS) -- $(ARGS)
+
+test-all: test test-rest  ## Both
 
 test-tensorflow test-jax test-torch: test-%: $(VENV)/test.stamp
-	@BIN=$(BIN) WORKERS=$(WORKERS) tests/run_backends.sh $* -- $(ARGS)
+	@BIN=$(BIN) WORKERS=$(WORKERS) tests/run_backends.sh all $* -- $(ARGS)
 
 lint: $(VENV)/test.stamp  ## Check style (ruff)
 	$(BIN)/ruff check .

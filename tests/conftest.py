@@ -15,31 +15,56 @@ import pytest
 
 COMPOSED = ("tests/backbones/", "tests/models/", "tests/surgery/", "keras_dense/")
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+# How many shares of ten each backend takes of what runs on one only: they differ in what they cost.
+SHARES = {"torch": 8, "tensorflow": 1, "jax": 1}
 
 
 def pytest_collection_modifyitems(config, items):
-    """What tests/run_backends.sh leaves out where several backends run in turn.
+    """What tests/run_backends.sh leaves out; pytest alone runs everything.
 
-    What is the same on every backend has run already on the first. Slow tests (runs that are
-    killed, large networks), examples in docstrings, and of what is put together from layers all but
-    its contracts are shared out: each runs on one, unless it is skipped on some, as exports are.
+    `KERAS_DENSE_SUITE` is "quick", "rest" (marked exhaustive) or "all"; `KERAS_DENSE_BACKENDS`
+    names the backends that run in turn. Tests marked `once` and examples in docstrings run on the
+    first of them. Slow tests (runs that are killed, large networks) and what is put together from
+    layers run on one each, most of them on the cheapest, but for contracts, which run on all;
+    exhaustive tests, too, run on one each. Those that some backends skip, as exports, run on the
+    others.
     """
-    left_out = set()
-    if os.environ.get("KERAS_DENSE_TESTED"):
-        left_out |= {item.nodeid for item in items if item.get_closest_marker("once")}
-    turn, _, turns = os.environ.get("KERAS_DENSE_TURN", "0/1").partition("/")
-    for item in items:
-        everywhere = any(map(item.get_closest_marker, ("once", "skipif")))
-        # By name, for not all backends have the same list.
-        whose = zlib.crc32(item.nodeid.encode()) % int(turns)
-        shared = item.get_closest_marker("slow") or (
-            item.nodeid.startswith(COMPOSED) and "contract" not in item.name
-        )
-        if shared and not everywhere and whose != int(turn):
-            left_out.add(item.nodeid)
+    suite = os.environ.get("KERAS_DENSE_SUITE", "all")
+    backends = os.environ.get("KERAS_DENSE_BACKENDS", "").split()
+    left_out = {
+        item.nodeid
+        for item in items
+        if suite != "all" and (suite == "rest") != bool(item.get_closest_marker("exhaustive"))
+    }
+    if len(backends) > 1:
+        turn = [b for b in backends for _ in range(SHARES[b])]
+        backend = os.environ["KERAS_BACKEND"]
+        for item in items:
+            # By name, for not all backends have the same list.
+            whose = turn[zlib.crc32(item.nodeid.encode()) % len(turn)]
+            if _runs_once(item):
+                whose = backends[0]
+            elif _runs_everywhere(item):
+                continue
+            if whose != backend:
+                left_out.add(item.nodeid)
     if left_out:
         config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left_out])
         items[:] = [item for item in items if item.nodeid not in left_out]
+
+
+def _runs_once(item):
+    marked = item.get_closest_marker("once") or isinstance(item, pytest.DoctestItem)
+    return marked and not item.get_closest_marker("skipif")
+
+
+def _runs_everywhere(item):
+    if item.get_closest_marker("skipif") or item.get_closest_marker("everywhere"):
+        return True
+    if item.get_closest_marker("exhaustive"):
+        return False
+    composed = item.nodeid.startswith(COMPOSED) or item.get_closest_marker("slow")
+    return not composed or "contract" in item.name
 
 
 @pytest.fixture(autouse=True)

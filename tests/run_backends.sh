@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
-# Runs pytest on one backend after another: run_backends.sh BACKEND... -- [pytest arguments]
+# Runs pytest on one backend after another: run_backends.sh SUITE BACKEND... -- [pytest arguments]
+# SUITE is quick, rest (what quick leaves out) or all; tests/conftest.py says what each backend runs.
 # Every backend runs even if one before it failed; the exit status tells whether any did.
 set -u
 cd "$(dirname "$0")/.."
 
+export KERAS_DENSE_SUITE="$1"
+shift
 backends=()
 while [ $# -gt 0 ] && [ "$1" != "--" ]; do backends+=("$1"); shift; done
 [ $# -gt 0 ] && shift
@@ -28,14 +31,11 @@ else
 fi
 
 failed=()
-turn=0
-export KERAS_DENSE_TESTED=""   # backends that are through: tests marked once are not run again
+export KERAS_DENSE_BACKENDS="${backends[*]}"
 for backend in "${backends[@]}"; do
-    echo "== tests on $backend"
-    KERAS_DENSE_TURN="$turn/${#backends[@]}" KERAS_BACKEND="$backend" "${BIN:-.venv/bin}/python" -m pytest -q ${parallel[@]+"${parallel[@]}"} "$@" \
+    echo "== $KERAS_DENSE_SUITE tests on $backend"
+    KERAS_BACKEND="$backend" "${BIN:-.venv/bin}/python" -m pytest -q ${parallel[@]+"${parallel[@]}"} "$@" \
         || failed+=("$backend")
-    KERAS_DENSE_TESTED+=" $backend"
-    turn=$((turn + 1))
 done
 rm -rf "$KERAS_HOME"
 

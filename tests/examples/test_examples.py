@@ -70,7 +70,7 @@ def test_train_and_serve(tmp_path):
 
 
 @pytest.mark.once
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_train_with_earlier_predictions(tmp_path):
     out = tmp_path / "run"
     result = run(
@@ -115,7 +115,7 @@ def test_dilate_classifier(tmp_path):
 
 
 @pytest.mark.once
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_search_crf(tmp_path, shared_data):
     Image = pytest.importorskip("PIL.Image")
     trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
@@ -138,7 +138,7 @@ def test_search_crf(tmp_path, shared_data):
 
 
 @pytest.mark.once
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_train_with_a_crf(tmp_path):
     out = tmp_path / "run"
     result = run(
@@ -151,7 +151,7 @@ def test_train_with_a_crf(tmp_path):
 
 
 @pytest.mark.once
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_train_tasks(tmp_path):
     single = tmp_path / "segmentation"
     result = run("train_tasks.py", "--smoke", "--tasks", "segmentation", "--gray", "--out", single)
@@ -186,7 +186,7 @@ def test_tour(tmp_path):
 
 
 @pytest.mark.once
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_predict_ray(trunk, tmp_path):
     """On Ray's local mode: what a model predicts, broken files named, what is there skipped."""
     pytest.importorskip("ray.data")

@@ -18,6 +18,7 @@ on_tensorflow = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="TensorFlow is the backend that exports"
 )
 SIZES = ((67, 91), (96, 64))
+QUICK = (("onnx", "int8"), ("openvino", "float16"), ("litert", "int8"))
 SMALLER = {"float16": 0.6, "int8": 0.35}  # and how large files are at most, of those in float32
 HEAD = kd.heads.Segmentation(5, class_names=list("abcdé"))
 FORMATS = {"savedmodel": "", "onnx": ".onnx", "openvino": ".xml", "litert": ".tflite"}
@@ -134,12 +135,12 @@ def onnx_about(path):
     return session.get_modelmeta().custom_metadata_map["about"]
 
 
-def slow(*names):
-    return [pytest.param(name, marks=pytest.mark.slow) for name in names]
+def exhaustive(*names):
+    return [pytest.param(name, marks=pytest.mark.exhaustive) for name in names]
 
 
 @on_tensorflow
-@pytest.mark.parametrize("name", ["fcn8s", *slow("deeplabv3plus", "segnet", "unet", "four")])
+@pytest.mark.parametrize("name", ["fcn8s", "four", *exhaustive("deeplabv3plus", "segnet", "unet")])
 def test_any_size(trunk, tmp_path, capsys, name):
     for package in ("tf2onnx", "onnxruntime", "openvino", "ai_edge_litert"):
         pytest.importorskip(package)
@@ -178,11 +179,11 @@ for name in json.loads(sys.argv[2]):
 
 
 @on_tensorflow
-@pytest.mark.slow
-def test_savedmodels_in_a_fresh_process_without_keras(trunk, tmp_path):
+@pytest.mark.parametrize("names", [("fcn8s",), *exhaustive(tuple(BUILD)[1:])], ids=["one", "all"])
+def test_savedmodels_in_a_fresh_process_without_keras(trunk, tmp_path, names):
     images = {str(n): pictures(size) for n, size in enumerate(SIZES)}
     np.savez(tmp_path / "images.npz", **images)
-    networks = {name: network(name, trunk) for name in BUILD}
+    networks = {name: network(name, trunk) for name in names}
     for name, (model, heads) in networks.items():
         kd.export.savedmodel(model, heads, tmp_path / name)
     command = [sys.executable, "-c", ALONE, tmp_path, json.dumps(list(networks))]
@@ -264,7 +265,7 @@ def test_fixed_size_and_what_travels_along(trunk, tmp_path):
     "name, last",
     [
         ("fcn8s", "upscore8"),
-        pytest.param("deeplabv3plus", "upsample", marks=pytest.mark.slow),
+        pytest.param("deeplabv3plus", "upsample", marks=pytest.mark.exhaustive),
     ],
 )
 def test_labels_before_the_last_upsampling(trunk, tmp_path, name, last):
@@ -312,7 +313,7 @@ def test_labels_before_an_upsampling_that_is_not_there(trunk, tmp_path):
 
 
 @on_tensorflow
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_crf(trunk, tmp_path):
     """ONNX holds it, OpenVINO and LiteRT say what they lack."""
     pytest.importorskip("tf2onnx")
@@ -331,7 +332,11 @@ def test_crf(trunk, tmp_path):
 @on_tensorflow
 @pytest.mark.parametrize(
     "format, quantize, share",
-    [(f, q, s) for f in ("onnx", "openvino", "litert") for q, s in SMALLER.items()],
+    [
+        pytest.param(f, q, s, marks=[] if (f, q) in QUICK else pytest.mark.exhaustive)
+        for f in ("onnx", "openvino", "litert")
+        for q, s in SMALLER.items()
+    ],
 )
 def test_quantized(trunk, tmp_path, format, quantize, share):
     pytest.importorskip({"onnx": "tf2onnx", "litert": "ai_edge_litert"}.get(format, format))

@@ -91,7 +91,9 @@ def of_torch(torch, size, strides, pads, x, value, down, up):
     return values.detach().numpy(), indices, unpooled.numpy(), t.grad.numpy(), gradient
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize(
+    "part", [0, *(pytest.param(n, marks=pytest.mark.exhaustive) for n in (1, 2, 3))]
+)
 def test_200_random_configurations_against_torch(part):
     torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
     for n, (size, strides, pads, shape) in enumerate(configurations(25, part)):
@@ -216,6 +218,13 @@ def network(pool=2, strides=None, padding="valid"):
     return keras.Model(image, layers.Conv2D(2, 3, padding="same")(x))
 
 
+SETTINGS = [
+    (2,),
+    pytest.param((3, 2, ((1, 1), (1, 1))), marks=pytest.mark.exhaustive),
+    pytest.param(((2, 3), 2, "same"), marks=pytest.mark.exhaustive),
+]
+
+
 def images(*size, seed=0):
     return np.random.default_rng(seed).normal(size=(2, *size, 3)).astype("float32")
 
@@ -245,7 +254,7 @@ def test_saved_and_loaded(tmp_path):
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow exports")
-@pytest.mark.parametrize("settings", [(2,), (3, 2, ((1, 1), (1, 1))), ((2, 3), 2, "same")])
+@pytest.mark.parametrize("settings", SETTINGS)
 def test_export_with_free_sizes(settings, tmp_path):
     import tensorflow as tf
 
@@ -258,7 +267,7 @@ def test_export_with_free_sizes(settings, tmp_path):
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow exports")
-@pytest.mark.parametrize("settings", [(2,), (3, 2, ((1, 1), (1, 1))), ((2, 3), 2, "same")])
+@pytest.mark.parametrize("settings", SETTINGS)
 def test_onnx_with_free_sizes(settings, tmp_path):
     for needed in ("tf2onnx", "onnxruntime"):
         runtime = pytest.importorskip(needed, reason=f"needs {needed}, which is not installed")

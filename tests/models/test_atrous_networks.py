@@ -53,12 +53,7 @@ def trained(model):
 # What every builder promises
 
 
-SLOW = ("deeplabv3", "dilated_context", "duc_hdc", "pspnet", "resnet38")
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in BUILDERS]
-)
+@pytest.mark.parametrize("name", BUILDERS)
 def test_contract(name, trunk):
     sizes = ((64, 64), (97, 131))
     check_model(BUILDERS[name](trunk, 3), kd.heads.Segmentation(3), sizes=sizes)
@@ -90,7 +85,7 @@ def test_channels_and_names():
 
 
 @pytest.mark.parametrize(
-    "name", ["deeplabv3plus", pytest.param("dilated_context", marks=pytest.mark.slow)]
+    "name", ["deeplabv3plus", pytest.param("dilated_context", marks=pytest.mark.exhaustive)]
 )
 def test_mixed_precision_ends_in_float32(name):
     keras.config.set_dtype_policy("mixed_bfloat16")
@@ -106,7 +101,13 @@ def test_mixed_precision_ends_in_float32(name):
 
 @pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=[] if n == "deeplabv3plus" else pytest.mark.exhaustive)
+        for n in BUILDERS
+    ],
+)
 def test_export_with_free_sizes(name, trunk, tmp_path):
     import tensorflow as tf
 

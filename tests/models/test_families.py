@@ -9,24 +9,32 @@ import pytest
 import keras_dense as kd
 
 FAMILIES = [
-    "VGG16",
-    "ResNet50",
-    "ResNet50V2",
-    "MobileNet",
     "MobileNetV2",
-    "MobileNetV3Small",
-    "DenseNet121",
-    "EfficientNetB0",
-    "EfficientNetV2B0",
-    "ConvNeXtTiny",
-    "Xception",
-    "InceptionV3",
-    "InceptionResNetV2",
+    *(
+        pytest.param(name, marks=pytest.mark.exhaustive)
+        for name in (
+            "VGG16",
+            "ResNet50",
+            "ResNet50V2",
+            "MobileNet",
+            "MobileNetV3Small",
+            "DenseNet121",
+            "EfficientNetB0",
+            "EfficientNetV2B0",
+            "ConvNeXtTiny",
+            "Xception",
+            "InceptionV3",
+            "InceptionResNetV2",
+        )
+    ),
     pytest.param(
         "NASNetMobile",
-        marks=pytest.mark.skipif(
-            keras.backend.backend() == "torch", reason="Keras does not build NASNet on torch"
-        ),
+        marks=[
+            pytest.mark.exhaustive,
+            pytest.mark.skipif(
+                keras.backend.backend() == "torch", reason="Keras does not build NASNet on torch"
+            ),
+        ],
     ),
 ]
 

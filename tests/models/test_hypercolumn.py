@@ -148,7 +148,7 @@ def test_mixed_precision_ends_in_float32(request):
     assert y.dtype == np.float32 and y.shape == (1, 65, 77, 3) and np.isfinite(y).all()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")
 @pytest.mark.parametrize("mlp", [(), (8,)], ids=["linear", "mlp"])
 def test_export_with_free_sizes(mlp, trunk, tmp_path):

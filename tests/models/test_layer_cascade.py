@@ -17,7 +17,6 @@ def images(*shape, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (*shape, 3), dtype="uint8")
 
 
-@pytest.mark.slow
 def test_contract(trunk):
     heads = with_intermediate(Segmentation(3), STAGES)
     model = kd.layer_cascade(trunk, heads=heads, filters=8)
@@ -85,7 +84,7 @@ def test_stages_of_inception_resnet_v2(zero_weights):
     assert model.get_layer("backbone_3").output.shape[-1] == 1536
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")
 def test_export_with_free_sizes(trunk, tmp_path):
     import tensorflow as tf

@@ -68,7 +68,7 @@ def test_several_heads(trunk):
         assert outputs["edges"].shape == (None, 33, 47, 1)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")
 @pytest.mark.parametrize("name", BUILDERS)
 def test_export_with_free_sizes(name, trunk, tmp_path):
@@ -134,10 +134,10 @@ def test_parameters_of_the_light_network_on_mobilenet(zero_weights):
 @pytest.mark.parametrize(
     "backbone, light, millions",
     [
-        ("resnet101", False, 118),
+        pytest.param("resnet101", False, 118, marks=pytest.mark.exhaustive),
         ("resnet50", True, 27),
-        ("resnet101", True, 46),
-        ("resnet152", True, 62),
+        pytest.param("resnet101", True, 46, marks=pytest.mark.exhaustive),
+        pytest.param("resnet152", True, 62, marks=pytest.mark.exhaustive),
     ],
 )
 def test_published_millions(backbone, light, millions, zero_weights):

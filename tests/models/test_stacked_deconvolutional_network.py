@@ -23,7 +23,6 @@ def trained(model):
     return sum(math.prod(w.shape) for w in model.trainable_weights)
 
 
-@pytest.mark.slow
 def test_contract(trunk):
     heads = with_intermediate(Segmentation(3), STAGES[2:4])
     model = kd.stacked_deconvolutional_network(trunk, heads=heads, units=2, convolutions=1, **SMALL)
@@ -82,7 +81,7 @@ def test_published_widths(zero_weights):
         assert shapes[f"unit{unit}_P4_down_compress"] == 1024
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")
 def test_export_with_free_sizes(trunk, tmp_path):
     import tensorflow as tf

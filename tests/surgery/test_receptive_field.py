@@ -273,9 +273,9 @@ def test_published_figures():
     [
         ("MobileNet", 315),
         ("ResNet50", 483),
-        ("ResNet152", 1507),
-        ("InceptionV3", 1311),
-        ("InceptionResNetV2", 3039),
+        pytest.param("ResNet152", 1507, marks=pytest.mark.exhaustive),
+        pytest.param("InceptionV3", 1311, marks=pytest.mark.exhaustive),
+        pytest.param("InceptionResNetV2", 3039, marks=pytest.mark.exhaustive),
     ],
 )
 def test_published_figures_of_deep_networks(name, size):

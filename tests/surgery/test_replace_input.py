@@ -55,8 +55,8 @@ def test_channels_count_in_rgb_order_where_the_network_reads_bgr():
     "name",
     [
         "MobileNetV3Small",
-        pytest.param("EfficientNetB0", marks=pytest.mark.slow),
-        pytest.param("DenseNet121", marks=pytest.mark.slow),
+        pytest.param("EfficientNetB0", marks=pytest.mark.exhaustive),
+        pytest.param("DenseNet121", marks=pytest.mark.exhaustive),
     ],
 )
 def test_standardizing_layers_follow(name):

@@ -18,20 +18,20 @@ class CountsVoid(CrossEntropy):
     """Divides by all pixels."""
 
     def compute(self, pixels):
-        return super().compute(pixels) * ops.mean(pixels.weight)
+        return self.reduced(super().compute(pixels)) * ops.mean(pixels.weight)
 
 
 @keras.saving.register_keras_serializable("tests")
 class Explodes(CrossEntropy):
     def compute(self, pixels):
         seen = ops.cast(ops.any(pixels.weight > 0.0, axis=-1, keepdims=True), "float32")
-        return super().compute(pixels) * ops.max(ops.exp(seen * ops.abs(pixels.logits)))
+        return self.reduced(super().compute(pixels)) * ops.max(ops.exp(seen * ops.abs(pixels.logits)))
 
 
 @keras.saving.register_keras_serializable("tests")
 class Constant(CrossEntropy):
     def compute(self, pixels):
-        return 1.0 + 0.0 * super().compute(pixels)
+        return 1.0 + 0.0 * self.reduced(super().compute(pixels))
 
 
 @keras.saving.register_keras_serializable("tests")

@@ -39,9 +39,11 @@ def check_crop(crop):
     """A crop as four numbers or `None`, or an error that says what would do."""
     if crop is None:
         return None
-    values = tuple(crop) if isinstance(crop, (tuple, list)) else ()
+    values = crop.tolist() if isinstance(crop, np.ndarray) else crop
+    values = tuple(values) if isinstance(values, (tuple, list)) else ()
+    values = [v.item() if isinstance(v, np.generic) else v for v in values]
     numbers = [
-        isinstance(v, (int, np.integer)) and not isinstance(v, bool) and v >= 0
+        isinstance(v, int) and not isinstance(v, bool) and v >= 0
         if not isinstance(v, float)
         else 0.0 <= v <= 1.0
         for v in values
@@ -52,7 +54,7 @@ def check_crop(crop):
             "rows and columns, floats shares of the height and width from 0 to 1. "
             f"Received: crop={crop!r}"
         )
-    return tuple(v if isinstance(v, float) else int(v) for v in values)
+    return tuple(values)
 
 
 def edge(value, size):

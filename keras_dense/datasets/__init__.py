@@ -6,18 +6,23 @@ from keras_dense.datasets.camvid import camvid
 from keras_dense.datasets.depth_files import (
     depth_from_png16,
     depth_to_png16,
+    distance_to_depth,
     read_depth,
     write_depth,
 )
 from keras_dense.datasets.depth_folder import depth_folder
+from keras_dense.datasets.diode import diode
 from keras_dense.datasets.folder import folder
+from keras_dense.datasets.hypersim import hypersim
 from keras_dense.datasets.instances import instances
+from keras_dense.datasets.kitti_depth import kitti_depth
 from keras_dense.datasets.loader import Loader
 from keras_dense.datasets.nyu_depth_v2 import nyu_depth_v2
 from keras_dense.datasets.parts import cached, check, split, subset
 from keras_dense.datasets.photographs import photographs
 from keras_dense.datasets.sample import check_sample
 from keras_dense.datasets.scenes import scenes
+from keras_dense.datasets.sun_rgbd import sun_rgbd
 from keras_dense.datasets.trimap import trimap
 from keras_dense.datasets.voc2012 import voc2012
 
@@ -31,8 +36,12 @@ __all__ = [
     "depth_folder",
     "depth_from_png16",
     "depth_to_png16",
+    "diode",
+    "distance_to_depth",
     "folder",
+    "hypersim",
     "instances",
+    "kitti_depth",
     "nyu_depth_v2",
     "photographs",
     "read_depth",
@@ -40,6 +49,7 @@ __all__ = [
     "separate_instances",
     "split",
     "subset",
+    "sun_rgbd",
     "transforms",
     "trimap",
     "voc2012",

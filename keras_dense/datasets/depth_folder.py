@@ -4,9 +4,9 @@ import functools
 
 from keras_dense.datasets.cameras import read_camera
 from keras_dense.datasets.depth_files import positive, read_depth
-from keras_dense.datasets.files import find_files
-from keras_dense.datasets.folder import match_files
+from keras_dense.datasets.listing import READABLE, find_files
 from keras_dense.datasets.normals_files import read_normals
+from keras_dense.datasets.pairs import match_files
 from keras_dense.datasets.rasters import RASTERS
 from keras_dense.datasets.rgbd_files import DepthFiles, RgbdFile
 from keras_dense.ops.geometry import check_frame
@@ -31,13 +31,14 @@ def depth_folder(
     normals_suffix="",
     valid_suffix="",
     recursive=False,
-    upright=False,
+    decode_image=None,
+    upright=None,
     name=None,
     split=None,
 ):
     """Images in one folder, depth of the same names in another, in any format that holds numbers.
 
-    All folders may be one, where suffixes tell the files apart.
+    All folders may be one, if suffixes tell the files apart.
 
     Args:
         images: path of the folder of images.
@@ -64,12 +65,17 @@ def depth_folder(
             row v, column u is `(u, v)`.
         names: which samples: a list of stems, or the path of a text file with one a line. All
             of the folder unless given.
-        image_suffix, depth_suffix, normals_suffix, valid_suffix: str, what their stems have behind
-            what they share: with `"_rgb"` and `"_depth"`, `a_rgb.png` goes with `a_depth.npy`. With
-            an ending (`"_depth.npy"`), only such files are meant.
-        recursive: bool, whether folders within are read, too; samples have the same path in each.
-        upright: bool, whether images are turned as their EXIF orientation says. Depth, normals and
-            masks are read as they are stored.
+        image_suffix, depth_suffix, normals_suffix, valid_suffix: str, what their stems end with
+            beside what they share: with `"_rgb"` and `"_depth"`, `a_rgb.png` goes with
+            `a_depth.npy`; other files are passed over. With an ending (`".png"`, `"_depth.npy"`)
+            it says which one is meant.
+        recursive: bool: whether folders below are read, too. `images/x/a.jpg` goes with
+            `depths/x/a.png`.
+        decode_image: function from the numbers of an image file as stored to uint8 `(H, W, 3)` or
+            `(H, W)`: `lambda x: (x // 256).astype("uint8")` for 16 bits a channel.
+        upright: whether to turn images as their EXIF orientation says; `False` leaves them as
+            stored. `None` takes what fits the depth map, and where its size does not say, a turned
+            image is an error. Depth, normals and masks are never turned.
         name: str, how the dataset calls itself.
         split: str, kept as an attribute.
 
@@ -114,7 +120,7 @@ def depth_folder(
         )
 
     pairs = match(depths, depth_suffix, "depth map", names)
-    known = find_files(images, who, "images", image_suffix, recursive)
+    known = find_files(images, who, "images", image_suffix, recursive, READABLE)
     stem_of = {path: stem for stem, path in known.items()}
     stems = [stem_of[image] for image, _ in pairs]
     others = {}
@@ -131,7 +137,7 @@ def depth_folder(
     ]
     depth = functools.partial(_depth, scale=scale, key=key, decode=decode, max_depth=max_depth)
     vectors = functools.partial(_normals, frame=normals_frame, decode=normals_decode)
-    return DepthFiles(files, depth, vectors, who, split, size, upright)
+    return DepthFiles(files, depth, vectors, who, split, size, upright, decode_image)
 
 
 def _depth(path, intrinsics, **arguments):

@@ -9,47 +9,30 @@ from keras_dense._optional import require
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".ppm")
 
 
-def find_files(directory, who, what, suffix="", recursive=False, extensions=EXTENSIONS):
+def find_files(directory, who, what):
     """The pictures in a folder by their stem, sorted.
 
-    Args:
-        directory: path.
-        who, what: str, for messages.
-        suffix: str, what the stem of every file ends with, left out of the keys; others are passed
-            over. With an ending (`"_depth.npy"`) it also says which ending is meant.
-        recursive: bool, whether pictures in folders below count; then the keys are their paths
-            without the ending.
-        extensions: endings that are read.
-
     Raises:
-        FileNotFoundError: if the folder is missing or holds no such picture.
+        FileNotFoundError: if the folder is missing or holds no picture.
         ValueError: if two pictures differ only in their extension.
     """
     directory = pathlib.Path(directory)
     if not directory.is_dir():
         raise FileNotFoundError(f"{who}: there is no {what} folder {str(directory)!r}")
-    ending = pathlib.Path("a" + suffix).suffix.lower()
-    ending = ending if ending in extensions else ""
-    tail = suffix[: len(suffix) - len(ending)]
     files = {}
-    for path in sorted(directory.rglob("*") if recursive else directory.iterdir()):
-        inside = path.relative_to(directory)
-        if path.suffix.lower() not in extensions or any(p.startswith(".") for p in inside.parts):
+    for path in sorted(directory.iterdir()):
+        if path.suffix.lower() not in EXTENSIONS or path.name.startswith("."):
             continue
-        if not path.stem.endswith(tail) or ending not in ("", path.suffix.lower()):
-            continue
-        stem = inside.with_name(path.stem).as_posix()
-        stem = stem[: len(stem) - len(tail)]
-        if stem in files:
+        if path.stem in files:
             raise ValueError(
-                f"{who}: {files[stem].name!r} and {path.name!r} in {str(path.parent)!r} differ "
+                f"{who}: {files[path.stem].name!r} and {path.name!r} in {str(directory)!r} differ "
                 "only in their extension; which one is meant?"
             )
-        files[stem] = path
+        files[path.stem] = path
     if not files:
         raise FileNotFoundError(
             f"{who}: the {what} folder {str(directory)!r} holds no picture "
-            f"({', '.join(e[1:] for e in extensions)})"
+            f"({', '.join(e[1:] for e in EXTENSIONS)})"
         )
     return files
 

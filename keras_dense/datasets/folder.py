@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from keras_dense.datasets.files import EXTENSIONS, find_files, read_image
+from keras_dense.datasets.files import find_files, read_image
 from keras_dense.datasets.masks import MaskDecoder
 from keras_dense.datasets.sample import VOID, check_sample
 from keras_dense.heads.palette import voc_palette
@@ -117,35 +117,18 @@ def folder(
     return SegmentationFiles(pairs, decoder, class_names, palette, who, split)
 
 
-def match_files(
-    images,
-    masks,
-    *,
-    names=None,
-    image_suffix="",
-    mask_suffix="",
-    recursive=False,
-    extensions=EXTENSIONS,
-    who="folder",
-    what="mask",
-):
+def match_files(images, masks, *, names=None, mask_suffix="", who="folder", what="mask"):
     """Pairs of paths (image, mask) of the same stem; an error names what has no partner.
 
-    Both folders may be one: files that end in `mask_suffix` are no images then. `extensions` are
-    those of masks, `what` is how errors call one.
+    `what` is how errors call a mask.
     """
-    image_files = find_files(images, who, "images", image_suffix, recursive)
-    mask_files = find_files(masks, who, f"{what}s", mask_suffix, recursive, extensions)
-    if pathlib.Path(images).resolve() == pathlib.Path(masks).resolve():
-        taken = set(mask_files.values() if mask_suffix else ())
-        image_files = {stem: path for stem, path in image_files.items() if path not in taken}
-        taken = set(image_files.values())
-        mask_files = {stem: path for stem, path in mask_files.items() if path not in taken}
+    image_files = find_files(images, who, "images")
+    mask_files = find_files(masks, who, f"{what}s")
     if names is not None:
         stems = _read_names(names, who)
     else:
         stems = list(image_files)
-        alone = sorted(set(mask_files) - set(stems))
+        alone = sorted(set(mask_files) - {stem + mask_suffix for stem in stems})
         if alone:
             raise FileNotFoundError(
                 f"{who}: {_some(mask_files[s].name for s in alone)} in {str(masks)!r} "
@@ -154,13 +137,13 @@ def match_files(
     missing = [stem for stem in stems if stem not in image_files]
     if missing:
         raise FileNotFoundError(f"{who}: no image for {_some(missing)} in {str(images)!r}")
-    alone = [stem for stem in stems if stem not in mask_files]
+    alone = [stem for stem in stems if stem + mask_suffix not in mask_files]
     if alone:
         raise FileNotFoundError(
             f"{who}: {_some(image_files[s].name for s in alone)} in {str(images)!r} "
             f"without a {what} in {str(masks)!r}"
         )
-    return [(image_files[stem], mask_files[stem]) for stem in stems]
+    return [(image_files[stem], mask_files[stem + mask_suffix]) for stem in stems]
 
 
 def _read_names(names, who):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_dense.datasets.files import EXTENSIONS
+from keras_dense.datasets.listing import EXTENSIONS
 from keras_dense.datasets.raster_files import (
     METRES,
     read_exr,
@@ -98,7 +98,7 @@ def _picture(path):
     if facts.transparent is not None:
         unknown = facts.transparent if unknown is None else unknown | facts.transparent
     if facts.model == "palette":
-        values = facts.palette[values[..., 0] if facts.alpha else values]
+        values = facts.colors
     elif facts.alpha:
         values = values[..., 0] if values.shape[2] == 2 else values[..., :-1]
     flaws = [] if facts.lossy is None else [f"is {facts.lossy}, whose numbers are not the original"]

@@ -35,7 +35,7 @@ class DepthFiles:
         name: str.
         split: str or `None`.
         size: (height, width) that the intrinsics are of, where their file says so.
-        upright: bool, whether images are turned as their EXIF says.
+        upright, decode_image: how images are read; see `read_image`.
 
     Attributes:
         name: str.
@@ -44,7 +44,17 @@ class DepthFiles:
         files: list of `RgbdFile`.
     """
 
-    def __init__(self, files, read_depth, read_normals, name, split=None, size=None, upright=False):
+    def __init__(
+        self,
+        files,
+        read_depth,
+        read_normals,
+        name,
+        split=None,
+        size=None,
+        upright=None,
+        decode_image=None,
+    ):
         self.files = list(files)
         self.read_depth = read_depth
         self.read_normals = read_normals
@@ -52,6 +62,7 @@ class DepthFiles:
         self.split = split
         self.size = size
         self.upright = upright
+        self.decode_image = decode_image
         first = self.files[0].intrinsics
         same = all(file.intrinsics is first for file in self.files)
         self.intrinsics = first if same else None
@@ -61,10 +72,11 @@ class DepthFiles:
 
     def __getitem__(self, index):
         file = self.files[index]
-        image = read_image(file.image, upright=True) if self.upright else read_image(file.image)
-        sample = {"image": image, "depth": self.read_depth(file.depth, file.intrinsics)}
+        depth = self.read_depth(file.depth, file.intrinsics)
+        image = read_image(file.image, self.upright, self.decode_image, depth.shape[:2])
+        sample = {"image": image, "depth": depth}
         if file.valid is not None:
-            sample["depth"] = sample["depth"] * _read_valid(file.valid, sample["depth"])
+            sample["depth"] = depth * _read_valid(file.valid, depth)
         if file.normals is not None:
             sample["normals"] = self.read_normals(file.normals, file.intrinsics)
         if file.intrinsics is not None:

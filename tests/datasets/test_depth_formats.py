@@ -475,7 +475,7 @@ def test_images_beside_depth_of_another_ending(tmp_path):
     for name in "ab":
         Image.new("RGB", (3, 4)).save(tmp_path / f"{name}.jpg")
         np.save(tmp_path / f"{name}.npy", METRES)
-    ds = depth_folder(tmp_path, tmp_path, depth_suffix=".npy")
+    ds = depth_folder(tmp_path, tmp_path, image_suffix=".jpg", depth_suffix=".npy")
     assert len(ds) == 2
     np.testing.assert_array_equal(ds[0]["depth"][..., 0], METRES)
 
@@ -488,8 +488,11 @@ def test_depth_lies_on_images_that_are_turned(tmp_path):
     exif[274] = 6
     picture.save(tmp_path / "i/a.png", exif=exif)
     np.save(tmp_path / "d/a.npy", METRES)
-    ds = depth_folder(tmp_path / "i", tmp_path / "d", upright=True)
-    assert ds[0]["image"].shape == (4, 3, 3) and ds[0]["depth"].shape == (4, 3, 1)
+    for upright in (True, None):  # the size says it, too
+        sample = depth_folder(tmp_path / "i", tmp_path / "d", upright=upright)[0]
+        assert sample["image"].shape == (4, 3, 3) and sample["depth"].shape == (4, 3, 1)
+    with pytest.raises(ValueError, match="'depth' is 4 x 3 pixels .* image is 3 x 4"):
+        depth_folder(tmp_path / "i", tmp_path / "d", upright=False)[0]
 
 
 def test_arguments_reach_the_files(tmp_path):

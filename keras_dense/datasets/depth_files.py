@@ -1,4 +1,4 @@
-"""Depth in files: metres out of numbers, and back."""
+"""Depth in files: meters out of numbers, and back."""
 
 import numbers as kinds
 import os
@@ -10,7 +10,7 @@ from keras_dense._arrays import as_array
 from keras_dense._optional import require
 from keras_dense.datasets.rasters import read_raster
 
-# Nobody measures farther, and who has floats beyond it mostly has millimetres.
+# Nobody measures farther, and who has floats beyond it mostly has millimeters.
 FARTHEST = 1000.0
 
 
@@ -19,7 +19,7 @@ def depth_to_png16(metres, scale=1000):
 
     Args:
         metres: `(H, W)` or `(H, W, 1)`; not finite or ≤ 0 is unknown.
-        scale: numbers for each metre: 1000 as of NYU Depth v2 (up to 65.5 m), 256 of KITTI (up to
+        scale: numbers for each meter: 1000 as of NYU Depth v2 (up to 65.5 m), 256 of KITTI (up to
             256 m).
 
     Returns:
@@ -59,7 +59,7 @@ def depth_from_png16(numbers, scale=1000):
 
     Args:
         numbers: ints `(H, W)`, 0 to 65535.
-        scale: numbers for each metre.
+        scale: numbers for each meter.
 
     Returns:
         float32 `(H, W, 1)`.
@@ -94,7 +94,7 @@ def write_depth(path, metres, scale=1000):
     Args:
         path: path that ends in `.png`, or an open file.
         metres: `(H, W)` or `(H, W, 1)`.
-        scale: numbers for each metre.
+        scale: numbers for each meter.
 
     Raises:
         ValueError: for another ending, and what `depth_to_png16` raises.
@@ -110,9 +110,9 @@ def write_depth(path, metres, scale=1000):
 
 
 def read_depth(path, scale=None, *, key=None, decode=None, max_depth=None):
-    """Read a depth map of any format: float32 metres `(H, W, 1)`, 0 = unknown.
+    """Read a depth map of any format: float32 meters `(H, W, 1)`, 0 = unknown.
 
-    Integers are millimetres and floats are metres unless `scale` says otherwise. Unknown is what
+    Integers are millimeters and floats are meters unless `scale` says otherwise. Unknown is what
     is not finite or ≤ 0, what the file calls nodata, and what is transparent. Depth is along the
     optical axis; of disparities and distances along the ray `decode` makes it:
 
@@ -127,7 +127,7 @@ def read_depth(path, scale=None, *, key=None, decode=None, max_depth=None):
     Args:
         path: path of a file; formats and what they need are those of `RASTERS`: PNG, TIFF, `.npy`,
             `.npz`, `.pfm`, `.pgm`, `.exr`, `.h5`, `.hdf5`, `.mat`.
-        scale: float > 0, numbers for each metre, for floats, too; 1000 for integers and 1 for
+        scale: float > 0, numbers for each meter, for floats, too; 1000 for integers and 1 for
             floats unless given. 256 in KITTI, 5000 in TUM RGB-D, 4000 in Matterport3D.
         key: str, which array of a `.npz`, `.h5` or `.mat` file, which channel of an EXR; needed
             only where there are several.
@@ -140,7 +140,8 @@ def read_depth(path, scale=None, *, key=None, decode=None, max_depth=None):
         FileNotFoundError: if it is missing.
         ValueError: if it is corrupt; without `decode` also if it has colors, no more than 8 bits,
             or is compressed with loss; without `scale` and `decode` if the file itself names
-            another scale or unit, or a depth is beyond 1000 m; if `decode` returns another shape.
+            another scale or unit, a depth is beyond 1000 m, or all numbers look turned like those
+            of SUN RGB-D; if numbers are negative throughout; if `decode` returns another shape.
         ImportError: if the package that reads the format is not installed.
 
     ```python
@@ -156,10 +157,12 @@ def read_depth(path, scale=None, *, key=None, decode=None, max_depth=None):
         _check_numbers(path, values, flaws)
         if units and scale is None:
             raise ValueError(
-                f"{path}: says of itself: {', '.join(units)}. Give scale=, numbers for each metre, "
-                "or decode=, a function from its numbers to metres"
+                f"{path}: says of itself: {', '.join(units)}. Give scale=, numbers for each meter, "
+                "or decode=, a function from its numbers to meters"
             )
     depth = _metres(path, values, known, scale)
+    if not depth.any():
+        _check_signs(path, values)
     if max_depth is not None:
         depth[depth > max_depth] = 0
     elif scale is None and decode is None:
@@ -185,17 +188,27 @@ def _check_numbers(path, values, flaws):
     if flaws:
         raise ValueError(
             f"{path}: {' and '.join(flaws)}. If that is meant, give decode=, a function from its "
-            "numbers to metres"
+            "numbers to meters"
         )
     if values.ndim == 3 and values.shape[2] != 1:
         raise ValueError(
             f"{path}: has {values.shape[2]} channels, where one is depth; give decode=, a function "
-            "from them to metres"
+            "from them to meters"
         )
     if values.dtype.itemsize == 1:
         raise ValueError(
             f"{path}: has no more than 8 bits a pixel, where 16 are needed; give decode=, a "
-            "function from its numbers to metres, if that is all there is"
+            "function from its numbers to meters, if that is all there is"
+        )
+
+
+def _check_signs(path, values):
+    """One negative number stands for unknown; many are depth along an axis to the viewer."""
+    below = np.unique(values[np.isfinite(values) & (values < 0)])
+    if len(below) > 2:
+        raise ValueError(
+            f"{path}: has no number above 0, and {len(below)} below, from {below[0]:.6g} to "
+            f"{below[-1]:.6g}. If these are depth, give decode=lambda v: -v"
         )
 
 
@@ -204,14 +217,14 @@ def _check_depth(path, values, depth):
     if depth.max() > FARTHEST:
         raise ValueError(
             f"{path}: goes up to {depth.max():.6g} m as {values.dtype}. Give scale=1000 if these "
-            "are millimetres, scale=1 if they are metres, max_depth= if that is the sky"
+            "are millimeters, scale=1 if they are meters, max_depth= if that is the sky"
         )
     found = np.unique(values) if values.dtype == np.uint16 else ()
     if len(found) > 32 and (found % 8 < 2).all():
         raise ValueError(
             f"{path}: has {len(found)} different numbers, all of them multiples of 8 (or one more),"
             " as bits turned by three places are. Give decode=lambda v: (v >> 3) | (v << 13) for "
-            "SUN RGB-D and SUN3D, scale=1000 if these are millimetres"
+            "SUN RGB-D and SUN3D, scale=1000 if these are millimeters"
         )
 
 

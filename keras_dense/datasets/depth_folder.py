@@ -44,11 +44,11 @@ def depth_folder(
         images: path of the folder of images.
         depths: path of the folder of depth: `images/a.jpg` goes with `depths/a.png`, or `.npy`,
             `.npz`, `.tif`, `.pfm`, `.exr`, `.h5`, `.mat`; see `read_depth`.
-        scale: float > 0, numbers of the depth files in a metre: 256 in KITTI, 5000 in TUM RGB-D;
-            1000 (millimetres) for integers and 1 for floats unless given.
+        scale: float > 0, numbers of the depth files in a meter: 256 in KITTI, 5000 in TUM RGB-D;
+            1000 (millimeters) for integers and 1 for floats unless given.
         decode: function from a depth file's numbers to those that are meant: for disparities,
             distances along the ray, depth packed in colors; see `read_depth`.
-        max_depth: float > 0, metres; what is farther is unknown.
+        max_depth: float > 0, meters; what is farther is unknown.
         key: str, which array of a `.npz`, `.h5` or `.mat` file, which channel of an EXR.
         normals: path of a folder of normals: integers of 8 or 16 bits, `(n + 1) / 2` times 255 or
             65535 with (0, 0, 0) = unknown, or floats, the vectors themselves.
@@ -61,7 +61,7 @@ def depth_folder(
         valid: path of a folder of masks, 0 where depth is not to be trusted.
         intrinsics: of the camera: a `(3, 3)` matrix, `(fx, fy, cx, cy)`, the path of a JSON file
             with these four keys, and perhaps "height" and "width" of the images they are of, or
-            the path of a text file with the nine numbers of the matrix. The centre of the pixel in
+            the path of a text file with the nine numbers of the matrix. The center of the pixel in
             row v, column u is `(u, v)`.
         names: which samples: a list of stems, or the path of a text file with one a line. All
             of the folder unless given.
@@ -80,7 +80,7 @@ def depth_folder(
         split: str, kept as an attribute.
 
     Returns:
-        A dataset of samples `{"image": uint8 (H, W, 3), "depth": float32 (H, W, 1), metres}`,
+        A dataset of samples `{"image": uint8 (H, W, 3), "depth": float32 (H, W, 1), meters}`,
         with "normals", float32 `(H, W, 3)`, and "intrinsics", float32 `(3, 3)`, where given.
         Unknown depth is 0.
 

@@ -5,7 +5,7 @@ import pathlib
 from keras_dense.datasets.depth_folder import depth_folder
 
 # As published, of the camera that cuts images of 768 × 1024 pixels out of the scans, with the
-# centre in the middle; (512, 384) counts from the corner of the first pixel.
+# center in the middle; (512, 384) counts from the corner of the first pixel.
 INTRINSICS = (886.81, 927.06, 511.5, 383.5)
 
 
@@ -29,7 +29,7 @@ def diode(path, split=None, *, normals_frame=None, intrinsics=INTRINSICS):
 
     Returns:
         A dataset of samples `{"image": uint8 (768, 1024, 3), "depth": float32 (768, 1024, 1),
-        metres, 0 where not valid, "intrinsics": float32 (3, 3)}`, with `normals_frame` also
+        meters, 0 where not valid, "intrinsics": float32 (3, 3)}`, with `normals_frame` also
         `"normals"`.
 
     Raises:

@@ -22,7 +22,7 @@ def hypersim(path, *, scenes=None, normals=True):
                              scene_cam_00_geometry_hdf5/frame.0000.normal_cam.hdf5
     ```
 
-    The camera sees 60° across: f = 886.81 at 768 × 1024 pixels, the centre in the middle. Scenes
+    The camera sees 60° across: f = 886.81 at 768 × 1024 pixels, the center in the middle. Scenes
     with a tilted lens (`metadata_camera_parameters.csv` of the toolkit names them) differ by
     little; leave them out by `scenes` where that matters.
 
@@ -33,7 +33,7 @@ def hypersim(path, *, scenes=None, normals=True):
             seen from behind have normals that look away.
 
     Returns:
-        A dataset of samples `{"image": uint8 (H, W, 3), "depth": float32 (H, W, 1), metres,
+        A dataset of samples `{"image": uint8 (H, W, 3), "depth": float32 (H, W, 1), meters,
         "normals": float32 (H, W, 3), "intrinsics": float32 (3, 3)}`, depth 0 and normals
         (0, 0, 0) where nothing is seen.
 

@@ -30,7 +30,7 @@ def kitti_depth(path, split="train", *, raw=None, cameras=CAMERAS):
         cameras: which of the left color camera `"image_02"` and the right one `"image_03"`.
 
     Returns:
-        A dataset of samples `{"image": uint8 (H, W, 3), "depth": float32 (H, W, 1), metres}`,
+        A dataset of samples `{"image": uint8 (H, W, 3), "depth": float32 (H, W, 1), meters}`,
         0 where no point was measured (about five pixels in six), with "intrinsics", float32
         `(3, 3)`, of each recording if there are the calibrations of its day.
 

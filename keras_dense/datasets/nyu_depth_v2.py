@@ -13,7 +13,7 @@ from keras_dense.heads.palette import voc_palette
 FILE = "nyu_depth_v2_labeled.mat"
 SIZE = (480, 640)
 
-# Of the colour camera, as published; its centre counts pixels from 1.
+# Of the color camera, as published; its center counts pixels from 1.
 INTRINSICS = np.array(
     [
         [518.85790117450188, 0, 325.58244941119034 - 1],
@@ -92,7 +92,7 @@ def nyu_depth_v2(path, split="train", *, mapping=None, class_names=None, raw=Fal
     beside the file. The 894 kinds of things that were labelled become the usual 40 or 13 classes
     by a file that is not part of the data set: without `mapping` there are no labels.
 
-    As pictures, as the raw frames or the labelled ones are often passed on, depth is millimetres
+    As pictures, as the raw frames or the labelled ones are often passed on, depth is millimeters
     in 16 bits, each beside its image:
 
     ```
@@ -114,7 +114,7 @@ def nyu_depth_v2(path, split="train", *, mapping=None, class_names=None, raw=Fal
 
     Returns:
         A dataset of samples `{"image": uint8 (480, 640, 3), "depth": float32 (480, 640, 1) in
-        metres, "intrinsics": float32 (3, 3)}`, with a mapping also `"segmentation"`, uint8
+        meters, "intrinsics": float32 (3, 3)}`, with a mapping also `"segmentation"`, uint8
         `(480, 640)`, classes from 0, 255 = void. Of pictures there are no labels.
 
     Raises:

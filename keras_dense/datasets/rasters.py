@@ -102,6 +102,8 @@ def _picture(path):
     elif facts.alpha:
         values = values[..., 0] if values.shape[2] == 2 else values[..., :-1]
     flaws = [] if facts.lossy is None else [f"is {facts.lossy}, whose numbers are not the original"]
+    if facts.white_is_zero:
+        flaws.append("says that its 0 is white (inverted numbers)")
     if facts.orientation != 1:
         flaws.append("says that it is stored turned (orientation of EXIF)")
     return values, None if unknown is None else ~unknown, (), flaws
@@ -112,7 +114,7 @@ def _tiff(path):
     values, known, _, flaws = _picture(path)
     text = str(pages(path)[0].get(GDAL_METADATA, ""))
     items = dict(re.findall(r'role="(scale|offset|unittype)">([^<]*)<', text))
-    neutral = {"scale": ("1",), "offset": ("0",), "unittype": METRES}
+    neutral = {"scale": ("1", "1.0"), "offset": ("0", "0.0", "-0"), "unittype": ("", *METRES)}
     units = [f"{role} {what}" for role, what in items.items() if what not in neutral[role]]
     return values, known, units, flaws
 

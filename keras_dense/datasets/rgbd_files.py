@@ -30,7 +30,7 @@ class DepthFiles:
 
     Args:
         files: list of `RgbdFile`.
-        read_depth: function of a path and the intrinsics: float32 metres `(H, W, 1)`.
+        read_depth: function of a path and the intrinsics: float32 meters `(H, W, 1)`.
         read_normals: function of a path and the intrinsics: float32 `(H, W, 3)`.
         name: str.
         split: str or `None`.
@@ -93,7 +93,7 @@ class DepthFiles:
             of = "" if self.size is None else f" are of {self.size[0]} × {self.size[1]} pixels and"
             raise ValueError(
                 f"{file.image}: the image has {size[0]} × {size[1]} pixels, but the intrinsics{of} "
-                f"have their centre at row {row:g}, column {column:g}. Give those of this size "
+                f"have their center at row {row:g}, column {column:g}. Give those of this size "
                 "(kd.ops.resize_intrinsics, kd.ops.crop_intrinsics)."
             )
 

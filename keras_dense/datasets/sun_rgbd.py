@@ -24,7 +24,7 @@ def sun_rgbd(path, split="all", *, raw=False):
     <path>/SUNRGBDtoolbox/traintestSUNRGBD/allsplit.mat
     ```
 
-    Depth files hold millimetres whose 16 bits are turned by three places; here they are metres.
+    Depth files hold millimeters whose 16 bits are turned by three places; here they are meters.
 
     Args:
         path: path of the unpacked `SUNRGBD.zip`, or any folder in it.
@@ -33,7 +33,7 @@ def sun_rgbd(path, split="all", *, raw=False):
             from other frames.
 
     Returns:
-        A dataset of samples `{"image": uint8 (H, W, 3), "depth": float32 (H, W, 1), metres,
+        A dataset of samples `{"image": uint8 (H, W, 3), "depth": float32 (H, W, 1), meters,
         "intrinsics": float32 (3, 3)}`, each with the size and the camera of its sensor.
 
     Raises:
@@ -87,7 +87,7 @@ def _depth(path, intrinsics):
 
 
 def _turned_back(numbers):
-    """Millimetres, from 16 bits turned to the left by three."""
+    """Millimeters, from 16 bits turned to the left by three."""
     if numbers.dtype != np.uint16:
         raise ValueError(f"must be numbers of 16 bits. Received: {numbers.dtype}")
     return (numbers >> 3) | (numbers << 13)

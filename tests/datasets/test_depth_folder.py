@@ -181,7 +181,7 @@ def test_intrinsics_of_another_size(room, tmp_path):
     file.write_text(json.dumps({**camera, "height": 2 * height, "width": 2 * width}))
     with pytest.raises(ValueError, match=f"intrinsics are of {2 * height} × {2 * width} pixels"):
         depth_folder(*folders, intrinsics=file)[0]
-    with pytest.raises(ValueError, match="have their centre at row 1, column 99"):
+    with pytest.raises(ValueError, match="have their center at row 1, column 99"):
         depth_folder(*folders, intrinsics=(9, 9, 99, 1))[0]
 
 
@@ -215,7 +215,7 @@ def test_real_kitchen(shared_data):
 
 
 def test_photographs(tmp_path):
-    save(tmp_path / "b.png", np.full((2, 3), 7, np.uint8))  # grey
+    save(tmp_path / "b.png", np.full((2, 3), 7, np.uint8))  # gray
     save(tmp_path / "a" / "z" / "c.JPG", np.zeros((4, 5, 3), np.uint8))
     save(tmp_path / ".trash" / "d.png", np.zeros((2, 2, 3), np.uint8))
     (tmp_path / "notes.txt").write_text("no picture")

@@ -233,6 +233,13 @@ BAD = {
     "far integers": (
         "a.npy", np.save, np.int64(METRES * 1e6), None, {}, "goes up to 60500 m as int64",
     ),
+    "negative throughout": (
+        "a.npy", np.save, -METRES, None, {}, "no number above 0, and 11 below, from -60.5 to -0.25",
+    ),
+    "white is 0": (
+        "a.tif", lambda a, p: Image.fromarray(a).save(p, tiffinfo={262: 0}), MILLIMETRES, {}, {},
+        "0 is white",
+    ),
     "objects": (
         "a.npy", np.save, np.array([[None]]), None, {}, "cannot be read as arrays .*pickle",
     ),
@@ -310,6 +317,8 @@ def test_what_cannot_be_depth_is_said_with_the_name_of_the_file(tmp_path, row):
 
 
 def test_arguments_of_read_depth(tmp_path):
+    np.save(tmp_path / "none.npy", np.full((2, 2), -1.0))
+    assert not read_depth(tmp_path / "none.npy").any()  # a frame without any depth
     np.save(tmp_path / "sky.npy", np.array([[2.0, 1e10, np.inf]]))
     assert read_depth(tmp_path / "sky.npy", max_depth=100).ravel().tolist() == [2, 0, 0]
     assert read_depth(tmp_path / "sky.npy", scale=1)[0, 1, 0] == np.float32(1e10)
@@ -320,8 +329,8 @@ def test_arguments_of_read_depth(tmp_path):
         (name,) = bad
         with pytest.raises(ValueError, match=f"`{name}` must be a positive number"):
             read_depth(tmp_path / "sky.npy", **bad)
-    with pytest.raises(FileNotFoundError, match=r"none\.npy: no such file"):
-        read_depth(tmp_path / "none.npy")
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.npy: no such file"):
+        read_depth(tmp_path / "nowhere.npy")
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", "float16", "float32", "float64"])

@@ -3,6 +3,8 @@
 What a file says of itself is honored, or converted because the caller said how, or an error.
 """
 
+import warnings
+
 import numpy as np
 
 from keras_dense._arrays import as_array, as_image, as_labels
@@ -36,18 +38,21 @@ def open_picture(path):
 def read_image(path, upright=None, decode=None, size=None):
     """Read a picture as uint8 RGB `(H, W, 3)`: gray, palette and CMYK converted.
 
+    Alpha is dropped, with a warning where a pixel is not opaque. Color profiles are not applied.
+
     Args:
         path: path of a picture, or of a `.npy` of such an array.
         upright: whether to turn it as its EXIF orientation says, which viewers do. `None` takes
             what fits `size`; where that does not say, a turned picture is an error.
-        decode: function from the numbers of the file as stored, `(H, W)` or `(H, W, C)`, to uint8
-            `(H, W, 3)` or, for gray, `(H, W)`: the way to read what this function refuses.
+        decode: function from the numbers of the file as stored, `(H, W)` or `(H, W, C)`, integers
+            as int32 or int64, to whole numbers from 0 to 255, `(H, W, 3)` or, for gray, `(H, W)`:
+            the way to read what this function refuses.
         size: (height, width) of what lies over the image, such as its mask.
 
     Raises:
         FileNotFoundError: if it is missing.
         ValueError: if it is corrupt, or holds what bytes of RGB do not: more than 8 bits a
-            channel, transparent pixels, other channels, several pages.
+            channel, other channels, several pages.
     """
     found = stored(path)
     orientation = orientation_of(found, upright, size)
@@ -55,6 +60,8 @@ def read_image(path, upright=None, decode=None, size=None):
     if decode is not None:
         pixels = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
         pixels = np.stack([pixels] * 3, -1) if pixels.ndim == 2 else pixels
+        if pixels.dtype.kind in "iu" and 0 <= pixels.min(initial=0) <= pixels.max(initial=0) < 256:
+            pixels = pixels.astype(np.uint8)
     return turned(_named(path, as_image, pixels, "image"), orientation)
 
 
@@ -73,13 +80,15 @@ def read_numbers(path, deep=False, decode=None, upright=None):
             that are not whole.
     """
     found = stored(path)
+    if decode is None and found.channels - found.alpha != 1:
+        raise ValueError(f"{path}: is a picture of mode {found.mode!r}, not of numbers")
     if deep and found.bits <= 8:
         raise ValueError(
             f"{path}: has no more than 8 bits a pixel (mode {found.mode!r}), where 16 are needed"
         )
     numbers, unknown = read_labels(found, decode)
     if numbers.ndim == 3:
-        raise ValueError(f"{path}: is a picture of mode {found.mode!r}, not of numbers")
+        raise ValueError(f"{path}: decode must give (H, W). It gave {numbers.shape}")
     numbers = np.where(False if unknown is None else unknown, 0, numbers)
     return turned(whole(numbers, path).astype(np.int32), orientation_of(found, upright))
 
@@ -134,6 +143,9 @@ def _named(path, check, value, name):
 def decoded(found, decode):
     """What `decode` makes of the numbers of a file; errors name the file."""
     numbers = found.numbers
+    if numbers.dtype.kind in "iu" and numbers.dtype.itemsize < 8:
+        # So that `2 * x` does not begin at 0 again beyond 255.
+        numbers = numbers.astype(np.int32 if numbers.dtype.itemsize < 4 else np.int64)
     try:
         result = as_array(decode(numbers), "decode")
     except Exception as error:
@@ -178,14 +190,15 @@ def _rgb(found):
     if found.bits > 8 or found.kind != "uint":
         raise ValueError(
             f"{path}: holds more than 8 bits a channel ({found.bits}, {found.kind}); give "
-            "decode_image=, such as decode_image=lambda x: (x // 256).astype('uint8') where all of "
-            "16 bits are used, or scale it to 8 bits"
+            "decode_image=, such as decode_image=lambda x: x // 256 where all of 16 bits are "
+            "used, or scale it to 8 bits"
         )
     if found.transparent is not None:
-        raise ValueError(
-            f"{path}: has transparent pixels ({int(found.transparent.sum())}), and nothing says "
-            "what is behind them. Flatten it, or give decode_image=, such as "
-            "decode_image=lambda x: x[..., :3] to take the colors that are stored there"
+        warnings.warn(
+            f"{path}: has {int(found.transparent.sum())} transparent pixels; the colors that are "
+            "stored there are taken, though no viewer shows them. Flatten the file if they are "
+            "not meant, or give decode_image=",
+            stacklevel=3,
         )
     if found.model == "palette":
         return found.colors

@@ -112,9 +112,10 @@ def folder(
         void_colors: colors of void in color-coded masks.
         decode: function from the numbers of a mask file as stored, `(H, W)` or `(H, W, C)`, to
             class indices `(H, W)` or colors `(H, W, 3)`: `lambda x: x > 127` for black and white
-            JPEG, `lambda x: x // 256` where the upper byte is the class.
-        decode_image: function from the numbers of an image file as stored to uint8 `(H, W, 3)` or
-            `(H, W)`: `lambda x: (x // 256).astype("uint8")` for 16 bits a channel.
+            JPEG, `lambda x: x // 256` where the upper byte is the class. Integers come as int32 or
+            int64.
+        decode_image: function from the numbers of an image file as stored to whole numbers from 0
+            to 255, `(H, W, 3)` or `(H, W)`: `lambda x: x // 256` for 16 bits a channel.
         upright: whether to turn files as their EXIF orientation says, as viewers do; `False` leaves
             them as stored. `None` takes what fits the mask, and where its size does not say, a
             turned file is an error.

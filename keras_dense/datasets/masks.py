@@ -70,6 +70,7 @@ class MaskDecoder:
                 f"{path}: has label {VOID}, which is void in every sample, and class {VOID} of "
                 f"{self.num_classes} here. remap={{{VOID}: {VOID}}} says that void is meant"
             )
+        self._check_unlisted(path, labels)
         labels = self._checked(path, self._remapped(labels))
         if unknown is not None and found.nodata not in self.remap:
             self._warn_of_nodata(found, unknown)
@@ -97,6 +98,8 @@ class MaskDecoder:
                 'encoding="color" with a palette, or decode=lambda x: x[..., 0] if the first '
                 "channel holds them"
             )
+        if self.decode is not None and 0 <= numbers.min(initial=0) <= numbers.max(initial=0) < 256:
+            numbers = numbers.astype(np.uint8) if numbers.dtype.kind in "iu" else numbers
         rgb = found.model in ("RGB", "palette") or self.decode is not None
         if not rgb or numbers.shape[2] != 3 or numbers.dtype != np.uint8:
             raise ValueError(
@@ -159,6 +162,18 @@ class MaskDecoder:
             f"{found.path}: its palette gives number {used[at]} {what}. Which is meant? "
             'encoding="index" reads the numbers, encoding="color" the colors'
         )
+
+    def _check_unlisted(self, path, labels):
+        """A number that stays as it is must not fall together with one that is moved there."""
+        targets = sorted(set(self.remap.values()) - set(self.remap) - {VOID})
+        both = labels[np.isin(labels, targets)] if targets else labels[:0]
+        if both.size:
+            label = int(both.flat[0])
+            other = next(value for value, target in self.remap.items() if target == label)
+            raise ValueError(
+                f"{path}: has label {label}, which remap does not name, and remap makes {other} "
+                f"that same class. If both are meant, remap={{{label}: {label}}} says so"
+            )
 
     def _remapped(self, labels):
         if not self.remap:

@@ -56,7 +56,7 @@ def photographs(folder, *, decode_image=None, upright=True):
     Raises:
         FileNotFoundError: if the folder is missing or holds no picture.
         ValueError: reading a sample, naming the file, if it is broken, or holds more than 8 bits a
-            channel or transparent pixels and there is no `decode_image`. (`kd.datasets.check`
+            channel and there is no `decode_image`. (`kd.datasets.check`
             reads them all and lists every broken one.)
 
     Example:

@@ -130,6 +130,7 @@ def read_labels(found, decode=None):
 
 def whole(numbers, path):
     """Labels as whole numbers of at most 32 bits; the error names the file."""
+    numbers = numbers.astype(np.float32) if numbers.dtype == np.float16 else numbers
     return _named(path, as_labels, numbers, "labels")
 
 

@@ -59,6 +59,8 @@ class MaskDecoder:
         """
         found = stored(path)
         numbers, unknown = self._numbers(found)
+        if found.nodata in self.remap and not found.masked:
+            unknown = None  # the caller has said what that number means
         if numbers.ndim == 3:
             labels = self._from_colors(path, numbers)
         else:
@@ -72,7 +74,7 @@ class MaskDecoder:
             )
         self._check_unlisted(path, labels)
         labels = self._checked(path, self._remapped(labels))
-        if unknown is not None and found.nodata not in self.remap:
+        if unknown is not None:
             self._warn_of_nodata(found, unknown)
             labels[unknown] = VOID
         return turned(labels, orientation_of(found, upright))

@@ -83,7 +83,9 @@ def subset(dataset, indices):
         indices = slice(int(indices))
     if isinstance(indices, slice):
         indices = range(count)[indices]
-    indices = np.asarray(indices, int)
+    indices = np.zeros(0, int) if np.size(indices) == 0 else as_labels(indices, "indices")
+    if indices.ndim != 1:
+        raise ValueError(f"subset: indices must be a list. Received: shape {indices.shape}")
     if ((indices < -count) | (indices >= count)).any():
         raise IndexError(f"subset: indices must be below {count}. Received: max {indices.max()}")
     return _Subset(dataset, indices % max(count, 1))

@@ -4,6 +4,7 @@ from keras_dense.datasets import transforms
 from keras_dense.datasets.ade20k import ade20k
 from keras_dense.datasets.border_weights import border_weights, separate_instances
 from keras_dense.datasets.camvid import camvid
+from keras_dense.datasets.check import DatasetWarning, check
 from keras_dense.datasets.cityscapes import cityscapes
 from keras_dense.datasets.coco_panoptic import coco_panoptic
 from keras_dense.datasets.coco_stuff import coco_stuff
@@ -23,7 +24,7 @@ from keras_dense.datasets.kitti_depth import kitti_depth
 from keras_dense.datasets.loader import Loader
 from keras_dense.datasets.mapillary_vistas import mapillary_vistas
 from keras_dense.datasets.nyu_depth_v2 import nyu_depth_v2
-from keras_dense.datasets.parts import cached, check, split, subset
+from keras_dense.datasets.parts import cached, split, subset
 from keras_dense.datasets.pascal_context import pascal_context
 from keras_dense.datasets.photographs import photographs
 from keras_dense.datasets.sample import check_sample
@@ -33,6 +34,7 @@ from keras_dense.datasets.trimap import trimap
 from keras_dense.datasets.voc2012 import voc2012
 
 __all__ = [
+    "DatasetWarning",
     "Loader",
     "ade20k",
     "border_weights",

@@ -186,6 +186,10 @@ last
         hint = "; a single image needs an axis more, image[None]"
     elif len(shape) == len(wanted) - 1:
         hint = "; an image without channels needs an axis for them, image[..., None]"
+    if batch:
+        raise ValueError(
+            f"`{name}` must be (B, H, W, {channels or 'C'}). Received shape: {tuple(shape)}{hint}"
+        )
     raise ValueError(
         f"`{name}` must have shape ({', '.join(map(str, wanted))}). Received: {tuple(shape)}{hint}"
     )

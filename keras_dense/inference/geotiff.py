@@ -65,6 +65,12 @@ class GeoTiff:
         self._scale = _checked_scale(scale)
         self._linear = self._stretch()
         self.dtype = self._checked_type()
+        turned = self._file.tags().get("EXIF_Orientation", "1")
+        if turned != "1":
+            raise ValueError(
+                f"{self.path}: is to be turned by its EXIF orientation ({turned}), which reading "
+                "by windows cannot do; turn and save it first, or read it whole"
+            )
         channels = 3 if self._colors is not None else len(self.bands)
         self.shape = (*self._file.shape, channels)
         self.crs, self.transform = self._file.crs, self._file.transform

@@ -25,7 +25,7 @@ class Pixels:
 
     Attributes:
         shape, dtype: of the image.
-        source: the image, or the array of it.
+        given: the image, or the array of it.
     """
 
     def __init__(self, image, channels=None, value_range=(0, 255)):
@@ -39,13 +39,14 @@ class Pixels:
             self.dtype = np.dtype(image.dtype)
         except TypeError:
             self.dtype = np.dtype("O")
-        if self.dtype.kind not in "iuf" or (self.dtype.kind == "f" and self.dtype.itemsize > 8):
+        if self.dtype.kind not in "biuf" or (self.dtype.kind == "f" and self.dtype.itemsize > 8):
             raise TypeError(
                 f"`image` must be uint8 or floats from 0 to 255. Received: {image.dtype}"
             )
+        self.given = image
         # A map of a file is read once, as all that is large.
         whole = isinstance(image, np.ndarray) and not isinstance(image, np.memmap)
-        self.source = as_pixel_values(image, "image", value_range) if whole else image
+        self._source = as_pixel_values(image, "image", value_range) if whole else image
         self._checked = whole or (self.dtype == np.uint8 and value_range in ((0, 255), None))
         self._brightest = 0.0
         self._seen = hashlib.blake2b(f"{self.shape} {self.dtype}".encode(), digest_size=16)
@@ -60,10 +61,10 @@ class Pixels:
             ValueError: if values are out of range, which says where.
         """
         key = rows, columns
-        if isinstance(self.source, GeoTiff):
-            values, known = self.source.read(key)
+        if isinstance(self._source, GeoTiff):
+            values, known = self._source.read(key)
         else:
-            values, known = np.asarray(self.source[key]), None
+            values, known = np.asarray(self._source[key]), None
         if not self._checked:
             values = self._checked_values(values, rows, columns)
         self._seen.update(np.ascontiguousarray(values).data)
@@ -83,16 +84,32 @@ class Pixels:
 
     def _too_dark(self):
         return (
-            f"`image` must be from 0 to 255. Received: {self.dtype}, at most "
-            f"{self._brightest:.6g}; multiply by 255"
+            f"`image` must be from 0 to 255. Received: {self.dtype} to {self._brightest:.6g}; "
+            "multiply by 255"
         )
 
     def _checked_values(self, values, rows, columns):
         where = f"image[{rows.start}:{rows.stop}, {columns.start}:{columns.stop}]"
         brightest = float(values.max(initial=0))
         self._brightest = max(self._brightest, brightest)
-        dark = self.dtype.kind == "f" and 0 < brightest <= 1
+        dark = self.dtype.kind == "f" and 0 < brightest <= 1 and values.min() >= 0
         if not (dark and self.value_range == (0, 255)):
             return as_pixel_values(values, where, self.value_range)
         # One dark window says nothing; see `finish`.
-        return as_pixel_values(values, where, (0, 1)).astype("float32")
+        return values.astype("float32")
+
+
+def checked_range(value_range):
+    """`(low, high)` as floats, or `None`."""
+    if value_range is None:
+        return None
+    try:
+        low, high = (float(x) for x in value_range)
+    except (TypeError, ValueError):
+        low = high = 0.0
+    if not low < high:
+        raise ValueError(
+            "`value_range` must be (low, high), or None for any values. Received: "
+            f"value_range={value_range!r}"
+        )
+    return low, high

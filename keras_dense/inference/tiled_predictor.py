@@ -13,7 +13,7 @@ from keras_dense import _version
 from keras_dense._arrays import as_integer
 from keras_dense.inference.network import network_of, pairs_of
 from keras_dense.inference.outputs import Outputs
-from keras_dense.inference.pixels import Pixels
+from keras_dense.inference.pixels import Pixels, checked_range
 from keras_dense.inference.state import Computation, digest
 from keras_dense.inference.tiles import LARGEST, OVERLAP, Axis, Stitcher, reach_of
 from keras_dense.surgery.feature_pyramid import image_of
@@ -80,7 +80,7 @@ class TiledPredictor:
 
     def __init__(self, model, heads=None, *, raw=False, value_range=(0, 255)):
         self.model, self.raw = model, bool(raw)
-        self.value_range = _checked_range(value_range)
+        self.value_range = checked_range(value_range)
         self._expected = tuple(image_of(model).shape[1:])
         self._pairs = pairs_of(heads)
         self._compiled = _LAST.get(model)
@@ -119,14 +119,14 @@ class TiledPredictor:
         size = _check_size(pixels.shape, self._expected)
         plan = self.plan(size, tile=tile, overlap=overlap)
         parts, network = self._refresh()
-        _check_unknown(pixels.source, parts)
+        _check_unknown(pixels.given, parts)
         single = len(parts) == 1 and parts[0].key is None
         outputs = Outputs(
             [None if single else part.key for part in parts],
             [(*size, *part.shape) for part in parts],
             [part.dtype for part in parts],
             out,
-            like=pixels.source,
+            like=pixels.given,
             facts=[part.facts for part in parts],
         )
         work = _Work(plan, parts, network, pixels, outputs, batch_size, progress)
@@ -245,21 +245,6 @@ class _Work:
 
 def _listed(x):
     return x if isinstance(x, (list, tuple)) else [x]
-
-
-def _checked_range(value_range):
-    if value_range is None:
-        return None
-    try:
-        low, high = (float(x) for x in value_range)
-    except (TypeError, ValueError):
-        low = high = 0.0
-    if not low < high:
-        raise ValueError(
-            "`value_range` must be (low, high), or None for any values. Received: "
-            f"value_range={value_range!r}"
-        )
-    return low, high
 
 
 def _check_size(shape, expected):

@@ -152,14 +152,18 @@ def test_what_cannot_be_a_channel(tmp_path):
         GeoTiff(path, bands=1)
     assert set(np.unique(GeoTiff(path, bands=1, scale=(0, 1))[...])) == {0, 255}
     assert set(np.unique(GeoTiff(path)[...])) == {0, 255}  # which GDAL takes for a palette
-    path = written(tmp_path / "cmyk.tif", random(4), photometric="cmyk")
+    path = written(tmp_path / "cmyk.tif", random(4))
+    with rasterio.open(path, "r+") as file:
+        file.colorinterp = [
+            rasterio.enums.ColorInterp[c] for c in "cyan magenta yellow black".split()
+        ]
     with pytest.raises(ValueError, match="cmyk.tif: band 1 is 'cyan' of another color space"):
         GeoTiff(path)
     path = written(tmp_path / "rgb.tif", random())
     for scale in (3, (1, 1), (0, np.nan), "ab"):
         with pytest.raises(ValueError, match=r"`scale` must be \(low, high\)"):
             GeoTiff(path, scale=scale)
-    with pytest.raises(ValueError, match="`bands` must be among .* rgb.tif. Received: bands=9"):
+    with pytest.raises(ValueError, match="`bands` must be among .*rgb.tif. Received: bands=9"):
         GeoTiff(path, bands=9)
     scene = GeoTiff(path)
     for key in (
@@ -174,6 +178,20 @@ def test_what_cannot_be_a_channel(tmp_path):
         scene[::2, :]
     with pytest.raises(ValueError, match=r"must have shape \(height, width, 4\)"):
         tiled(scene, model=pointwise(4))
+
+
+def test_other_color_spaces_and_turned_photographs(tmp_path):
+    pillow = pytest.importorskip("PIL.Image")
+    picture = pillow.fromarray(shown(random()))
+    picture.convert("CMYK").save(tmp_path / "cmyk.tif")
+    np.testing.assert_array_equal(GeoTiff(tmp_path / "cmyk.tif")[...], shown(random()))
+    exif = pillow.Exif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "turned.jpg", exif=exif)
+    with pytest.raises(
+        ValueError, match=r"turned.jpg: is to be turned by its EXIF orientation \(6"
+    ):
+        GeoTiff(tmp_path / "turned.jpg")
 
 
 def test_labels_have_the_heads_colors_and_names(tmp_path):

@@ -106,7 +106,7 @@ def _add_decoded(outputs, key, head, prediction, image):
         outputs.append(prediction)
         finish = functools.partial(_decoded, head, dtype)
     outputs.append(meant)
-    outputs.append(_share_lost(prediction, "int" in dtype))
+    outputs.append(share_lost(prediction, "int" in dtype))
     shape = tuple(meant.shape[3:])
     unknown = _unknown(head, dtype, shape)
     return Part(
@@ -121,7 +121,7 @@ def _add_decoded(outputs, key, head, prediction, image):
     )
 
 
-def _share_lost(prediction, labels):
+def share_lost(prediction, labels):
     """The share of pixels whose prediction is no finite number, of each image.
 
     A logit of minus infinity rules a class out, which is no loss while another is left.

@@ -61,6 +61,9 @@ class ResizeLike(keras.layers.Layer):
     [0.0, 1.5, 3.0]
     """
 
+    def build(self, x_shape, like_shape=None):
+        """Nothing to build; Keras gives the shapes of all inputs."""
+
     def compute_output_shape(self, x_shape, like_shape):
         return (x_shape[0], *like_shape[1:3], x_shape[3])
 

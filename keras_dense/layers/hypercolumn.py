@@ -145,6 +145,9 @@ class GatherPixels(keras.layers.Layer):
     [2.0, 3.0]
     """
 
+    def build(self, x_shape, positions_shape=None):
+        """Nothing to build; Keras gives the shapes of all inputs."""
+
     def compute_output_shape(self, x_shape, positions_shape):
         return (x_shape[0], positions_shape[1], x_shape[3])
 

@@ -40,6 +40,9 @@ class PlaceLike(keras.layers.Layer):
         self.first, self.step = float(first), float(step)
         self.size = as_pair(size, "size")
 
+    def build(self, x_shape, image_shape=None):
+        """Nothing to build; Keras gives the shapes of all inputs."""
+
     def compute_output_shape(self, x_shape, image_shape):
         return (x_shape[0], *image_shape[1:3], x_shape[3])
 

@@ -172,6 +172,9 @@ class TilePhases(keras.layers.Layer):
     [1.0, 2.0, 1.0, 2.0, 1.0]
     """
 
+    def build(self, phases_shape, like_shape=None):
+        """Nothing to build; Keras gives the shapes of all inputs."""
+
     def call(self, phases, like):
         for axis in (1, 2):
             index = ops.arange(ops.shape(like)[axis], dtype="int32") % phases.shape[axis]

@@ -116,6 +116,9 @@ class CropLike(keras.layers.Layer):
         super().__init__(**kwargs)
         self.stride = at_least_one(stride, "stride")
 
+    def build(self, x_shape, like_shape=None):
+        """Nothing to build; Keras gives the shapes of all inputs."""
+
     def compute_output_shape(self, x_shape, like_shape):
         sizes = [None if n is None else -(-n // self.stride) for n in like_shape[1:3]]
         for have, want in zip(x_shape[1:3], sizes, strict=True):

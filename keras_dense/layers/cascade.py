@@ -5,7 +5,7 @@ import numbers
 import keras
 from keras import ops
 
-from keras_dense.layers.float32 import Float32Layer
+from keras_dense.layers.dtypes import Float32Layer
 from keras_dense.layers.pooling import PhasePooling2D
 
 MODES = ("multiclass", "binary", "multilabel")
@@ -124,6 +124,7 @@ class Settled(keras.layers.Layer):
         return tuple(later_shape)
 
     def call(self, later, before, reached):
+        later, before, reached = (ops.cast(x, self.compute_dtype) for x in (later, before, reached))
         return ops.where(reached > 0.5, later, ops.stop_gradient(before))
 
 
@@ -144,7 +145,7 @@ class KeepCells(keras.layers.Layer):
         return tuple(inputs_shape)
 
     def call(self, inputs, kept):
-        return inputs * kept
+        return ops.cast(inputs, self.compute_dtype) * ops.cast(kept, self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable("keras_dense")
@@ -170,6 +171,7 @@ class PoolKeptCells(PhasePooling2D):
         return super().compute_output_shape(inputs_shape)
 
     def call(self, inputs, kept):
+        kept, inputs = (ops.cast(x, self.compute_dtype) for x in (kept, inputs))
         kept = kept > 0.5
         if self.mode == "max":
             largest = super().call(ops.where(kept, inputs, float("-inf")))

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_dense.layers.arguments import at_least_one
-from keras_dense.layers.float32 import Float32Layer
+from keras_dense.layers.dtypes import Float32Layer
 from keras_dense.ops import ab_bins, annealed_mean, full_size, gray, lightness, recolor
 
 

@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from keras_dense.layers.float32 import Float32Layer
+from keras_dense.layers.dtypes import Float32Layer
 
 ACTIVATIONS = ("range_sigmoid", "log_sigmoid", "disparity", "exp", "softplus")
 

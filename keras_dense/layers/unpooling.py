@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_dense.layers.arguments import as_data_format, as_padding, as_pair
+from keras_dense.layers.dtypes import RearrangingLayer
 from keras_dense.ops import max_pool_with_argmax, max_unpool
 from keras_dense.ops.atrous import explicit_pads
 
@@ -120,7 +121,7 @@ class MaxPoolWithArgmax2D(_Pooling):
 
 
 @keras.saving.register_keras_serializable("keras_dense")
-class MaxUnpool2D(_Pooling):
+class MaxUnpool2D(_Pooling, RearrangingLayer):
     """Put values back where the maxima of a pooling lay, and zeros everywhere else.
 
     Call with the values and the indices of `MaxPoolWithArgmax2D`, and a map of the size that was

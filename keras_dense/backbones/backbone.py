@@ -5,7 +5,7 @@ import warnings
 
 import keras
 
-from keras_dense.backbones.network import load_weights
+from keras_dense.backbones.network import channels_last, load_weights
 from keras_dense.backbones.table import FAMILIES, OWN, PREPROCESSING
 from keras_dense.layers import Standardize
 from keras_dense.surgery.feature_pyramid import (
@@ -64,7 +64,7 @@ def application(name, weights="imagenet", standardize=False, **kwargs):
     1280
     """
     name, family = family_of(name)
-    build = family.builder(name)
+    build = channels_last()(family.builder(name))
     if standardize:
         size = (224, 224) if kwargs.get("include_top") else family.build_size
         image = keras.Input((*size, 3), name="image")

@@ -5,7 +5,7 @@ from collections import Counter
 import keras
 from keras import layers, tree
 
-from keras_dense.surgery.graph import Copies, functional, values, walk
+from keras_dense.surgery.graph import Copies, check_channels_last, functional, values, walk
 from keras_dense.surgery.strides import CONVOLUTIONS, POOLING, Stride, stride_after, window_of
 from keras_dense.surgery.top import is_pooling, read_top
 
@@ -131,8 +131,9 @@ def image_of(model):
     """The one image input of a network.
 
     Raises:
-        ValueError: if it takes anything but one batch of images.
+        ValueError: if it takes anything but one batch of images, or is channels_first.
     """
+    check_channels_last(model)
     inputs = functional(model).inputs
     if len(inputs) != 1 or len(inputs[0].shape) != 4:
         raise ValueError(

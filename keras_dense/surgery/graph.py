@@ -68,6 +68,33 @@ def walk(model, inputs, visit, nested=True):
     return tree.map_structure(lambda x: known[id(x)], model.output)
 
 
+def check_channels_last(model):
+    """Raise a `ValueError` that names the first layer that takes its maps as `(B, C, H, W)`.
+
+    >>> image = keras.Input((3, 32, 32))
+    >>> conv = keras.layers.Conv2D(4, 3, data_format="channels_first", name="stem")
+    >>> check_channels_last(keras.Model(image, conv(image)))
+    Traceback (most recent call last):
+    ValueError: The network must be channels_last, from images (B, H, W, C) on. Received: 'stem' \
+(Conv2D) with data_format='channels_first'. Build the network with data_format='channels_last' \
+(`keras.config.set_image_data_format`); its weights fit.
+    """
+
+    def visit(node, *args, **kwargs):
+        op = node.operation
+        is_map = any(len(x.shape) > 2 for x in node.input_tensors)
+        if is_map and getattr(op, "data_format", None) == "channels_first":
+            raise ValueError(
+                "The network must be channels_last, from images (B, H, W, C) on. Received: "
+                f"{op.name!r} ({type(op).__name__}) with data_format='channels_first'. Build the "
+                "network with data_format='channels_last' "
+                "(`keras.config.set_image_data_format`); its weights fit."
+            )
+        return [0] * len(node.outputs)
+
+    walk(model, [0] * len(functional(model).inputs), visit)
+
+
 def source_of(tensor):
     """The input of the graph that a symbolic tensor was made from (of several, one).
 

@@ -88,18 +88,19 @@ class Passes(keras.utils.PyDataset):
         self._running = True
 
     def on_epoch_end(self):
-        with self._lock:
-            self._looking = self._running = False
-            # The pass is over if there is nothing left to ask for: Keras may not be so far, but
-            # has fetched it.
-            if self._used and len(self._asked) >= len(self):
-                self._next_pass(used=False)
+        """The end of a pass if all its batches were asked for, by Keras or in a loop of one's own.
 
-    def _next_pass(self, used):
-        if self._used:
-            self.forget()
-            self._epoch += 1
-        self._used, self._asked = used, set()
+        Keras may not have trained on all of them yet, but has fetched them.
+        """
+        with self._lock:
+            if not self._looking and len(self._asked) >= len(self):
+                self._next_pass()
+            self._looking = self._running = False
+
+    def _next_pass(self):
+        self.forget()
+        self._epoch += 1
+        self._used, self._asked = False, set()
 
     def place(self, number):
         """`(epoch, number)` of what is asked for as batch `number` now."""
@@ -111,10 +112,12 @@ class Passes(keras.utils.PyDataset):
     def __getitem__(self, number):
         with self._lock:
             if self._fresh and self._running and not self._looking:
-                self._fresh = False
-                self._next_pass(used=True)
+                if self._used:  # the last one was not ended
+                    self._next_pass()
+                self._fresh, self._used, self._asked = False, True, set()
             epoch, place = self.place(number)
-            self._asked.add(place)
+            if not self._looking:
+                self._asked.add(place)
             self.asked(place)
         return self.batch(epoch, place)
 

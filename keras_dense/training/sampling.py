@@ -95,16 +95,14 @@ class SampledPixels(Passes):
         self.batches = batches
         self.sample_pixels = at_least_one(sample_pixels, "sample_pixels")
         self.seed = as_integer(seed, "seed", low=0)
-        super().__init__(getattr(batches, "epoch", 0))
-
-    def __len__(self):
-        return len(self.batches)
+        super().__init__(len(batches), clock=getattr(batches, "clock", None))
 
     def batch(self, epoch, number):
         """Batch `number` of `epoch`."""
-        mine = isinstance(self.batches, Passes)
-        batch = self.batches.batch(epoch, number) if mine else self.batches[number]
-        images, targets, *sample_weight = batch
+        if isinstance(self.batches, Passes):
+            images, targets, *sample_weight = self.batches.batch(epoch, number)
+        else:
+            images, targets, *sample_weight = self.batches[number]
         rng = np.random.default_rng((self.seed, epoch, number))
         positions = np.stack([self._positions(image, rng) for image in images])
 
@@ -126,6 +124,10 @@ class SampledPixels(Passes):
             )
         places = rng.choice(height * width, self.sample_pixels, replace=False)
         return np.stack(np.divmod(places, width), axis=-1).astype("int32")
+
+    def asked(self, number):
+        if isinstance(self.batches, Passes):
+            self.batches.asked(number)
 
     def on_epoch_end(self):
         super().on_epoch_end()

@@ -66,7 +66,7 @@ class MaskDecoder:
         else:
             labels = whole(numbers if unknown is None else np.where(unknown, 0, numbers), path)
             if found.model == "palette" and self.encoding == "auto" and self.decode is None:
-                self._check_order(found, labels)
+                self._check_order(found)
         if self.num_classes > VOID and VOID not in self.remap and (labels == VOID).any():
             raise ValueError(
                 f"{path}: has label {VOID}, which is void in every sample, and class {VOID} of "
@@ -143,9 +143,9 @@ class MaskDecoder:
         place = np.searchsorted(self.codes, codes).clip(0, len(self.codes) - 1)
         return np.where(self.codes[place] == codes, self.classes[place], -1)
 
-    def _check_order(self, found, labels):
+    def _check_order(self, found):
         """A palette that has our colors under other numbers: which of both is meant?"""
-        used = np.unique(labels)
+        used = np.flatnonzero(found.picture.histogram())
         used = used[used < len(found.palette)]
         colors = found.palette[used]
         if self.codes is None or len(np.unique(colors, axis=0)) < len(used):

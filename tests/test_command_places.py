@@ -191,6 +191,16 @@ def test_one_name_in_two_folders(place, capsys):
     assert "would be written to one file; predict them one after the other" in said
 
 
+def test_what_is_passed_over_is_said(place, capsys):
+    (place / "photos" / "c.heic").write_bytes(b"")
+    (place / "photos" / "more").mkdir()
+    shutil.copy(place / "photos" / "a.png", place / "photos" / "more" / "d.png")
+    assert predict(place, "--out", place / "out") == 0
+    said = capsys.readouterr().err
+    assert "1 file ending in '.heic'" in said and "('more'; name them to read them)" in said
+    assert sorted(contents(place / "out")) == ["a.png", "b.png"]
+
+
 def test_scores_are_not_written_over_anything_else(place):
     for name in ("m.keras", "head.json"):
         with pytest.raises(files.Unusable, match="--out would write over"):
@@ -205,6 +215,11 @@ def test_scores_are_not_written_over_anything_else(place):
     (place / "notes.json").write_text('{"mean_iou": 0.5}')
     files.check_scores_file(place / "notes.json", [])
     files.check_scores_file(place / "new.json", [])
+    asked = ["evaluate", str(place / "m.keras"), str(place / "photos"), str(place / "photos")]
+    for name in ("m.keras", "head.json"):
+        before = contents(place)
+        assert main([*asked, "--out", str(place / name)]) == 1
+        assert contents(place) == before
 
 
 def test_a_model_that_predicts_nan_is_named_as_the_reason(place, capsys):

@@ -15,8 +15,9 @@ picture of one output (`?output=depth`, otherwise the first): labels with their 
 16 bits, normals as (n + 1) / 2 · 255, colours; with `Accept: application/x-npy` its numbers.
 
 Pictures become RGB as in `python -m keras_dense predict`: grey, palette and CMYK are converted,
-transparency is dropped, photographs are turned as their EXIF orientation says. More than 8 bits of
-grey are refused, for nobody knows their scale.
+transparency is dropped, photographs are turned as their EXIF orientation says. More than 8 bits a
+channel are refused, for nobody knows their scale. Where the network predicts NaN, the answer is
+500: labels of NaN would be class 0.
 """
 
 import argparse
@@ -177,12 +178,20 @@ class Service:
             raise HTTPException(422, text + "×".join(map(str, pixels.shape[:2])))
         read = time.perf_counter()
         names = [*self.outputs] if media == JSON else [name]
+        # Labels of NaN look like others; their probability does not.
+        sure = name.removesuffix("labels") + "confidence"
+        asked = [*names, sure] if sure in self.outputs and sure not in names else names
         try:
-            found = self.session.run(names, {"images": pixels[None]})
+            found = self.session.run(asked, {"images": pixels[None]})
         except InvalidArgument as error:  # smaller than what the network pads or pools
             size = "×".join(map(str, pixels.shape[:2]))
             raise HTTPException(422, f"this network cannot take {size} pixels") from error
-        results = {name: y[0] for name, y in zip(names, found, strict=True)}
+        for output, y in zip(asked, found, strict=True):
+            lost = 1 - np.isfinite(y).mean()
+            if lost > 0:
+                text = f"the network predicts no numbers: {100 * lost:.3g} % of {output!r}"
+                raise HTTPException(500, text)
+        results = {name: y[0] for name, y in zip(names, found, strict=False)}
         taken = {"reading": read - began, "predicting": time.perf_counter() - read}
         taken = {name: round(1000 * seconds, 2) for name, seconds in taken.items()}
         headers = {"Server-Timing": ", ".join(f"{name};dur={ms}" for name, ms in taken.items())}
@@ -292,6 +301,10 @@ def application(service):
     async def refusal(_, error):
         return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
+    async def fault(_, error):
+        text = f"the server failed ({type(error).__name__})"
+        return JSONResponse({"error": text}, 500)
+
     @contextlib.asynccontextmanager
     async def lifespan(_):
         yield
@@ -303,7 +316,11 @@ def application(service):
         Route("/about", said),
         Route("/healthz", healthz),
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: refusal}, lifespan=lifespan)
+    return Starlette(
+        routes=routes,
+        exception_handlers={HTTPException: refusal, Exception: fault},
+        lifespan=lifespan,
+    )
 
 
 def main(argv=None):

@@ -256,6 +256,22 @@ def test_tiny_pictures(server, network):
             assert status == 422 and f"{height}×{width} pixels" in json.loads(body)["error"]
 
 
+def test_a_network_of_nan_is_the_fault_of_the_server(network, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    graph = onnx.load(network[1] / "model.onnx")
+    for weight in graph.graph.initializer:
+        values = onnx.numpy_helper.to_array(weight)
+        if values.dtype == np.float32 and values.ndim == 4:
+            broken = np.full_like(values, np.nan)
+            weight.CopyFrom(onnx.numpy_helper.from_array(broken, weight.name))
+    onnx.save(graph, tmp_path / "nan.onnx")
+    with serving(tmp_path / "nan.onnx") as (_, address):
+        for accept in ("application/json", "image/png", "application/x-npy"):
+            status, _, body = send(address, PICTURE, Accept=accept)
+            said = json.loads(body)["error"]
+            assert status == 500 and "predicts no numbers: 100 % of 'confidence'" in said
+
+
 def resident(process):
     """Bytes of memory that a process has, where /proc says it."""
     status = pathlib.Path(f"/proc/{process.pid}/status")

@@ -219,6 +219,9 @@ def test_savedmodel_of_encoded_images(trunk, tmp_path):
     decoded = tf.io.decode_jpeg(jpeg).numpy()[None]
     found = module.signatures["encoded"](encoded=jpeg[None])["labels"].numpy()
     assert (found != expected(model, heads, decoded)["labels"]).mean() < 1e-3
+    deep = tf.io.encode_png(np.zeros((40, 50, 3), "uint16"))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="has 16 bits a channel"):
+        module.signatures["encoded"](encoded=deep[None])
     other = tf.io.encode_png(pictures((40, 48))[0])
     with pytest.raises(tf.errors.InvalidArgumentError, match="must be of one size; send them one"):
         module.signatures["encoded"](encoded=tf.stack([files[0], other]))

@@ -15,6 +15,7 @@ from keras_dense.surgery.feature_pyramid import (
     image_of,
     last_features,
     named_layers,
+    pyramid_of,
     resized,
 )
 from keras_dense.surgery.replace_input import replace_input
@@ -168,7 +169,7 @@ def backbone(
 
 
 def _from_model(model, channels, taps, preprocessing, name):
-    pyramid = feature_pyramid(model, taps, name)
+    pyramid = pyramid_of(model, taps, name, argument="source")
     if preprocessing is not None:
         image = keras.Input(pyramid.input_shape[1:], name="image")
         pyramid = keras.Model(image, pyramid(_standardized(image, preprocessing)), name=name)

@@ -75,6 +75,28 @@ def check_labels(labels, name, count, ignore_class, remedy=""):
         )
 
 
+def rgb_image(value, name):
+    """An RGB image `(H, W, 3)` from 0 to 255, as it is; what is not finite is unknown.
+
+    >>> rgb_image(np.full((1, 1, 3), 0.5), "image")
+    Traceback (most recent call last):
+    ValueError: `image` must be RGB from 0 to 255. Received: float64 from 0.5 to 0.5
+    """
+    image = as_array(value, name)
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"`{name}` must have shape (height, width, 3). Received: {image.shape}")
+    if image.dtype == np.uint8:
+        return image
+    known = image[np.isfinite(image)] if image.dtype.kind == "f" else image
+    low, high = (known.min(), known.max()) if known.size else (0, 0)
+    small = image.dtype.kind == "b" or (image.dtype.kind == "f" and 0 < high <= 1)
+    if small or low < 0 or high > 255:
+        raise ValueError(
+            f"`{name}` must be RGB from 0 to 255. Received: {image.dtype} from {low:g} to {high:g}"
+        )
+    return image
+
+
 def as_weight(weight):
     """What a head's loss weighs, as a float.
 

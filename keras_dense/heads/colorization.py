@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_dense.heads.annotation import annotation, as_weight
+from keras_dense.heads.annotation import annotation, as_weight, rgb_image
 from keras_dense.heads.head import Head
 from keras_dense.layers import AnnealedMean, Recolor
 from keras_dense.layers.arguments import at_least_one
@@ -105,14 +105,7 @@ class Colorization(Head):
             KeyError: if the sample has no image.
             TypeError, ValueError: if it is no RGB image from 0 to 255.
         """
-        image = annotation(sample, self.target)
-        if image.ndim != 3 or image.shape[2] != 3:
-            raise ValueError(
-                f"`{self.target}` must have shape (height, width, 3). Received: {image.shape}"
-            )
-        if image.dtype != np.uint8:
-            _check_range(image, self.target)
-        return image
+        return rgb_image(annotation(sample, self.target), self.target)
 
     def unknown(self, size):
         """A target of `(height, width)` where nothing is known: NaN."""
@@ -193,14 +186,3 @@ class Colorization(Head):
     def from_config(cls, config):
         loss = keras.saving.deserialize_keras_object(config["loss"])
         return cls(**{**config, "loss": loss})
-
-
-def _check_range(image, name):
-    """Raise unless an image is of numbers from 0 to 255, as far as it is known."""
-    known = image[np.isfinite(image)] if image.dtype.kind == "f" else image
-    low, high = (known.min(), known.max()) if known.size else (0, 0)
-    small = image.dtype.kind == "b" or (image.dtype.kind == "f" and 0 < high <= 1)
-    if small or low < 0 or high > 255:
-        raise ValueError(
-            f"`{name}` must be RGB from 0 to 255. Received: {image.dtype} from {low:g} to {high:g}"
-        )

@@ -232,8 +232,11 @@ def decoded(data, max_pixels):
         picture = Image.open(io.BytesIO(data), formats=FORMATS)
         if picture.width * picture.height > max_pixels:  # as the header says
             raise Image.DecompressionBombError
-        if picture.mode.startswith(("I", "F")):
+        # Of 16 bits in several channels Pillow keeps the upper eight; byte 24 of a PNG says it.
+        if picture.mode.startswith(("I", "F")) or (picture.format == "PNG" and data[24] > 8):
             raise HTTPException(415, "the picture holds more than 8 bits a channel")
+        if picture.format == "PNG" and picture.n_frames > 1:
+            raise HTTPException(415, f"the picture holds {picture.n_frames} frames")
         picture.load()
         return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
     except Image.DecompressionBombError:

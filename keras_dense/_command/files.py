@@ -159,7 +159,7 @@ def write_result(path, head, result, mark):
     """Write what a head decoded for one picture, with a mark of the run.
 
     Labels become PNG with the head's palette, multilabel ones .npy; depth becomes PNG of 16 bits,
-    millimetres (1/256 m where the head goes beyond 65.5 m); normals as PNG of (n + 1) / 2 · 255;
+    millimeters (coarser where the head goes beyond 65.5 m: the text says how); normals as PNG of (n + 1) / 2 · 255;
     colors as PNG. What the numbers mean is in a PNG's text "about", as JSON.
     """
     if path.suffix == ".npy":
@@ -178,7 +178,7 @@ def write_result(path, head, result, mark):
     elif result.shape[-1] == 1:
         scale = depth_scale(head)
         picture = image.fromarray(depth_to_png16(result, scale))
-        facts = {**facts, "unit": f"metre / {scale}"}
+        facts = {**facts, "unit": f"metre / {scale:g}"}
     else:
         picture = image.fromarray(np.rint((result + 1) * 127.5).clip(0, 255).astype("uint8"))
         facts = {**facts, "unit": "(unit vector + 1) * 127.5"}
@@ -186,8 +186,16 @@ def write_result(path, head, result, mark):
 
 
 def depth_scale(head):
-    """Numbers for each metre in files of depth."""
-    return 1000 if head.max_depth * 1000 <= 65535 else 256
+    """Numbers for each meter in files of depth: the finest usual one that holds all its range.
+
+    >>> from keras_dense.heads import Depth
+    >>> [depth_scale(Depth(max_depth=most)) for most in (10.0, 80.0, 1000.0)]
+    [1000, 256, 65]
+    """
+    for scale in (1000, 256):
+        if head.max_depth * scale <= 65535:
+            return scale
+    return int(65535 // head.max_depth) or 65535 / head.max_depth
 
 
 def write_overlay(path, head, result, pixels, mark):

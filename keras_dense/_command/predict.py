@@ -48,11 +48,12 @@ def add_arguments(parser):
 def run(args):
     if args.tile is not None and (args.scales or args.flip):
         raise Unusable("--tile does not go with --scales and --flip")
-    for name, value in (("--large", args.large or None), ("--overlap", args.overlap)):
-        if value is not None and args.tile is None:
-            raise Unusable(f"{name} goes with --tile")
     files = pictures(args.pictures)
     model = load_model(args.model)
+    tiled = args.tile is not None or None not in model.input.shape[1:3]
+    for name, given in (("--large", args.large), ("--overlap", args.overlap is not None)):
+        if given and not tiled:
+            raise Unusable(f"{name} goes with --tile")
     model, heads = load_heads(model, args.model, args.heads)
     predict = _predictor(model, heads, args)
     settings = {name: getattr(args, name) for name in ("tile", "overlap", "scales", "flip")}
@@ -70,7 +71,7 @@ def run(args):
     for count, (stem, file) in enumerate(waiting.items(), 1):
         pixels = None
         try:
-            pixels = read(file, model.input.shape[-1], args.tile is not None, args.large)
+            pixels = read(file, model.input.shape[-1], tiled, args.large)
             _write(args, results, heads, stem, predict(pixels), pixels)
         except Unusable:
             report(failed, len(files), "pictures")

@@ -97,7 +97,7 @@ def instances(
 
     Beside `root/images` there is either `root/instances`, whose files hold a number for every
     object and 0 for background (PNG of 8 or 16 bits), or `root/masks`, black and white, where
-    every connected piece (over its four neighbours) is an object. Where objects touch, a line of
+    every connected piece (over its four neighbors) is an object. Where objects touch, a line of
     background is drawn between them, see `separate_instances`. Every fifth image in order of name
     is `"val"`, the others are `"train"`, all are `"trainval"`.
 

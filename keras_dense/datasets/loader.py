@@ -128,18 +128,16 @@ class Loader(Passes):
         self.threads = as_integer(workers, "workers", low=0)
         self.prefetch = as_integer(prefetch, "prefetch", low=0)
         count = len(dataset)
-        self._batches = (
-            count // self.batch_size if self.drop_last else math.ceil(count / self.batch_size)
-        )
-        if self._batches == 0:
+        batches = count // self.batch_size if self.drop_last else math.ceil(count / self.batch_size)
+        if batches == 0:
             raise ValueError(
                 f"Loader: there is not one batch: {count} samples, batch_size={self.batch_size}, "
                 f"drop_last={self.drop_last}"
             )
-        super().__init__(epoch)
+        self._start()
+        super().__init__(batches, epoch)
 
     def _start(self):
-        super()._start()
         self._pool = None
         self._ahead = collections.OrderedDict()  # (epoch, batch) -> futures of its samples
         self._orders = {}
@@ -152,14 +150,10 @@ class Loader(Passes):
         self._ahead.clear()
         self._previous = None
 
-    def __len__(self):
-        return self._batches
-
     def indices(self, batch):
         """The indices of the samples in `batch` (of this epoch), an int array."""
-        with self._lock:
-            epoch, number = self.place(batch)
-            return self._order(epoch)[self._places(number)]
+        epoch, number = self.clock.place(self._number(batch))
+        return self._order(epoch)[self._places(number)]
 
     def _places(self, number):
         """The part of an epoch's order that is batch `number`."""
@@ -196,7 +190,7 @@ class Loader(Passes):
         if not self.threads:
             return [self._sample(epoch, place) for place in places[self._places(number)]]
         wanted = range(number, min(number + 1 + self.prefetch, len(self)))
-        with self._lock:
+        with self.clock.lock:
             for other in wanted:
                 key = (epoch, other)
                 if key not in self._ahead and (
@@ -232,7 +226,7 @@ class Loader(Passes):
         raise ValueError("Loader: there is not one good sample")
 
     def _skip(self, index, text):
-        with self._lock:
+        with self.clock.lock:
             known = index in self.skipped
             self.skipped.setdefault(index, text)
             count = len(self.skipped)
@@ -335,6 +329,10 @@ class Loader(Passes):
     def __getstate__(self):
         left_out = ("_pool", "_ahead", "_orders")
         return {key: v for key, v in super().__getstate__().items() if key not in left_out}
+
+    def __setstate__(self, state):
+        self._start()
+        super().__setstate__(state)
 
 
 def _leaves(heads):

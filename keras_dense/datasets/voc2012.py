@@ -13,7 +13,7 @@ CLASSES = (
 ).split()
 
 
-def voc2012(root, split="train"):
+def voc2012(root, split="train", *, upright=None):
     """PASCAL VOC 2012 with its 21 classes; borders and what is difficult are 255, void.
 
     Layouts: the development kit's (`ImageSets/Segmentation/<split>.txt`, `JPEGImages/`,
@@ -26,6 +26,7 @@ def voc2012(root, split="train"):
     Args:
         root: path.
         split: `"train"`, `"val"`, `"trainval"`, or another list's name, such as `"trainaug"`.
+        upright: as of `folder`.
 
     Returns:
         A dataset, as `folder` gives it.
@@ -79,6 +80,7 @@ def voc2012(root, split="train"):
         class_names=CLASSES,
         palette=voc_palette(len(CLASSES)),
         names=names,
+        upright=upright,
         name="voc2012",
         split=split,
     )

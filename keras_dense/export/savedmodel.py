@@ -47,7 +47,7 @@ def savedmodel(model, heads, folder, *, size=None, images=None, early_labels=Fal
     labels = served(images=images)["labels"]
     ```
     """
-    path, size = checked("savedmodel", model, heads, folder, size, images)
+    path, size, images = checked("savedmodel", model, heads, folder, size, images)
     product = Product(model, heads, size, early_labels=early_labels)
 
     def write(path):

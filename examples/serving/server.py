@@ -145,7 +145,7 @@ class Service:
         """The file that a request brings."""
         try:
             return await asyncio.wait_for(self.file(request), self.patience)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             text = f"the request did not arrive within {self.patience:g} seconds"
             raise HTTPException(408, text) from None
 

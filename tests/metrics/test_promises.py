@@ -58,6 +58,7 @@ def measured(metric, *batch):
     return float(metric.result())
 
 
+@pytest.mark.once
 @EVERY_SCORE
 def test_direction_is_where_the_right_prediction_is(family, score):
     make, _, (truth, _, right, wrong) = FAMILIES[family]
@@ -69,6 +70,7 @@ def test_direction_is_where_the_right_prediction_is(family, score):
         assert make(FAMILIES[family][1][0]).also(score)._direction == metric._direction
 
 
+@pytest.mark.once
 def test_callbacks_of_keras_find_the_direction(tmp_path):
     class Copy(keras.layers.Layer):
         def build(self, shape):
@@ -141,6 +143,7 @@ def test_weights_that_are_none(family):
     assert np.isfinite(measured(metric, truth, right))
 
 
+@pytest.mark.once
 @EVERY
 def test_arrays_like_lists(family):
     make, names, (truth, _, right, wrong) = FAMILIES[family]

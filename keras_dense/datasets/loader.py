@@ -3,19 +3,18 @@
 import collections
 import concurrent.futures
 import math
-import numbers
-import threading
 import warnings
 import weakref
 
-import keras
 import numpy as np
 
+from keras_dense._arrays import as_array, as_integer
+from keras_dense.datasets.passes import Passes
 from keras_dense.datasets.sample import check_sample, pad_sample
 from keras_dense.datasets.transforms.compose import Compose
 
 
-class Loader(keras.utils.PyDataset):
+class Loader(Passes):
     """Batches `(images, targets)` of a dataset, for `fit`, `evaluate` or a `for` loop.
 
     Where samples have a `"weight"`, batches are `(images, targets, weights)`: what each pixel
@@ -26,10 +25,15 @@ class Loader(keras.utils.PyDataset):
     what the transforms draw. So runs repeat exactly whatever the number of workers is, and a run
     that is taken up at epoch `k` (`Loader(..., epoch=k)`) sees what it would have seen.
 
+    The epoch counts passes over the data. With `fit(steps_per_epoch=…)` below the length of the
+    loader a pass goes on in the next epoch of `fit`: every sample is trained on once before one
+    comes again. A pass that `fit` has begun and not ended is not taken up by the next `fit`.
+
     Pass `shuffle=False` to `fit`: by default it exchanges the *order* of the batches as well, with
     Python's global random numbers, which nobody can repeat.
 
-    The epoch counts passes over the data: it advances after each one, in `fit` and in a loop alike.
+    Classes are weighed by the loss (`class_weight` of the losses), not by `fit(class_weight=…)`,
+    which knows one label for each image only.
 
     Args:
         dataset: has `len(dataset)` and `dataset[i]`, a sample (see `keras_dense.datasets.sample`).
@@ -47,12 +51,20 @@ class Loader(keras.utils.PyDataset):
         missing: what happens where a sample lacks the annotation of a head (its key `head.target`):
             `"raise"`, an error; or `"unknown"`: the head gets a target of which nothing is known,
             `head.unknown((height, width))`, so that the image trains the other heads alone.
+        on_error: what happens where a sample cannot be read, transformed or encoded: `"raise"`, an
+            error that names it; or `"skip"`: a warning names it, and the next good one in the order
+            of the epoch takes its place, so that batches keep their size and all other samples
+            their places. What was skipped is in `skipped`. It is an error if that is more than
+            half of the data set.
         workers: int, how many threads; 0: the caller does the work.
         prefetch: int, how many batches are prepared ahead.
 
     Raises:
         TypeError: if `dataset` or a head lacks what is needed.
         ValueError: if a number is out of range or there is not one batch.
+
+    Attributes:
+        skipped: dict from the index of each sample that was skipped to what was wrong with it.
 
     Example:
 
@@ -76,19 +88,20 @@ class Loader(keras.utils.PyDataset):
         drop_last=None,
         pad=False,
         missing="raise",
+        on_error="raise",
         workers=2,
         prefetch=4,
     ):
-        # Keras' own workers replay batches: what they had fetched when `fit` only looked at the
-        # shape of the first batch is served again in the epoch (Keras 3.15, JAX and torch). So
-        # Keras asks from one thread, and the threads are here.
-        super().__init__(workers=1, use_multiprocessing=False)
         for method in ("__len__", "__getitem__"):
             if not hasattr(dataset, method):
                 raise TypeError(f"Loader: dataset must have {method}. Received: {dataset!r}")
         if missing not in ("raise", "unknown"):
             raise ValueError(
                 f'Loader: missing must be "raise" or "unknown". Received: missing={missing!r}'
+            )
+        if on_error not in ("raise", "skip"):
+            raise ValueError(
+                f'Loader: on_error must be "raise" or "skip". Received: on_error={on_error!r}'
             )
         for head in _leaves(heads):
             if missing == "unknown" and not (hasattr(head, "target") and hasattr(head, "unknown")):
@@ -104,122 +117,138 @@ class Loader(keras.utils.PyDataset):
         self.dataset = dataset
         self.heads = heads
         self.missing = missing
-        self.batch_size = _integer("batch_size", batch_size, 1)
+        self.on_error = on_error
+        self.skipped = {}
+        self.batch_size = as_integer(batch_size, "batch_size", low=1)
         self.transforms = Compose(transforms)
         self.shuffle = bool(shuffle)
-        self.seed = _integer("seed", seed, 0)
+        self.seed = as_integer(seed, "seed", low=0)
         self.drop_last = self.shuffle if drop_last is None else bool(drop_last)
-        self.pad = 1 if pad is True else (_integer("pad", pad, 1) if pad else 0)
-        self.threads = _integer("workers", workers, 0)
-        self.prefetch = _integer("prefetch", prefetch, 0)
+        self.pad = 1 if pad is True else (as_integer(pad, "pad", low=1) if pad else 0)
+        self.threads = as_integer(workers, "workers", low=0)
+        self.prefetch = as_integer(prefetch, "prefetch", low=0)
         count = len(dataset)
-        self._batches = (
-            count // self.batch_size if self.drop_last else math.ceil(count / self.batch_size)
-        )
-        if self._batches == 0:
+        batches = count // self.batch_size if self.drop_last else math.ceil(count / self.batch_size)
+        if batches == 0:
             raise ValueError(
                 f"Loader: there is not one batch: {count} samples, batch_size={self.batch_size}, "
                 f"drop_last={self.drop_last}"
             )
         self._start()
-        self.epoch = epoch
+        super().__init__(batches, epoch)
 
     def _start(self):
-        self._lock = threading.RLock()
         self._pool = None
         self._ahead = collections.OrderedDict()  # (epoch, batch) -> futures of its samples
+        self._orders = {}
+        self._previous = None
 
-    @property
-    def epoch(self):
-        """int: the epoch whose order and random numbers are used; may be set."""
-        return self._epoch
-
-    @epoch.setter
-    def epoch(self, value):
-        value = _integer("epoch", value, 0)
-        with self._lock:
-            for futures in self._ahead.values():
-                for future in futures:
-                    future.cancel()
-            self._ahead.clear()
-            self._epoch = value
-            self._order = np.arange(len(self.dataset))
-            if self.shuffle:
-                # Index + 1 is a sample's third number, so 0 is free for the order.
-                self._order = np.random.default_rng((self.seed, value, 0)).permutation(self._order)
-            self._asked = 0
-            self._previous = None
-
-    def __len__(self):
-        return self._batches
+    def forget(self):
+        for futures in self._ahead.values():
+            for future in futures:
+                future.cancel()
+        self._ahead.clear()
+        self._previous = None
 
     def indices(self, batch):
         """The indices of the samples in `batch` (of this epoch), an int array."""
-        start = self._number(batch) * self.batch_size
-        return self._order[start : start + self.batch_size]
+        epoch, number = self.clock.place(self._number(batch))
+        return self._order(epoch)[self._places(number)]
 
-    def _number(self, batch):
-        if not -len(self) <= batch < len(self):
-            raise IndexError(f"Loader: batch {batch} of {len(self)}")
-        return batch % len(self)
+    def _places(self, number):
+        """The part of an epoch's order that is batch `number`."""
+        return slice(number * self.batch_size, (number + 1) * self.batch_size)
 
-    def __getitem__(self, batch):
-        batch = self._number(batch)
-        with self._lock:
-            self._watch_order(batch)
-            samples = self._samples(batch)
-        return self._collate(batch, samples)
+    def _order(self, epoch):
+        order = self._orders.get(epoch)
+        if order is None:
+            order = np.arange(len(self.dataset))
+            if self.shuffle:
+                # Index + 1 is a sample's third number, so 0 is free for the order.
+                order = np.random.default_rng((self.seed, epoch, 0)).permutation(order)
+            self._orders = {**dict(list(self._orders.items())[-1:]), epoch: order}
+        return order
 
-    def __iter__(self):
-        for batch in range(len(self)):
-            yield self[batch]
-        self.on_epoch_end()
+    def batch(self, epoch, number):
+        """Batch `number` of `epoch`: `(images, targets)`, or with weights."""
+        return self._collate(number, self._samples(epoch, number))
 
-    def on_epoch_end(self):
-        """Advance if all batches were asked for (Keras calls this before the first epoch, too)."""
-        with self._lock:
-            if self._asked >= len(self):
-                self.epoch += 1
-
-    def _watch_order(self, batch):
-        jumped = self._previous is not None and batch not in (0, 1, self._previous + 1)
-        self._previous = batch
-        self._asked += 1
+    def asked(self, number):
+        jumped = self._previous is not None and number not in (0, 1, self._previous + 1)
+        self._previous = number
         if jumped and self.shuffle and not getattr(self, "_warned", False):
             self._warned = True
             warnings.warn(
                 "batches of a shuffling Loader are asked for out of order: pass shuffle=False to "
                 "fit, or the order of the batches cannot be repeated",
-                stacklevel=3,
+                stacklevel=4,
             )
 
-    def _samples(self, batch):
+    def _samples(self, epoch, number):
         """Samples of a batch; the next batches are sent to the threads, too."""
+        places = range(len(self.dataset))
         if not self.threads:
-            return [self._sample(self._epoch, int(i)) for i in self.indices(batch)]
-        wanted = [batch, *range(batch + 1, min(batch + 1 + self.prefetch, len(self)))]
-        for number in wanted:
-            key = (self._epoch, number)
-            if key not in self._ahead and (number == batch or len(self._ahead) <= self.prefetch):
-                self._ahead[key] = [self._submit(int(i)) for i in self.indices(number)]
-        futures = self._ahead.pop((self._epoch, batch))
+            return [self._sample(epoch, place) for place in places[self._places(number)]]
+        wanted = range(number, min(number + 1 + self.prefetch, len(self)))
+        with self.clock.lock:
+            for other in wanted:
+                key = (epoch, other)
+                if key not in self._ahead and (
+                    other == number or len(self._ahead) <= self.prefetch
+                ):
+                    self._ahead[key] = [
+                        self._submit(epoch, place) for place in places[self._places(other)]
+                    ]
+            futures = self._ahead.pop((epoch, number))
         return [future.result() for future in futures]
 
-    def _submit(self, index):
+    def _submit(self, epoch, place):
         if self._pool is None:
             pool = concurrent.futures.ThreadPoolExecutor(self.threads, "keras_dense.Loader")
             weakref.finalize(self, pool.shutdown, wait=False, cancel_futures=True)
             self._pool = pool
-        return self._pool.submit(self._sample, self._epoch, index)
+        return self._pool.submit(self._sample, epoch, place)
 
-    def _sample(self, epoch, index):
+    def _sample(self, epoch, place):
+        """The sample at a place in the order of an epoch, or the one that stands in for it."""
+        order = self._order(epoch)
+        wanted = int(order[place])
+        if self.on_error == "raise":
+            return self._read(epoch, wanted, wanted)
+        for step in range(len(order)):
+            index = int(order[(place + step) % len(order)])
+            try:
+                return self._read(epoch, index, wanted)
+            except (ImportError, MemoryError):
+                raise  # not the sample's fault
+            except Exception as error:
+                self._skip(index, str(error))
+        raise ValueError("Loader: there is not one good sample")
+
+    def _skip(self, index, text):
+        with self.clock.lock:
+            known = index in self.skipped
+            self.skipped.setdefault(index, text)
+            count = len(self.skipped)
+        if count > len(self.dataset) / 2:
+            raise ValueError(
+                f"Loader: {count} of {len(self.dataset)} samples are faulty, more than half, the "
+                f"last one: {text}"
+            )
+        if not known:
+            warnings.warn(f"skipped, another one takes its place: {text}", stacklevel=2)
+
+    def _read(self, epoch, index, draws):
+        """Sample `index`, changed by what the transforms draw for sample `draws`."""
         try:
             sample = check_sample(self.dataset[index])
-            rng = np.random.default_rng((self.seed, epoch, index + 1))
+            rng = np.random.default_rng((self.seed, epoch, draws + 1))
             sample = self.transforms(sample, rng)
-            if self.pad:
-                return sample
-            return self._parts(sample)
+            # Where batches are padded targets are made later; what is wrong with one shows here.
+            parts = self._parts(sample)
+            return sample if self.pad else parts
+        except MemoryError:
+            raise
         except Exception as error:
             where = f"Loader: sample {index}{self._describe(index)}"
             kinds = (FileNotFoundError, ImportError, TypeError, ValueError)
@@ -247,7 +276,7 @@ class Loader(keras.utils.PyDataset):
     def _target(self, head, sample):
         if self.missing == "unknown" and head.target not in sample:
             return np.asarray(head.unknown(sample["image"].shape[:2]))
-        return np.asarray(head.encode(sample))
+        return as_array(head.encode(sample), "target")
 
     def _collate(self, batch, samples):
         if self.pad:
@@ -298,14 +327,12 @@ class Loader(keras.utils.PyDataset):
         return steps * self.pad
 
     def __getstate__(self):
-        state = {**self.__dict__}
-        for name in ("_lock", "_pool", "_ahead"):
-            state.pop(name)
-        return state
+        left_out = ("_pool", "_ahead", "_orders")
+        return {key: v for key, v in super().__getstate__().items() if key not in left_out}
 
     def __setstate__(self, state):
-        self.__dict__.update(state)
         self._start()
+        super().__setstate__(state)
 
 
 def _leaves(heads):
@@ -321,9 +348,3 @@ def _stack(targets, key):
             f"Loader: targets of {key!r} have different shapes in one batch: {sorted(shapes)}"
         )
     return np.stack(targets)
-
-
-def _integer(name, value, low):
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < low:
-        raise ValueError(f"Loader: {name} must be an integer >= {low}. Received: {name}={value!r}")
-    return int(value)

@@ -1,12 +1,11 @@
-"""Parts of datasets, datasets in memory, and datasets that were looked through."""
+"""Parts of datasets, and datasets in memory."""
 
-import concurrent.futures
+import math
 import numbers
-import threading
 
 import numpy as np
 
-from keras_dense.datasets.sample import check_sample
+from keras_dense._arrays import as_array, as_integer, as_labels
 
 
 class _Wrapped:
@@ -34,7 +33,7 @@ class _Subset(_Wrapped):
 
     def describe(self, index):
         """What sample `index` is, for messages."""
-        return _describe(self.dataset, int(self.indices[index]))
+        return describe(self.dataset, int(self.indices[index]))
 
 
 class _Cached(_Wrapped):
@@ -57,7 +56,7 @@ class _Cached(_Wrapped):
 
     def describe(self, index):
         """What sample `index` is, for messages."""
-        return _describe(self.dataset, index)
+        return describe(self.dataset, index)
 
 
 def subset(dataset, indices):
@@ -65,13 +64,14 @@ def subset(dataset, indices):
 
     Args:
         dataset: a dataset.
-        indices: integers, a slice, or an int `n` for the first `n`.
+        indices: integers, a slice, an int `n` for the first `n`, or a bool for each sample.
 
     Returns:
         A dataset that knows what `dataset` knows (class names, palette ...).
 
     Raises:
         IndexError: if an index is out of range.
+        ValueError: if `indices` are something else.
 
     Example:
 
@@ -79,14 +79,29 @@ def subset(dataset, indices):
     'b'
     """
     count = len(dataset)
-    if isinstance(indices, numbers.Integral):
-        indices = slice(int(indices))
     if isinstance(indices, slice):
         indices = range(count)[indices]
-    indices = np.asarray(indices, int)
+    elif np.ndim(indices) == 0:
+        indices = range(count)[: as_integer(indices, "indices")]
+    indices = _indices(indices, count)
     if ((indices < -count) | (indices >= count)).any():
         raise IndexError(f"subset: indices must be below {count}. Received: max {indices.max()}")
     return _Subset(dataset, indices % max(count, 1))
+
+
+def _indices(indices, count):
+    """An int array, of integers or of a bool for each sample."""
+    if np.size(indices) == 0:
+        return np.zeros(0, int)
+    indices = as_array(indices, "indices")
+    if indices.dtype.kind == "b" and indices.shape == (count,):
+        return np.flatnonzero(indices)
+    if indices.dtype.kind == "b" or indices.ndim != 1:
+        raise ValueError(
+            f"subset: indices must be a list of integers, or {count} booleans, one a sample. "
+            f"Received: {indices.dtype} of shape {indices.shape}"
+        )
+    return as_labels(indices, "indices").astype(int)
 
 
 def split(dataset, fraction=0.8, seed=0):
@@ -108,13 +123,14 @@ def split(dataset, fraction=0.8, seed=0):
     >>> [len(part) for part in split(list(range(10)), 0.7)]
     [7, 3]
     """
-    first = round(len(dataset) * fraction)
+    number = isinstance(fraction, numbers.Real) and math.isfinite(fraction)
+    first = round(len(dataset) * float(fraction)) if number else 0
     if not 0 < first < len(dataset):
         raise ValueError(
             f"split: both parts must have a sample. Received: {len(dataset)} samples, "
             f"fraction={fraction!r}"
         )
-    order = np.random.default_rng(seed).permutation(len(dataset))
+    order = np.random.default_rng(as_integer(seed, "seed", low=0)).permutation(len(dataset))
     return _Subset(dataset, np.sort(order[:first])), _Subset(dataset, np.sort(order[first:]))
 
 
@@ -137,65 +153,7 @@ def cached(dataset):
     return _Cached(dataset)
 
 
-def check(dataset, workers=2):
-    """Read all samples and report every fault at once.
-
-    Args:
-        dataset: a dataset.
-        workers: int, how many threads read.
-
-    Returns:
-        A dict: `"samples"`, their number; `"sizes"`, a dict from `(height, width)` to how many
-        have it; `"pixels"`, an int array of how many pixels each class has, and `"void"`, how many
-        have none (the last two only for a dataset with labels and `num_classes`).
-
-    Raises:
-        ValueError: if samples are faulty; the message has a line for each.
-
-    Example:
-
-    >>> import keras_dense.datasets
-    >>> report = check(keras_dense.datasets.scenes(count=2, size=16))
-    >>> report["sizes"], int(report["pixels"].sum())
-    ({(16, 16): 2}, 512)
-    """
-    classes = getattr(dataset, "num_classes", None)
-    faults, sizes, lock = [], {}, threading.Lock()
-    pixels = np.zeros(256 if classes is None else max(classes, 255) + 1, np.int64)
-
-    def look(index):
-        try:
-            sample = check_sample(dataset[index])
-        except Exception as error:
-            with lock:
-                faults.append((index, f"sample {index}: {error or type(error).__name__}"))
-            return
-        size = sample["image"].shape[:2]
-        labels = sample.get("segmentation")
-        found = {}
-        if labels is not None and classes is not None:
-            found = dict(zip(*np.unique(labels, return_counts=True), strict=True))
-        bad = [int(label) for label in found if label != 255 and not 0 <= label < classes]
-        with lock:
-            sizes[size] = sizes.get(size, 0) + 1
-            if bad:
-                where = _describe(dataset, index)
-                faults.append((index, f"sample {index}: {where}: labels {bad} of {classes}"))
-                return
-            for label, count in found.items():
-                pixels[label] += count
-
-    with concurrent.futures.ThreadPoolExecutor(max(1, workers)) as pool:
-        list(pool.map(look, range(len(dataset))))
-    if faults:
-        lines = "\n  ".join(text for _, text in sorted(faults))
-        raise ValueError(f"{len(faults)} of {len(dataset)} samples are faulty:\n  {lines}")
-    report = {"samples": len(dataset), "sizes": dict(sorted(sizes.items()))}
-    if classes is not None and pixels.any():
-        report.update(pixels=pixels[:classes].copy(), void=int(pixels[255]))
-    return report
-
-
-def _describe(dataset, index):
-    describe = getattr(dataset, "describe", None)
-    return describe(index) if describe else getattr(dataset, "name", type(dataset).__name__)
+def describe(dataset, index):
+    """What sample `index` of a dataset is, for messages."""
+    own = getattr(dataset, "describe", None)
+    return str(own(index)) if own else getattr(dataset, "name", type(dataset).__name__)

@@ -1,9 +1,8 @@
 """A world of solids, drawn exactly: pictures, labels, depth and normals without a download."""
 
-import numbers
-
 import numpy as np
 
+from keras_dense._arrays import as_integer
 from keras_dense.datasets.raycast.shade import develop
 from keras_dense.datasets.raycast.trace import SKY, cast, paint
 from keras_dense.datasets.raycast.world import MAX_DEPTH, random_world
@@ -149,16 +148,12 @@ def scenes(count=1000, size=(128, 128), split="train", seed=0, *, objects=(3, 8)
     >>> list(sample), sample["normals"].shape
     (['image', 'segmentation', 'depth', 'normals', 'intrinsics'], (24, 32, 3))
     """
-    for name, value, low in (("count", count, 1), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < low:
-            raise ValueError(
-                f"scenes: {name} must be an integer >= {low}. Received: {name}={value!r}"
-            )
+    count, seed = as_integer(count, "count", low=1), as_integer(seed, "seed", low=0)
     if split not in SPLITS:
         raise ValueError(f"scenes: split must be one of {SPLITS}. Received: split={split!r}")
     try:
-        fewest, most = objects
-        good = 0 <= int(fewest) <= int(most) <= 100
+        fewest, most = (as_integer(number, "objects", low=0) for number in objects)
+        good = fewest <= most <= 100
     except (TypeError, ValueError):
         good = False
     if not good:
@@ -167,4 +162,4 @@ def scenes(count=1000, size=(128, 128), split="train", seed=0, *, objects=(3, 8)
             f"Received: objects={objects!r}"
         )
     size = size_2d("scenes", "size", size)
-    return Scenes(int(count), size, split, int(seed), (int(fewest), int(most)), bool(antialias))
+    return Scenes(count, size, split, seed, (fewest, most), bool(antialias))

@@ -1,8 +1,12 @@
 """A second prediction from an earlier feature, which only helps training."""
 
+import numbers
+
 import keras
 from keras import layers
 
+from keras_dense._arrays import as_integer
+from keras_dense.heads.annotation import as_weight
 from keras_dense.surgery.feature_pyramid import feature
 
 
@@ -23,6 +27,7 @@ class Auxiliary:
 
     Raises:
         TypeError: if `head` is no head, or an auxiliary one itself.
+        ValueError: for a weight, number of filters or dropout out of range.
 
     Reference: Zhao et al., "Pyramid Scene Parsing Network", CVPR 2017, section 3.3.
 
@@ -37,9 +42,9 @@ class Auxiliary:
             raise TypeError(f"`head` must be a head such as Segmentation(21). Received: {head!r}")
         self.head = head
         self.level = level
-        self.weight = float(weight)
-        self.filters = filters
-        self.dropout = dropout
+        self.weight = as_weight(weight)
+        self.filters = as_integer(filters, "filters", low=1)
+        self.dropout = _rate(dropout)
         self.channels = head.channels
         self.loss = head.loss
         self.target = head.target
@@ -63,7 +68,12 @@ class Auxiliary:
     def features(self, features, prefix=""):
         """The map that the scores are read from."""
         x = layers.Conv2D(
-            self.filters, 3, padding="same", use_bias=False, name=f"{prefix}convolution"
+            self.filters,
+            3,
+            padding="same",
+            use_bias=False,
+            name=f"{prefix}convolution",
+            data_format="channels_last",
         )(feature(features, self.level, "auxiliary head"))
         x = layers.BatchNormalization(epsilon=1e-5, name=f"{prefix}normalization")(x)
         x = layers.ReLU(name=f"{prefix}relu")(x)
@@ -81,6 +91,13 @@ class Auxiliary:
     @classmethod
     def from_config(cls, config):
         return cls(**{**config, "head": keras.saving.deserialize_keras_object(config["head"])})
+
+
+def _rate(dropout):
+    good = isinstance(dropout, numbers.Real) and not isinstance(dropout, bool)
+    if not good or not 0 <= dropout < 1:
+        raise ValueError(f"`dropout` must be in [0, 1). Received: dropout={dropout!r}")
+    return float(dropout)
 
 
 def with_auxiliary(head, level="P4", weight=0.4, name="segmentation"):

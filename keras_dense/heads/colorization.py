@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_dense.heads.annotation import annotation
+from keras_dense.heads.annotation import annotation, as_weight, rgb_image
 from keras_dense.heads.head import Head
 from keras_dense.layers import AnnealedMean, Recolor
 from keras_dense.layers.arguments import at_least_one
@@ -69,18 +69,17 @@ class Colorization(Head):
         target="image",
         stride=4,
     ):
-        self.grid = grid
         self.temperature = AnnealedMean(grid, temperature).temperature
-        self.lam = lam
         self.regression = bool(regression)
         self.stride = at_least_one(stride, "stride")
         if self.regression and prior is not None:
             raise ValueError("`prior` is that of bins, which a regression does not have.")
         balanced = ColorCrossEntropy(grid, prior, lam, stride=self.stride)
-        self.prior = balanced.prior
+        self.grid = int(grid)
+        self.prior, self.lam = balanced.prior, balanced.lam
         self._own_loss = loss
         self.loss = loss or (AbSmoothL1(stride=self.stride) if self.regression else balanced)
-        self.weight = float(weight)
+        self.weight = as_weight(weight)
         self.target = target
 
     @property
@@ -100,8 +99,13 @@ class Colorization(Head):
         return layers.Activation("linear", dtype="float32", name=name)(x)
 
     def encode(self, sample):
-        """The target of a sample: its image, as it is."""
-        return annotation(sample, self.target)
+        """The target of a sample: its image, as it is.
+
+        Raises:
+            KeyError: if the sample has no image.
+            TypeError, ValueError: if it is no RGB image from 0 to 255.
+        """
+        return rgb_image(annotation(sample, self.target), self.target)
 
     def unknown(self, size):
         """A target of `(height, width)` where nothing is known: NaN."""

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_dense.heads import picture
-from keras_dense.heads.annotation import annotation
+from keras_dense.heads.annotation import as_weight, float_annotation
 from keras_dense.heads.head import Head
 from keras_dense.layers.depth import DepthActivation
 from keras_dense.losses import ScaleInvariantLog
@@ -55,7 +55,7 @@ class Depth(Head):
         self.activation = activation
         self._own_loss = loss
         self.loss = loss or ScaleInvariantLog()
-        self.weight = float(weight)
+        self.weight = as_weight(weight)
         self.target = target
 
     def metrics(self):
@@ -71,8 +71,18 @@ class Depth(Head):
         return DepthActivation(self.activation, self.min_depth, self.max_depth, name=name)(x)
 
     def encode(self, sample):
-        """The target of a sample: metres, float32 `(H, W, 1)`, 0 where unknown or out of range."""
-        metres = annotation(sample, self.target, "float32")
+        """The target of a sample: metres, float32 `(H, W, 1)`, 0 where unknown or out of range.
+
+        Raises:
+            KeyError: if the sample has no depth.
+            TypeError, ValueError: if it is no array of floats, or of another shape.
+        """
+        metres = float_annotation(
+            sample,
+            self.target,
+            "divide by the units of a metre (kd.datasets.depth_from_png16), or call "
+            ".astype('float32') if these are metres",
+        )
         metres = metres[..., None] if metres.ndim == 2 else metres
         if metres.ndim != 3 or metres.shape[2] != 1:
             raise ValueError(

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dense.heads.annotation import annotation
+from keras_dense.heads.annotation import as_weight, float_annotation
 from keras_dense.heads.head import Head
 from keras_dense.layers.unit_normals import UnitNormals
 from keras_dense.losses import AngularVonMisesFisher, NormalsCosine, expected_angle
@@ -19,9 +19,9 @@ MAX_ERROR = 45.0  # degrees drawn brightest
 class Normals(Head):
     """What is predicted at a pixel: the unit normal of the surface.
 
-    Samples hold normals x right, y down, z forward, towards the camera, with (0, 0, 0) where
-    unknown. Targets and predictions `(B, H, W, 3)` are in the axes of `frame`; predictions are of
-    length 1 and float32, and scores of 0 are a wall straight ahead.
+    Samples hold normals x right, y down, z forward, towards the camera, with (0, 0, 0) (or
+    what is not finite) where unknown. Targets and predictions `(B, H, W, 3)` are in the axes of
+    `frame`; predictions are of length 1 and float32, and scores of 0 are a wall straight ahead.
 
     Args:
         frame: "opencv", the axes of samples, or another of `kd.ops.FRAMES`: "dsine", "opengl",
@@ -47,7 +47,7 @@ class Normals(Head):
         self.concentration = bool(concentration)
         self._own_loss = loss
         self.loss = loss or (AngularVonMisesFisher() if concentration else NormalsCosine())
-        self.weight = float(weight)
+        self.weight = as_weight(weight)
         self.target = target
 
     @property
@@ -66,14 +66,21 @@ class Normals(Head):
         return UnitNormals(ahead.tolist(), self.concentration, name=name)(x)
 
     def encode(self, sample):
-        """The target of a sample: its normals in the axes of this head, float32 `(H, W, 3)`."""
-        normals = annotation(sample, self.target, "float32")
+        """The target of a sample: its normals in the axes of this head, float32 `(H, W, 3)`; 0
+        where one is not finite.
+
+        Raises:
+            KeyError: if the sample has no normals.
+            TypeError, ValueError: if they are no array of floats, or of another shape.
+        """
+        normals = float_annotation(sample, self.target, "bring them to unit vectors first")
         if normals.ndim != 3 or normals.shape[2] != 3:
             raise ValueError(
                 f"The sample's {self.target!r} must have shape (height, width, 3). "
                 f"Received: {normals.shape}"
             )
-        return convert_normals(normals, "opencv", self.frame)
+        known = np.isfinite(normals).all(-1, keepdims=True)
+        return convert_normals(np.where(known, normals, np.float32(0)), "opencv", self.frame)
 
     def unknown(self, size):
         """A target of `(height, width)` where nothing is known: zeros."""

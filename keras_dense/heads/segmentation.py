@@ -4,7 +4,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_dense.heads.annotation import annotation
+from keras_dense._arrays import as_array, as_integer, as_labels
+from keras_dense.heads.annotation import as_weight, check_labels, label_annotation
 from keras_dense.heads.head import Head
 from keras_dense.heads.palette import voc_palette
 from keras_dense.heads.picture import wrong_pixels
@@ -59,10 +60,16 @@ class Segmentation(Head):
         weight=1.0,
         target="segmentation",
     ):
-        if isinstance(num_classes, bool) or not isinstance(num_classes, (int, np.integer)):
-            raise TypeError(f"`num_classes` must be an int ≥ 1. Received: {num_classes!r}")
+        try:
+            num_classes = as_integer(num_classes, "num_classes")
+        except ValueError:
+            raise TypeError(
+                f"`num_classes` must be an int ≥ 1. Received: {num_classes!r}"
+            ) from None
         if num_classes < 1:
             raise ValueError(f"`num_classes` must be an int ≥ 1. Received: {num_classes}")
+        if ignore_class is not None:
+            ignore_class = as_integer(ignore_class, "ignore_class")
         mode = mode or ("binary" if num_classes == 1 else "multiclass")
         if mode not in MODES:
             raise ValueError(f"`mode` must be one of {MODES}. Received: mode={mode!r}")
@@ -75,24 +82,27 @@ class Segmentation(Head):
             raise ValueError(
                 "`class_weight` belongs to the default loss; give it to your own `loss` instead."
             )
-        self.num_classes = int(num_classes)
+        self.num_classes = num_classes
         self.mode = mode
         self.ignore_class = ignore_class
         shown = 2 if mode == "binary" else self.num_classes
         default = ["background", "foreground"] if mode == "binary" else range(shown)
         self.class_names = [str(name) for name in (default if class_names is None else class_names)]
-        self.palette = np.asarray(voc_palette(shown) if palette is None else palette, "uint8")
+        self.palette = voc_palette(shown) if palette is None else _as_palette(palette)
         if len(self.class_names) != shown or self.palette.shape != (shown, 3):
             raise ValueError(
                 f"`class_names` and `palette` must have one entry for each of {shown} classes. "
                 f"Received: {len(self.class_names)} names, palette of shape {self.palette.shape}"
             )
+        # What cannot be made a list is refused by the loss.
+        if class_weight is not None and not isinstance(class_weight, dict):
+            class_weight = as_array(class_weight, "class_weight").tolist()
         self.class_weight = class_weight
         self._own_loss = loss
         self.loss = loss or CrossEntropy(
             mode=mode, ignore_class=ignore_class, class_weight=class_weight
         )
-        self.weight = float(weight)
+        self.weight = as_weight(weight)
         self.target = target
 
     @property
@@ -112,8 +122,38 @@ class Segmentation(Head):
         return layers.Activation("linear", dtype="float32", name=name)(x)
 
     def encode(self, sample):
-        """The target of a sample: its labels as int32."""
-        return annotation(sample, self.target, "int32")
+        """The target of a sample: its labels as int32, `(H, W)`, or `(H, W, classes)`.
+
+        Raises:
+            KeyError: if the sample has no labels.
+            TypeError, ValueError: if they are not whole numbers, of another shape, or out of range.
+        """
+        labels = label_annotation(
+            sample, self.target, self._values, self.ignore_class, self._remedy(sample)
+        )
+        if self.mode != "multilabel":
+            labels = labels[..., 0] if labels.ndim == 3 and labels.shape[2] == 1 else labels
+            wanted, good = "(height, width)", labels.ndim == 2
+        else:
+            wanted = f"(height, width, {self.num_classes})"
+            good = labels.ndim == 3 and labels.shape[2] == self.num_classes
+        if not good:
+            raise ValueError(f"`{self.target}` must have shape {wanted}. Received: {labels.shape}")
+        return labels
+
+    @property
+    def _values(self):
+        """How many values a label can have."""
+        return self.num_classes if self.mode == "multiclass" else 2
+
+    def _remedy(self, sample):
+        if self._values != 2 or self.mode == "multilabel":
+            return ""
+        return "; black and white masks are read with remap={255: 1}"
+
+    def check_targets(self, targets):
+        """Raise a `ValueError` for labels `(B, H, W)` that this head does not know."""
+        check_labels(as_labels(targets, "targets"), "targets", self._values, self.ignore_class)
 
     def unknown(self, size):
         """The target of an image of `size`, `(height, width)`, of which nothing is known: void.
@@ -219,3 +259,12 @@ class Segmentation(Head):
     def from_config(cls, config):
         loss = keras.saving.deserialize_keras_object(config["loss"])
         return cls(**{**config, "loss": loss})
+
+
+def _as_palette(palette):
+    colors = as_labels(palette, "palette")
+    if colors.size and not 0 <= colors.min() <= colors.max() <= 255:
+        raise ValueError(
+            f"`palette` must be colors from 0 to 255. Received: {colors.min()} to {colors.max()}"
+        )
+    return colors.astype("uint8")

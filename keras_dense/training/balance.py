@@ -1,6 +1,10 @@
 """Weights for classes that are rare."""
 
+import warnings
+
 import numpy as np
+
+from keras_dense._arrays import as_integer, as_labels
 
 
 def median_frequency(dataset, num_classes=None, ignore_class=255):
@@ -15,10 +19,12 @@ def median_frequency(dataset, num_classes=None, ignore_class=255):
         ignore_class: Label of pixels that count nowhere.
 
     Returns:
-        A list of floats, one a class. A class that never occurs has 0.
+        A list of floats, one a class. A class that never occurs has 0, and a warning names it:
+        with that weight a network may say it anywhere.
 
     Raises:
-        ValueError: If a label is out of range or there is no labelled pixel.
+        TypeError: If labels are no array of numbers.
+        ValueError: If a label is not whole or out of range, or there is no labelled pixel.
 
     Source: Eigen and Fergus, ICCV 2015 (arXiv 1411.4734), §6.3.2; Badrinarayanan et al., SegNet.
 
@@ -27,11 +33,13 @@ def median_frequency(dataset, num_classes=None, ignore_class=255):
     >>> [round(weight, 4) for weight in median_frequency(samples, 2)]
     [0.6562, 2.1]
     """
-    count = dataset.num_classes if num_classes is None else num_classes
+    count = as_integer(
+        dataset.num_classes if num_classes is None else num_classes, "num_classes", low=1
+    )
     pixels = np.zeros(count)
     present = np.zeros(count)
     for index in range(len(dataset)):
-        labels = np.asarray(dataset[index]["segmentation"])
+        labels = as_labels(dataset[index]["segmentation"], f"segmentation of sample {index}")
         labels = labels[labels != ignore_class]
         if labels.size and not 0 <= labels.min() <= labels.max() < count:
             raise ValueError(
@@ -43,6 +51,13 @@ def median_frequency(dataset, num_classes=None, ignore_class=255):
         present += labels.size * (found > 0)
     if not pixels.any():
         raise ValueError("There is no labelled pixel in `dataset`.")
+    never = np.flatnonzero(pixels == 0)
+    if never.size:
+        warnings.warn(
+            f"{never.size} of {count} classes never occur in the data set, and weigh 0: "
+            f"{never.tolist()}",
+            stacklevel=2,
+        )
     frequency = pixels / np.maximum(present, 1)
     median = np.median(frequency[pixels > 0])
     return [float(median / f) if f else 0.0 for f in frequency]

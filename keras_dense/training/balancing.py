@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_dense._arrays import as_integer
 from keras_dense.losses.contract import check_number
 
 LOG_VARIANCE_LIMIT = 10.0
@@ -226,9 +227,7 @@ class RandomWeighting(Balancer):
 
     def __init__(self, seed=0, name=None):
         super().__init__(name)
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise ValueError(f"`seed` must be an int ≥ 0. Received: seed={seed!r}")
-        self.seed = seed
+        self.seed = as_integer(seed, "seed", low=0)
 
     def create(self):
         # Spread: with PyTorch, Keras draws for seed 1 what it draws for seed 0 a step later.

@@ -1,8 +1,11 @@
 """Batch normalization of a pretrained trunk: kept as it is, or quick to follow new pictures."""
 
 import itertools
+import numbers
 
 import keras
+
+from keras_dense._arrays import as_integer
 
 
 def freeze_batch_norm(model):
@@ -60,7 +63,8 @@ def batch_norm_momentum(model, momentum):
     >>> batch_norm_momentum(model, 0.95)
     1
     """
-    if not 0.0 <= momentum < 1.0:
+    number = isinstance(momentum, numbers.Real) and not isinstance(momentum, bool)
+    if not number or not 0.0 <= momentum < 1.0:
         raise ValueError(f"`momentum` must be in [0, 1). Received: momentum={momentum!r}")
     layers = _batch_norms(model)
     for layer in layers:
@@ -86,7 +90,7 @@ def recalibrate_batch_norm(model, batches, steps=None):
 
     Raises:
         TypeError: If `model` is not a Keras layer or model.
-        ValueError: If there are no batches.
+        ValueError: If there are no batches, or a number in one is not finite.
 
     Source: Wu, Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3.
 
@@ -97,6 +101,7 @@ def recalibrate_batch_norm(model, batches, steps=None):
     >>> keras.ops.convert_to_numpy(model.layers[0].moving_mean).tolist()
     [2.0, 6.0]
     """
+    steps = None if steps is None else as_integer(steps, "steps", low=1)
     layers = [layer for layer in _batch_norms(model) if layer.trainable]
     momenta = [layer.momentum for layer in layers]
     if hasattr(batches, "__getitem__") and hasattr(batches, "__len__"):
@@ -105,6 +110,15 @@ def recalibrate_batch_norm(model, batches, steps=None):
     try:
         for batch in itertools.islice(batches, steps):
             images = batch[0] if isinstance(batch, (tuple, list)) else batch
+            finite = [
+                bool(keras.ops.all(keras.ops.isfinite(keras.ops.cast(x, "float32"))))
+                for x in keras.tree.flatten(images)
+            ]
+            if not all(finite):
+                raise ValueError(
+                    f"`batches` must be finite: one NaN would be every statistic. Batch {count} "
+                    "is not."
+                )
             for layer in layers:
                 # The average of the batches so far: the first counts 1, the next 1/2, 1/3, …
                 layer.momentum = count / (count + 1)

@@ -1,6 +1,7 @@
 """A training that can be killed at any moment and goes on as if it had not been."""
 
 import csv
+import itertools
 import json
 import os
 import pathlib
@@ -9,6 +10,9 @@ import shutil
 import warnings
 
 import keras
+
+from keras_dense._arrays import as_integer
+from keras_dense.training.batch_norm import sublayers
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -35,6 +39,12 @@ class Checkpoint(keras.callbacks.Callback):
     place, keeps the epoch in a second file (a kill between the two repeats an epoch), drops the
     history, and deletes the backup at the end.
 
+    A run goes on only with the network, the optimizer and the data that it was started with: kinds,
+    shapes and activations of layers, the optimizer's class, and of the loaders the numbers of
+    samples and batches, the batch size, the seed and whether they shuffle.
+
+    With `fit(steps_per_epoch=…)` the loader goes on in the middle of a pass.
+
     Give `shuffle=False` to `fit`, as for any `keras_dense.datasets.Loader`. At the start of each
     epoch the global random numbers (Python, NumPy, the backend) are seeded anew from `seed` and the
     epoch: PyTorch's dropout draws from them. Other callbacks' own counters, such as the patience of
@@ -49,7 +59,7 @@ class Checkpoint(keras.callbacks.Callback):
     Raises:
         ValueError: If `keep` or `seed` is not such an integer; when training would start at the
             beginning in a directory that holds a run, because `restore` was not called; when
-            `restore` gets a model that the checkpoint does not fit.
+            `restore` gets a model, an optimizer or data that the checkpoint is not of.
 
     >>> import tempfile
     >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
@@ -66,17 +76,14 @@ class Checkpoint(keras.callbacks.Callback):
 
     def __init__(self, directory, keep=1, seed=0):
         super().__init__()
-        for name, value, least in (("keep", keep, 1), ("seed", seed, 0)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(
-                    f"`{name}` must be an integer of at least {least}. Received: {name}={value!r}"
-                )
         self.directory = pathlib.Path(directory)
-        self.keep = keep
-        self.seed = seed
+        self.keep = as_integer(keep, "keep", low=1)
+        self.seed = as_integer(seed, "seed", low=0)
         self.history = {}
         self._epochs = 0
         self._loaders = []
+        self._taken = {}  # of each loader, batches up to the start of this `fit`
+        self._begun = None  # the first epoch of this `fit`
 
     @property
     def _folder(self):
@@ -109,6 +116,7 @@ class Checkpoint(keras.callbacks.Callback):
             newest = complete.pop()
             try:
                 state = json.loads((newest / "state.json").read_text())
+                self._compare(newest, state.get("of", {}), _described(model, loaders))
                 self._load(model, newest / "state.weights.h5", state["random"])
             except (OSError, json.JSONDecodeError) as error:
                 if not complete:
@@ -117,12 +125,28 @@ class Checkpoint(keras.callbacks.Callback):
                 shutil.rmtree(newest)
                 continue
             self.history, self._epochs = state["history"], state["epochs"]
+            places = state.get("places", [])
             self._write_csv()
             break
+        else:
+            places = []
         self._loaders = [loader for loader in loaders if hasattr(loader, "epoch")]
-        for loader in self._loaders:
-            loader.epoch = self._epochs
+        for number, loader in enumerate(self._loaders):
+            if not hasattr(loader, "resume"):
+                loader.epoch = self._epochs
+                continue
+            taken = places[number] if number < len(places) else self._epochs * len(loader)
+            self._taken[number] = taken
+            loader.resume(*divmod(taken, len(loader)))
         return self._epochs
+
+    def _compare(self, path, then, now):
+        for key in then:
+            if key in now and then[key] != now[key]:
+                raise ValueError(
+                    f"{path} is of a run with another {key}: {_difference(then[key], now[key])}. "
+                    "Start with the same arguments, or in a new directory."
+                )
 
     def _load(self, model, path, random):
         if not model.optimizer.built:
@@ -146,11 +170,32 @@ class Checkpoint(keras.callbacks.Callback):
                 "directory."
             )
 
+        if self._begun is not None:  # a second `fit` of this process
+            self._taken = {number: self._place(number, self._epochs) for number in self._taken}
+        self._begun = None
+
     def on_epoch_begin(self, epoch, logs=None):
         keras.utils.set_random_seed((self.seed + 7919 * epoch) % 2**32)
-        for loader in self._loaders:
-            if loader.epoch != epoch:  # Keras looks at batches before it starts, some count those
-                loader.epoch = epoch
+        self._begun = epoch if self._begun is None else self._begun
+        for number, loader in enumerate(self._loaders):
+            if number not in self._taken:
+                if loader.epoch != epoch:  # Keras looks at batches before it starts
+                    loader.epoch = epoch
+                continue
+            # Whoever has looked at the data since, say to evaluate: this is where training is.
+            place, part = divmod(self._place(number, epoch), len(loader))
+            if epoch == self._begun or (not part and not self._taken[number] % len(loader)):
+                loader.resume(place, part)
+
+    def _place(self, number, epoch):
+        """How many batches of a loader were trained on before `epoch`."""
+        length = len(self._loaders[number])
+        steps = min(self.params.get("steps") or length, length)
+        # Keras ends an epoch where a pass ends, and executes whole groups of steps.
+        group = getattr(self.model, "steps_per_execution", 1)
+        steps = min(-(-steps // group) * group, length)
+        passes, more = divmod(epoch - self._begun, -(-length // steps))
+        return self._taken[number] + passes * length + more * steps
 
     def on_epoch_end(self, epoch, logs=None):
         for name, value in (logs or {}).items():
@@ -170,7 +215,13 @@ class Checkpoint(keras.callbacks.Callback):
         draft.mkdir(parents=True)
         self.model.save_weights(draft / "state.weights.h5")
         random = [keras.ops.convert_to_numpy(v).tolist() for v in _random_state(self.model)]
-        state = {"epochs": self._epochs, "history": self.history, "random": random}
+        state = {
+            "epochs": self._epochs,
+            "history": self.history,
+            "random": random,
+            "places": [self._place(number, self._epochs) for number in self._taken],
+            "of": _described(self.model, self._loaders),
+        }
         (draft / "state.json").write_text(json.dumps(state))
         for path in (draft / "state.weights.h5", draft / "state.json", draft):
             _to_disk(path)
@@ -186,6 +237,40 @@ class Checkpoint(keras.callbacks.Callback):
                 row = [values[epoch : epoch + 1] or ["nan"] for values in self.history.values()]
                 writer.writerow([epoch + 1, *(value[0] for value in row)])
         draft.replace(self.directory / "history.csv")
+
+
+def _described(model, loaders):
+    """What a run must go on with, as JSON has it."""
+    optimizer, names = model.optimizer, []
+    while optimizer is not None:
+        names.append(type(optimizer).__name__)
+        inner = (getattr(optimizer, name, None) for name in ("optimizer", "inner_optimizer"))
+        optimizer = next((found for found in inner if found is not None), None)
+    found = {"network": [_line(layer) for layer in sublayers(model).values()], "optimizer": names}
+    facts = ("batch_size", "seed", "shuffle", "sample_pixels")
+    for number, loader in enumerate(loaders):
+        told = {fact: int(getattr(loader, fact)) for fact in facts if hasattr(loader, fact)}
+        if hasattr(loader, "__len__"):
+            told["batches"] = len(loader)
+        if hasattr(getattr(loader, "dataset", None), "__len__"):
+            told["samples"] = len(loader.dataset)
+        found[f"data set ({number})" if number else "data set"] = told
+    return found
+
+
+def _line(layer):
+    activation = getattr(getattr(layer, "activation", None), "__name__", "")
+    shapes = " ".join("x".join(map(str, w.shape)) or "scalar" for w in layer.weights)
+    return f"{type(layer).__name__} {activation} {shapes}".strip()
+
+
+def _difference(then, now):
+    """The first thing in which two descriptions differ."""
+    if isinstance(then, dict):
+        pairs = [(f"{key}={then.get(key)!r}", f"{key}={now.get(key)!r}") for key in then | now]
+    else:
+        pairs = list(itertools.zip_longest(then, now, fillvalue="nothing"))
+    return next(f"{a} then, {b} now" for a, b in pairs if a != b)
 
 
 def _random_state(model):

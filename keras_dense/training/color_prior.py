@@ -3,6 +3,7 @@
 import numpy as np
 from keras import ops
 
+from keras_dense.heads.annotation import rgb_image
 from keras_dense.losses.colorization import subsampled
 from keras_dense.ops import ab_bins, rgb_to_lab, soft_encode
 
@@ -35,7 +36,8 @@ def estimate_ab_prior(
     """
     total = np.zeros(len(ab_bins(grid)))
     for index in range(len(dataset)):
-        image = np.asarray(dataset[index][key], "float32")[None]
+        image = rgb_image(dataset[index][key], f"{key} of sample {index}")
+        image = image.astype("float32")[None]
         known = np.isfinite(image).all(-1, keepdims=True)
         ab = rgb_to_lab(np.where(known, image, 0.0))[..., 1:]
         ab, weight = subsampled(ab, ops.cast(known, "float32"), stride, subsample)

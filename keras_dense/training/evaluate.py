@@ -1,9 +1,16 @@
 """Scores over a whole data set, and how they are printed."""
 
+import collections
 import math
+import warnings
 
 import keras
 import numpy as np
+
+from keras_dense._arrays import as_array
+from keras_dense.datasets import DatasetWarning
+from keras_dense.datasets.check import known_pixels
+from keras_dense.datasets.findings import BLACK_AND_WHITE, black_and_white
 
 
 def evaluate(model, batches, heads):
@@ -24,8 +31,12 @@ def evaluate(model, batches, heads):
         Dict from names to floats, and to arrays (one value a class, say); for a dict of heads a
         dict of such dicts, without heads that have no metrics (auxiliary ones).
 
+    Warns:
+        DatasetWarning: If labels look like those of black and white masks, whose white is void.
+
     Raises:
-        ValueError: If there is not one batch.
+        ValueError: If there is not one batch, a label is out of range, or no pixel is known to a
+            head, whose scores would mean nothing.
 
     ```python
     scores = kd.training.evaluate(model, kd.datasets.Loader(val, head, 1), head)
@@ -34,8 +45,17 @@ def evaluate(model, batches, heads):
     """
     several = isinstance(heads, dict)
     metrics = {key: head.metrics() for key, head in (heads if several else {"": heads}).items()}
+    seen = {key: _Seen(heads[key] if several else heads) for key in metrics}
     count = 0
-    for images, targets, *_ in batches:
+    for batch in batches:
+        if not isinstance(batch, (tuple, list)) or len(batch) < 2:
+            raise ValueError(
+                "`batches` must be pairs (images, targets). Received: a batch without targets; has "
+                "the loader heads?"
+            )
+        images, targets = batch[:2]
+        for key in metrics:
+            seen[key].look(targets[key] if several else targets)
         outputs = model.predict_on_batch(images)
         for key, group in metrics.items():
             truth, output = (targets[key], outputs[key]) if several else (targets, outputs)
@@ -44,8 +64,39 @@ def evaluate(model, batches, heads):
         count += 1
     if not count:
         raise ValueError("`batches` is empty: there is nothing to evaluate.")
+    for key, group in metrics.items():
+        if group:
+            seen[key].judge(key)
     found = {key: _results(group) for key, group in metrics.items() if group or not several}
     return found if several else found[""]
+
+
+class _Seen:
+    """What targets of a head hold, to tell whether scores mean anything."""
+
+    def __init__(self, head):
+        self.head = head
+        self.known = 0
+        self.labels = collections.Counter()
+
+    def look(self, targets):
+        targets = as_array(targets, "targets")
+        if hasattr(self.head, "check_targets"):
+            self.head.check_targets(targets)
+            self.labels.update(np.unique(targets).tolist())
+        for target in targets if self.known is not None else ():
+            found = known_pixels(self.head, target)
+            self.known = None if found is None else self.known + found
+
+    def judge(self, key):
+        name = f"head {key!r}" if key else "the head"
+        if self.known == 0:
+            raise ValueError(
+                f"No pixel of any target is known to {name}: every score would mean nothing. Are "
+                "all labels void, or the numbers out of its range?"
+            )
+        if black_and_white(self.labels, getattr(self.head, "ignore_class", None)):
+            warnings.warn(BLACK_AND_WHITE, DatasetWarning, stacklevel=3)
 
 
 def _results(metrics):

@@ -5,7 +5,9 @@ import pathlib
 import keras
 import numpy as np
 
+from keras_dense._arrays import as_integer
 from keras_dense._optional import require
+from keras_dense.datasets import check_sample
 from keras_dense.heads.head import decode
 
 
@@ -40,17 +42,16 @@ class Preview(keras.callbacks.Callback):
 
     def __init__(self, dataset, heads, directory, count=4, every=1, transform=None, draw=None):
         super().__init__()
-        for name, value in (("count", count), ("every", every)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(
-                    f"`{name}` must be an integer of at least 1. Received: {name}={value!r}"
-                )
+        count, every = as_integer(count, "count", low=1), as_integer(every, "every", low=1)
         self.heads = heads
         self.directory = pathlib.Path(directory)
         self.every = every
         self._draw = draw or panels
         places = np.linspace(0, len(dataset) - 1, min(count, len(dataset)) + 2)[1:-1]
-        self._samples = [dataset[round(place)] for place in places]
+        self._samples = [
+            check_sample(dataset[round(place)], f"Preview: sample {round(place)}")
+            for place in places
+        ]
         if transform is not None:
             rng = np.random.default_rng(0)
             self._samples = [transform(sample, rng) for sample in self._samples]
@@ -65,7 +66,7 @@ class Preview(keras.callbacks.Callback):
 
     def picture(self, model):
         """What is drawn of a model: uint8 RGB."""
-        images = [np.asarray(sample["image"], "uint8") for sample in self._samples]
+        images = [sample["image"] for sample in self._samples]
         outputs = [model.predict_on_batch(image[None]) for image in images]
         drawn = []
         several = isinstance(self.heads, dict)

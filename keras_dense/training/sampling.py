@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from keras_dense._arrays import as_integer
+from keras_dense.datasets.passes import Passes
 from keras_dense.layers import CropLike, GatherPixels, HypercolumnMLP
 from keras_dense.layers.arguments import at_least_one
 from keras_dense.surgery.graph import functional, walk
@@ -63,7 +65,7 @@ def on_sampled_pixels(model):
     return keras.Model(inputs, outputs, name=f"{model.name}_on_sampled_pixels")
 
 
-class SampledPixels(keras.utils.PyDataset):
+class SampledPixels(Passes):
     """Batches of images with a random sample of pixels each, and the targets of these pixels.
 
     What `on_sampled_pixels(model)` is trained on. The pixels of an image are all different and
@@ -80,7 +82,7 @@ class SampledPixels(keras.utils.PyDataset):
     `(B, 1, N, channels)`, as if these pixels were an image of one row.
 
     Raises:
-        ValueError: for a number below 1, or images with fewer pixels.
+        ValueError: for a number out of range, or images with fewer pixels.
 
     >>> images, labels = np.zeros((1, 4, 6, 3)), np.arange(24).reshape(1, 4, 6)
     >>> inputs, targets = SampledPixels([(images, labels)], sample_pixels=5)[0]
@@ -90,18 +92,17 @@ class SampledPixels(keras.utils.PyDataset):
     """
 
     def __init__(self, batches, sample_pixels, *, seed=0):
-        super().__init__(workers=1, use_multiprocessing=False)
         self.batches = batches
         self.sample_pixels = at_least_one(sample_pixels, "sample_pixels")
-        self.seed = seed
-        self._epoch = 0
+        self.seed = as_integer(seed, "seed", low=0)
+        super().__init__(len(batches), clock=getattr(batches, "clock", None))
 
-    def __len__(self):
-        return len(self.batches)
-
-    def __getitem__(self, number):
-        images, targets, *sample_weight = self.batches[number]
-        epoch = getattr(self.batches, "epoch", self._epoch)
+    def batch(self, epoch, number):
+        """Batch `number` of `epoch`."""
+        if isinstance(self.batches, Passes):
+            images, targets, *sample_weight = self.batches.batch(epoch, number)
+        else:
+            images, targets, *sample_weight = self.batches[number]
         rng = np.random.default_rng((self.seed, epoch, number))
         positions = np.stack([self._positions(image, rng) for image in images])
 
@@ -124,7 +125,11 @@ class SampledPixels(keras.utils.PyDataset):
         places = rng.choice(height * width, self.sample_pixels, replace=False)
         return np.stack(np.divmod(places, width), axis=-1).astype("int32")
 
+    def asked(self, number):
+        if isinstance(self.batches, Passes):
+            self.batches.asked(number)
+
     def on_epoch_end(self):
-        self._epoch += 1
-        if hasattr(self.batches, "on_epoch_end"):
+        super().on_epoch_end()
+        if not isinstance(self.batches, Passes) and hasattr(self.batches, "on_epoch_end"):
             self.batches.on_epoch_end()

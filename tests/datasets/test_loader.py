@@ -327,12 +327,12 @@ def test_targets_of_different_shapes():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"batch_size": 0}, ValueError, "batch_size must be an integer >= 1.*batch_size=0"),
-        ({"batch_size": 2.0}, ValueError, "batch_size must be an integer"),
-        ({"seed": -1}, ValueError, "seed must be an integer >= 0"),
-        ({"epoch": -1}, ValueError, "epoch must be an integer >= 0"),
-        ({"workers": -1}, ValueError, "workers must be an integer >= 0"),
-        ({"pad": -4}, ValueError, "pad must be an integer >= 1"),
+        ({"batch_size": 0}, ValueError, "`batch_size` must be an integer >= 1.*batch_size=0"),
+        ({"batch_size": 2.0}, ValueError, "`batch_size` must be an integer"),
+        ({"seed": -1}, ValueError, "`seed` must be an integer >= 0"),
+        ({"epoch": -1}, ValueError, "`epoch` must be an integer >= 0"),
+        ({"workers": -1}, ValueError, "`workers` must be an integer >= 0"),
+        ({"pad": -4}, ValueError, "`pad` must be an integer >= 1"),
         ({"batch_size": 9, "drop_last": True}, ValueError, "not one batch: 4 samples"),
         ({"dataset": []}, ValueError, "not one batch: 0 samples"),
         ({"dataset": iter([])}, TypeError, "dataset must have __len__"),

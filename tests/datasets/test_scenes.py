@@ -223,9 +223,9 @@ def test_antialias_touches_edges_and_colours_only():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"count": 0}, "count must be an integer >= 1.*count=0"),
-        ({"count": 2.0}, "count must be an integer"),
-        ({"seed": -1}, "seed must be an integer >= 0"),
+        ({"count": 0}, "`count` must be an integer >= 1.*count=0"),
+        ({"count": 2.0}, "`count` must be an integer"),
+        ({"seed": -1}, "`seed` must be an integer >= 0"),
         ({"size": 0}, "size must be a positive integer"),
         ({"split": "dev"}, r"split must be one of \('train', 'val', 'test'\).*'dev'"),
         ({"objects": (5, 3)}, "0 <= fewest <= most"),

@@ -400,7 +400,7 @@ def test_scenes_have_their_camera(scene):
         (lambda: transforms.CenterCrop(8, color=(0, 0, 300)), "three integers from 0 to 255"),
         (lambda: transforms.Resize((0, 5)), "Resize: size must be"),
         (lambda: transforms.Pad(), "give a size or a multiple"),
-        (lambda: transforms.Pad(multiple=0), "multiple must be a positive integer"),
+        (lambda: transforms.Pad(multiple=0), "`multiple` must be an integer >= 1"),
         (lambda: transforms.RandomRotation(-5), "degrees must be a number >= 0 or a pair"),
         (lambda: transforms.RandomRotation("x"), "degrees must be"),
         (lambda: transforms.RandomRotation((0, math.inf)), "degrees must be"),

@@ -142,7 +142,7 @@ def test_samples_are_drawn_anew_and_repeat():
     for pixels, number in ((other, 0), (first, 1)):
         assert np.any(drawn(pixels, number) != positions)
     assert np.any(positions[0] != positions[1])
-    first.on_epoch_end()
+    first.on_epoch_end()  # both batches were drawn
     assert np.any(drawn(first, 0) != positions) and len(first) == 2
 
 

@@ -2,38 +2,46 @@
 
 import numbers
 
+import numpy as np
+
+from keras_dense._arrays import as_integer
+
+
+def is_number(value):
+    """Whether it is a real number, Python's or NumPy's, and no bool.
+
+    >>> [is_number(value) for value in (1, np.float32(0.5), True, "1")]
+    [True, True, False, False]
+    """
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
 
 def fraction(who, name, value):
     """A probability or strength from 0 to 1."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value <= 1:
+    if not is_number(value) or not 0 <= value <= 1:
         raise ValueError(f"{who}: {name} must be a number from 0 to 1. Received: {name}={value!r}")
     return float(value)
 
 
 def size_2d(who, name, value):
     """A positive integer, or (height, width) of them."""
-    pair = (value, value) if isinstance(value, numbers.Integral) else value
     try:
-        height, width = pair
-        good = all(isinstance(n, numbers.Integral) and not isinstance(n, bool) for n in pair)
+        height, width = (value, value) if np.ndim(value) == 0 else value
+        return as_integer(height, name, low=1), as_integer(width, name, low=1)
     except (TypeError, ValueError):
-        good = False
-    if not good or height < 1 or width < 1:
         raise ValueError(
             f"{who}: {name} must be a positive integer or a pair (height, width) of them. "
             f"Received: {name}={value!r}"
-        )
-    return int(height), int(width)
+        ) from None
 
 
 def color(who, name, value):
-    """An RGB colour of three integers from 0 to 255."""
+    """An RGB color of three integers from 0 to 255."""
     try:
-        rgb = tuple(int(v) for v in value)
-        good = len(rgb) == 3 and all(0 <= v <= 255 for v in rgb)
+        rgb = tuple(as_integer(v, name, low=0) for v in value)
     except (TypeError, ValueError):
-        good = False
-    if not good:
+        rgb = ()
+    if len(rgb) != 3 or max(rgb) > 255:
         raise ValueError(
             f"{who}: {name} must be three integers from 0 to 255 (R, G, B). "
             f"Received: {name}={value!r}"

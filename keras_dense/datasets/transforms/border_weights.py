@@ -1,6 +1,7 @@
 """Weights from instances, at the moment they are needed."""
 
 from keras_dense.datasets.border_weights import border_weights, check_weights
+from keras_dense.datasets.sample import check_sample
 
 
 class BorderWeights:
@@ -28,6 +29,7 @@ class BorderWeights:
         self.w0, self.sigma, self.class_weight = check_weights(w0, sigma, class_weight)
 
     def __call__(self, sample, rng):
+        sample = check_sample(sample, "BorderWeights")
         if "instances" not in sample:
             raise ValueError(
                 "BorderWeights: a sample must have 'instances', as `kd.datasets.instances` gives "

@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_dense._optional import require
+from keras_dense.datasets.sample import check_sample
 from keras_dense.datasets.transforms.arguments import fraction
 
 
@@ -39,6 +40,7 @@ class ColorJitter:
             raise ValueError(f"ColorJitter: hue must be a number from 0 to 0.5. Received: {hue=}")
 
     def __call__(self, sample, rng):
+        sample = check_sample(sample, "ColorJitter")
         image = require("PIL.Image", extra="examples")
         enhance = require("PIL.ImageEnhance", extra="examples")
         steps = [

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_dense.datasets.sample import follow, planes
+from keras_dense.datasets.sample import check_sample, follow, planes
 from keras_dense.datasets.transforms.arguments import fraction
 from keras_dense.ops.geometry import flip_intrinsics
 
@@ -32,6 +32,7 @@ class RandomFlip:
         self.vertical = fraction("RandomFlip", "vertical", vertical)
 
     def __call__(self, sample, rng):
+        sample = check_sample(sample, "RandomFlip")
         across, down = rng.random(2) < (self.horizontal, self.vertical)
         if not (across or down):
             return sample

@@ -1,13 +1,13 @@
 """Turned pictures."""
 
 import math
-import numbers
 
 import numpy as np
 
 from keras_dense._optional import require
-from keras_dense.datasets.sample import MEAN_COLOR, fill_value, follow, planes
+from keras_dense.datasets.sample import MEAN_COLOR, check_sample, fill_value, follow, planes
 from keras_dense.datasets.transforms.arguments import color as checked_color
+from keras_dense.datasets.transforms.arguments import is_number
 from keras_dense.ops.geometry import warp_intrinsics
 
 
@@ -38,10 +38,10 @@ class RandomRotation:
     """
 
     def __init__(self, degrees=10.0, color=MEAN_COLOR):
-        pair = (-degrees, degrees) if isinstance(degrees, numbers.Real) else degrees
+        pair = (-degrees, degrees) if is_number(degrees) else degrees
         try:
-            self.low, self.high = (float(v) for v in pair)
-            good = math.isfinite(self.low) and self.low <= self.high < math.inf
+            low, high = pair
+            good = is_number(low) and is_number(high) and -math.inf < low <= high < math.inf
         except (TypeError, ValueError):
             good = False
         if not good:
@@ -49,9 +49,11 @@ class RandomRotation:
                 "RandomRotation: degrees must be a number >= 0 or a pair (low, high). "
                 f"Received: degrees={degrees!r}"
             )
+        self.low, self.high = float(low), float(high)
         self.color = checked_color("RandomRotation", "color", color)
 
     def __call__(self, sample, rng):
+        sample = check_sample(sample, "RandomRotation")
         angle = math.radians(rng.uniform(self.low, self.high))
         if angle == 0:
             return sample

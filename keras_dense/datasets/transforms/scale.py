@@ -1,13 +1,12 @@
 """Other sizes."""
 
 import math
-import numbers
 
 import numpy as np
 
 from keras_dense._optional import require
-from keras_dense.datasets.sample import follow, planes
-from keras_dense.datasets.transforms.arguments import size_2d
+from keras_dense.datasets.sample import check_sample, follow, planes
+from keras_dense.datasets.transforms.arguments import is_number, size_2d
 from keras_dense.ops.geometry import resize_intrinsics
 
 
@@ -63,6 +62,7 @@ class Resize:
         self.keep_aspect = bool(keep_aspect)
 
     def __call__(self, sample, rng=None):
+        sample = check_sample(sample, "Resize")
         height, width = self.size
         if self.keep_aspect:
             old_height, old_width = sample["image"].shape[:2]
@@ -101,14 +101,14 @@ class RandomScale:
     """
 
     def __init__(self, low=0.5, high=2.0):
-        real = all(isinstance(v, numbers.Real) and not isinstance(v, bool) for v in (low, high))
-        if not real or not 0 < low <= high < math.inf:
+        if not (is_number(low) and is_number(high)) or not 0 < low <= high < math.inf:
             raise ValueError(
                 f"RandomScale: must have 0 < low <= high. Received: low={low!r}, high={high!r}"
             )
         self.low, self.high = float(low), float(high)
 
     def __call__(self, sample, rng):
+        sample = check_sample(sample, "RandomScale")
         factor = math.exp(rng.uniform(math.log(self.low), math.log(self.high)))
         height, width = sample["image"].shape[:2]
         new_height, new_width = max(1, round(height * factor)), max(1, round(width * factor))

@@ -1,8 +1,7 @@
 """Parts of a picture, and more than a picture."""
 
-import numbers
-
-from keras_dense.datasets.sample import MEAN_COLOR, crop_sample, pad_sample
+from keras_dense._arrays import as_integer
+from keras_dense.datasets.sample import MEAN_COLOR, check_sample, crop_sample, pad_sample
 from keras_dense.datasets.transforms.arguments import color as checked_color
 from keras_dense.datasets.transforms.arguments import size_2d
 
@@ -32,6 +31,7 @@ class RandomCrop:
         self.color = checked_color("RandomCrop", "color", color)
 
     def __call__(self, sample, rng):
+        sample = check_sample(sample, "RandomCrop")
         # Two numbers whatever the sizes are, so that later draws do not depend on them.
         return _window(sample, self.size, rng.random(2), self.color)
 
@@ -58,6 +58,7 @@ class CenterCrop:
         self.color = checked_color("CenterCrop", "color", color)
 
     def __call__(self, sample, rng=None):
+        sample = check_sample(sample, "CenterCrop")
         return _window(sample, self.size, (0.5, 0.5), self.color)
 
 
@@ -80,17 +81,14 @@ class Pad:
     """
 
     def __init__(self, size=None, multiple=1, color=MEAN_COLOR):
-        if size is None and multiple == 1:
+        self.multiple = as_integer(multiple, "multiple", low=1)
+        if size is None and self.multiple == 1:
             raise ValueError("Pad: give a size or a multiple. Received: size=None, multiple=1")
-        if not isinstance(multiple, numbers.Integral) or multiple < 1:
-            raise ValueError(
-                f"Pad: multiple must be a positive integer. Received: multiple={multiple!r}"
-            )
         self.size = (1, 1) if size is None else size_2d("Pad", "size", size)
-        self.multiple = int(multiple)
         self.color = checked_color("Pad", "color", color)
 
     def __call__(self, sample, rng=None):
+        sample = check_sample(sample, "Pad")
         height, width = sample["image"].shape[:2]
         more = [
             -(-max(have, want) // self.multiple) * self.multiple - have

@@ -1,0 +1,268 @@
+"""Data sets looked through: what is faulty, and what cannot be what was meant."""
+
+import collections
+import concurrent.futures
+import hashlib
+import math
+import threading
+import warnings
+
+import numpy as np
+
+from keras_dense._arrays import as_integer
+from keras_dense.datasets.findings import findings
+from keras_dense.datasets.parts import describe
+from keras_dense.datasets.sample import VOID, check_sample
+
+
+class DatasetWarning(UserWarning):
+    """Something about a data set that is allowed, and hardly what was meant."""
+
+
+class Report(dict):
+    """What `check` found: a dict that prints itself in plain words."""
+
+    def __str__(self):
+        lines = [f"{self['samples']} samples" + _sizes(self["sizes"])]
+        if "pixels" in self:
+            total = max(int(self["pixels"].sum()) + self["void"], 1)
+            for name, count in zip(self["class_names"], self["pixels"], strict=True):
+                lines.append(f"  {name}: {100 * count / total:.2f} % of the pixels")
+            lines.append(f"  void: {100 * self['void'] / total:.2f} %")
+        elif "values" in self:
+            values = ", ".join(f"{value}: {count}" for value, count in self["values"].items())
+            lines.append(f"  labels, with their pixels: {values}")
+        for key in ("depth", "normals"):
+            if key in self:
+                lines.append("  " + _known(key, self[key]))
+        lines += [f"- {text}" for text in self["warnings"]]
+        return "\n".join(lines)
+
+
+def _sizes(sizes):
+    shown = [f"{h} x {w}" for h, w in list(sizes)[:3]]
+    more = f" and {len(sizes) - 3} other sizes" if len(sizes) > 3 else ""
+    return f" of {', '.join(shown)}{more} (height x width)"
+
+
+def _known(key, found):
+    text = f"{key}: {100 * found['known']:.1f} % of the pixels known"
+    return text + (f", {found['low']:.4g} to {found['high']:.4g} m" if "low" in found else "")
+
+
+def check(dataset, workers=2, *, heads=None, against=None, limit=None):
+    """Read all samples, report every fault at once, and say what is hardly meant.
+
+    Faults are files that cannot be read, arrays of the wrong kind or size, labels out of range.
+    What is allowed but suspicious is warned of, all in one `DatasetWarning`: classes that never
+    occur, masks of 0 and 255 alone (black and white), void everywhere, images of one color or from
+    0 to 1, images that occur twice or in another split, depth that is hardly in metres, normals
+    that are not of length 1 or face away.
+
+    Args:
+        dataset: a dataset.
+        workers: int, how many threads read.
+        heads: the head, or the dict of heads, that is to be trained: their targets are made and
+            looked at, too.
+        against: another dataset, such as the other split: images that are in both are named.
+        limit: int, look at so many samples, spread evenly, instead of all (of `against`, too).
+
+    Returns:
+        A `Report`, a dict that prints in plain words: `"samples"`, their number; `"sizes"`, a dict
+        from `(height, width)` to how many have it; `"warnings"`, a list of what was warned of;
+        `"duplicates"` and, with `against`, `"shared"`, lists of pairs of names.
+        With labels `"values"`, a dict from each label to its pixels, and, where the number of
+        classes is known, `"pixels"`, an int array of how many pixels each class has, and `"void"`,
+        how many have none. With depth and normals `"depth"` and `"normals"`: the share of pixels
+        that are `"known"`, for depth `"low"` and `"high"`, metres.
+
+    Raises:
+        ValueError: if samples are faulty (the message has a line for each), or where nothing at all
+            is known of what is to be learned.
+
+    Example:
+
+    >>> import keras_dense.datasets
+    >>> report = check(keras_dense.datasets.scenes(count=40, size=32))
+    >>> report["sizes"], int(report["pixels"].sum()), report["warnings"]
+    ({(32, 32): 40}, 40960, [])
+    """
+    workers = max(1, as_integer(workers, "workers", low=0))
+    classes, void, names = _classes(dataset, heads)
+    facts = _facts(dataset, workers, limit, lambda s: _look(s, classes, void, heads))
+    report = Report(samples=len(facts), sizes=dict(sorted(_count(facts, "size").items())))
+    _add_labels(report, facts, classes, void, names)
+    for key in ("depth", "normals"):
+        _add_known(report, facts, key)
+    report["duplicates"] = _twice(facts)
+    if against is not None:
+        others = _facts(against, workers, limit, lambda s: {"hash": _hash(s["image"])})
+        first = {}
+        for fact in others:
+            first.setdefault(fact["hash"], fact["name"])
+        report["shared"] = [(f["name"], first[f["hash"]]) for f in facts if f["hash"] in first]
+    errors, report["warnings"] = findings(report, facts, void)
+    if errors:
+        raise ValueError(" ".join(errors))
+    if report["warnings"]:
+        text = "\n".join(f"- {line}" for line in report["warnings"])
+        name = getattr(dataset, "name", "the data set")
+        warnings.warn(f"{name} is hardly what was meant:\n{text}", DatasetWarning, stacklevel=2)
+    return report
+
+
+def _classes(dataset, heads):
+    """The number of classes, the label of void, and names; of a head of labels, else the set's."""
+    parts = list(heads.values()) if isinstance(heads, dict) else [heads]
+    for source in (*parts, dataset):
+        count = getattr(source, "num_classes", None)
+        mode = getattr(source, "mode", "multiclass")
+        mine = source is dataset or getattr(source, "target", None) == "segmentation"
+        if count is None or not mine or mode == "multilabel":
+            continue
+        count = 2 if mode == "binary" else int(count)
+        names = getattr(source, "class_names", None)
+        names = list(names) if names is not None and len(names) == count else range(count)
+        return count, getattr(source, "ignore_class", VOID), [str(name) for name in names]
+    return None, VOID, []
+
+
+def _facts(dataset, workers, limit, look):
+    """What `look` says of each sample, with its name; a `ValueError` with all that is faulty."""
+    count = len(dataset)
+    limit = count if limit is None else min(as_integer(limit, "limit", low=1), count)
+    if not count:
+        raise ValueError("the data set is empty")
+    indices = np.linspace(0, count - 1, limit).round().astype(int).tolist()
+    faults, lock = {}, threading.Lock()
+
+    def one(index):
+        try:
+            return {"name": describe(dataset, index), **look(check_sample(dataset[index]))}
+        except (ImportError, MemoryError):
+            raise
+        except Exception as error:
+            with lock:
+                faults[index] = error
+            return None
+
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        facts = list(pool.map(one, indices))
+    if faults:
+        lines = "\n  ".join(_line(dataset, i, faults[i]) for i in sorted(faults))
+        raise ValueError(f"{len(faults)} of {len(indices)} samples are faulty:\n  {lines}")
+    seen = collections.Counter(fact["name"] for fact in facts)
+    for index, fact in zip(indices, facts, strict=True):
+        if seen[fact["name"]] > 1:  # data sets that do not tell samples apart
+            fact["name"] = f"sample {index}"
+    return facts
+
+
+def _line(dataset, index, error):
+    text, name = str(error) or type(error).__name__, describe(dataset, index)
+    return f"sample {index}: {text if name in text else f'{name}: {text}'}"
+
+
+def _look(sample, classes, void, heads):
+    image = sample["image"]
+    fact = {
+        "size": image.shape[:2],
+        "hash": _hash(image),
+        "low": int(image.min()),
+        "high": int(image.max()),
+        "flat": bool((image == image[:1, :1]).all()),
+    }
+    if "segmentation" in sample:
+        values = zip(*np.unique(sample["segmentation"], return_counts=True), strict=True)
+        fact["labels"] = {int(value): int(count) for value, count in values}
+        bad = [v for v in fact["labels"] if v != void and not 0 <= v < (classes or math.inf)]
+        if bad:
+            raise ValueError(f"labels {bad} of {classes}")
+    if "depth" in sample:
+        depth = sample["depth"]
+        known = depth[np.isfinite(depth) & (depth > 0)]
+        fact["depth"] = {"known": known.size, "of": depth.size}
+        if known.size:
+            fact["depth"] |= {
+                "low": float(known.min()),
+                "high": float(known.max()),
+                "median": float(np.median(known)),
+            }
+    if "normals" in sample:
+        normals = sample["normals"]
+        length = np.linalg.norm(normals, axis=-1)
+        known = np.isfinite(length) & (length >= 0.5)
+        fact["normals"] = {
+            "known": int(known.sum()),
+            "of": known.size,
+            "long": int((np.abs(length[known] - 1) > 0.05).sum()),
+            "away": int((normals[..., 2][known] > 0).sum()),
+        }
+    if "weight" in sample:
+        fact["weightless"] = not sample["weight"].any()
+    parts = {} if heads is None else heads if isinstance(heads, dict) else {"": heads}
+    fact["heads"] = {key: _known_to(head, sample) for key, head in parts.items()}
+    return fact
+
+
+def _known_to(head, sample):
+    if getattr(head, "target", "image") not in sample and hasattr(head, "unknown"):
+        return 0  # as a Loader with missing="unknown" takes it
+    return known_pixels(head, head.encode(sample))
+
+
+def known_pixels(head, target):
+    """How many numbers of a target `(H, W, …)` are known to a head; `None` if it does not say.
+
+    >>> from keras_dense.heads import Depth
+    >>> known_pixels(Depth(), np.array([[[0.0], [2.0]]]))
+    1
+    """
+    if not hasattr(head, "unknown") or getattr(head, "ignore_class", 0) is None:
+        return None
+    unknown = head.unknown(target.shape[:2])
+    if unknown.shape != target.shape:
+        return None
+    # NaN is unknown as well, and equals nothing.
+    return int(((target != unknown) & (target == target)).sum())
+
+
+def _hash(image):
+    pixels = np.ascontiguousarray(image)
+    return hashlib.blake2b(pixels, digest_size=16, key=str(pixels.shape).encode()).digest()
+
+
+def _count(facts, key):
+    return collections.Counter(fact[key] for fact in facts)
+
+
+def _twice(facts):
+    first, pairs = {}, []
+    for fact in facts:
+        if fact["hash"] in first:
+            pairs.append((first[fact["hash"]], fact["name"]))
+        first.setdefault(fact["hash"], fact["name"])
+    return pairs
+
+
+def _add_labels(report, facts, classes, void, names):
+    values = collections.Counter()
+    for fact in facts:
+        values.update(fact.get("labels", {}))
+    if values:
+        report["values"] = dict(sorted(values.items()))
+    if values and classes is not None:
+        report["pixels"] = np.array([values[c] if c != void else 0 for c in range(classes)])
+        report.update(void=values[void], class_names=names)
+
+
+def _add_known(report, facts, key):
+    found = [fact[key] for fact in facts if key in fact]
+    if found:
+        report[key] = {"known": sum(f["known"] for f in found) / sum(f["of"] for f in found)}
+    ranges = [f for f in found if "low" in f]
+    if ranges:
+        report[key] |= {
+            "low": min(f["low"] for f in ranges),
+            "high": max(f["high"] for f in ranges),
+        }

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from keras_dense import _version
 from keras_dense._arrays import as_integer
+from keras_dense._version import __version__
 from keras_dense.inference.network import network_of, pairs_of
 from keras_dense.inference.outputs import Outputs
 from keras_dense.inference.pixels import Pixels, checked_range
@@ -145,7 +145,7 @@ class TiledPredictor:
             "heads": json.dumps(heads, sort_keys=True),
             "arguments": [*sizes, self.raw, self.value_range],
             "backend": keras.backend.backend(),
-            "version of keras or keras_dense": [keras.__version__, _version.__version__],
+            "version of keras or keras_dense": [keras.__version__, __version__],
         }
 
 

@@ -119,7 +119,7 @@ def test_preview(tmp_path):
     right = (predicted == chosen["segmentation"]) & (chosen["segmentation"] != 255)
     np.testing.assert_array_equal(error[right], chosen["image"][right] // 2)
 
-    with pytest.raises(ValueError, match="`count` must be an integer of at least 1"):
+    with pytest.raises(ValueError, match="`count` must be an integer >= 1"):
         Preview(dataset, Head(), tmp_path, count=0)
 
 

@@ -41,7 +41,7 @@ def run(args):
             raise Unusable(str(error)) from error
     print(report)
     if report["warnings"]:
-        print(f"{len(report['warnings'])} things to look at", file=sys.stderr)
+        print(f"to look at: {len(report['warnings'])}, see the report", file=sys.stderr)
     return 1 if report["warnings"] else 0
 
 

@@ -1,13 +1,15 @@
-# `make demo` and `make test` need Python 3.10 to 3.13 and make, nothing else: both make their own
+# `make demo` and `make test` need Python 3.11 to 3.13 and make, nothing else: both make their own
 # environment in .venv first, and keep it until the requirements change.
 PYTHON ?= python3
 WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
+OLDEST := .venv-oldest
+OLDEST_TESTS := tests/ops -m "not slow"
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-tensorflow test-jax test-torch lint format bench clean
+.PHONY: help demo test test-tensorflow test-jax test-torch test-oldest lint format bench clean
 
 help:  ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +23,9 @@ test: $(VENV)/test.stamp  ## All tests on TensorFlow, JAX and PyTorch in turn (A
 test-tensorflow test-jax test-torch: test-%: $(VENV)/test.stamp
 	@BIN=$(BIN) WORKERS=$(WORKERS) tests/run_backends.sh $* -- $(ARGS)
 
+test-oldest: $(OLDEST)/test.stamp  ## Part of the tests with the oldest versions that pyproject.toml allows
+	@BIN=$(OLDEST)/bin WORKERS=$(WORKERS) tests/run_backends.sh jax tensorflow -- $(or $(ARGS),$(OLDEST_TESTS))
+
 lint: $(VENV)/test.stamp  ## Check style (ruff)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -33,12 +38,12 @@ bench: $(VENV)/test.stamp  ## Measure every figure that the documentation quotes
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean:  ## Remove the environment and what the demo wrote
-	rm -rf $(VENV) demo build dist .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(OLDEST) demo build dist .pytest_cache .ruff_cache
 
 # A stamp is made last, so an interrupted install is taken up again. The test environment contains
 # the demo's, and both live in one place.
 $(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; (3, 10) <= sys.version_info < (3, 14) or sys.exit("keras_dense is set up with Python 3.10 to 3.13 (that is what TensorFlow 2.21 runs on), this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("keras_dense is set up with Python 3.11 to 3.13 (that is what TensorFlow 2.21 runs on), this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12 ...")'
 	@echo 'Setting up $(VENV) (some minutes, once)'
 	@$(PYTHON) -m venv $(VENV)
 
@@ -49,3 +54,12 @@ $(VENV)/demo.stamp: $(VENV)/bin/python requirements/demo.txt pyproject.toml
 $(VENV)/test.stamp: $(VENV)/bin/python requirements/demo.txt requirements/test.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet -r requirements/test.txt -e .
 	@touch $@ $(VENV)/demo.stamp
+
+$(OLDEST)/bin/python:
+	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 13) or sys.exit("the oldest versions that keras_dense allows run on Python 3.11 and 3.12, this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12 ...")'
+	@echo 'Setting up $(OLDEST) (some minutes, once)'
+	@$(PYTHON) -m venv $(OLDEST)
+
+$(OLDEST)/test.stamp: $(OLDEST)/bin/python requirements/oldest.txt pyproject.toml
+	@$(OLDEST)/bin/python -m pip install --quiet -r requirements/oldest.txt -e .
+	@touch $@

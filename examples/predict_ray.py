@@ -5,8 +5,9 @@
 
 Ray Data (`pip install "ray[data]"`) reads the files and hands them to `--workers` processes that
 have the model each. (Tested on one machine, with files.) Labels become PNG with the classes'
-colours, other predictions .npy. What is written already is skipped; pictures that cannot be read or
-predicted are named at the end, in `failed.json`, too.
+colors, other predictions .npy. What is written already is skipped (`run.json` says by which model
+and heads: results of others are never mixed with these); pictures that cannot be read or predicted
+are named at the end, in `failed.json`, too.
 
 The heads are read from head.json or heads.json beside the model, as the training examples write
 them. On a cluster the model and `--out` must be where all machines find them.
@@ -14,11 +15,12 @@ them. On a cluster the model and `--out` must be where all machines find them.
 
 import argparse
 import collections
-import io
+import hashlib
 import json
 import os
 import pathlib
 import sys
+import tempfile
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -69,35 +71,33 @@ class Predictor:
         import keras_dense as kd
 
         heads = heads_beside(model)
-        self.network = kd.decoded(keras.saving.load_model(model, compile=False), heads)
+        loaded = keras.saving.load_model(model, compile=False)
+        self.predictor = kd.inference.TiledPredictor(loaded, heads)
         self.heads, self.out = predicted(heads), out
 
     def __call__(self, row):
         """Predict and write one file; returns its path and what was wrong with it, or ""."""
-        import keras
-
         path = row["path"]
+        name = pathlib.PurePosixPath(path).name
         try:
-            found = self.network.predict_on_batch(pixels(row["bytes"])[None])
+            found = self.predictor.run(pixels(row["bytes"], name), progress=False)
             for key, head in self.heads.items():
                 result = found[key] if key else found
-                result = keras.ops.convert_to_numpy(result)[0]
-                name = pathlib.PurePosixPath(path).name + suffix(head)
-                write(self.out / key / name, head, result)
+                write(self.out / key / (name + suffix(head)), head, result)
         # One picture must not end the run of the others.
         except Exception as error:
             return {"path": path, "error": f"{type(error).__name__}: {error}"}
         return {"path": path, "error": ""}
 
 
-def pixels(file):
-    import numpy as np
-    from PIL import Image, ImageOps
+def pixels(file, name):
+    """A file's bytes as RGB, upright; what is not RGB of 8 bits is an error."""
+    from keras_dense.datasets.files import read_image
 
-    image = Image.open(io.BytesIO(file))
-    if image.mode.startswith(("I", "F")):
-        raise ValueError(f"mode {image.mode!r}: nobody knows the scale of its numbers")
-    return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, name)
+        path.write_bytes(file)
+        return read_image(path, upright=True)
 
 
 def suffix(head):
@@ -126,13 +126,29 @@ def write(path, head, result):
         new.unlink(missing_ok=True)
 
 
+def check_out(args):
+    """Leave if results would go among the pictures, or among those of another run."""
+    if pathlib.Path(args.pictures).is_dir() and args.out.exists():
+        if args.out.samefile(args.pictures):
+            raise SystemExit("--out must not be the folder of the pictures")
+    heads = [path for path in args.model.parent.glob("head*.json")]
+    digests = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in (args.model, *heads)}
+    state = args.out / "run.json"
+    if state.exists() and json.loads(state.read_text()) != digests:
+        raise SystemExit(f"{args.out} holds results of another model or other heads")
+    if not state.exists() and args.out.exists() and any(args.out.iterdir()):
+        raise SystemExit(f"{args.out} holds files that are no results of this script")
+    args.out.mkdir(parents=True, exist_ok=True)
+    state.write_text(json.dumps(digests, indent=1))
+
+
 def main():
     args = arguments()
     try:
         import ray
     except ImportError:
         raise SystemExit('Runs on Ray Data: pip install "ray[data]"') from None
-    args.out.mkdir(parents=True, exist_ok=True)
+    check_out(args)
     out = args.out.absolute()
     heads = predicted(heads_beside(args.model))
     suffixes = {key: suffix(head) for key, head in heads.items()}

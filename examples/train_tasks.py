@@ -63,7 +63,8 @@ def arguments(argv=None):
         help="rgbd: holds rgb/, depth/ (16-bit PNG), normal/ and index.json with the intrinsics; "
         "photographs: any folder",
     )
-    add("--depth-scale", type=float, default=1000.0, help="units of the depth files in a metre")
+    add("--depth-scale", type=float, help="numbers of the depth files in a metre: 1000 for "
+        "integers and 1 for floats unless given")  # fmt: skip
     add("--normals-frame", default="opengl", help="axes of the normals' files")
     add("--train-share", type=float, default=0.8, help="rgbd: the first frames; else at random")
     add("--chroma", type=float, default=2.0, help="photographs below are grey and left out")

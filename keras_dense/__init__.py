@@ -7,6 +7,7 @@
 """
 
 from keras_dense import (
+    _keras,  # noqa: F401  First: the others do not load, or go wrong, where Keras is too old.
     backbones,
     datasets,
     decoders,

@@ -138,6 +138,94 @@ def as_image(value, name):
     return array
 
 
+def as_pixels(value, name, channels=None, batch=False, value_range=(0, 255)):
+    """`value` as an image that a network takes: bytes, or floats in the same range.
+
+    Args:
+        value: anything `as_array` takes, `(H, W, C)`: uint8, floats, or other integers.
+        name: str, what it is called, for messages.
+        channels: int, or `None` for any number.
+        batch: whether it is a batch, `(B, H, W, C)`.
+        value_range: `(low, high)` in which all values must be; `None` for any.
+
+    Returns:
+        The array, uint8 or float32.
+
+    Raises:
+        TypeError: if it is no array of numbers.
+        ValueError: if it is of another shape, empty, holds NaN or infinity, or values outside of
+            `value_range`, or if it is floats from 0 to 1 where 0 to 255 are meant.
+
+    >>> as_pixels(np.full((2, 2, 3), 0.5), "image")
+    Traceback (most recent call last):
+    ValueError: `image` must be from 0 to 255. Received: float64 from 0.5 to 0.5; multiply by 255
+    """
+    array = as_array(value, name)
+    check_pixel_shape(array.shape, name, channels, batch)
+    return as_pixel_values(array, name, value_range)
+
+
+def check_pixel_shape(shape, name, channels=None, batch=False):
+    """Raise a ValueError unless it is the shape of an image, or of a batch of them.
+
+    >>> check_pixel_shape((3, 64, 48), "image", channels=3)
+    Traceback (most recent call last):
+    ValueError: `image` must have shape (height, width, 3). Received: (3, 64, 48); channels come \
+last
+    """
+    wanted = ("batch",) * batch + ("height", "width", channels or "channels")
+    fits = len(shape) == len(wanted) and 0 not in shape and channels in (None, shape[-1])
+    if fits:
+        return
+    hint = ""
+    if len(shape) == len(wanted) and 0 not in shape and shape[-3] == channels:
+        hint = "; channels come last"
+    elif not batch and len(shape) == 4:
+        hint = "; give the images of a batch one by one"
+    elif batch and len(shape) == 3:
+        hint = "; a single image needs an axis more, image[None]"
+    elif len(shape) == len(wanted) - 1:
+        hint = "; an image without channels needs an axis for them, image[..., None]"
+    if batch:
+        raise ValueError(
+            f"`{name}` must be (B, H, W, {channels or 'C'}). Received shape: {tuple(shape)}{hint}"
+        )
+    raise ValueError(
+        f"`{name}` must have shape ({', '.join(map(str, wanted))}). Received: {tuple(shape)}{hint}"
+    )
+
+
+def as_pixel_values(array, name, value_range=(0, 255)):
+    """An array as uint8 or float32 within a range; see `as_pixels`."""
+    kind = array.dtype.kind
+    if array.dtype == np.uint8 and value_range in ((0, 255), None):
+        return array
+    if kind == "b":
+        raise ValueError(
+            f"`{name}` must be uint8 or floats. Received: bool; a mask is no image "
+            "(array.astype('uint8') * 255 makes one of it)"
+        )
+    low, high = (array.min(), array.max()) if array.size else (0, 0)
+    if not (np.isfinite(low) and np.isfinite(high)):
+        wrong = array.size - int(np.isfinite(array).sum())
+        raise ValueError(
+            f"`{name}` must be finite numbers. Received: {array.dtype} with NaN or infinity in "
+            f"{wrong} of {array.size} values"
+        )
+    if value_range is not None:
+        least, most = value_range
+        dark = kind == "f" and (least, most) == (0, 255) and 0 < high <= 1
+        if low < least or high > most or dark:
+            remedy = "multiply by 255" if dark and low >= 0 else "scale them to that range"
+            raise ValueError(
+                f"`{name}` must be from {least:g} to {most:g}. Received: {array.dtype} from "
+                f"{low:.6g} to {high:.6g}; {remedy}"
+            )
+    if kind in "iu" and value_range == (0, 255):
+        return array.astype(np.uint8)
+    return array.astype(np.float32)
+
+
 def as_integer(value, name, low=None):
     """`value` as an int: Python's or NumPy's, an array or tensor of no axis, no bool.
 

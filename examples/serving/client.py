@@ -108,6 +108,8 @@ def main(argv=None):
     add("--about", type=pathlib.Path, help="about.json of the SavedModel")
     args = parser.parse_args(argv)
 
+    if args.overlay.exists() and args.overlay.samefile(args.picture):
+        parser.error("overlay must not be the picture itself")
     file = args.picture.read_bytes()
     picture = Image.open(io.BytesIO(file))
     began = time.perf_counter()

@@ -15,8 +15,9 @@ picture of one output (`?output=depth`, otherwise the first): labels with their 
 16 bits, normals as (n + 1) / 2 · 255, colours; with `Accept: application/x-npy` its numbers.
 
 Pictures become RGB as in `python -m keras_dense predict`: grey, palette and CMYK are converted,
-transparency is dropped, photographs are turned as their EXIF orientation says. More than 8 bits of
-grey are refused, for nobody knows their scale.
+transparency is dropped, photographs are turned as their EXIF orientation says. More than 8 bits a
+channel are refused, for nobody knows their scale. Where the network predicts NaN, the answer is
+500: labels of NaN would be class 0.
 """
 
 import argparse
@@ -144,7 +145,7 @@ class Service:
         """The file that a request brings."""
         try:
             return await asyncio.wait_for(self.file(request), self.patience)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             text = f"the request did not arrive within {self.patience:g} seconds"
             raise HTTPException(408, text) from None
 
@@ -177,12 +178,20 @@ class Service:
             raise HTTPException(422, text + "×".join(map(str, pixels.shape[:2])))
         read = time.perf_counter()
         names = [*self.outputs] if media == JSON else [name]
+        # Labels of NaN look like others; their probability does not.
+        sure = name.removesuffix("labels") + "confidence"
+        asked = [*names, sure] if sure in self.outputs and sure not in names else names
         try:
-            found = self.session.run(names, {"images": pixels[None]})
+            found = self.session.run(asked, {"images": pixels[None]})
         except InvalidArgument as error:  # smaller than what the network pads or pools
             size = "×".join(map(str, pixels.shape[:2]))
             raise HTTPException(422, f"this network cannot take {size} pixels") from error
-        results = {name: y[0] for name, y in zip(names, found, strict=True)}
+        for output, y in zip(asked, found, strict=True):
+            lost = 1 - np.isfinite(y).mean()
+            if lost > 0:
+                text = f"the network predicts no numbers: {100 * lost:.3g} % of {output!r}"
+                raise HTTPException(500, text)
+        results = {name: y[0] for name, y in zip(names, found, strict=False)}
         taken = {"reading": read - began, "predicting": time.perf_counter() - read}
         taken = {name: round(1000 * seconds, 2) for name, seconds in taken.items()}
         headers = {"Server-Timing": ", ".join(f"{name};dur={ms}" for name, ms in taken.items())}
@@ -232,8 +241,11 @@ def decoded(data, max_pixels):
         picture = Image.open(io.BytesIO(data), formats=FORMATS)
         if picture.width * picture.height > max_pixels:  # as the header says
             raise Image.DecompressionBombError
-        if picture.mode.startswith(("I", "F")):
+        # Of 16 bits in several channels Pillow keeps the upper eight; byte 24 of a PNG says it.
+        if picture.mode.startswith(("I", "F")) or (picture.format == "PNG" and data[24] > 8):
             raise HTTPException(415, "the picture holds more than 8 bits a channel")
+        if picture.format == "PNG" and picture.n_frames > 1:
+            raise HTTPException(415, f"the picture holds {picture.n_frames} frames")
         picture.load()
         return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
     except Image.DecompressionBombError:
@@ -289,6 +301,10 @@ def application(service):
     async def refusal(_, error):
         return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
+    async def fault(_, error):
+        text = f"the server failed ({type(error).__name__})"
+        return JSONResponse({"error": text}, 500)
+
     @contextlib.asynccontextmanager
     async def lifespan(_):
         yield
@@ -300,7 +316,11 @@ def application(service):
         Route("/about", said),
         Route("/healthz", healthz),
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: refusal}, lifespan=lifespan)
+    return Starlette(
+        routes=routes,
+        exception_handlers={HTTPException: refusal, Exception: fault},
+        lifespan=lifespan,
+    )
 
 
 def main(argv=None):

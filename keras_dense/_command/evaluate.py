@@ -14,8 +14,8 @@ import numpy as np
 
 from keras_dense import datasets, training
 from keras_dense._command.check import as_remap
-from keras_dense._command.files import report, write_whole
-from keras_dense._command.load import Unusable, load_heads, load_model
+from keras_dense._command.files import check_scores_file, report, write_whole
+from keras_dense._command.load import Unusable, heads_file, load_heads, load_model
 
 HELP = "score a segmentation on images and masks"
 
@@ -30,6 +30,8 @@ def add_arguments(parser):
 
 
 def run(args):
+    if args.out is not None:
+        check_scores_file(args.out, [args.model, heads_file(args.model, args.heads)])
     model = load_model(args.model)
     model, head = load_heads(model, args.model, args.heads)
     if isinstance(head, dict) or getattr(head, "mode", "multilabel") == "multilabel":

@@ -5,8 +5,8 @@ import pathlib
 import numpy as np
 
 from keras_dense import export
-from keras_dense._command.files import make_folder, pictures
-from keras_dense._command.load import Unusable, load_heads, load_model
+from keras_dense._command.files import keep_apart, make_folder, pictures
+from keras_dense._command.load import Unusable, heads_file, load_heads, load_model
 from keras_dense.datasets.files import read_image
 
 HELP = "write a SavedModel, ONNX, OpenVINO or LiteRT model"
@@ -29,6 +29,13 @@ def add_arguments(parser):
 
 
 def run(args):
+    read = [args.model, heads_file(args.model, args.heads), args.images]
+    keep_apart([args.out], read)
+    for source in filter(None, read):
+        if args.out.is_dir() and args.out.resolve() in pathlib.Path(source).resolve().parents:
+            raise Unusable(
+                f"{str(args.out)!r} holds what is read, {str(source)!r}; give another place"
+            )
     if args.out.exists() and not args.overwrite:
         raise Unusable(f"there is something at {str(args.out)!r} already (--overwrite replaces it)")
     settings = {"early_labels": args.early_labels, "size": args.size}

@@ -52,7 +52,7 @@ def load_heads(model, path, named=None):
     Raises:
         Unusable: if the file cannot be read, or heads and outputs do not fit.
     """
-    file = _heads_file(path, named)
+    file = heads_file(path, named)
     if file is not None:
         heads = _read(file)
     elif isinstance(model.output, keras.KerasTensor) and len(model.output.shape) == 4:
@@ -98,7 +98,8 @@ def _joined(model, heads, path, file):
     return keras.Model(model.input, output, name=model.name), heads
 
 
-def _heads_file(path, named):
+def heads_file(path, named):
+    """The file of the heads, or `None` if there is none."""
     if named is not None:
         if not pathlib.Path(named).is_file():
             raise Unusable(f"there is no file of heads {str(named)!r}")

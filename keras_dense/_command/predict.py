@@ -1,8 +1,12 @@
 """Predicts pictures of files and folders, and writes the results as pictures.
 
-Files are read as RGB of 8 bits: grey, palette, CMYK and 16-bit colour are converted, transparency
-is dropped, and photographs are turned as their EXIF orientation says. Grey of 16 bits is an error,
-since nobody knows its scale.
+Files are read as RGB of 8 bits, see `kd.datasets`: gray, palette and CMYK are converted, and
+photographs are turned as their EXIF orientation says. What cannot be RGB of 8 bits without loss
+is an error.
+
+Results carry a mark of the run. A second start does what is missing, and what was changed since;
+it stops where results are those of another model, of other heads or settings (--overwrite
+replaces them). Files without a mark are never replaced.
 """
 
 import pathlib
@@ -10,22 +14,17 @@ import pathlib
 import keras
 import numpy as np
 
-from keras_dense._command.files import (
-    make_folder,
-    pictures,
-    report,
-    suffix,
-    write_overlay,
-    write_result,
-)
-from keras_dense._command.load import Unusable, load_heads, load_model
-from keras_dense.datasets.files import read_image
+from keras_dense._command.files import pictures, report, write_overlay, write_result
+from keras_dense._command.large import read
+from keras_dense._command.load import Unusable, heads_file, load_heads, load_model
+from keras_dense._command.results import Results
 from keras_dense.heads import decoded, map_heads
 from keras_dense.heads.head import decode
-from keras_dense.inference import predict_multiscale, predict_tiled
+from keras_dense.inference import GeoTiff, TiledPredictor, predict_multiscale
+from keras_dense.inference.network import share_lost
 from keras_dense.surgery.strides import total_stride
 
-HELP = "write labels, depth, normals or colours of pictures"
+HELP = "write labels, depth, normals or colors of pictures"
 
 
 def add_arguments(parser):
@@ -34,10 +33,16 @@ def add_arguments(parser):
     add("--out", required=True, type=pathlib.Path, help="folder of the results")
     add("--tile", type=int, help="cut pictures into tiles of so many pixels, for large ones")
     add("--overlap", type=int, help="of tiles, in pixels")
+    add(
+        "--large",
+        action="store_true",
+        help="with --tile: read pictures beyond the limit of Pillow (179 million pixels) whole; "
+        "without it TIFF and JPEG 2000 are read by windows, others are an error",
+    )
     add("--scales", type=float, nargs="+", help="average over versions of these scales, such as 1")
     add("--flip", action="store_true", help="average over the mirrored picture, too")
     add("--overlay", action="store_true", help="also write results drawn over the pictures")
-    add("--overwrite", action="store_true", help="also write what is there already")
+    add("--overwrite", action="store_true", help="also replace results of earlier runs")
 
 
 def run(args):
@@ -45,23 +50,29 @@ def run(args):
         raise Unusable("--tile does not go with --scales and --flip")
     files = pictures(args.pictures)
     model = load_model(args.model)
+    tiled = args.tile is not None or None not in model.input.shape[1:3]
+    for name, given in (("--large", args.large), ("--overlap", args.overlap is not None)):
+        if given and not tiled:
+            raise Unusable(f"{name} goes with --tile")
     model, heads = load_heads(model, args.model, args.heads)
     predict = _predictor(model, heads, args)
-    targets = {stem: _targets(args, heads, stem) for stem in files}
-    for folder in {path.parent for paths in targets.values() for path in paths}:
-        make_folder(folder)
-    ready = [] if args.overwrite else [s for s in files if all(p.exists() for p in targets[s])]
-    waiting = {stem: file for stem, file in files.items() if stem not in set(ready)}
-    if ready:
-        print(f"{len(ready)} pictures were done before (--overwrite does them anew)")
+    settings = {name: getattr(args, name) for name in ("tile", "overlap", "scales", "flip")}
+    results = Results(args, model, heads, settings)
+    sources = [pathlib.Path(path) for path in args.pictures]
+    sources += [args.model, heads_file(args.model, args.heads)]
+    waiting, done, old = results.prepare(files, [pathlib.Path(x) for x in sources if x])
+    if done:
+        print(f"{done} pictures were done before (--overwrite does them anew)")
+    if old:
+        print(f"{old} pictures were changed since they were done, and are done anew")
 
     failed = {}
     bar = keras.utils.Progbar(len(waiting), unit_name="picture")
     for count, (stem, file) in enumerate(waiting.items(), 1):
         pixels = None
         try:
-            pixels = read_image(file, upright=True)
-            _write(args, heads, stem, predict(pixels), pixels)
+            pixels = read(file, model.input.shape[-1], tiled, args.large)
+            _write(args, results, heads, stem, predict(pixels), pixels)
         except Unusable:
             report(failed, len(files), "pictures")
             raise
@@ -83,17 +94,19 @@ def _predictor(model, heads, args):
             return map_heads(lambda _, head, p: decode(head, p, pixels[None]), heads, found)
 
     elif args.tile is not None or fixed:
+        tiled = TiledPredictor(model, heads)
 
         def predict(pixels):
-            settings = {"tile": args.tile, "overlap": args.overlap, "progress": False}
-            found = predict_tiled(model, pixels, heads, **settings)
+            found = tiled.run(pixels, tile=args.tile, overlap=args.overlap, progress=False)
             return map_heads(lambda _, head, p: p[None], heads, found)
 
     else:
-        network = decoded(model, heads)
+        network = _checking(model, heads)
 
         def predict(pixels):
-            return network.predict_on_batch(pixels[None])
+            found, lost = network.predict_on_batch(pixels[None])
+            map_heads(_check_lost, heads, lost)
+            return found
 
     def single(pixels):
         found = map_heads(
@@ -103,6 +116,26 @@ def _predictor(model, heads, args):
         return found
 
     return single
+
+
+def _checking(model, heads):
+    """What people use, and beside it the share of pixels of which the model says nothing."""
+    product = decoded(model, heads)
+
+    def lost(_, head, y, result):
+        return share_lost(y, "int" in keras.backend.standardize_dtype(result.dtype))
+
+    shares = map_heads(lost, heads, model.output, product.output)
+    return keras.Model(model.input, (product.output, shares), name=product.name)
+
+
+def _check_lost(key, head, share):
+    if float(share[0]) > 0:
+        what = "" if key is None else f" of {key!r}"
+        raise ValueError(
+            f"the model predicts NaN or infinity{what} at {100 * float(share[0]):.3g} % of the "
+            "pixels: are its weights finite?"
+        )
 
 
 def _explained(error, pixels, model):
@@ -122,24 +155,11 @@ def _check(_, head, result):
         raise ValueError("the model predicts what is no number")
 
 
-def _folder(args, key):
-    return args.out if key is None else args.out / key
-
-
-def _targets(args, heads, stem):
-    """The files of a picture's results."""
-    listed = heads.items() if isinstance(heads, dict) else [(None, heads)]
-    found = [_folder(args, key) / f"{stem}{suffix(head)}" for key, head in listed]
-    if args.overlay:
-        found += [_folder(args, key) / "overlay" / f"{stem}.png" for key, _ in listed]
-    return found
-
-
-def _write(args, heads, stem, found, pixels):
+def _write(args, results, heads, stem, found, pixels):
     def write(key, head, result):
-        folder = _folder(args, key)
-        write_result(folder / f"{stem}{suffix(head)}", head, result)
+        write_result(results.result(key, stem, head), head, result, results.mark)
         if args.overlay:
-            write_overlay(folder / "overlay" / f"{stem}.png", head, result, pixels)
+            shown = pixels[...] if isinstance(pixels, GeoTiff) else pixels
+            write_overlay(results.overlay(key, stem), head, result, shown, results.mark)
 
     map_heads(write, heads, found)

@@ -5,7 +5,7 @@ import warnings
 
 import keras
 
-from keras_dense.backbones.network import load_weights
+from keras_dense.backbones.network import channels_last, load_weights
 from keras_dense.backbones.table import FAMILIES, OWN, PREPROCESSING
 from keras_dense.layers import Standardize
 from keras_dense.surgery.feature_pyramid import (
@@ -15,6 +15,7 @@ from keras_dense.surgery.feature_pyramid import (
     image_of,
     last_features,
     named_layers,
+    pyramid_of,
     resized,
 )
 from keras_dense.surgery.replace_input import replace_input
@@ -64,7 +65,7 @@ def application(name, weights="imagenet", standardize=False, **kwargs):
     1280
     """
     name, family = family_of(name)
-    build = family.builder(name)
+    build = channels_last()(family.builder(name))
     if standardize:
         size = (224, 224) if kwargs.get("include_top") else family.build_size
         image = keras.Input((*size, 3), name="image")
@@ -168,7 +169,7 @@ def backbone(
 
 
 def _from_model(model, channels, taps, preprocessing, name):
-    pyramid = feature_pyramid(model, taps, name)
+    pyramid = pyramid_of(model, taps, name, argument="source")
     if preprocessing is not None:
         image = keras.Input(pyramid.input_shape[1:], name="image")
         pyramid = keras.Model(image, pyramid(_standardized(image, preprocessing)), name=name)

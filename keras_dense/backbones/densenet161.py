@@ -64,13 +64,15 @@ def densenet161(
     image = image_input(name, weights, input_shape, input_tensor)
     x = _activated(convolution(image, _STEM, 7, "conv1_conv", 2), "conv1")
     # Zeros are as good as minus infinity beside what a ReLU leaves.
-    x = layers.ZeroPadding2D(1, name="pool1_pad")(x)
-    x = layers.MaxPooling2D(3, 2, name="pool1")(x)
+    x = layers.ZeroPadding2D(1, name="pool1_pad", data_format="channels_last")(x)
+    x = layers.MaxPooling2D(3, 2, name="pool1", data_format="channels_last")(x)
     for stage, count in enumerate(_BLOCKS, 2):
         if stage > 2:
             x = _activated(x, f"pool{stage - 1}")
             x = convolution(x, x.shape[-1] // 2, 1, f"pool{stage - 1}_conv")
-            x = layers.AveragePooling2D(2, 2, name=f"pool{stage - 1}_pool")(x)
+            x = layers.AveragePooling2D(
+                2, 2, name=f"pool{stage - 1}_pool", data_format="channels_last"
+            )(x)
         for block in range(1, count + 1):
             x = _dense_layer(x, f"conv{stage}_block{block}")
     x = layers.BatchNormalization(epsilon=1e-5, name="bn")(x)

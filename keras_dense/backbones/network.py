@@ -1,10 +1,29 @@
 """What the networks here share with those of `keras.applications`: input, top, weights."""
 
+import contextlib
 import os
 import warnings
 
 import keras
 from keras import layers
+
+
+@contextlib.contextmanager
+def channels_last():
+    """What is built within is channels_last, whatever the Keras configuration says.
+
+    For networks of others that ask the configuration; ours state the format in every layer.
+
+    >>> with channels_last():
+    ...     keras.layers.Conv2D(4, 3).data_format
+    'channels_last'
+    """
+    configured = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_last")
+    try:
+        yield
+    finally:
+        keras.config.set_image_data_format(configured)
 
 
 def check_shape(input_shape):
@@ -63,7 +82,7 @@ def convolution(x, filters, size, name, strides=1, kernel_initializer="glorot_un
     """A convolution without bias, padded alike on all sides, also where it strides."""
     padding = "same"
     if strides > 1 and size > 1:
-        x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
+        x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad", data_format="channels_last")(x)
         padding = "valid"
     return layers.Conv2D(
         filters,
@@ -73,6 +92,7 @@ def convolution(x, filters, size, name, strides=1, kernel_initializer="glorot_un
         use_bias=False,
         kernel_initializer=kernel_initializer,
         name=name,
+        data_format="channels_last",
     )(x)
 
 
@@ -93,7 +113,7 @@ def classifier(image, x, *, weights, include_top, classes, name, dropout=0.0):
         FileNotFoundError: for a weights file that is not there.
     """
     if include_top:
-        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+        x = layers.GlobalAveragePooling2D(name="avg_pool", data_format="channels_last")(x)
         if dropout:
             x = layers.Dropout(dropout, name="top_dropout")(x)
         x = layers.Dense(classes, activation="softmax", name="predictions")(x)

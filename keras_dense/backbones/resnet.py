@@ -44,8 +44,8 @@ def _resnet(blocks, weights, include_top, input_shape, input_tensor, classes, na
     x = _conv(x, 64, 3, "conv1_2_3x3")
     x = _conv(x, 128, 3, "conv1_3_3x3")
     # Zeros are as good as minus infinity beside what a ReLU leaves.
-    x = layers.ZeroPadding2D(1, name="pool1_3x3_s2_pad")(x)
-    x = layers.MaxPooling2D(3, 2, name="pool1_3x3_s2")(x)
+    x = layers.ZeroPadding2D(1, name="pool1_3x3_s2_pad", data_format="channels_last")(x)
+    x = layers.MaxPooling2D(3, 2, name="pool1_3x3_s2", data_format="channels_last")(x)
     for stage, (count, filters) in enumerate(zip(blocks, (64, 128, 256, 512), strict=True), 2):
         for i in range(1, count + 1):
             strides = 2 if stage > 2 and i == 1 else 1

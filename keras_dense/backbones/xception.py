@@ -42,10 +42,16 @@ def _separable(x, filters, name, strides=1, relu_after=False):
     if not relu_after:
         x = relu(x, name)
     if strides > 1:
-        x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
+        x = layers.ZeroPadding2D(1, name=f"{name}_pad", data_format="channels_last")(x)
         padding = "valid"
     x = layers.DepthwiseConv2D(
-        3, strides, padding, use_bias=False, depthwise_initializer=_init(), name=depthwise
+        3,
+        strides,
+        padding,
+        use_bias=False,
+        depthwise_initializer=_init(),
+        name=depthwise,
+        data_format="channels_last",
     )(x)
     x = _batch_norm(x, depthwise)
     if relu_after:

@@ -1,47 +1,69 @@
 """Samples: where they come from, how they change, how they reach `fit`."""
 
 from keras_dense.datasets import transforms
+from keras_dense.datasets.ade20k import ade20k
 from keras_dense.datasets.border_weights import border_weights, separate_instances
 from keras_dense.datasets.camvid import camvid
 from keras_dense.datasets.check import DatasetWarning, check
+from keras_dense.datasets.cityscapes import cityscapes
+from keras_dense.datasets.coco_panoptic import coco_panoptic
+from keras_dense.datasets.coco_stuff import coco_stuff
 from keras_dense.datasets.depth_files import (
     depth_from_png16,
     depth_to_png16,
+    distance_to_depth,
     read_depth,
     write_depth,
 )
 from keras_dense.datasets.depth_folder import depth_folder
+from keras_dense.datasets.diode import diode
 from keras_dense.datasets.folder import folder
+from keras_dense.datasets.hypersim import hypersim
 from keras_dense.datasets.instances import instances
+from keras_dense.datasets.kitti_depth import kitti_depth
 from keras_dense.datasets.loader import Loader
+from keras_dense.datasets.mapillary_vistas import mapillary_vistas
 from keras_dense.datasets.nyu_depth_v2 import nyu_depth_v2
 from keras_dense.datasets.parts import cached, split, subset
+from keras_dense.datasets.pascal_context import pascal_context
 from keras_dense.datasets.photographs import photographs
 from keras_dense.datasets.sample import check_sample
 from keras_dense.datasets.scenes import scenes
+from keras_dense.datasets.sun_rgbd import sun_rgbd
 from keras_dense.datasets.trimap import trimap
 from keras_dense.datasets.voc2012 import voc2012
 
 __all__ = [
     "DatasetWarning",
     "Loader",
+    "ade20k",
     "border_weights",
     "cached",
     "camvid",
     "check",
     "check_sample",
+    "cityscapes",
+    "coco_panoptic",
+    "coco_stuff",
     "depth_folder",
     "depth_from_png16",
     "depth_to_png16",
+    "diode",
+    "distance_to_depth",
     "folder",
+    "hypersim",
     "instances",
+    "kitti_depth",
+    "mapillary_vistas",
     "nyu_depth_v2",
+    "pascal_context",
     "photographs",
     "read_depth",
     "scenes",
     "separate_instances",
     "split",
     "subset",
+    "sun_rgbd",
     "transforms",
     "trimap",
     "voc2012",

@@ -5,6 +5,7 @@ import numbers
 
 import numpy as np
 
+from keras_dense._arrays import as_array
 from keras_dense._optional import require
 
 # Smaller than this the border's part of a weight counts as none.
@@ -96,7 +97,7 @@ def _two_distances(instances, reach):
 def separate_instances(instances):
     """Background where two objects touch, so that a network can learn to keep them apart.
 
-    A pixel of an object becomes background if its neighbour to the right or below belongs to
+    A pixel of an object becomes background if its neighbor to the right or below belongs to
     another object; of what then touches over a corner only, the upper pixel does. That makes a line
     of one pixel along every contact.
 
@@ -116,10 +117,10 @@ def separate_instances(instances):
     """
     instances = _check(instances)
     height, width = instances.shape
-    for neighbours in (((0, 1), (1, 0)), ((1, -1), (1, 1))):
+    for neighbors in (((0, 1), (1, 0)), ((1, -1), (1, 1))):
         padded = np.pad(instances, ((0, 1), (1, 1)))
         touches = np.zeros(instances.shape, bool)
-        for down, across in neighbours:
+        for down, across in neighbors:
             other = padded[down : down + height, 1 + across : 1 + across + width]
             touches |= (other != 0) & (other != instances)
         instances = np.where(touches, 0, instances)
@@ -127,7 +128,7 @@ def separate_instances(instances):
 
 
 def _check(instances):
-    instances = np.asarray(instances)
+    instances = as_array(instances, "instances")
     if not np.issubdtype(instances.dtype, np.integer):
         raise TypeError(f"`instances` must be ints. Received: dtype={instances.dtype}")
     if instances.ndim != 2 or instances.size == 0 or instances.min() < 0:

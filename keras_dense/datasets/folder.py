@@ -1,12 +1,11 @@
 """Images in one folder, masks in another."""
 
-import numbers
-import pathlib
-
 import numpy as np
 
-from keras_dense.datasets.files import find_files, read_image
-from keras_dense.datasets.masks import MaskDecoder
+from keras_dense._arrays import as_integer
+from keras_dense.datasets.files import read_image
+from keras_dense.datasets.masks import VOC_BORDER, MaskDecoder
+from keras_dense.datasets.pairs import match_files
 from keras_dense.datasets.sample import VOID, check_sample
 from keras_dense.heads.palette import voc_palette
 
@@ -28,7 +27,17 @@ class SegmentationFiles:
 
     ignore_class = VOID
 
-    def __init__(self, files, decoder, class_names, palette, name, split=None):
+    def __init__(
+        self,
+        files,
+        decoder,
+        class_names,
+        palette,
+        name,
+        split=None,
+        upright=None,
+        decode_image=None,
+    ):
         self.files = list(files)
         self.decoder = decoder
         self.class_names = list(class_names)
@@ -36,13 +45,17 @@ class SegmentationFiles:
         self.palette = palette
         self.name = name
         self.split = split
+        self.upright = upright
+        self.decode_image = decode_image
 
     def __len__(self):
         return len(self.files)
 
     def __getitem__(self, index):
         image_path, mask_path = self.files[index]
-        sample = {"image": read_image(image_path), "segmentation": self.decoder(mask_path)}
+        labels = self.decoder(mask_path, self.upright)
+        image = read_image(image_path, self.upright, self.decode_image, labels.shape)
+        sample = {"image": image, "segmentation": labels}
         return check_sample(sample, f"{mask_path} (mask of {image_path.name})")
 
     def describe(self, index):
@@ -62,30 +75,50 @@ def folder(
     palette=None,
     num_classes=None,
     names=None,
+    image_suffix="",
     mask_suffix="",
+    recursive=False,
     remap=None,
     encoding="auto",
-    void_colors=((224, 224, 192),),
+    void_colors=VOC_BORDER,
+    decode=None,
+    decode_image=None,
+    upright=None,
     name=None,
     split=None,
 ):
     """Images in one folder, masks of the same names in another.
 
-    Masks may hold class indices (grey or palette PNG), or colours (decoded by `palette`).
+    Masks may hold class indices (gray or palette PNG, TIFF of any depth, GeoTIFF, `.npy`), or
+    colors (decoded by `palette`). What a file says of itself is honored or an error that says what
+    to give; see `docs/data.md`.
 
     Args:
         images: path of the folder of images.
         masks: path of the folder of masks: `images/a.jpg` goes with `masks/a.png`.
         class_names: list of str, one a class.
-        palette: `(num_classes, 3)` colours, 0 to 255; the VOC colours unless given.
+        palette: `(num_classes, 3)` colors, 0 to 255; the VOC colors unless given.
         num_classes: int; needed only if neither `class_names` nor `palette` tells.
-        names: which samples: a list of stems, or the path of a text file with one a line. All
-            of the folder unless given.
-        mask_suffix: str, what a mask's stem has behind its image's (`"_L"`: `a_L.png`).
+        names: which samples: a list of stems, or the path of a text file with one a line. Names
+            may have endings and folders before them. All of the folder unless given.
+        image_suffix, mask_suffix: str, what the stems end with beside what they share (`"_L"`:
+            `a.png` goes with `a_L.png`); other files are passed over. With an ending
+            (`".jpg"`, `"_L.png"`) it says which one is meant, so that both may lie in one folder.
+        recursive: bool: whether folders below are read, too. `images/x/a.jpg` goes with
+            `masks/x/a.png`.
         remap: dict from values in the files to classes, or to 255 for void: `{255: 1}` for
-            black and white masks, `{11: 255}` where class 11 means void.
-        encoding: `"index"`, `"color"`, or `"auto"`: colours where a mask has three channels.
-        void_colors: colours of void in colour-coded masks.
+            black and white masks, `{11: 255}` where class 11 means void, `{-1: 255}`.
+        encoding: `"index"`, `"color"`, or `"auto"`: colors where a mask has three channels.
+        void_colors: colors of void in color-coded masks.
+        decode: function from the numbers of a mask file as stored, `(H, W)` or `(H, W, C)`, to
+            class indices `(H, W)` or colors `(H, W, 3)`: `lambda x: x > 127` for black and white
+            JPEG, `lambda x: x // 256` where the upper byte is the class. Integers come as int32 or
+            int64.
+        decode_image: function from the numbers of an image file as stored to whole numbers from 0
+            to 255, `(H, W, 3)` or `(H, W)`: `lambda x: x // 256` for 16 bits a channel.
+        upright: whether to turn files as their EXIF orientation says, as viewers do; `False` leaves
+            them as stored. `None` takes what fits the mask, and where its size does not say, a
+            turned file is an error.
         name: str, how the dataset calls itself.
         split: str, kept as an attribute.
 
@@ -94,8 +127,9 @@ def folder(
 
     Raises:
         FileNotFoundError: if a folder, or the partner of an image or a mask, is missing.
-        ValueError: if arguments contradict each other. Reading a sample raises `ValueError`
-            naming the file if it is corrupt, of another size, or has a label out of range.
+        ValueError: if arguments contradict each other, or masks of two classes hold only 0 and 255.
+            Reading a sample raises `ValueError` naming the file if it is corrupt, of another size,
+            has a label out of range, or says of itself what makes its numbers doubtful.
 
     Example:
 
@@ -105,64 +139,41 @@ def folder(
     """
     class_names, palette = _classes(class_names, palette, num_classes, encoding)
     who = name or "folder"
-    pairs = match_files(images, masks, names=names, mask_suffix=mask_suffix, who=who)
-    if remap is not None:
-        for value, label in remap.items():
-            if not (label == VOID or 0 <= label < len(class_names)) or value < 0:
-                raise ValueError(
-                    f"folder: remap must map values >= 0 to classes 0 to {len(class_names) - 1} "
-                    f"or to {VOID} (void). Received: {value!r}: {label!r}"
-                )
-    decoder = MaskDecoder(len(class_names), palette, void_colors, remap, encoding)
-    return SegmentationFiles(pairs, decoder, class_names, palette, who, split)
+    pairs = match_files(
+        images,
+        masks,
+        names=names,
+        image_suffix=image_suffix,
+        mask_suffix=mask_suffix,
+        recursive=recursive,
+        who=who,
+    )
+    decoder = MaskDecoder(len(class_names), palette, void_colors, remap, encoding, decode)
+    _check_black_and_white(pairs, decoder)
+    return SegmentationFiles(
+        pairs, decoder, class_names, palette, who, split, upright, decode_image
+    )
 
 
-def match_files(images, masks, *, names=None, mask_suffix="", who="folder", what="mask"):
-    """Pairs of paths (image, mask) of the same stem; an error names what has no partner.
-
-    `what` is how errors call a mask.
-    """
-    image_files = find_files(images, who, "images")
-    mask_files = find_files(masks, who, f"{what}s")
-    if names is not None:
-        stems = _read_names(names, who)
-    else:
-        stems = list(image_files)
-        alone = sorted(set(mask_files) - {stem + mask_suffix for stem in stems})
-        if alone:
-            raise FileNotFoundError(
-                f"{who}: {_some(mask_files[s].name for s in alone)} in {str(masks)!r} "
-                f"without an image in {str(images)!r}"
-            )
-    missing = [stem for stem in stems if stem not in image_files]
-    if missing:
-        raise FileNotFoundError(f"{who}: no image for {_some(missing)} in {str(images)!r}")
-    alone = [stem for stem in stems if stem + mask_suffix not in mask_files]
-    if alone:
-        raise FileNotFoundError(
-            f"{who}: {_some(image_files[s].name for s in alone)} in {str(images)!r} "
-            f"without a {what} in {str(masks)!r}"
+def _check_black_and_white(files, decoder):
+    """White is 255 in many a mask of two classes, and 255 is void here."""
+    if decoder.num_classes > 2 or VOID in decoder.remap:
+        return
+    seen = set()
+    for _, mask in files[:: max(1, len(files) // 8)][:8]:
+        try:
+            values = decoder.values(mask)
+        except (OSError, ValueError, ImportError):
+            continue  # reading the sample says what is wrong
+        if values is None:
+            return
+        seen |= values
+    if VOID in seen and seen <= {0, VOID}:
+        raise ValueError(
+            f"folder: masks hold only 0 and 255, such as {str(files[0][1])!r}, and 255 means void. "
+            "Where white is the second of two classes, give remap={255: 1}; where it is void, "
+            "remap={255: 255}"
         )
-    return [(image_files[stem], mask_files[stem + mask_suffix]) for stem in stems]
-
-
-def _read_names(names, who):
-    if isinstance(names, str | pathlib.Path):
-        path = pathlib.Path(names)
-        if not path.is_file():
-            raise FileNotFoundError(f"{who}: there is no list of names {str(path)!r}")
-        names = path.read_text().split("\n")
-    stems = [str(name).strip() for name in names]
-    stems = [stem for stem in stems if stem]
-    if not stems:
-        raise ValueError(f"{who}: the list of names is empty")
-    return stems
-
-
-def _some(names):
-    names = sorted(names)
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(repr(n) for n in names[:3]) + more
 
 
 def _classes(class_names, palette, num_classes, encoding):
@@ -181,12 +192,9 @@ def _classes(class_names, palette, num_classes, encoding):
     if len(set(given.values())) > 1:
         raise ValueError(f"folder: the numbers of classes differ. Received: {given}")
     count = next(iter(given.values()))
-    if isinstance(count, bool) or not isinstance(count, numbers.Integral) or count < 1:
-        raise ValueError(
-            f"folder: num_classes must be a positive integer. Received: num_classes={count!r}"
-        )
+    count = as_integer(count, "num_classes", low=1)
     if encoding == "color" and palette is None:
-        raise ValueError('folder: encoding="color" needs the palette that says what colours mean')
+        raise ValueError('folder: encoding="color" needs the palette that says what colors mean')
     if class_names is None:
         class_names = [f"class {i}" for i in range(count)]
     if palette is None and count <= 256:
@@ -196,7 +204,7 @@ def _classes(class_names, palette, num_classes, encoding):
     palette = np.asarray(palette)
     if palette.shape != (count, 3) or palette.min() < 0 or palette.max() > 255:
         raise ValueError(
-            f"folder: palette must be ({count}, 3) colours from 0 to 255. "
+            f"folder: palette must be ({count}, 3) colors from 0 to 255. "
             f"Received: shape {palette.shape}, {palette.min()} to {palette.max()}"
         )
     return list(class_names), palette.astype(np.uint8)

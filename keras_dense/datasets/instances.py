@@ -6,8 +6,8 @@ import numpy as np
 
 from keras_dense._optional import require
 from keras_dense.datasets.border_weights import separate_instances
-from keras_dense.datasets.files import every_fifth, find_files, read_image, read_numbers
-from keras_dense.datasets.folder import match_files
+from keras_dense.datasets.files import READABLE, every_fifth, find_files, read_image, read_numbers
+from keras_dense.datasets.pairs import match_files
 from keras_dense.datasets.sample import check_sample
 
 PALETTE = ((0, 0, 0), (255, 200, 60))
@@ -30,24 +30,37 @@ class InstanceFiles:
 
     num_classes, ignore_class, name = 2, 255, "instances"
 
-    def __init__(self, files, class_names, numbered, split):
+    def __init__(
+        self,
+        files,
+        class_names,
+        numbered,
+        split,
+        decode=None,
+        decode_image=None,
+        upright=None,
+    ):
         self.files = list(files)
         self.class_names = list(class_names)
         self.palette = np.array(PALETTE, np.uint8)
         self.numbered = numbered
         self.split = split
+        self.decode = decode
+        self.decode_image = decode_image
+        self.upright = upright
 
     def __len__(self):
         return len(self.files)
 
     def __getitem__(self, index):
         image, mask = self.files[index]
-        numbers = read_numbers(mask)
+        numbers = read_numbers(mask, decode=self.decode, upright=self.upright)
         if not self.numbered:
+            _check_black_and_white(mask, numbers)
             numbers, _ = require("scipy.ndimage", extra="scipy").label(numbers)
         numbers = separate_instances(numbers.astype(np.int32))
         sample = {
-            "image": read_image(image),
+            "image": read_image(image, self.upright, self.decode_image, numbers.shape),
             "segmentation": (numbers > 0).astype(np.uint8),
             "instances": numbers,
         }
@@ -61,12 +74,30 @@ class InstanceFiles:
         return f"<{self.name}, split={self.split!r}: {len(self)} samples, 2 classes>"
 
 
-def instances(root, split="train", *, class_names=("background", "object")):
+def _check_black_and_white(path, numbers):
+    values = np.unique(numbers)
+    if len(values) > 2 or (len(values) == 2 and values[0] != 0):
+        raise ValueError(
+            f"{path}: must be black and white (0 and another number). It holds "
+            f"{len(values)} numbers, {values[0]} to {values[-1]}. Numbered objects belong into "
+            "the folder instances; give decode=, such as decode=lambda x: x > 127, to draw the line"
+        )
+
+
+def instances(
+    root,
+    split="train",
+    *,
+    class_names=("background", "object"),
+    decode=None,
+    decode_image=None,
+    upright=None,
+):
     """Images and numbered objects: what U-Net is for.
 
     Beside `root/images` there is either `root/instances`, whose files hold a number for every
     object and 0 for background (PNG of 8 or 16 bits), or `root/masks`, black and white, where
-    every connected piece (over its four neighbours) is an object. Where objects touch, a line of
+    every connected piece (over its four neighbors) is an object. Where objects touch, a line of
     background is drawn between them, see `separate_instances`. Every fifth image in order of name
     is `"val"`, the others are `"train"`, all are `"trainval"`.
 
@@ -74,6 +105,9 @@ def instances(root, split="train", *, class_names=("background", "object")):
         root: path.
         split: `"train"`, `"val"` or `"trainval"`.
         class_names: what background and objects are called.
+        decode: function from the numbers of a mask file as stored to numbers of objects, or to
+            where there are any: `lambda x: x > 127` for black and white JPEG.
+        decode_image, upright: as of `folder`.
 
     Returns:
         A dataset of two classes. Its samples have `"instances"` besides, ints `(H, W)`, from which
@@ -103,7 +137,9 @@ def instances(root, split="train", *, class_names=("background", "object")):
     if not numbered and not (root / "masks").is_dir():
         raise FileNotFoundError(f"instances: {str(root)!r} holds neither instances nor masks")
     images, masks = root / "images", root / ("instances" if numbered else "masks")
-    names = every_fifth(find_files(images, "instances", "images"), split, "instances")
+    names = every_fifth(
+        find_files(images, "instances", "images", extensions=READABLE), split, "instances"
+    )
     match_files(images, masks, who="instances")  # not one image without its objects
     files = match_files(images, masks, names=names, who="instances")
-    return InstanceFiles(files, class_names, numbered, split)
+    return InstanceFiles(files, class_names, numbered, split, decode, decode_image, upright)

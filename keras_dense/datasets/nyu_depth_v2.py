@@ -5,12 +5,15 @@ import pathlib
 import numpy as np
 
 from keras_dense._optional import require
+from keras_dense.datasets.depth_files import read_depth
+from keras_dense.datasets.rgbd_files import DepthFiles, RgbdFile
 from keras_dense.datasets.sample import VOID, check_sample
 from keras_dense.heads.palette import voc_palette
 
 FILE = "nyu_depth_v2_labeled.mat"
+SIZE = (480, 640)
 
-# Of the colour camera, as published; its centre counts pixels from 1.
+# Of the color camera, as published; its center counts pixels from 1.
 INTRINSICS = np.array(
     [
         [518.85790117450188, 0, 325.58244941119034 - 1],
@@ -83,15 +86,24 @@ def _h5py():
 
 
 def nyu_depth_v2(path, split="train", *, mapping=None, class_names=None, raw=False):
-    """NYU Depth v2, the labelled file (`nyu_depth_v2_labeled.mat`, 2.8 GB), read frame by frame.
+    """NYU Depth v2: the labelled file (`nyu_depth_v2_labeled.mat`, 2.8 GB), or its pictures.
 
     The official split (795 for training, 654 for testing) is in `splits.mat`, which has to lie
     beside the file. The 894 kinds of things that were labelled become the usual 40 or 13 classes
     by a file that is not part of the data set: without `mapping` there are no labels.
 
+    As pictures, as the raw frames or the labelled ones are often passed on, depth is millimeters
+    in 16 bits, each beside its image:
+
+    ```
+    <path>/train/kitchen_0028b/rgb_00045.jpg
+    <path>/train/kitchen_0028b/sync_depth_00045.png
+    ```
+
     Args:
-        path: path of the file, or of the folder that holds it.
-        split: `"train"`, `"test"`, or `"all"`, for which no `splits.mat` is needed.
+        path: path of the file, or of the folder that holds it; or of a folder of pictures.
+        split: `"train"`, `"test"`, or `"all"`, for which no `splits.mat` is needed; of pictures the
+            folder of this name, or all.
         mapping: from the file's labels (1, 2, …) to classes (1, 2, …; 0 = none): the path of
             `classMapping40.mat`; or a list of paths that are applied in turn, such as
             `["classMapping40.mat", "class13Mapping.mat"]`; or a sequence of ints, the classes of
@@ -102,8 +114,8 @@ def nyu_depth_v2(path, split="train", *, mapping=None, class_names=None, raw=Fal
 
     Returns:
         A dataset of samples `{"image": uint8 (480, 640, 3), "depth": float32 (480, 640, 1) in
-        metres, "intrinsics": float32 (3, 3)}`, with a mapping also `"segmentation"`, uint8
-        `(480, 640)`, classes from 0, 255 = void.
+        meters, "intrinsics": float32 (3, 3)}`, with a mapping also `"segmentation"`, uint8
+        `(480, 640)`, classes from 0, 255 = void. Of pictures there are no labels.
 
     Raises:
         FileNotFoundError: if a file is missing.
@@ -120,19 +132,50 @@ def nyu_depth_v2(path, split="train", *, mapping=None, class_names=None, raw=Fal
     ```
     """
     path = pathlib.Path(path)
-    path = path / FILE if path.is_dir() else path
-    if not path.is_file():
-        raise FileNotFoundError(f"nyu_depth_v2: there is no file {str(path)!r}")
     if split not in ("train", "test", "all"):
         raise ValueError(
             f'nyu_depth_v2: split must be "train", "test" or "all". Received: split={split!r}'
         )
+    if path.is_dir() and not (path / FILE).is_file():
+        return _pictures(path, split, mapping, raw)
+    path = path / FILE if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(f"nyu_depth_v2: there is no file {str(path)!r}")
     depths = "rawDepths" if raw else "depths"
     wanted = ["images", depths] + (["labels"] if mapping is not None else [])
     count = _count(path, wanted)
     indices = np.arange(count) if split == "all" else _split(path.parent, split, count)
     classes = None if mapping is None else _mapping(mapping, class_names)
     return NyuDepthV2(path, split, indices, depths, classes)
+
+
+def _pictures(path, split, mapping, raw):
+    """`rgb_*` beside `sync_depth_*`, at any depth below the split's folder."""
+    home = path if split == "all" else path / split
+    depths = sorted(home.rglob("sync_depth_*.png"))
+    if not depths:
+        raise FileNotFoundError(
+            f"nyu_depth_v2: there is no file {str(path / FILE)!r}, and no picture like "
+            f"{str(home / 'kitchen_0028b/sync_depth_00045.png')!r}"
+        )
+    if mapping is not None or raw:
+        raise ValueError(
+            "nyu_depth_v2: `mapping` and `raw` are for the labelled file; pictures have neither "
+            f"labels nor raw depth. Received: mapping={mapping!r}, raw={raw!r}"
+        )
+    files, matrix = [], INTRINSICS.copy()
+    for depth in depths:
+        stem = depth.with_name(depth.stem.replace("sync_depth_", "rgb_"))
+        found = [stem.with_name(stem.name + ending) for ending in (".jpg", ".png")]
+        found = [image for image in found if image.is_file()]
+        if not found:
+            raise FileNotFoundError(f"nyu_depth_v2: no image '{stem}.jpg' for {depth.name}")
+        files.append(RgbdFile(found[0], depth, intrinsics=matrix))
+    return DepthFiles(files, _millimetres, None, "nyu_depth_v2", split, SIZE)
+
+
+def _millimetres(path, intrinsics):
+    return read_depth(path, scale=1000)
 
 
 def _count(path, wanted):
@@ -160,7 +203,7 @@ def _split(directory, split, count):
             f"nyu_depth_v2: split {split!r} needs the official list, {str(path)!r}, which is not "
             'there. split="all" needs none'
         )
-    frames = np.ravel(_read_mat(path, f"{split}Ndxs")).astype(int)
+    frames = np.ravel(read_mat(path, f"{split}Ndxs")).astype(int)
     if frames.min() < 1 or frames.max() > count:
         raise ValueError(
             f"{path}: names frames {frames.min()} to {frames.max()}, and there are {count}"
@@ -168,11 +211,11 @@ def _split(directory, split, count):
     return np.sort(frames - 1)
 
 
-def _read_mat(path, key=None):
+def read_mat(path, key=None, who="nyu_depth_v2"):
     """What a `.mat` file of an older format holds: a dict, or one array of it."""
     path = pathlib.Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"nyu_depth_v2: there is no file {str(path)!r}")
+        raise FileNotFoundError(f"{who}: there is no file {str(path)!r}")
     try:
         found = require("scipy.io", extra="scipy").loadmat(path, squeeze_me=True)
     except (ValueError, NotImplementedError, OSError) as error:
@@ -214,7 +257,7 @@ def _mapping(mapping, class_names):
 
 def _step(path):
     """Classes of the labels 1, 2, … in a mapping's file, and their names."""
-    found = _read_mat(path)
+    found = read_mat(path)
     if "mapClass" in found:
         classes, names = found["mapClass"], found.get("className")
     elif "classMapping13" in found:  # a structure: its fields are classes and names

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_dense._arrays import as_array
 from keras_dense._optional import require
 from keras_dense.datasets.sample import VOID
 
@@ -29,7 +30,7 @@ def trimap(labels, width, ignore_class=VOID):
     >>> trimap(np.array([[0, 0, 0, 1, 1, 255]]), 2).astype(int).tolist()
     [[0, 1, 1, 1, 1, 0]]
     """
-    labels = np.asarray(labels)
+    labels = as_array(labels, "labels")
     if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
             f"`labels` must be ints (H, W). Received: {labels.dtype} of shape {labels.shape}"

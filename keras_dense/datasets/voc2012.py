@@ -4,6 +4,7 @@ import pathlib
 
 from keras_dense.datasets.files import every_fifth, find_files
 from keras_dense.datasets.folder import folder
+from keras_dense.datasets.pairs import read_names
 from keras_dense.heads.palette import voc_palette
 
 CLASSES = (
@@ -12,19 +13,20 @@ CLASSES = (
 ).split()
 
 
-def voc2012(root, split="train"):
+def voc2012(root, split="train", *, upright=None):
     """PASCAL VOC 2012 with its 21 classes; borders and what is difficult are 255, void.
 
     Layouts: the development kit's (`ImageSets/Segmentation/<split>.txt`, `JPEGImages/`,
     `SegmentationClass/`) in `root`, `root/VOC2012` or `root/VOCdevkit/VOC2012`; or plain `images/`
     and `masks/` with `<split>.txt` beside them. Without such lists every fifth image in order of
     name is `"val"`, the others are `"train"`, all are `"trainval"`. Masks may be the palette PNGs
-    of the kit or grey ones of indices; those in `SegmentationClassAug/` are used for a split that
+    of the kit or gray ones of indices; those in `SegmentationClassAug/` are used for a split that
     `SegmentationClass/` does not hold.
 
     Args:
         root: path.
         split: `"train"`, `"val"`, `"trainval"`, or another list's name, such as `"trainaug"`.
+        upright: as of `folder`.
 
     Returns:
         A dataset, as `folder` gives it.
@@ -55,7 +57,10 @@ def voc2012(root, split="train"):
             )
             names = _list(lists, split)
             augmented = home / "SegmentationClassAug"
-            if augmented.is_dir() and not (masks / f"{_first(names)}.png").is_file():
+            if (
+                augmented.is_dir()
+                and not (masks / f"{read_names(names, 'voc2012')[0]}.png").is_file()
+            ):
                 masks = augmented
             break
     else:
@@ -75,6 +80,7 @@ def voc2012(root, split="train"):
         class_names=CLASSES,
         palette=voc_palette(len(CLASSES)),
         names=names,
+        upright=upright,
         name="voc2012",
         split=split,
     )
@@ -88,7 +94,3 @@ def _list(directory, split):
             f"voc2012: there is no list {str(path)!r}. Splits found there: {known}"
         )
     return path
-
-
-def _first(path):
-    return next(iter(path.read_text().split()), "")

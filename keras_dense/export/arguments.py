@@ -5,14 +5,27 @@ import pathlib
 import keras
 import numpy as np
 
-from keras_dense.heads import Auxiliary, Head, as_heads, map_heads
+from keras_dense._arrays import as_array, as_integer
+from keras_dense.export.files import check_target
+from keras_dense.heads import (
+    Auxiliary,
+    Colorization,
+    Depth,
+    Head,
+    Normals,
+    Segmentation,
+    as_heads,
+    map_heads,
+)
+from keras_dense.layers import DepthActivation, UnitNormals
 from keras_dense.surgery.graph import functional
 
 
 def checked(
     who, model, heads, target, size, images, suffix=None, quantize=None, kinds=(), measured=()
 ):
-    """The path that is to be written, and the size as a pair; or an error about an argument.
+    """The path that is to be written, the size as a pair, and the images as an array; or an error
+    about an argument.
 
     Args:
         who: the name of the function.
@@ -31,11 +44,7 @@ def checked(
     path = pathlib.Path(target)
     if suffix is not None and path.suffix != suffix:
         raise ValueError(f"`file` must end in {suffix!r}. Received: file={str(target)!r}")
-    if suffix is None and path.exists() and not (path / "saved_model.pb").exists():
-        raise ValueError(
-            "`folder` must be new, or a SavedModel, which is replaced. Received: "
-            f"folder={str(target)!r}, which is something else"
-        )
+    check_target(path, suffix)
     if quantize is not None and quantize not in kinds:
         raise ValueError(
             f"`quantize` must be None{''.join(f' or {k!r}' for k in kinds)} in kd.export.{who}. "
@@ -49,7 +58,7 @@ def checked(
         )
     size = _checked_size(model, size)
     if images is not None:
-        _check_images(images, (*size, model.input_shape[-1]))
+        images = _checked_images(images, (*size, model.input_shape[-1]))
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError(
             f"kd.export.{who} runs on the TensorFlow backend only; this process runs on "
@@ -58,7 +67,7 @@ def checked(
             "`keras.saving.load_model('model.keras', compile=False)` and export it there: the "
             "numbers are the same."
         )
-    return path, size
+    return path, size, images
 
 
 def _check_heads(model, heads):
@@ -74,6 +83,7 @@ def _check_heads(model, heads):
         )
 
     def check(key, head, y):
+        _check_last_layer(key, head, y)
         if y.shape[-1] != head.channels:
             raise ValueError(
                 f"`heads` must be those that the model was built with: "
@@ -89,12 +99,30 @@ def _check_heads(model, heads):
     map_heads(check, heads, outputs)
 
 
+def _check_last_layer(key, head, y):
+    """An error where a model ends in what another head of ours ends in."""
+    ends = {DepthActivation: Depth, UnitNormals: Normals}
+    layer = y._keras_history.operation
+    there = next((h for kind, h in ends.items() if isinstance(layer, kind)), None)
+    own = head.head if isinstance(head, Auxiliary) else head
+    asked = next(
+        (h for h in (*ends.values(), Segmentation, Colorization) if isinstance(own, h)), None
+    )
+    if there is not None and asked not in (None, there):
+        raise ValueError(
+            f"`heads` must be those that the model was built with: its output {key or ''} is that "
+            f"of {there.__name__} (layer {layer.name!r}). Received: {type(own).__name__}"
+        )
+
+
 def _checked_size(model, size):
     own = tuple(model.input_shape[1:3])
     size = own if size is None else tuple(size) if np.iterable(size) else (size,)
-    valid = len(size) == 2 and all(
-        n is None or (isinstance(n, int) and not isinstance(n, bool) and n > 0) for n in size
-    )
+    try:
+        size = tuple(None if n is None else as_integer(n, "size", low=1) for n in size)
+        valid = len(size) == 2
+    except ValueError:
+        valid = False
     if not valid or any(m is not None and m != n for m, n in zip(own, size, strict=True)):
         raise ValueError(
             f"`size` must be (height, width), of which the model takes {own} (None: any). "
@@ -103,12 +131,25 @@ def _checked_size(model, size):
     return size
 
 
-def _check_images(images, shape):
-    given = np.shape(images)
+def _checked_images(images, shape):
+    try:
+        found = as_array(images, "images")
+    except TypeError:
+        found = np.zeros(0)
+    given = found.shape
     fits = len(given) == 4 and given[0] > 0
     fits = fits and all(n is None or n == m for n, m in zip(shape, given[1:], strict=True))
-    if not fits or getattr(images, "dtype", None) != np.uint8:
+    # A list of numbers below 256 has no type of its own.
+    if fits and isinstance(images, (list, tuple)) and found.dtype.kind in "iu":
+        found = found.astype("uint8") if 0 <= found.min() and found.max() <= 255 else found
+    if not fits or found.dtype != np.uint8:
         raise ValueError(
             f"`images` must be a uint8 array of shape (batch, *{shape}), None being any. "
             f"Received: {getattr(images, 'dtype', type(images).__name__)} of shape {given}"
         )
+    if found.min() == found.max():
+        raise ValueError(
+            "`images` must show something, so that a comparison on them says something. Received: "
+            f"{found.min()} everywhere"
+        )
+    return found

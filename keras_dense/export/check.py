@@ -2,7 +2,7 @@
 
 import numpy as np
 
-_SHARE, _CLOSE = 0.1, 0.01
+_SHARE, _CLOSE, _LEAST = 0.1, 0.01, 1e-4
 
 
 def pictures(shape, seed=0):
@@ -25,6 +25,34 @@ def pictures(shape, seed=0):
         return blocks.repeat(side, 1).repeat(side, 2)[:, :height, :width]
 
     return (shapes(16, 220) + shapes(4, 35)).astype("uint8")
+
+
+def expect_finite(predictions, weights):
+    """An error where the model itself predicts what is no number: then nothing can be compared.
+
+    Args:
+        predictions: dict of arrays, what the model gives before anything is decoded.
+        weights: dict of arrays, to name those that are to blame.
+
+    >>> expect_finite({"prediction": np.array([[0.0, np.nan]])}, {"c/kernel": np.array([np.inf])})
+    Traceback (most recent call last):
+    ValueError: The model itself gives NaN or infinity for 50 % of its output 'prediction', before \
+anything is exported; these of its weights are not finite: c/kernel. Nothing was written.
+    """
+    for name, y in predictions.items():
+        # Minus infinity rules a class out.
+        wrong = ~(np.isfinite(y) | np.isneginf(y))
+        if not wrong.any():
+            continue
+        found = [path for path, w in weights.items() if not np.isfinite(w).all()]
+        some = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+        reason = (
+            f"these of its weights are not finite: {some}" if found else "its weights are finite"
+        )
+        raise ValueError(
+            f"The model itself gives NaN or infinity for {100 * wrong.mean():.3g} % of its output "
+            f"{name!r}, before anything is exported; {reason}. Nothing was written."
+        )
 
 
 def differences(wanted, found):
@@ -52,18 +80,23 @@ def _difference(name, wanted, found):
 
 
 def expect_same(wanted, found):
-    """An error where more than 10 % of the values are off by more than 1 % of the largest.
+    """An error where more than 10 % of the values are off by more than 1 % of the largest one.
 
     Some may be: where two classes are all but equal, rounding decides; where two cells of a
     window are, about all that SegNet's decoder writes around them.
     """
     for name, y in wanted.items():
-        limit = 0.5 if is_label(name) else _CLOSE * max(1.0, float(np.max(np.abs(y))))
-        far = ~(np.abs(y.astype("float64") - found[name]) <= limit)  # NaN is far from everything
+        largest = float(np.max(np.abs(y[np.isfinite(y)]), initial=0.0))
+        limit = 0.5 if is_label(name) else max(_CLOSE * largest, _LEAST)
+        with np.errstate(invalid="ignore"):  # infinite in both
+            apart = np.abs(y.astype("float64") - found[name])
+        same = (apart <= limit) | (y == found[name])
+        far = ~same  # NaN is far from everything
         if far.mean() > _SHARE:
+            by = "" if is_label(name) else f", by up to {np.max(apart[far]):.3g}"
             raise RuntimeError(
                 f"The exported graph computes something else: {100 * far.mean():.3g} % of "
-                f"{name!r} differ from the model. Nothing was written."
+                f"{name!r} differ from the model{by}. Nothing was written."
             )
 
 

@@ -57,7 +57,7 @@ def litert(model, heads, file, *, size=None, images=None, quantize=None, early_l
     labels = runner(images=images)["labels"]
     ```
     """
-    path, size = checked(
+    path, size, images = checked(
         "litert", model, heads, file, size, images, ".tflite", quantize, kinds=["float16", "int8"]
     )
     require("ai_edge_litert.interpreter", extra="export")

@@ -1,7 +1,9 @@
 """ONNX: for ONNX Runtime, TensorRT and others."""
 
+import contextlib
 import logging
 import pathlib
+import threading
 
 import numpy as np
 
@@ -55,7 +57,7 @@ def onnx(model, heads, file, *, size=None, images=None, quantize=None, early_lab
     labels, confidence = session.run(["labels", "confidence"], {"images": images})
     ```
     """
-    path, size = checked(
+    path, size, images = checked(
         "onnx",
         model,
         heads,
@@ -86,15 +88,11 @@ def converted(product):
     """The product as an ONNX model, or an error that names what ONNX does not have."""
     tf2onnx = require("tf2onnx", extra="export")
     helper = require("onnx", extra="export").helper
-    log = logging.getLogger("tf2onnx")
-    level, _ = log.level, log.setLevel(logging.CRITICAL)
     function = product.function()
-    try:
+    with _quiet("tf2onnx"):
         proto, _ = tf2onnx.convert.from_function(
             function, input_signature=function.input_signature, opset=OPSET
         )
-    finally:
-        log.setLevel(level)
     unknown = sorted(_unknown(proto.graph))
     if unknown:
         raise ValueError(
@@ -103,6 +101,24 @@ def converted(product):
         )
     helper.set_model_props(proto, {"about": product.about})
     return proto
+
+
+@contextlib.contextmanager
+def _quiet(name):
+    """No messages of a package's loggers, in this thread; others hear theirs."""
+    own = threading.get_ident()
+
+    def elsewhere(record):
+        return record.thread != own
+
+    logs = [logging.getLogger(n) for n in logging.root.manager.loggerDict if n.startswith(name)]
+    for log in logs:
+        log.addFilter(elsewhere)
+    try:
+        yield
+    finally:
+        for log in logs:
+            log.removeFilter(elsewhere)
 
 
 def _store_in_float16(proto):

@@ -49,7 +49,7 @@ def openvino(model, heads, file, *, size=None, images=None, quantize=None, early
     labels = network(images)["labels"]
     ```
     """
-    path, size = checked(
+    path, size, images = checked(
         "openvino",
         model,
         heads,

@@ -15,8 +15,9 @@ def savedmodel(model, heads, folder, *, size=None, images=None, early_labels=Fal
       of a single head under "prediction";
     - `encoded(encoded)`: JPEG, PNG, GIF or BMP files as strings `(B,)` → as `serving_default`; in
       the REST interface of TensorFlow Serving `{"instances": [{"b64": "…"}]}`. The images of one
-      batch must be of one size, otherwise it is an error: send them one at a time. Only for models
-      of 1 or 3 channels.
+      batch must be of one size, otherwise it is an error: send them one at a time. So are PNG of
+      16 bits, which would be cut. Files are taken as they are stored: nothing is turned by its
+      EXIF orientation, transparency is dropped. Only for models of 1 or 3 channels.
 
     `assets/about.json` says what the outputs are, with the names and colours of classes.
 
@@ -47,7 +48,7 @@ def savedmodel(model, heads, folder, *, size=None, images=None, early_labels=Fal
     labels = served(images=images)["labels"]
     ```
     """
-    path, size = checked("savedmodel", model, heads, folder, size, images)
+    path, size, images = checked("savedmodel", model, heads, folder, size, images)
     product = Product(model, heads, size, early_labels=early_labels)
 
     def write(path):
@@ -83,7 +84,12 @@ def _encoded(product):
     channels = product.shape[-1]
 
     def decoded(file):
-        return tf.io.decode_image(file, channels, expand_animations=False)
+        png = tf.strings.substr(file, 0, 8) == b"\x89PNG\r\n\x1a\n"
+        deep = tf.logical_and(png, tf.strings.substr(file, 24, 1) == b"\x10")
+        text = "The image has 16 bits a channel, of which half would be lost; scale it to 8"
+        check = tf.debugging.assert_equal(deep, False, text)
+        with tf.control_dependencies([check]):
+            return tf.io.decode_image(tf.identity(file), channels, expand_animations=False)
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="encoded")])
     def serve(encoded):

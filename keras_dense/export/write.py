@@ -1,6 +1,8 @@
 """Write, run, compare, rename: what all formats have in common."""
 
-from keras_dense.export.check import differences, expect_same, pictures, sentence
+import numpy as np
+
+from keras_dense.export.check import differences, expect_finite, expect_same, pictures, sentence
 from keras_dense.export.files import size_of, written
 
 
@@ -19,6 +21,10 @@ def write_and_check(product, path, write, load, images=None, exact=True):
         `{name: difference}`.
     """
     images = pictures(product.shape) if images is None else images
+    weights = {w.path: np.asarray(w) for w in product.model.weights}
+    expect_finite(
+        {k: np.asarray(y) for k, y in product.raw(images, product.model).items()}, weights
+    )
     with written(path) as temporary:
         write(temporary)
         answers = load(temporary)(images)

@@ -68,7 +68,12 @@ class Auxiliary:
     def features(self, features, prefix=""):
         """The map that the scores are read from."""
         x = layers.Conv2D(
-            self.filters, 3, padding="same", use_bias=False, name=f"{prefix}convolution"
+            self.filters,
+            3,
+            padding="same",
+            use_bias=False,
+            name=f"{prefix}convolution",
+            data_format="channels_last",
         )(feature(features, self.level, "auxiliary head"))
         x = layers.BatchNormalization(epsilon=1e-5, name=f"{prefix}normalization")(x)
         x = layers.ReLU(name=f"{prefix}relu")(x)

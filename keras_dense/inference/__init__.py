@@ -6,10 +6,12 @@ from keras_dense.inference.geotiff import GeoTiff
 from keras_dense.inference.layer_cascade import LayerCascade
 from keras_dense.inference.predict_multiscale import predict_multiscale
 from keras_dense.inference.predict_tiled import predict_tiled
+from keras_dense.inference.tiled_predictor import TiledPredictor
 
 __all__ = [
     "GeoTiff",
     "LayerCascade",
+    "TiledPredictor",
     "crf_energy",
     "dense_crf",
     "predict_multiscale",

@@ -4,6 +4,7 @@ import numbers
 
 import numpy as np
 
+from keras_dense._arrays import as_array, as_integer, as_pixel_values
 from keras_dense.ops.mean_field import NORMALIZATIONS
 
 # A probability of 0 would be believed against all evidence; pydensecrf has the same.
@@ -12,10 +13,11 @@ LEAST = 1e-5
 
 def crf_inputs(probabilities, image, known):
     """All as batches, float32, or an error that says what would do."""
-    probabilities, image = np.asarray(probabilities), np.asarray(image)
+    probabilities, image = as_array(probabilities, "probabilities"), as_array(image, "image")
+    known = None if known is None else as_array(known, "known")
     if probabilities.ndim == 3 and image.ndim == 3:
         probabilities, image = probabilities[None], image[None]
-        known = None if known is None else np.asarray(known)[None]
+        known = None if known is None else known[None]
     if probabilities.ndim != 4 or probabilities.shape[:3] != image.shape[:3] or image.ndim != 4:
         raise ValueError(
             "`probabilities` must be (H, W, classes) and `image` (H, W, channels), or batches of "
@@ -29,15 +31,19 @@ def crf_inputs(probabilities, image, known):
         )
     if 0 in probabilities.shape:
         raise ValueError(f"There is no pixel. Received: probabilities {probabilities.shape}")
-    for name, x in (("probabilities", probabilities), ("image", image)):
-        if not np.issubdtype(x.dtype, np.number) or not np.isfinite(x).all():
-            raise ValueError(f"`{name}` must be finite numbers. Received: {x.dtype} with NaN or ∞")
+    image = as_pixel_values(image, "image")
+    if not np.isfinite(probabilities).all():
+        wrong = probabilities.size - int(np.isfinite(probabilities).sum())
+        raise ValueError(
+            f"`probabilities` must be finite numbers. Received: {probabilities.dtype} with NaN or "
+            f"infinity in {wrong} of {probabilities.size} values"
+        )
     if probabilities.min() < 0:
         raise ValueError(
             "`probabilities` must not be negative: of logits take the softmax first. Received: "
             f"{probabilities.min():.3g} to {probabilities.max():.3g}"
         )
-    known = np.ones(image.shape[:3]) if known is None else np.asarray(known)
+    known = np.ones(image.shape[:3]) if known is None else known
     if known.shape != image.shape[:3]:
         raise ValueError(
             f"`known` must have the image's height and width. Received: {known.shape}, image of "
@@ -49,7 +55,9 @@ def crf_inputs(probabilities, image, known):
 def crf_settings(iterations, sxy, compat, bilateral_sxy, srgb, bilateral_compat, normalization):
     sizes = {"gaussian_sxy": sxy, "bilateral_sxy": bilateral_sxy, "bilateral_srgb": srgb}
     weights = {"gaussian_compat": compat, "bilateral_compat": bilateral_compat}
-    for name, value in {**sizes, **weights}.items():
+    given = {**sizes, **weights}
+    found = {k: v.item() if np.ndim(v) == 0 and hasattr(v, "item") else v for k, v in given.items()}
+    for name, value in found.items():
         real = isinstance(value, numbers.Real) and not isinstance(value, bool)
         least = "above 0" if name in sizes else "≥ 0"
         if not real or not np.isfinite(value) or value < 0 or (name in sizes and value == 0):
@@ -59,8 +67,6 @@ def crf_settings(iterations, sxy, compat, bilateral_sxy, srgb, bilateral_compat,
             f"`normalization` must be one of {NORMALIZATIONS}. "
             f"Received: normalization={normalization!r}"
         )
-    whole = isinstance(iterations, numbers.Integral) and not isinstance(iterations, bool)
-    if not whole or iterations < 0:
-        raise ValueError(f"`iterations` must be an int ≥ 0. Received: iterations={iterations!r}")
-    numbers_ = (sxy, compat, bilateral_sxy, srgb, bilateral_compat)
-    return (int(iterations), *(float(v) for v in numbers_), normalization)
+    order = "gaussian_sxy gaussian_compat bilateral_sxy bilateral_srgb bilateral_compat".split()
+    listed = (float(found[name]) for name in order)
+    return (as_integer(iterations, "iterations", low=0), *listed, normalization)

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_dense._arrays import as_array
 from keras_dense.inference.crf_arguments import LEAST, crf_inputs, crf_settings
 from keras_dense.ops.mean_field import bilateral_kernel, normalized, spatial_kernel
 
@@ -46,9 +47,9 @@ def crf_energy(
     (2.773, 0.0)
     """
     probabilities, image, known = crf_inputs(probabilities, image, known)
-    labels = np.asarray(labels)
+    labels = as_array(labels, "labels")
     classes = probabilities.shape[-1]
-    whole = np.issubdtype(labels.dtype, np.integer)
+    whole = labels.dtype.kind in "iu"
     if labels.shape != image.shape[1:3] or len(image) > 1 or not whole:
         raise ValueError(
             "`labels` must be ints (H, W), of one image's size. Received: "

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import tree
 
+from keras_dense._arrays import as_pixels
 from keras_dense.layers import Certainty, KeepCells, PhasePooling2D, PoolKeptCells, Settled, Unsure
 from keras_dense.models.layer_cascade import check_thresholds
 from keras_dense.surgery.graph import functional, rebuild, walk
@@ -128,8 +129,8 @@ class LayerCascade:
                 "['stage1', 'stage2']))."
             )
         scored.append(settled["last"])
-        thresholds = tuple(trained) if thresholds is None else thresholds
-        self.thresholds = check_thresholds(thresholds, len(trained) + 1)
+        self._count = len(trained) + 1
+        self.thresholds = tuple(trained) if thresholds is None else thresholds
         self._stride = self._common_stride(flat, scored)
 
         graph = _Graph(keras.Model(flat.input, [*scored, *certainties, flat.output]))
@@ -152,6 +153,14 @@ class LayerCascade:
         self._finish = keras.Model([last, flat.input], finish, name="finish")
         self.last = keras.Model(flat.input, finish, name=f"{model.name}_last")
 
+    @property
+    def thresholds(self):
+        return self._thresholds
+
+    @thresholds.setter
+    def thresholds(self, value):
+        self._thresholds = check_thresholds(value, self._count)
+
     @staticmethod
     def _common_stride(flat, scored):
         found = strides(keras.Model(flat.input, list(scored)))
@@ -166,18 +175,18 @@ class LayerCascade:
         """Predict images, each pixel by the stage at which it leaves.
 
         Args:
-            images: `(B, H, W, C)`, RGB 0–255.
+            images: `(B, H, W, C)`, RGB, uint8 or floats, 0–255.
 
         Returns:
             `Cascaded`: the prediction `(B, H, W, classes)`, the stage of each pixel, and the share
             of pixels that reached each stage.
 
         Raises:
-            ValueError: for anything but a batch of images.
+            TypeError: for images that are no array.
+            ValueError: for anything but a batch of images from 0 to 255, or if a stage predicts
+                NaN.
         """
-        images = np.asarray(images)
-        if images.ndim != 4:
-            raise ValueError(f"`images` must be (B, H, W, C). Received shape: {images.shape}")
+        images = as_pixels(images, "images", batch=True)
         first, *later = self._stages
         scores, certainty, *gives = first.predict_on_batch(images)
         scores = np.array(scores)  # JAX hands out what must not be written to.
@@ -189,6 +198,13 @@ class LayerCascade:
         }
         certainty = np.asarray(certainty).reshape(-1)
         for n, part in enumerate(later):
+            # No pixel with NaN would ever be unsure.
+            lost = np.isnan(certainty)
+            if lost.any():
+                raise ValueError(
+                    f"Stage {n + 1} predicts NaN at {100 * lost.mean():.3g} % of the pixels that "
+                    "reach it: are its weights finite?"
+                )
             stays = certainty <= self.thresholds[n]
             mask[mask] = stays
             if not stays.any():

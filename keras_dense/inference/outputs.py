@@ -1,4 +1,4 @@
-"""Where predictions of large pictures go: arrays, or files that survive a kill."""
+"""Where predictions of large images go: arrays, or files that survive a kill."""
 
 import json
 import os
@@ -7,9 +7,11 @@ import pathlib
 import numpy as np
 
 from keras_dense._optional import require
-from keras_dense.inference.geotiff import GeoTiff, write_geotiff
+from keras_dense.inference.geotiff import GeoTiff
+from keras_dense.inference.write_geotiff import plain, write_geotiff
 
 KINDS = (".npy", ".zarr", ".tif", ".tiff")
+_TENSORS = ("torch", "jax", "jaxlib", "tensorflow")  # which are not written by slices of arrays
 
 
 class Outputs:
@@ -23,35 +25,34 @@ class Outputs:
         keys: of the heads; `[None]` for a single one.
         shapes, dtypes: of what is written, one each.
         out: see `predict_tiled`.
-        like: the picture, whose georeference a GeoTIFF gets.
+        like: the image, whose georeference a GeoTIFF gets.
+        facts: dicts of what the numbers mean, one each.
     """
 
-    def __init__(self, keys, shapes, dtypes, out, like):
+    def __init__(self, keys, shapes, dtypes, out, like, facts=None):
         single = keys == [None]
         if out is not None and not single and (not isinstance(out, dict) or set(out) != set(keys)):
             got = list(out) if isinstance(out, dict) else type(out).__name__
             raise ValueError(f"`out` must be a dict with the keys {keys}. Received: {got}")
-        outs = [out] if single else [out and out[key] for key in keys]
+        outs = [out] if single or out is None else [out[key] for key in keys]
+        outs = outs * len(keys) if out is None else outs
         self._targets = [pathlib.Path(x) if isinstance(x, (str, os.PathLike)) else x for x in outs]
         paths = [x for x in self._targets if isinstance(x, pathlib.Path)]
         self.resumable = len(paths) == len(outs)
-        for path in paths:
-            if path.suffix not in KINDS:
-                raise ValueError(f"`out` must end in one of {KINDS}. Received: {str(path)!r}")
-            if path.exists():
-                raise FileExistsError(
-                    f"There is something at {str(path)!r} already; remove it, or give another "
-                    "`out`."
-                )
-        if len(set(paths)) < len(paths):
-            raise ValueError(f"`out` must have another path for each head. Received: {out}")
         self._state = paths and paths[0].with_name(paths[0].name + ".state.npz")
+        _check_paths(paths, out, like)
         self._continues = self.resumable and self._state.exists()
         self._continues = self._continues and all(_part(path).exists() for path in paths)
+        self._like = like
+        self._facts = facts or [{}] * len(keys)
+        self._description = {}
+        for shape, dtype, target in zip(shapes, dtypes, self._targets, strict=True):
+            if isinstance(target, pathlib.Path):
+                _check_part(_part(target), shape, dtype, self._continues and self._state)
+            elif target is not None:
+                _check_array(target, shape, dtype, like)
         if self.resumable and not self._continues:
             self._state.unlink(missing_ok=True)
-        self._like = like
-        self._description = {}
         self.arrays = []
         for shape, dtype, target in zip(shapes, dtypes, self._targets, strict=True):
             if target is None:
@@ -60,20 +61,13 @@ class Outputs:
                 array = self._open(target, shape, dtype)
             else:
                 array = target
-                if tuple(array.shape) != shape:
-                    raise ValueError(
-                        f"`out` must have shape {shape}. Received: shape {tuple(array.shape)}"
-                    )
             self.arrays.append(array)
 
     def _open(self, path, shape, dtype):
         """What is there of an earlier run, or a new file."""
         part = _part(path)
         if self._continues:
-            array = np.lib.format.open_memmap(part, "r+")
-            if (array.shape, array.dtype) == (shape, dtype):
-                return array
-            raise _another(self._state, ["shape of the result"])
+            return np.lib.format.open_memmap(part, "r+")
         array = np.lib.format.open_memmap(part, "w+", dtype, shape)
         if hasattr(os, "posix_fallocate"):
             # A disk that is too small says so now; later the system would kill the process.
@@ -85,12 +79,13 @@ class Outputs:
                     raise OSError(error.errno, f"{error.strerror}: {str(path)!r}") from error
         return array
 
-    def resume(self, description, stitchers):
+    def resume(self, description, stitchers, seen):
         """How many tiles an earlier run has done; puts the stitchers in the state they had.
 
         Args:
             description: dict of what has to be the same to go on.
             stitchers: one for each array.
+            seen: `seen(done)` reads again the image that was predicted, and names it.
 
         Raises:
             ValueError: if the earlier run was another.
@@ -101,14 +96,18 @@ class Outputs:
         with np.load(self._state) as state:
             before = json.loads(str(state["description"]))
             differs = [k for k in description if before.get(k) != json.loads(_json(description[k]))]
+            if not differs and str(state["seen"]) != seen(int(state["done"])):
+                differs = ["image"]
             if differs:
                 raise _another(self._state, differs)
             for n, stitcher in enumerate(stitchers):
                 stitcher.side, stitcher.edges = state[f"side_{n}"], state[f"edges_{n}"]
             return int(state["done"])
 
-    def save_state(self, done, stitchers):
-        """Remember that `done` tiles are on disk, and what the next ones need of them."""
+    def save_state(self, done, stitchers, seen):
+        """Remember that `done` tiles are on disk, what the next ones need of them, and the name of
+        the image up to there.
+        """
         if not self.resumable:
             return
         for array in self.arrays:
@@ -117,7 +116,7 @@ class Outputs:
         kept |= {f"edges_{n}": s.edges for n, s in enumerate(stitchers)}
         new = self._state.with_name(self._state.name + ".new")
         with open(new, "wb") as file:
-            np.savez(file, done=done, description=_json(self._description), **kept)
+            np.savez(file, done=done, seen=seen, description=_json(self._description), **kept)
             file.flush()
             os.fsync(file.fileno())
         os.replace(new, self._state)
@@ -125,10 +124,10 @@ class Outputs:
     def finish(self):
         """The files under their names; returns the arrays, those on disk opened for reading."""
         found = []
-        for array, target in zip(self.arrays, self._targets, strict=True):
+        for array, target, facts in zip(self.arrays, self._targets, self._facts, strict=True):
             if isinstance(target, pathlib.Path):
                 array.flush()
-                array = _converted(array, target, self._like)
+                array = _converted(array, target, self._like, facts)
             found.append(array)
         if self.resumable:
             self._state.unlink(missing_ok=True)
@@ -143,6 +142,97 @@ def _json(x):
     return json.dumps(x, sort_keys=True)
 
 
+def _check_paths(paths, out, image):
+    """An error where a path is no place for a result."""
+    source = _file_of(image)
+    for path in paths:
+        if path.suffix not in KINDS:
+            raise ValueError(f"`out` must end in one of {KINDS}. Received: {str(path)!r}")
+        for there in (path, _part(path)):
+            if source is not None and there.exists() and there.samefile(source):
+                raise ValueError(
+                    f"`out` must not be the image itself, which is read from {str(source)!r}. "
+                    f"Received: out={str(path)!r}"
+                )
+        if path.exists():
+            raise FileExistsError(
+                f"There is something at {str(path)!r} already; remove it, or give another `out`."
+            )
+    if len({str(path.absolute()) for path in paths}) < len(paths):
+        raise ValueError(f"`out` must have another path for each head. Received: {out}")
+
+
+def _check_part(part, shape, dtype, state):
+    """An error where something lies at `….part` that is not from such a run."""
+    if not part.exists():
+        return
+    try:
+        found = np.load(part, mmap_mode="r")
+        other = (found.shape, found.dtype) != (tuple(shape), np.dtype(dtype))
+        own = True
+    except (OSError, ValueError, EOFError):
+        other, own = True, False
+    if not other:
+        return
+    if own and state:
+        raise _another(state, ["shape of the result"])
+    raise FileExistsError(
+        f"{str(part)!r}, where the result would grow, holds something else; remove it, or give "
+        "another `out`."
+    )
+
+
+def _check_array(array, shape, dtype, image):
+    """An error where an array cannot take the result."""
+    writes = all(hasattr(array, name) for name in ("shape", "dtype", "__setitem__"))
+    if not writes or type(array).__module__.partition(".")[0] in _TENSORS:
+        raise TypeError(
+            "`out` must be a path, or an array, memmap or zarr array that is written by slices. "
+            f"Received: {type(array).__name__}"
+        )
+    if tuple(array.shape) != tuple(shape):
+        raise ValueError(f"`out` must have shape {shape}. Received: shape {tuple(array.shape)}")
+    if not np.can_cast(dtype, array.dtype, "safe"):
+        raise ValueError(f"`out` must hold {dtype} exactly. Received: an array of {array.dtype}")
+    if isinstance(array, np.ndarray) and not array.flags.writeable:
+        raise ValueError("`out` must be writeable. Received: a read-only array")
+    if _overlap(array, image):
+        raise ValueError("`out` must not be the image itself, or share its memory or file.")
+
+
+def _overlap(array, image):
+    if array is image:
+        return True
+    if isinstance(array, np.ndarray) and isinstance(image, np.ndarray):
+        try:
+            if np.shares_memory(array, image, max_work=10**6):
+                return True
+        except (np.exceptions.TooHardError, OverflowError):
+            return True
+    mine, other = _file_of(array), _file_of(image)
+    if mine is None or other is None or not (mine.exists() and other.exists()):
+        return False
+    if not mine.samefile(other):
+        return False
+    # Two maps of one file may lie beside each other.
+    spans = [(x.offset, x.offset + x.nbytes) for x in (array, image) if isinstance(x, np.memmap)]
+    return len(spans) < 2 or (spans[0][0] < spans[1][1] and spans[1][0] < spans[0][1])
+
+
+def _file_of(array):
+    """The file or folder that an array lies in, if any."""
+    named = getattr(array, "filename", None) if isinstance(array, np.memmap) else None
+    if isinstance(array, GeoTiff):
+        named = array.path
+    elif hasattr(array, "store"):  # of zarr, whose arrays may share a store
+        root, inside = getattr(array.store, "root", None), getattr(array, "path", "")
+        named = root and os.path.join(root, inside)
+    if not isinstance(named, (str, os.PathLike)):
+        return None
+    found = pathlib.Path(named)
+    return found if found.exists() else None
+
+
 def _another(state, differs):
     return ValueError(
         f"{str(state)!r} is of a run that was stopped, with another {', '.join(differs)}. Continue "
@@ -150,7 +240,7 @@ def _another(state, differs):
     )
 
 
-def _converted(array, path, like):
+def _converted(array, path, like, facts):
     """The finished `….part` as what its path asks for."""
     part = _part(path)
     if path.suffix == ".npy":
@@ -167,13 +257,15 @@ def _converted(array, path, like):
             chunks=(*(min(rows, n) for n in array.shape[:2]), *array.shape[2:]),
             dtype=array.dtype,
         )
+        stored.attrs["about"] = plain(facts)
         for y in range(0, len(array), rows):
             stored[y : y + rows] = array[y : y + rows]
         os.replace(new, path)
         found = zarr.open_array(store=str(path), mode="r")
     else:
-        write_geotiff(new, array, like)
+        write_geotiff(new, array, like, facts)
         os.replace(new, path)
-        found = GeoTiff(path)
+        # By its numbers, not by the colors of its palette.
+        found = GeoTiff(path, bands=range(1, 1 + (array.shape[2] if array.ndim == 3 else 1)))
     part.unlink()
     return found

@@ -6,7 +6,9 @@ import numbers
 import numpy as np
 from keras import ops
 
+from keras_dense._arrays import as_integer, as_pixels
 from keras_dense.heads.heads import as_heads, map_heads
+from keras_dense.inference.pixels import checked_range
 
 
 def predict_multiscale(
@@ -17,6 +19,7 @@ def predict_multiscale(
     scales=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75),
     flip=True,
     batch_size=8,
+    value_range=(0, 255),
 ):
     """Predict images at several scales, and mirrored, and average.
 
@@ -27,11 +30,13 @@ def predict_multiscale(
 
     Args:
         model: a model with the heads' outputs.
-        images: `(B, H, W, C)`, 0–255.
+        images: `(B, H, W, C)`, uint8 or floats, 0–255.
         heads: the head, or the dict of heads, that it was built with.
         scales: numbers > 0; 1 is the image as it is.
         flip: whether each version is predicted mirrored left to right, too.
         batch_size: int, images that go through the network together.
+        value_range: `(low, high)` in which all pixels must be; `None` for a model of one's own
+            that takes other numbers.
 
     Returns:
         What the heads decode from, float32 arrays of the structure and sizes of the model's own
@@ -40,7 +45,9 @@ def predict_multiscale(
         version at scale 1 it is the model's prediction as it is.
 
     Raises:
-        ValueError: for images of another shape, no scales, or scales that are not above 0.
+        TypeError: for images that are no array.
+        ValueError: for images of another shape or with values out of range (NaN, 0 to 1 in place
+            of 0 to 255), no scales, scales that are not above 0, or a model that predicts NaN.
 
     Reference: Chen et al., "DeepLab", TPAMI 2018, section 4.1.
 
@@ -53,24 +60,42 @@ def predict_multiscale(
     >>> tuple(head.decode(prediction).shape)
     (1, 33, 47)
     """
-    heads, images = as_heads(heads), np.asarray(images)
-    if images.ndim != 4 or 0 in images.shape:
-        raise ValueError(f"`images` must be (B, H, W, C). Received: shape {images.shape}")
-    scales = tuple(scales)
-    if not scales or not all(
-        isinstance(s, numbers.Real) and not isinstance(s, bool) and 0 < s < math.inf for s in scales
-    ):
-        raise ValueError(f"`scales` must be numbers above 0. Received: scales={scales!r}")
+    heads = as_heads(heads)
+    value_range = checked_range(value_range)
+    images = as_pixels(images, "images", batch=True, value_range=value_range)
+    scales, batch_size = _checked_scales(scales), as_integer(batch_size, "batch_size", low=1)
     batches = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
     parts = [_mean(model, batch, heads, scales, flip) for batch in batches]
     return map_heads(lambda _, head, *p: np.concatenate(p), heads, *parts)
+
+
+def _checked_scales(scales):
+    found = tuple(scales) if np.iterable(scales) and not isinstance(scales, str) else ()
+    found = tuple(s.item() if hasattr(s, "item") else s for s in found)
+    real = (isinstance(s, numbers.Real) and not isinstance(s, bool) for s in found)
+    if not found or not all(real) or not all(0 < s < math.inf for s in found):
+        raise ValueError(f"`scales` must be numbers above 0. Received: scales={scales!r}")
+    return found
+
+
+def _number(key, prediction):
+    """The prediction as an array, or an error where it is none."""
+    found = ops.convert_to_numpy(prediction)
+    lost = np.isnan(found).any(-1)
+    if lost.any():
+        what = "" if key is None else f" of {key!r}"
+        raise ValueError(
+            f"`model` predicts NaN{what} at {100 * lost.mean():.3g} % of the pixels: are its "
+            "weights finite?"
+        )
+    return found
 
 
 def _mean(model, images, heads, scales, flip):
     """The mean over all versions of a batch."""
     if scales == (1,) and not flip:
         found = model.predict_on_batch(images)
-        return map_heads(lambda _, head, p: ops.convert_to_numpy(p), heads, found)
+        return map_heads(lambda key, head, p: _number(key, p), heads, found)
     # Whole cells of the coarsest prediction: those of a mirrored image must lie on the others.
     listed = heads.values() if isinstance(heads, dict) else [heads]
     cell = math.lcm(*(getattr(head, "stride", 1) for head in listed))
@@ -85,7 +110,7 @@ def _mean(model, images, heads, scales, flip):
         zoom = math.sqrt(new[0] / size[0] * new[1] / size[1])
         version = images if new == size else _resized(images, new)
 
-        def upright(head, prediction, mirrored, zoom=zoom):
+        def upright(key, head, prediction, mirrored, zoom=zoom):
             """What is averaged, at the size of the image."""
             x = head.flipped(prediction) if mirrored else ops.convert_to_tensor(prediction)
             x = head.to_mean(head.rescaled(x, zoom))
@@ -93,12 +118,12 @@ def _mean(model, images, heads, scales, flip):
             target = tuple(n // stride for n in size)
             if tuple(x.shape[1:3]) != target:
                 x = ops.image.resize(x, target, "bilinear", data_format="channels_last")
-            return ops.convert_to_numpy(x)
+            return _number(key, x)
 
         for mirrored in (False, True) if flip else (False,):
             given = version[:, :, ::-1] if mirrored else version
             found = model.predict_on_batch(np.ascontiguousarray(given))
-            found = map_heads(lambda _, head, p, m=mirrored: upright(head, p, m), heads, found)
+            found = map_heads(lambda k, head, p, m=mirrored: upright(k, head, p, m), heads, found)
             if sums is None:
                 sums = found
             else:
@@ -113,7 +138,7 @@ def _mean(model, images, heads, scales, flip):
 
 
 def _resized(images, size):
-    """Images at another size, in their own dtype."""
+    """Images at another size, in their own dtype: bytes, or floats."""
     pixels = ops.image.resize(
         np.asarray(images, "float32"), size, "bilinear", antialias=True, data_format="channels_last"
     )

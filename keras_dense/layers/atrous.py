@@ -150,6 +150,7 @@ class AtrousConv2D(_Atrous, keras.layers.Conv2D):
         return self.filters
 
     def convolution_op(self, inputs, kernel):
+        inputs = ops.cast(inputs, self.compute_dtype)
         return atrous_conv(inputs, kernel, **self._holes())
 
 
@@ -203,6 +204,7 @@ class AtrousDepthwiseConv2D(_Atrous, keras.layers.DepthwiseConv2D):
         return self.depth_multiplier * channels
 
     def call(self, inputs):
+        inputs = ops.cast(inputs, self.compute_dtype)
         return self._finish(atrous_depthwise_conv(inputs, self.kernel, **self._holes()))
 
 
@@ -263,6 +265,7 @@ class AtrousSeparableConv2D(_Atrous, keras.layers.SeparableConv2D):
         return self.filters
 
     def call(self, inputs):
+        inputs = ops.cast(inputs, self.compute_dtype)
         outputs = atrous_depthwise_conv(inputs, self.depthwise_kernel, **self._holes())
         outputs = atrous_conv(outputs, self.pointwise_kernel, data_format=self.data_format)
         return self._finish(outputs)

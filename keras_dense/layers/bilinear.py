@@ -74,6 +74,7 @@ class BilinearUpsampling(_Upsampling):
         return self._grown(input_shape)
 
     def call(self, inputs):
+        inputs = ops.cast(inputs, self.compute_dtype)
         return self._channels_last(lambda x: upsample_bilinear(x, self.factor), inputs)
 
 
@@ -167,6 +168,7 @@ class BilinearInitConvTranspose(_Upsampling):
             )
 
     def call(self, inputs):
+        inputs = ops.cast(inputs, self.compute_dtype)
         if self.per_channel:
             y = self._channels_last(
                 lambda x: depthwise_conv_transpose(x, self.kernel, self.factor), inputs

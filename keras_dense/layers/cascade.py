@@ -5,6 +5,7 @@ import numbers
 import keras
 from keras import ops
 
+from keras_dense.layers.dtypes import Float32Layer
 from keras_dense.layers.pooling import PhasePooling2D
 
 MODES = ("multiclass", "binary", "multilabel")
@@ -22,7 +23,7 @@ def as_threshold(threshold, name="threshold"):
 
 
 @keras.saving.register_keras_serializable("keras_dense")
-class Certainty(keras.layers.Layer):
+class Certainty(Float32Layer):
     """The probability of what is predicted at each cell: `(B, H, W, C)` → `(B, H, W, 1)`.
 
     Of the most probable class where classes exclude each other; where every channel is a question
@@ -42,7 +43,7 @@ class Certainty(keras.layers.Layer):
     """
 
     def __init__(self, mode="multiclass", **kwargs):
-        super().__init__(**{"dtype": "float32", **kwargs})
+        super().__init__(**kwargs)
         if mode not in MODES:
             raise ValueError(f"`mode` must be one of {MODES}. Received: mode={mode!r}")
         self.mode = mode
@@ -51,16 +52,17 @@ class Certainty(keras.layers.Layer):
         return (*input_shape[:-1], 1)
 
     def call(self, inputs):
+        x = ops.cast(inputs, "float32")
         if self.mode == "multiclass":
-            return ops.max(ops.softmax(inputs, axis=-1), axis=-1, keepdims=True)
-        return ops.sigmoid(ops.min(ops.absolute(inputs), axis=-1, keepdims=True))
+            return ops.max(ops.softmax(x, axis=-1), axis=-1, keepdims=True)
+        return ops.sigmoid(ops.min(ops.absolute(x), axis=-1, keepdims=True))
 
     def get_config(self):
         return {**super().get_config(), "mode": self.mode}
 
 
 @keras.saving.register_keras_serializable("keras_dense")
-class Unsure(keras.layers.Layer):
+class Unsure(Float32Layer):
     """1 where a cell goes on to the next stage, 0 where it leaves: `(B, H, W, 1)`, float32.
 
     Call with the certainty of a stage, and with what this layer gave for the stage before, if there
@@ -80,15 +82,18 @@ class Unsure(keras.layers.Layer):
     """
 
     def __init__(self, threshold, **kwargs):
-        super().__init__(**{"dtype": "float32", **kwargs})
+        super().__init__(**kwargs)
         self.threshold = as_threshold(threshold)
+
+    def build(self, certainty_shape, before_shape=None):
+        """Nothing to build; Keras gives the shapes of all inputs."""
 
     def compute_output_shape(self, certainty_shape, before_shape=None):
         return tuple(certainty_shape)
 
     def call(self, certainty, before=None):
-        stays = ops.cast(certainty <= self.threshold, self.compute_dtype)
-        return stays if before is None else stays * ops.cast(before, self.compute_dtype)
+        stays = ops.cast(ops.cast(certainty, "float32") <= self.threshold, "float32")
+        return stays if before is None else stays * ops.cast(before, "float32")
 
     def get_config(self):
         return {**super().get_config(), "threshold": self.threshold}
@@ -112,10 +117,14 @@ class Settled(keras.layers.Layer):
     [3.0, 7.0]
     """
 
+    def build(self, later_shape, before_shape=None, reached_shape=None):
+        """Nothing to build; Keras gives the shapes of all inputs."""
+
     def compute_output_shape(self, later_shape, before_shape, reached_shape):
         return tuple(later_shape)
 
     def call(self, later, before, reached):
+        later, before, reached = (ops.cast(x, self.compute_dtype) for x in (later, before, reached))
         return ops.where(reached > 0.5, later, ops.stop_gradient(before))
 
 
@@ -129,11 +138,14 @@ class KeepCells(keras.layers.Layer):
     [3.0, 0.0]
     """
 
+    def build(self, inputs_shape, kept_shape=None):
+        """Nothing to build; Keras gives the shapes of all inputs."""
+
     def compute_output_shape(self, inputs_shape, kept_shape):
         return tuple(inputs_shape)
 
     def call(self, inputs, kept):
-        return inputs * kept
+        return ops.cast(inputs, self.compute_dtype) * ops.cast(kept, self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable("keras_dense")
@@ -152,10 +164,14 @@ class PoolKeptCells(PhasePooling2D):
     5.0
     """
 
+    def build(self, inputs_shape, kept_shape=None):
+        """Nothing to build; Keras gives the shapes of all inputs."""
+
     def compute_output_shape(self, inputs_shape, kept_shape):
         return super().compute_output_shape(inputs_shape)
 
     def call(self, inputs, kept):
+        kept, inputs = (ops.cast(x, self.compute_dtype) for x in (kept, inputs))
         kept = kept > 0.5
         if self.mode == "max":
             largest = super().call(ops.where(kept, inputs, float("-inf")))

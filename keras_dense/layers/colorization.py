@@ -4,18 +4,12 @@ import keras
 from keras import ops
 
 from keras_dense.layers.arguments import at_least_one
+from keras_dense.layers.dtypes import Float32Layer
 from keras_dense.ops import ab_bins, annealed_mean, full_size, gray, lightness, recolor
 
 
-class _Float32(keras.layers.Layer):
-    """Computes in float32 whatever the dtype policy: colours have more than 8 bits."""
-
-    def __init__(self, **kwargs):
-        super().__init__(**{"autocast": False, "dtype": "float32", **kwargs})
-
-
 @keras.saving.register_keras_serializable("keras_dense")
-class Lightness(_Float32):
+class Lightness(Float32Layer):
     """What a network sees that is to predict colours: an image's lightness.
 
     Args:
@@ -56,7 +50,7 @@ class Lightness(_Float32):
 
 
 @keras.saving.register_keras_serializable("keras_dense")
-class AnnealedMean(_Float32):
+class AnnealedMean(Float32Layer):
     """The colour that a distribution over bins stands for: logits `(…, bins)` → ab `(…, 2)`.
 
     Args:
@@ -100,7 +94,7 @@ class AnnealedMean(_Float32):
 
 
 @keras.saving.register_keras_serializable("keras_dense")
-class Recolor(_Float32):
+class Recolor(Float32Layer):
     """An image in predicted colours, at its own size and of its own lightness.
 
     Call with two tensors: `Recolor(4)(ab, image)`, ab `(B, ceil(H / 4), ceil(W / 4), 2)` and RGB
@@ -122,6 +116,9 @@ class Recolor(_Float32):
     def __init__(self, stride=4, **kwargs):
         super().__init__(**kwargs)
         self.stride = at_least_one(stride, "stride")
+
+    def build(self, ab_shape, image_shape=None):
+        """Nothing to build; Keras gives the shapes of all inputs."""
 
     def compute_output_spec(self, ab, image):
         return keras.KerasTensor((*image.shape[:-1], 3), dtype="uint8")

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_dense.layers.arguments import as_pair
+from keras_dense.layers.dtypes import RearrangingLayer
 from keras_dense.ops import adaptive_average_pool, pixel_shuffle, resize_bilinear
 
 
@@ -38,6 +39,7 @@ class AdaptiveAveragePooling2D(keras.layers.Layer):
         return (input_shape[0], *self.bins, input_shape[3])
 
     def call(self, inputs):
+        inputs = ops.cast(inputs, self.compute_dtype)
         if self.bins == (1, 1):
             mean = ops.mean(ops.cast(inputs, "float32"), axis=(1, 2), keepdims=True)
             return ops.cast(mean, inputs.dtype)
@@ -61,10 +63,14 @@ class ResizeLike(keras.layers.Layer):
     [0.0, 1.5, 3.0]
     """
 
+    def build(self, x_shape, like_shape=None):
+        """Nothing to build; Keras gives the shapes of all inputs."""
+
     def compute_output_shape(self, x_shape, like_shape):
         return (x_shape[0], *like_shape[1:3], x_shape[3])
 
     def call(self, x, like):
+        x = ops.cast(x, self.compute_dtype)
         height, width = ops.shape(like)[1:3]
         if tuple(x.shape[1:3]) == (1, 1):
             # Not `x + zeros`: TensorFlow's graph optimizer moves a bias of `x` to behind that sum.
@@ -73,7 +79,7 @@ class ResizeLike(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("keras_dense")
-class PixelShuffle(keras.layers.Layer):
+class PixelShuffle(RearrangingLayer):
     """Channels laid out as blocks of cells: `(B, H, W, C f²)` → `(B, f H, f W, C)`.
 
     `y[f i + a, f j + b, c] = x[i, j, (c f + a) f + b]`, the order of `torch.nn.PixelShuffle`. With

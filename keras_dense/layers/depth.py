@@ -6,6 +6,8 @@ import numbers
 import keras
 from keras import ops
 
+from keras_dense.layers.dtypes import Float32Layer
+
 ACTIVATIONS = ("range_sigmoid", "log_sigmoid", "disparity", "exp", "softplus")
 
 
@@ -24,7 +26,7 @@ def check_range(min_depth, max_depth):
 
 
 @keras.saving.register_keras_serializable("keras_dense")
-class DepthActivation(keras.layers.Layer):
+class DepthActivation(Float32Layer):
     """Any numbers as depths in metres, positive by construction; of any shape, in float32.
 
     | `activation` | depth of a score x, with s = sigmoid(x) | at x = 0 |
@@ -54,7 +56,7 @@ class DepthActivation(keras.layers.Layer):
     """
 
     def __init__(self, activation="range_sigmoid", min_depth=1e-3, max_depth=10.0, **kwargs):
-        super().__init__(**{"dtype": "float32", **kwargs})
+        super().__init__(**kwargs)
         if activation not in ACTIVATIONS:
             raise ValueError(
                 f"`activation` must be one of {ACTIVATIONS}. Received: activation={activation!r}"

@@ -3,6 +3,7 @@
 import keras
 
 from keras_dense.layers.arguments import as_pair
+from keras_dense.layers.dtypes import RearrangingLayer
 from keras_dense.ops import gather_pixels, perceptron, perceptron_by_bands
 
 
@@ -117,6 +118,7 @@ class HypercolumnMLP(keras.layers.Layer):
 
     def call(self, maps, positions=None, training=False):
         self._check([x.shape for x in maps])
+        maps = [keras.ops.cast(x, self.compute_dtype) for x in maps]
         matrices = (self.kernels, *self.others)
         stack = list(zip(matrices, self.biases, strict=True))
         if positions is None and not training:
@@ -133,7 +135,7 @@ class HypercolumnMLP(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("keras_dense")
-class GatherPixels(keras.layers.Layer):
+class GatherPixels(RearrangingLayer):
     """The cells of a map at given places: `(B, H, W, C)` and ints `(B, N, 2)` → `(B, N, C)`.
 
     Call with two tensors: `GatherPixels()(x, positions)`; a position is a row and a column.
@@ -144,6 +146,9 @@ class GatherPixels(keras.layers.Layer):
     >>> keras.ops.convert_to_numpy(y)[0, :, 0].tolist()
     [2.0, 3.0]
     """
+
+    def build(self, x_shape, positions_shape=None):
+        """Nothing to build; Keras gives the shapes of all inputs."""
 
     def compute_output_shape(self, x_shape, positions_shape):
         return (x_shape[0], positions_shape[1], x_shape[3])

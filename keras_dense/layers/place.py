@@ -40,11 +40,15 @@ class PlaceLike(keras.layers.Layer):
         self.first, self.step = float(first), float(step)
         self.size = as_pair(size, "size")
 
+    def build(self, x_shape, image_shape=None):
+        """Nothing to build; Keras gives the shapes of all inputs."""
+
     def compute_output_shape(self, x_shape, image_shape):
         return (x_shape[0], *image_shape[1:3], x_shape[3])
 
     def call(self, x, image):
         height, width = ops.shape(image)[1:3]
+        x = ops.cast(x, self.compute_dtype)
         return resize_placed(x, height, width, self.first, self.step, self.size)
 
     def get_config(self):
@@ -76,7 +80,7 @@ class LocationBias(keras.layers.Layer):
         self.bias = self.add_weight(name="bias", shape=input_shape[1:], initializer="zeros")
 
     def call(self, inputs):
-        return inputs + ops.cast(self.bias, inputs.dtype)
+        return ops.cast(inputs, self.compute_dtype) + self.bias
 
     def compute_output_shape(self, input_shape):
         return input_shape

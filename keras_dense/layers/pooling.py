@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_dense.layers.arguments import as_padding, as_pair
+from keras_dense.layers.dtypes import RearrangingLayer
 from keras_dense.ops import max_windows, mean_windows
 from keras_dense.ops.atrous import same_pads
 from keras_dense.ops.image import pad_map, to_multiple
@@ -46,7 +47,9 @@ class _AtrousPooling2D(keras.layers.Layer):
     def call(self, inputs):
         self.compute_output_shape(inputs.shape)
         pads = self._pads(ops.shape(inputs)[1:3])
-        return type(self).pool(inputs, self.pool_size, self.rate, self.strides, pads)
+        inputs = ops.cast(inputs, self.compute_dtype)
+        pooled = type(self).pool(inputs, self.pool_size, self.rate, self.strides, pads)
+        return ops.cast(pooled, self.compute_dtype)  # on torch `ops.maximum` knows no float64
 
     def get_config(self):
         config = {"pool_size": self.pool_size, "rate": self.rate, "strides": self.strides}
@@ -137,6 +140,7 @@ class PhasePooling2D(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def call(self, inputs):
+        inputs = ops.cast(inputs, self.compute_dtype)
         if self.mode == "max":
             return ops.max(self._phases(inputs, float("-inf")), axis=(1, 3))
         # The sum in float32: a map has thousands of cells, and bfloat16 counts to 256.
@@ -160,7 +164,7 @@ class PhasePooling2D(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("keras_dense")
-class TilePhases(keras.layers.Layer):
+class TilePhases(RearrangingLayer):
     """Give every cell of a map the value of its phase: undoes `PhasePooling2D` in size.
 
     Call with two tensors: `TilePhases()(phases, like)`, shapes `(B, r_h, r_w, C)` and
@@ -171,6 +175,9 @@ class TilePhases(keras.layers.Layer):
     >>> ops.convert_to_numpy(TilePhases()(phases, like))[0, 0, :, 0].tolist()
     [1.0, 2.0, 1.0, 2.0, 1.0]
     """
+
+    def build(self, phases_shape, like_shape=None):
+        """Nothing to build; Keras gives the shapes of all inputs."""
 
     def call(self, phases, like):
         for axis in (1, 2):

@@ -83,6 +83,9 @@ class RegionPooling2D(layers.Layer):
         super().__init__(**kwargs)
         self.mode = mode
 
+    def build(self, inputs_shape, table_shape=None):
+        """Nothing to build; Keras gives the shapes of all inputs."""
+
     def compute_output_shape(self, inputs_shape, table_shape):
         return tuple(inputs_shape)
 
@@ -109,6 +112,9 @@ class PoolRows(layers.Layer):
         super().__init__(**kwargs)
         self.mode = mode
 
+    def build(self, inputs_shape, group_shape=None, groups_shape=None):
+        """Nothing to build; Keras gives the shapes of all inputs."""
+
     def compute_output_shape(self, inputs_shape, group_shape, groups_shape):
         return (groups_shape[0], *inputs_shape[1:])
 
@@ -122,6 +128,9 @@ class PoolRows(layers.Layer):
 @keras.saving.register_keras_serializable("keras_dense")
 class TakeRows(layers.Layer):
     """For each cell of a list, the row of its group: undoes `PoolRows` in size."""
+
+    def build(self, inputs_shape, group_shape=None):
+        """Nothing to build; Keras gives the shapes of all inputs."""
 
     def compute_output_shape(self, inputs_shape, group_shape):
         return (group_shape[0], *inputs_shape[1:])

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_dense.layers.arguments import as_sides, at_least_one
+from keras_dense.layers.dtypes import RearrangingLayer
 from keras_dense.ops import crop_like, pad_reflect, pad_to_multiple
 from keras_dense.ops.image import pad_map
 
@@ -13,7 +14,7 @@ def _grown(size, multiple):
 
 
 @keras.saving.register_keras_serializable("keras_dense")
-class PadToMultiple(keras.layers.Layer):
+class PadToMultiple(RearrangingLayer):
     """Grow an image to the next multiple of a stride, mirrored at the bottom and the right.
 
     Pixels keep their coordinates, so `CropLike` afterwards undoes it. `(B, H, W, C)` becomes
@@ -57,7 +58,7 @@ class PadToMultiple(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("keras_dense")
-class PadToMinimum(keras.layers.Layer):
+class PadToMinimum(RearrangingLayer):
     """Grow a map with zeros at the bottom and the right until a window fits into it.
 
     `(B, H, W, C)` → `(B, max(H, n), max(W, n), C)`; H and W may be unknown. `CropLike` afterwards
@@ -94,7 +95,7 @@ class PadToMinimum(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("keras_dense")
-class CropLike(keras.layers.Layer):
+class CropLike(RearrangingLayer):
     """Cut a map to the height and width of another, keeping its top left corner.
 
     Call with two tensors: `CropLike()(x, like)`, shapes `(B, H, W, C)` and `(B, h, w, D)`
@@ -116,6 +117,9 @@ class CropLike(keras.layers.Layer):
         super().__init__(**kwargs)
         self.stride = at_least_one(stride, "stride")
 
+    def build(self, x_shape, like_shape=None):
+        """Nothing to build; Keras gives the shapes of all inputs."""
+
     def compute_output_shape(self, x_shape, like_shape):
         sizes = [None if n is None else -(-n // self.stride) for n in like_shape[1:3]]
         for have, want in zip(x_shape[1:3], sizes, strict=True):
@@ -135,7 +139,7 @@ class CropLike(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("keras_dense")
-class ReflectionPadding2D(keras.layers.Layer):
+class ReflectionPadding2D(RearrangingLayer):
     """Continue an image on all sides as in a mirror; as often as needed where it is small.
 
     `(B, H, W, C)` → `(B, top + H + bottom, left + W + right, C)`; H and W may be unknown. The

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_dense.layers.arguments import as_data_format, as_padding, as_pair
+from keras_dense.layers.dtypes import RearrangingLayer
 from keras_dense.ops import max_pool_with_argmax, max_unpool
 from keras_dense.ops.atrous import explicit_pads
 
@@ -66,7 +67,7 @@ class _Pooling(keras.layers.Layer):
 class MaxPoolWithArgmax2D(_Pooling):
     """Max pooling that also says where each maximum lay, for `MaxUnpool2D`.
 
-    `(B, H, W, C)` → `[values, indices]`, both `(B, h, w, C)`, as `torch.nn.MaxPool2d(k, s, p,
+    `(B, H, W, C)` → `(values, indices)`, both `(B, h, w, C)`, as `torch.nn.MaxPool2d(k, s, p,
     return_indices=True)` has them: indices are int32, `row * W + column` of the map without
     padding, for each channel. Of equal maxima the first counts, row by row. The gradient goes
     through the values to the cells that are named. H and W may be unknown, odd, and not divisible.
@@ -102,25 +103,25 @@ class MaxPoolWithArgmax2D(_Pooling):
                 f"padding={self.padding!r}. Received: input_shape={tuple(input_shape)}"
             )
         shape = self._with_sizes(input_shape, pooled)
-        return [shape, shape]
+        return shape, shape
 
     def compute_output_spec(self, inputs):
         values, indices = self.compute_output_shape(inputs.shape)
-        return [
+        return (
             keras.KerasTensor(values, dtype=self.compute_dtype),
             keras.KerasTensor(indices, dtype="int32"),
-        ]
+        )
 
     def call(self, inputs):
         self.compute_output_shape(inputs.shape)
         x = self._last(ops.cast(inputs, self.compute_dtype))
         pads = self._pads(ops.shape(x)[1:3])
         values, indices = max_pool_with_argmax(x, self.pool_size, self.strides, pads)
-        return [self._back(values), self._back(indices)]
+        return self._back(values), self._back(indices)
 
 
 @keras.saving.register_keras_serializable("keras_dense")
-class MaxUnpool2D(_Pooling):
+class MaxUnpool2D(_Pooling, RearrangingLayer):
     """Put values back where the maxima of a pooling lay, and zeros everywhere else.
 
     Call with the values and the indices of `MaxPoolWithArgmax2D`, and a map of the size that was
@@ -147,6 +148,9 @@ class MaxUnpool2D(_Pooling):
     >>> ops.convert_to_numpy(y)[0, :, :, 0].tolist()
     [[0.0, 3.0, 0.0, 0.0], [0.0, 0.0, 0.0, 4.0]]
     """
+
+    def build(self, x_shape, indices_shape=None, like_shape=None):
+        """Nothing to build; Keras gives the shapes of all inputs."""
 
     def compute_output_shape(self, x_shape, indices_shape, like_shape=None):
         self._check(x_shape, indices_shape)

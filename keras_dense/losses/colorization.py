@@ -7,8 +7,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_dense._arrays import as_integer
 from keras_dense.losses.contract import check_number
-from keras_dense.losses.weighted import MapLoss, safe_divide
+from keras_dense.losses.weighted import SUM_OVER_BATCH_SIZE, Costs, MapLoss, safe_divide
 from keras_dense.ops.ab_bins import ab_bins, soft_encode
 from keras_dense.ops.color import rgb_to_lab
 from keras_dense.ops.image import sum_blocks
@@ -104,15 +105,20 @@ class ColorLoss(MapLoss):
 
     channels = 3
 
-    def __init__(self, stride=4, subsample="mean", gray_threshold=None, name=None):
-        super().__init__(name=name)
-        if isinstance(stride, bool) or not isinstance(stride, (int, np.integer)) or stride < 1:
-            raise ValueError(f"`stride` must be an int ≥ 1. Received: stride={stride!r}")
+    def __init__(
+        self,
+        stride=4,
+        subsample="mean",
+        gray_threshold=None,
+        name=None,
+        reduction=SUM_OVER_BATCH_SIZE,
+    ):
+        super().__init__(name, reduction)
         if subsample not in SUBSAMPLES:
             raise ValueError(
                 f"`subsample` must be one of {SUBSAMPLES}. Received: subsample={subsample!r}"
             )
-        self.stride = int(stride)
+        self.stride = as_integer(stride, "stride", 1)
         self.subsample = subsample
         self.gray_threshold = gray_threshold
         if gray_threshold is not None:
@@ -126,9 +132,10 @@ class ColorLoss(MapLoss):
         if self.gray_threshold is not None:
             chroma = ops.max(ops.abs(ab) * ops.sign(weight), axis=(1, 2, 3), keepdims=True)
             weight = weight * ops.cast(chroma > self.gray_threshold, "float32")
+        # Where nothing is known, nothing that is predicted counts: NaN times 0 is not 0.
+        price = self.price(ab, ops.where(weight > 0, y_pred, 0.0))
         weight = weight[..., 0]
-        price = self.price(ab, ops.cast(y_pred, "float32"))
-        return safe_divide(ops.sum(weight * price), ops.sum(weight))
+        return Costs(weight * price, weight)
 
     def price(self, ab, y_pred):
         """What each pixel costs: `(B, h, w, 2)`, `(B, h, w, C)` → `(B, h, w)`."""
@@ -166,6 +173,9 @@ class ColorCrossEntropy(ColorLoss):
         stride, subsample, gray_threshold: see `ColorLoss`: predictions are at a quarter of the
             size; "mean" or "nearest"; images without colour.
         name: name of the loss.
+        reduction: As in Keras: `"sum_over_batch_size"` (the weighted mean of what is known; so are
+            `"mean"` and `"mean_with_sample_weight"`), `"sum"`, or `"none"`: the loss of each
+            pixel of the prediction, `(B, h, w)`.
 
     Call arguments:
         y_true: RGB images 0–255 `(B, H, W, 3)`; a float pixel that is not finite is unknown.
@@ -193,12 +203,13 @@ class ColorCrossEntropy(ColorLoss):
         subsample="mean",
         gray_threshold=None,
         name="color_cross_entropy",
+        reduction=SUM_OVER_BATCH_SIZE,
     ):
-        super().__init__(stride, subsample, gray_threshold, name)
-        self.grid = grid
+        super().__init__(stride, subsample, gray_threshold, name, reduction)
+        self.grid = as_integer(grid, "grid", 1)
         self.bins = len(ab_bins(grid))
         self.lam = check_number("lam", lam, 0.0, 1.0)
-        self.neighbours = neighbours
+        self.neighbours = as_integer(neighbours, "neighbours", 1)
         self.sigma = check_number("sigma", sigma, 1e-3)
         share = check_prior(prior, grid)
         if share is not None and self.lam == 0 and not share.all():
@@ -248,6 +259,9 @@ class AbSmoothL1(ColorLoss):
         stride, subsample, gray_threshold: see `ColorLoss`: predictions are at a quarter of the
             size; "mean" or "nearest"; images without colour.
         name: name of the loss.
+        reduction: As in Keras: `"sum_over_batch_size"` (the weighted mean of what is known; so are
+            `"mean"` and `"mean_with_sample_weight"`), `"sum"`, or `"none"`: the loss of each
+            pixel of the prediction, `(B, h, w)`.
 
     Call arguments:
         y_true: RGB images 0–255 `(B, H, W, 3)`; a float pixel that is not finite is unknown.
@@ -261,9 +275,15 @@ class AbSmoothL1(ColorLoss):
     """
 
     def __init__(
-        self, beta=1.0, stride=4, subsample="mean", gray_threshold=None, name="ab_smooth_l1"
+        self,
+        beta=1.0,
+        stride=4,
+        subsample="mean",
+        gray_threshold=None,
+        name="ab_smooth_l1",
+        reduction=SUM_OVER_BATCH_SIZE,
     ):
-        super().__init__(stride, subsample, gray_threshold, name)
+        super().__init__(stride, subsample, gray_threshold, name, reduction)
         self.beta = check_number("beta", beta, 1e-3)
 
     def price(self, ab, y_pred):

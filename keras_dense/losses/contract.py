@@ -9,7 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from keras_dense.losses.weighted import WeightedLoss, expand_weight
+from keras_dense.losses.weighted import (
+    SUM_OVER_BATCH_SIZE,
+    WeightedLoss,
+    flagged,
+    read_weight,
+)
 
 MODES = ("multiclass", "binary", "multilabel")
 
@@ -100,11 +105,20 @@ def check_class_weight(class_weight):
 
 def check_number(name, value, low, high=float("inf")):
     """Return `value` as float when it lies in `[low, high]`, or raise."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name} must be a number; received: {name}={value!r}")
     if not low <= value <= high:
         raise ValueError(f"{name} must be in [{low}, {high}]; received: {name}={value!r}")
     return float(value)
+
+
+def check_flag(name, value):
+    """Return `value` as bool, or raise: the string "false" must not mean true."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False; received: {name}={value!r}")
+    return bool(value)
 
 
 def target_form(true_shape, pred_shape, mode):
@@ -181,8 +195,8 @@ def read_target(y_true, form, channels, mode, ignore_class):
     """Bring a float32 target to one-hot form.
 
     Returns:
-        `(truth, valid, wrong)`: `(B, ..., C)`; bool `(B, ..., 1)` or `(B, ..., C)`; bool scalar,
-        true when some value belongs to no class and is not void.
+        `(truth, valid, wrong)`: `(B, ..., C)`; bool `(B, ..., 1)` or `(B, ..., C)`; bool of the
+        same shape, where a value belongs to no class and is not void.
     """
     if form == "labels":
         hot = ops.equal(y_true, ops.arange(channels, dtype="float32"))
@@ -192,7 +206,7 @@ def read_target(y_true, form, channels, mode, ignore_class):
             void = ops.equal(y_true, float(ignore_class))
             wrong = ops.logical_and(wrong, ops.logical_not(void))
             valid = ops.logical_and(valid, ops.logical_not(void))
-        return ops.cast(ops.logical_and(hot, valid), "float32"), valid, ops.any(wrong)
+        return ops.cast(ops.logical_and(hot, valid), "float32"), valid, wrong
     inside = ops.logical_and(y_true >= 0.0, y_true <= 1.0)
     if mode == "multiclass":
         total = ops.sum(y_true, axis=-1, keepdims=True)
@@ -209,11 +223,15 @@ def read_target(y_true, form, channels, mode, ignore_class):
             void = ops.equal(y_true, float(ignore_class))
         known = valid = inside
     wrong = ops.logical_not(ops.logical_or(known, void))
-    return ops.where(valid, y_true, 0.0), valid, ops.any(wrong)
+    return ops.where(valid, y_true, 0.0), valid, wrong
 
 
 def read_pixels(y_true, y_pred, sample_weight, mode, ignore_class):
-    """Return `(Pixels, wrong)` for float32 tensors; see `read_target` for `wrong`."""
+    """Return `(Pixels, wrong)` for float32 tensors.
+
+    Logits of pixels without weight become 0, whatever they are (NaN times 0 is not 0). `wrong` is
+    bool `(B, ..., 1)` or `(B, ..., C)`: labels of no class, and weights that are none.
+    """
     channels = y_pred.shape[-1]
     form = target_form(y_true.shape, y_pred.shape, mode)
     if len(y_true.shape) < len(y_pred.shape):
@@ -222,7 +240,10 @@ def read_pixels(y_true, y_pred, sample_weight, mode, ignore_class):
     weight = ops.cast(valid, "float32")
     if sample_weight is not None:
         last = (1, channels) if mode == "multilabel" else (1,)
-        weight = weight * expand_weight(sample_weight, y_pred.shape, last)
+        given, no_weight = read_weight(sample_weight, y_pred.shape, last)
+        wrong = ops.logical_or(wrong, ops.logical_and(valid, no_weight))
+        weight = weight * given
+    y_pred = ops.where(weight > 0.0, y_pred, 0.0)
     pixels = Pixels(_flat(y_pred), _flat(truth), _flat(weight), mode)
     return pixels, wrong
 
@@ -244,6 +265,17 @@ def read_outcomes(pixels, class_weight=None):
     return Outcomes(log_p, _pair(1.0 - truth, truth), weight, cost)
 
 
+def expected_log(share, log_p):
+    """`sum_k share[k] log p[k]`, where a share of nothing is 0 though the logarithm be infinite.
+
+    Logits of minus infinity rule a class out.
+
+    >>> float(expected_log(ops.convert_to_tensor([1.0, 0]), ops.log([0.5, 0.0])))
+    -0.6931471824645996
+    """
+    return ops.sum(share * ops.where(share > 0.0, log_p, 0.0), axis=-1)
+
+
 def _flat(x):
     return ops.reshape(x, (ops.shape(x)[0], -1, x.shape[-1]))
 
@@ -263,47 +295,65 @@ class DenseLoss(WeightedLoss):
     - **Targets** `y_true`: with `mode="multiclass"` integers `(B, H, W)` or `(B, H, W, 1)`, or
       one-hot `(B, H, W, C)` where an all-zero row is a void pixel; with `"binary"` (C = 1) 0 and 1;
       with `"multilabel"` 0/1 per channel, or integers that name the one present label.
-    - **Void**: labels equal to `ignore_class` reach neither the value nor the gradient. A batch
-      without a valid pixel costs 0, with zero gradients.
+    - **Void**: labels equal to `ignore_class` reach neither the value nor the gradient, whatever is
+      predicted there (NaN, too). A batch without a valid pixel costs 0, with zero gradients.
     - **Weights**: `sample_weight` `(B,)`, `(B, H, W)` or `(B, H, W, 1)` multiplies the weight of a
       pixel. Means are weighted means, so weight 0 is the same as void, and a weight of 2 everywhere
       changes nothing (Keras' own losses would divide by all pixels, void ones too).
-    - **Result**: one number for the batch.
+    - **Result**: one number for the batch, or what `reduction` asks for, see `WeightedLoss`.
     - **Labels of no class** (37 of 21 classes): NumPy targets raise `ValueError`. Inside a graph
       nothing can raise on every backend: there the loss is NaN, so training visibly fails
       (`keras.callbacks.TerminateOnNaN` stops it), and such pixels stay out of the gradient, so the
-      weights survive.
+      weights survive. Sample weights that are negative or not finite are treated alike.
+    - **64 bits**: JAX cuts integers to 32 bits as they enter `fit`, before any loss can look: a
+      label of 2**32 is 0 by then. `kd.datasets.Loader` refuses such labels on every backend.
 
-    Subclasses implement `compute(pixels)` over `Pixels`.
+    Subclasses implement `compute(pixels)` over `Pixels`, which returns `Costs` of pixels `(B, N)`
+    (`(B, N * C)` with several labels) or images `(B,)`, or one number, which has only a mean.
 
     Args:
         mode: `"multiclass"` (softmax), `"binary"` (one sigmoid) or `"multilabel"` (C sigmoids).
         ignore_class: Label of void pixels, or `None`.
         class_weight: One number per class (two, background and foreground, when binary), or `None`.
         name: Name of the loss.
+        reduction: What is returned, see `WeightedLoss`. With `"none"` the loss of each pixel is
+            `(B, H, W)`, with several labels that of each label `(B, H, W, C)`.
+        whole: Of subclasses that are one number for the batch, see `WeightedLoss`.
     """
 
-    def __init__(self, mode="multiclass", ignore_class=255, class_weight=None, name=None):
-        super().__init__(name)
+    def __init__(
+        self,
+        mode="multiclass",
+        ignore_class=255,
+        class_weight=None,
+        name=None,
+        reduction=SUM_OVER_BATCH_SIZE,
+        whole=None,
+    ):
+        super().__init__(name, reduction, whole)
         self.mode = check_mode(mode)
         self.ignore_class = check_ignore_class(ignore_class, mode)
         self.class_weight = check_class_weight(class_weight)
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
-        form = target_form(np.shape(y_true), np.shape(y_pred), self.mode)
-        channels = np.shape(y_pred)[-1]
+    def check_inputs(self, y_true, y_pred):
+        form = target_form(y_true.shape, y_pred.shape, self.mode)
+        channels = y_pred.shape[-1]
         self._check_class_weight_length(channels)
-        if isinstance(y_true, (np.ndarray, list, tuple)):
+        if isinstance(y_true, np.ndarray):
             check_labels(y_true, form, channels, self.mode, self.ignore_class)
-        return super().__call__(y_true, y_pred, sample_weight)
 
     def weighted(self, y_true, y_pred, sample_weight):
         pixels, wrong = read_pixels(y_true, y_pred, sample_weight, self.mode, self.ignore_class)
-        # A constant: it makes the number NaN and leaves the gradient alone.
-        return self.compute(pixels) + ops.where(wrong, float("nan"), 0.0)
+        value = self.reduced(self.compute(pixels))
+        if len(value.shape) == 2:
+            last = y_pred.shape[-1] if self.mode == "multilabel" else 1
+            value = ops.reshape(value, (*ops.shape(y_pred)[:-1], last))
+            value = flagged(value, wrong)
+            return value if self.mode == "multilabel" else value[..., 0]
+        return flagged(value, wrong)
 
     def compute(self, pixels):
-        """Return the scalar loss of `Pixels`."""
+        """Return the loss of `Pixels`: `Costs`, or one number."""
         raise TypeError(f"{type(self).__name__} must implement compute(pixels)")
 
     def _check_class_weight_length(self, channels):
@@ -316,8 +366,8 @@ class DenseLoss(WeightedLoss):
 
     def get_config(self):
         return {
+            **super().get_config(),
             "mode": self.mode,
             "ignore_class": self.ignore_class,
             "class_weight": None if self.class_weight is None else list(self.class_weight),
-            "name": self.name,
         }

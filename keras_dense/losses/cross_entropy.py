@@ -3,24 +3,24 @@
 import keras
 from keras import ops
 
-from keras_dense.losses.contract import DenseLoss, check_number, read_outcomes
-from keras_dense.losses.weighted import safe_divide
+from keras_dense.losses.contract import DenseLoss, check_number, expected_log, read_outcomes
+from keras_dense.losses.weighted import SUM_OVER_BATCH_SIZE, Costs
 
 
 def cross_entropy(outcomes, label_smoothing=0.0):
-    """Weighted mean of `-sum_k cost_k t_k log p_k`, divided by the sum of the pixels' weights.
+    """`-sum_k cost_k t_k log p_k` of each pixel, and `sum_k cost_k t_k` for the divisor.
 
     Args:
         outcomes: `contract.Outcomes`.
         label_smoothing: Share of the target spread evenly over the outcomes, in `[0, 1]`.
 
     Returns:
-        Scalar.
+        `Costs` `(B, M)`.
     """
     weight, cost, truth = outcomes.weight, outcomes.cost, outcomes.truth
     smooth = truth * (1.0 - label_smoothing) + label_smoothing / cost.shape[0]
-    loss = -ops.sum(cost * smooth * outcomes.log_p, axis=-1)
-    return safe_divide(ops.sum(weight * loss), ops.sum(weight * ops.sum(cost * truth, axis=-1)))
+    loss = -expected_log(cost * smooth, outcomes.log_p)
+    return Costs(weight * loss, weight * ops.sum(cost * truth, axis=-1))
 
 
 @keras.saving.register_keras_serializable("keras_dense")
@@ -44,6 +44,9 @@ class CrossEntropy(DenseLoss):
         class_weight: One number per class, or `None`.
         label_smoothing: Share of the target spread evenly over all classes, in `[0, 1]`.
         name: Name of the loss.
+        reduction: As in Keras: `"sum_over_batch_size"` (the weighted mean of what is known; so are
+            `"mean"` and `"mean_with_sample_weight"`), `"sum"`, or `"none"`: the loss of each
+            pixel, `(B, H, W)`; with several labels of each label, `(B, H, W, C)`.
 
     Example:
 
@@ -61,8 +64,9 @@ class CrossEntropy(DenseLoss):
         class_weight=None,
         label_smoothing=0.0,
         name="cross_entropy",
+        reduction=SUM_OVER_BATCH_SIZE,
     ):
-        super().__init__(mode, ignore_class, class_weight, name)
+        super().__init__(mode, ignore_class, class_weight, name, reduction)
         self.label_smoothing = check_number("label_smoothing", label_smoothing, 0.0, 1.0)
 
     def compute(self, pixels):

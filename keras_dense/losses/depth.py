@@ -3,8 +3,14 @@
 import keras
 from keras import ops
 
-from keras_dense.losses.contract import check_number
-from keras_dense.losses.weighted import MapLoss, safe_divide
+from keras_dense.losses.contract import check_flag, check_number
+from keras_dense.losses.weighted import (
+    SUM_OVER_BATCH_SIZE,
+    Costs,
+    MapLoss,
+    pixel_costs,
+    safe_divide,
+)
 
 _SMALLEST = 1e-3  # metres: below, logarithm and reciprocal go on as their tangents
 
@@ -46,10 +52,10 @@ def image_sums(x):
     return ops.sum(x, axis=(1, 2), keepdims=True)
 
 
-def mean_of_images(values, weight):
-    """The mean of `values` `(B, 1, 1, 1)` over the images that have a known pixel."""
+def image_costs(values, weight):
+    """`Costs` `(B,)` of the images that have a known pixel, of `values` `(B, 1, 1, 1)`."""
     seen = ops.cast(image_sums(weight) > 0, "float32")
-    return safe_divide(ops.sum(seen * values), ops.sum(seen))
+    return Costs((seen * values)[:, 0, 0, 0], seen[:, 0, 0, 0])
 
 
 def neighbours(x, axis):
@@ -84,10 +90,10 @@ class DepthLoss(MapLoss):
             raise ValueError(
                 f"y_pred must be depth of shape (B, H, W, 1). Received: shape {tuple(y_pred.shape)}"
             )
-        return self.score(y_true, ops.where(weight > 0, y_pred, 1.0), weight)
+        return self.score(y_true, y_pred, weight)
 
     def score(self, y_true, y_pred, weight):
-        """The scalar loss."""
+        """The loss: `Costs`, or one number."""
         raise TypeError(f"{type(self).__name__} must implement score(y_true, y_pred, weight)")
 
 
@@ -120,6 +126,9 @@ class ScaleInvariantLog(DepthLoss):
         gradient_weight: Weight of the squared first differences of d.
         ddof: As in NumPy: the variance of d is divided by n - ddof (n: the sum of weights).
         name: Name of the loss.
+        reduction: As in Keras: `"sum_over_batch_size"` (the mean; so are `"mean"` and
+            `"mean_with_sample_weight"`); with `reduction_over="image"`, also `"sum"` over
+            images, and `"none"`: the loss of each image, `(B,)`.
 
     Example:
 
@@ -138,8 +147,12 @@ class ScaleInvariantLog(DepthLoss):
         gradient_weight=0.0,
         ddof=0,
         name="scale_invariant_log",
+        reduction=SUM_OVER_BATCH_SIZE,
     ):
-        super().__init__(name=name)
+        whole = None
+        if reduction_over == "batch":
+            whole = "Use reduction_over='image': then there is a loss of each image."
+        super().__init__(name, reduction, whole)
         if reduction_over not in ("batch", "image"):
             raise ValueError(
                 "`reduction_over` must be 'batch' or 'image'. "
@@ -149,7 +162,7 @@ class ScaleInvariantLog(DepthLoss):
             raise ValueError(f"`ddof` must be 0 or 1. Received: ddof={ddof!r}")
         self.lam = check_number("lam", lam, 0.0, 1.0)
         self.scale = check_number("scale", scale, 0.0)
-        self.root = bool(root)
+        self.root = check_flag("root", root)
         self.reduction_over = reduction_over
         self.gradient_weight = check_number("gradient_weight", gradient_weight, 0.0)
         self.ddof = int(ddof)
@@ -173,7 +186,7 @@ class ScaleInvariantLog(DepthLoss):
             for step, pair in (steps(d, weight, axis) for axis in (1, 2)):
                 slope = safe_divide(total(pair * ops.square(step)), total(pair))
                 value = value + self.gradient_weight * slope
-        return mean_of_images(value, weight) if per_image else ops.sum(value)
+        return image_costs(value, weight) if per_image else ops.sum(value)
 
     def get_config(self):
         return {
@@ -215,6 +228,9 @@ class BerHu(DepthLoss):
     Args:
         threshold: Share of the largest error of the batch, in [0, 1]; 1 is the mean of |e|.
         name: Name of the loss.
+        reduction: As in Keras: `"sum_over_batch_size"` (the weighted mean of what is known; so are
+            `"mean"` and `"mean_with_sample_weight"`), `"sum"`, or `"none"`: the loss of each
+            pixel, `(B, H, W)`.
 
     Example:
 
@@ -224,15 +240,15 @@ class BerHu(DepthLoss):
     1.5
     """
 
-    def __init__(self, threshold=0.2, name="berhu"):
-        super().__init__(name=name)
+    def __init__(self, threshold=0.2, name="berhu", reduction=SUM_OVER_BATCH_SIZE):
+        super().__init__(name, reduction)
         self.threshold = check_number("threshold", threshold, 0.0, 1.0)
 
     def score(self, y_true, y_pred, weight):
         # Of two ones where nothing is known.
         error = y_pred - y_true
         limit = self.threshold * ops.stop_gradient(ops.max(ops.absolute(error)))
-        return safe_divide(ops.sum(weight * berhu(error, limit)), ops.sum(weight))
+        return pixel_costs(berhu(error, limit), weight)
 
     def get_config(self):
         return {**super().get_config(), "threshold": self.threshold}
@@ -251,6 +267,9 @@ class DepthL1(DepthLoss):
     Args:
         log: Whether logarithms are compared (near and far count alike).
         name: Name of the loss.
+        reduction: As in Keras: `"sum_over_batch_size"` (the weighted mean of what is known; so are
+            `"mean"` and `"mean_with_sample_weight"`), `"sum"`, or `"none"`: the loss of each
+            pixel, `(B, H, W)`.
 
     Example:
 
@@ -259,13 +278,13 @@ class DepthL1(DepthLoss):
     0.5
     """
 
-    def __init__(self, log=False, name="depth_l1"):
-        super().__init__(name=name)
-        self.log = bool(log)
+    def __init__(self, log=False, name="depth_l1", reduction=SUM_OVER_BATCH_SIZE):
+        super().__init__(name, reduction)
+        self.log = check_flag("log", log)
 
     def score(self, y_true, y_pred, weight):
         difference = log_depth(y_pred) - ops.log(y_true) if self.log else y_pred - y_true
-        return safe_divide(ops.sum(weight * ops.absolute(difference)), ops.sum(weight))
+        return pixel_costs(ops.absolute(difference), weight)
 
     def get_config(self):
         return {**super().get_config(), "log": self.log}

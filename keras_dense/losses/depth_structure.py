@@ -4,24 +4,25 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dense.losses.contract import check_number
+from keras_dense._arrays import as_integer
+from keras_dense.losses.contract import check_flag, check_number
 from keras_dense.losses.depth import (
     DepthLoss,
+    image_costs,
     image_sums,
     inverse_depth,
     log_depth,
-    mean_of_images,
     neighbours,
     steps,
 )
-from keras_dense.losses.weighted import MapLoss, safe_divide
+from keras_dense.losses.weighted import (
+    SUM_OVER_BATCH_SIZE,
+    MapLoss,
+    pixel_costs,
+    safe_divide,
+)
 
-
-def check_count(name, value):
-    """Return `value` when it is an int >= 1, or raise."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"`{name}` must be an int of at least 1. Received: {name}={value!r}")
-    return int(value)
+ONE_BY_ONE = "Call it with one image at a time for a loss of each."
 
 
 def gradient_matching(difference, weight, scales=4):
@@ -60,6 +61,8 @@ class GradientMatching(DepthLoss):
         scales: int ≥ 1.
         log: Whether logarithms are compared, or metres.
         name: Name of the loss.
+        reduction: A mean, as Keras calls it (`"sum_over_batch_size"`, `"mean"`,
+            `"mean_with_sample_weight"`): there is no loss of each pixel to sum or return.
 
     Example:
 
@@ -69,10 +72,10 @@ class GradientMatching(DepthLoss):
     0.0
     """
 
-    def __init__(self, scales=4, log=True, name="gradient_matching"):
-        super().__init__(name=name)
-        self.scales = check_count("scales", scales)
-        self.log = bool(log)
+    def __init__(self, scales=4, log=True, name="gradient_matching", reduction=SUM_OVER_BATCH_SIZE):
+        super().__init__(name, reduction, whole=ONE_BY_ONE)
+        self.scales = as_integer(scales, "scales", 1)
+        self.log = check_flag("log", log)
 
     def score(self, y_true, y_pred, weight):
         difference = log_depth(y_pred) - ops.log(y_true) if self.log else y_pred - y_true
@@ -140,6 +143,9 @@ class ScaleAndShiftInvariant(DepthLoss):
         gradient_weight: Weight of the slopes of d, 0.5 in the paper.
         scales: Of the slopes, see `GradientMatching`.
         name: Name of the loss.
+        reduction: As in Keras: `"sum_over_batch_size"` (the mean; so are `"mean"` and
+            `"mean_with_sample_weight"`); with `gradient_weight=0`, also `"sum"` over images, and
+            `"none"`: the loss of each image, `(B,)`.
 
     Example:
 
@@ -155,8 +161,10 @@ class ScaleAndShiftInvariant(DepthLoss):
         gradient_weight=0.0,
         scales=4,
         name="scale_and_shift_invariant",
+        reduction=SUM_OVER_BATCH_SIZE,
     ):
-        super().__init__(name=name)
+        whole = "With gradient_weight=0 there is a loss of each image." if gradient_weight else None
+        super().__init__(name, reduction, whole)
         if alignment not in ("least_squares", "median"):
             raise ValueError(
                 "`alignment` must be 'least_squares' or 'median'. "
@@ -164,7 +172,7 @@ class ScaleAndShiftInvariant(DepthLoss):
             )
         self.alignment = alignment
         self.gradient_weight = check_number("gradient_weight", gradient_weight, 0.0)
-        self.scales = check_count("scales", scales)
+        self.scales = as_integer(scales, "scales", 1)
 
     def score(self, y_true, y_pred, weight):
         if self.alignment == "median":
@@ -173,11 +181,12 @@ class ScaleAndShiftInvariant(DepthLoss):
             scale, shift = fit_line(y_pred, y_true, weight)
             difference = scale * y_pred + shift - y_true
         each = safe_divide(image_sums(weight * ops.absolute(difference)), image_sums(weight))
-        loss = mean_of_images(each, weight)
-        if self.gradient_weight:
-            slopes = gradient_matching(difference, weight, self.scales)
-            loss = loss + self.gradient_weight * slopes
-        return loss
+        costs = image_costs(each, weight)
+        if not self.gradient_weight:
+            return costs
+        slopes = gradient_matching(difference, weight, self.scales)
+        mean = safe_divide(ops.sum(costs.total), ops.sum(costs.weight))
+        return mean + self.gradient_weight * slopes
 
     def get_config(self):
         return {
@@ -252,6 +261,9 @@ class DepthSSIM(DepthLoss):
         window: Odd int, size of the Gaussian window.
         sigma: Standard deviation of the Gaussian, in pixels. Positive.
         name: Name of the loss.
+        reduction: As in Keras: `"sum_over_batch_size"` (the weighted mean of what is known; so are
+            `"mean"` and `"mean_with_sample_weight"`), `"sum"`, or `"none"`: the loss of each
+            pixel, `(B, H, W)`.
 
     Example:
 
@@ -261,11 +273,19 @@ class DepthSSIM(DepthLoss):
     0.0
     """
 
-    def __init__(self, data_range=10.0, reciprocal=False, window=11, sigma=1.5, name="depth_ssim"):
-        super().__init__(name=name)
+    def __init__(
+        self,
+        data_range=10.0,
+        reciprocal=False,
+        window=11,
+        sigma=1.5,
+        name="depth_ssim",
+        reduction=SUM_OVER_BATCH_SIZE,
+    ):
+        super().__init__(name, reduction)
         self.data_range = check_number("data_range", data_range, 1e-6)
-        self.reciprocal = bool(reciprocal)
-        self.window = check_count("window", window)
+        self.reciprocal = check_flag("reciprocal", reciprocal)
+        self.window = as_integer(window, "window", 1)
         if not self.window % 2:
             raise ValueError(f"`window` must be odd. Received: window={window}")
         self.sigma = check_number("sigma", sigma, 1e-3)
@@ -276,7 +296,7 @@ class DepthSSIM(DepthLoss):
         known = ops.cast(weight > 0, "float32")
         ssim = masked_ssim(y_true, y_pred, known, self.data_range, self.window, self.sigma)
         cost = ops.clip((1.0 - ssim) / 2.0, 0.0, 1.0)
-        return safe_divide(ops.sum(weight * cost), ops.sum(weight))
+        return pixel_costs(cost, weight)
 
     def get_config(self):
         return {
@@ -336,6 +356,8 @@ class EdgeAwareSmoothness(MapLoss):
 
     Args:
         name: Name of the loss.
+        reduction: A mean, as Keras calls it (`"sum_over_batch_size"`, `"mean"`,
+            `"mean_with_sample_weight"`): there is no loss of each pixel to sum or return.
 
     Example:
 
@@ -348,8 +370,8 @@ class EdgeAwareSmoothness(MapLoss):
     channels = 3
     filler = 0.0
 
-    def __init__(self, name="edge_aware_smoothness"):
-        super().__init__(name=name)
+    def __init__(self, name="edge_aware_smoothness", reduction=SUM_OVER_BATCH_SIZE):
+        super().__init__(name, reduction, whole=ONE_BY_ONE)
 
     def known(self, y_true):
         return ops.all(ops.isfinite(y_true), axis=-1, keepdims=True)
@@ -359,4 +381,4 @@ class EdgeAwareSmoothness(MapLoss):
             raise ValueError(
                 f"y_pred must be depth of shape (B, H, W, 1). Received: shape {tuple(y_pred.shape)}"
             )
-        return edge_aware_smoothness(ops.where(weight > 0, y_pred, 1.0), y_true, weight)
+        return edge_aware_smoothness(y_pred, y_true, weight)

@@ -4,28 +4,29 @@ import keras
 from keras import ops
 
 from keras_dense.losses.contract import DenseLoss, check_number, read_outcomes
-from keras_dense.losses.weighted import safe_divide
+from keras_dense.losses.weighted import SUM_OVER_BATCH_SIZE, Costs
 
 _HARDLY_WRONG = 1e-7  # a power below 1 has no finite slope at 0; float32 sees no less anyway
 
 
 def focal(outcomes, gamma):
-    """Weighted mean of `-sum_k cost_k t_k (1 - p_k)^gamma log p_k`; normalised as cross-entropy.
+    """`-sum_k cost_k t_k (1 - p_k)^gamma log p_k` of each pixel; the divisor of cross-entropy.
 
     Args:
         outcomes: `contract.Outcomes`.
         gamma: How much easy pixels are discounted; 0 is cross-entropy.
 
     Returns:
-        Scalar.
+        `Costs` `(B, M)`.
     """
     weight, target = outcomes.weight, outcomes.cost * outcomes.truth
-    loss = -target * outcomes.log_p
+    # What is not the target costs nothing, though its logarithm be infinite.
+    log_p = ops.where(target > 0.0, outcomes.log_p, 0.0)
+    loss = -target * log_p
     if gamma:
-        wrong = ops.maximum(1.0 - ops.exp(outcomes.log_p), _HARDLY_WRONG)
+        wrong = ops.maximum(1.0 - ops.exp(log_p), _HARDLY_WRONG)
         loss = loss * ops.power(wrong, gamma)
-    total = ops.sum(weight * ops.sum(loss, axis=-1))
-    return safe_divide(total, ops.sum(weight * ops.sum(target, axis=-1)))
+    return Costs(weight * ops.sum(loss, axis=-1), weight * ops.sum(target, axis=-1))
 
 
 @keras.saving.register_keras_serializable("keras_dense")
@@ -48,6 +49,9 @@ class Focal(DenseLoss):
         class_weight: One number per class (background and foreground when binary), or `None`.
         gamma: How much easy pixels are discounted, at least 0.
         name: Name of the loss.
+        reduction: As in Keras: `"sum_over_batch_size"` (the weighted mean of what is known; so are
+            `"mean"` and `"mean_with_sample_weight"`), `"sum"`, or `"none"`: the loss of each
+            pixel, `(B, H, W)`; with several labels of each label, `(B, H, W, C)`.
 
     Example:
 
@@ -64,8 +68,9 @@ class Focal(DenseLoss):
         class_weight=None,
         gamma=2.0,
         name="focal",
+        reduction=SUM_OVER_BATCH_SIZE,
     ):
-        super().__init__(mode, ignore_class, class_weight, name)
+        super().__init__(mode, ignore_class, class_weight, name, reduction)
         self.gamma = check_number("gamma", gamma, 0.0)
 
     def compute(self, pixels):

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from keras_dense.losses.contract import DenseLoss
-from keras_dense.losses.weighted import safe_divide
+from keras_dense.losses.contract import DenseLoss, check_flag
+from keras_dense.losses.weighted import SUM_OVER_BATCH_SIZE, Costs, safe_divide
 
 
 def lovasz_extension(errors, truth, weight):
@@ -50,7 +50,7 @@ def lovasz(pixels, class_weight=None, classes="present", per_image=False):
         per_image: Whether each image is sorted by itself, or the batch as one.
 
     Returns:
-        Scalar, the mean over the images that have a valid pixel.
+        `Costs` of the images (or the batch) that have a valid pixel.
     """
     truth, weight = pixels.truth, pixels.weight * ops.ones_like(pixels.truth)
     if pixels.mode == "multiclass":
@@ -68,7 +68,7 @@ def lovasz(pixels, class_weight=None, classes="present", per_image=False):
     if class_weight is not None:
         counted = counted * ops.convert_to_tensor(class_weight, dtype="float32")
     loss = safe_divide(ops.sum(counted * loss, axis=-1), ops.sum(counted, axis=-1))
-    return safe_divide(ops.sum(seen * loss), ops.sum(seen))
+    return Costs(seen * loss, seen)
 
 
 def _rows(x, per_image):
@@ -98,6 +98,9 @@ class Lovasz(DenseLoss):
             or the batch as one.
         classes: `"present"`, only the classes in the truth, or `"all"`; multi-class only.
         name: Name of the loss.
+        reduction: As in Keras: `"sum_over_batch_size"` (the mean; so are `"mean"` and
+            `"mean_with_sample_weight"`); with `per_image=True`, also `"sum"` over images, and
+            `"none"`: the loss of each image, `(B,)`.
 
     Example:
 
@@ -116,8 +119,11 @@ class Lovasz(DenseLoss):
         per_image=False,
         classes="present",
         name="lovasz",
+        reduction=SUM_OVER_BATCH_SIZE,
     ):
-        super().__init__(mode, ignore_class, class_weight, name)
+        per_image = check_flag("per_image", per_image)
+        whole = None if per_image else "Use per_image=True: then there is a loss of each image."
+        super().__init__(mode, ignore_class, class_weight, name, reduction, whole)
         if mode == "binary" and class_weight is not None:
             raise ValueError(
                 "class_weight has no effect on Lovasz with mode='binary', "
@@ -125,7 +131,7 @@ class Lovasz(DenseLoss):
             )
         if classes not in ("present", "all"):
             raise ValueError(f"classes must be 'present' or 'all'; received: classes={classes!r}")
-        self.per_image = bool(per_image)
+        self.per_image = per_image
         self.classes = classes
 
     def compute(self, pixels):

@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from keras_dense.losses.weighted import MapLoss, safe_divide
+from keras_dense.losses.weighted import SUM_OVER_BATCH_SIZE, MapLoss, pixel_costs
 from keras_dense.ops.geometry import angle_between, normalize
 
 MIN_CONCENTRATION = 0.01
@@ -26,7 +26,7 @@ class _NormalsLoss(MapLoss):
                 f"concentration, which it leaves out. Received: shape {tuple(y_pred.shape)}"
             )
         cost = self.pixel(normalize(y_true), normalize(y_pred[..., :3]))
-        return safe_divide(ops.sum(weight * cost), ops.sum(weight))
+        return pixel_costs(cost, weight)
 
 
 def known_normals(y_true):
@@ -57,6 +57,9 @@ class NormalsCosine(_NormalsLoss):
 
     Args:
         name: Name of the loss.
+        reduction: As in Keras: `"sum_over_batch_size"` (the weighted mean of what is known; so are
+            `"mean"` and `"mean_with_sample_weight"`), `"sum"`, or `"none"`: the loss of each
+            pixel, `(B, H, W)`.
 
     Raises:
         ValueError: When called, for a prediction that has other channels or another size.
@@ -70,8 +73,8 @@ class NormalsCosine(_NormalsLoss):
     0.1
     """
 
-    def __init__(self, name="normals_cosine"):
-        super().__init__(name=name)
+    def __init__(self, name="normals_cosine", reduction=SUM_OVER_BATCH_SIZE):
+        super().__init__(name, reduction)
 
     def pixel(self, truth, prediction):
         return 1.0 - ops.sum(truth * prediction, axis=-1, keepdims=True)
@@ -92,6 +95,9 @@ class NormalsAngular(_NormalsLoss):
 
     Args:
         name: Name of the loss.
+        reduction: As in Keras: `"sum_over_batch_size"` (the weighted mean of what is known; so are
+            `"mean"` and `"mean_with_sample_weight"`), `"sum"`, or `"none"`: the loss of each
+            pixel, `(B, H, W)`.
 
     Raises:
         ValueError: When called, for a prediction that has other channels or another size.
@@ -104,8 +110,8 @@ class NormalsAngular(_NormalsLoss):
     0.7854
     """
 
-    def __init__(self, name="normals_angular"):
-        super().__init__(name=name)
+    def __init__(self, name="normals_angular", reduction=SUM_OVER_BATCH_SIZE):
+        super().__init__(name, reduction)
 
     def pixel(self, truth, prediction):
         return angle_between(truth, prediction)
@@ -124,6 +130,9 @@ class NormalsL1(_NormalsLoss):
 
     Args:
         name: Name of the loss.
+        reduction: As in Keras: `"sum_over_batch_size"` (the weighted mean of what is known; so are
+            `"mean"` and `"mean_with_sample_weight"`), `"sum"`, or `"none"`: the loss of each
+            pixel, `(B, H, W)`.
 
     Raises:
         ValueError: When called, for a prediction that has other channels or another size.
@@ -136,8 +145,8 @@ class NormalsL1(_NormalsLoss):
     0.8
     """
 
-    def __init__(self, name="normals_l1"):
-        super().__init__(name=name)
+    def __init__(self, name="normals_l1", reduction=SUM_OVER_BATCH_SIZE):
+        super().__init__(name, reduction)
 
     def pixel(self, truth, prediction):
         return ops.sum(ops.abs(truth - prediction), axis=-1, keepdims=True)
@@ -155,6 +164,9 @@ class NormalsL2(_NormalsLoss):
 
     Args:
         name: Name of the loss.
+        reduction: As in Keras: `"sum_over_batch_size"` (the weighted mean of what is known; so are
+            `"mean"` and `"mean_with_sample_weight"`), `"sum"`, or `"none"`: the loss of each
+            pixel, `(B, H, W)`.
 
     Raises:
         ValueError: When called, for a prediction that has other channels or another size.
@@ -167,8 +179,8 @@ class NormalsL2(_NormalsLoss):
     0.4
     """
 
-    def __init__(self, name="normals_l2"):
-        super().__init__(name=name)
+    def __init__(self, name="normals_l2", reduction=SUM_OVER_BATCH_SIZE):
+        super().__init__(name, reduction)
 
     def pixel(self, truth, prediction):
         return ops.sum(ops.square(truth - prediction), axis=-1, keepdims=True)
@@ -187,7 +199,7 @@ class _ConcentrationLoss(_NormalsLoss):
         y_pred = ops.cast(y_pred, "float32")
         kappa = ops.maximum(y_pred[..., 3:], MIN_CONCENTRATION)
         cost = self.likelihood(normalize(y_true), normalize(y_pred[..., :3]), kappa)
-        return safe_divide(ops.sum(weight * cost), ops.sum(weight))
+        return pixel_costs(cost, weight)
 
 
 @keras.saving.register_keras_serializable("keras_dense")
@@ -210,6 +222,9 @@ class VonMisesFisher(_ConcentrationLoss):
 
     Args:
         name: Name of the loss.
+        reduction: As in Keras: `"sum_over_batch_size"` (the weighted mean of what is known; so are
+            `"mean"` and `"mean_with_sample_weight"`), `"sum"`, or `"none"`: the loss of each
+            pixel, `(B, H, W)`.
 
     Raises:
         ValueError: When called, for a prediction that has other channels or another size.
@@ -222,8 +237,8 @@ class VonMisesFisher(_ConcentrationLoss):
     -0.7116
     """
 
-    def __init__(self, name="von_mises_fisher"):
-        super().__init__(name=name)
+    def __init__(self, name="von_mises_fisher", reduction=SUM_OVER_BATCH_SIZE):
+        super().__init__(name, reduction)
 
     def likelihood(self, truth, prediction, kappa):
         # κ (1 - n · m) = κ |n - m|² / 2, which keeps its digits where κ is large.
@@ -247,6 +262,9 @@ class AngularVonMisesFisher(_ConcentrationLoss):
 
     Args:
         name: Name of the loss.
+        reduction: As in Keras: `"sum_over_batch_size"` (the weighted mean of what is known; so are
+            `"mean"` and `"mean_with_sample_weight"`), `"sum"`, or `"none"`: the loss of each
+            pixel, `(B, H, W)`.
 
     Raises:
         ValueError: When called, for a prediction that has other channels or another size.
@@ -259,8 +277,8 @@ class AngularVonMisesFisher(_ConcentrationLoss):
     -1.6076
     """
 
-    def __init__(self, name="angular_von_mises_fisher"):
-        super().__init__(name=name)
+    def __init__(self, name="angular_von_mises_fisher", reduction=SUM_OVER_BATCH_SIZE):
+        super().__init__(name, reduction)
 
     def likelihood(self, truth, prediction, kappa):
         angle = angle_between(truth, prediction)

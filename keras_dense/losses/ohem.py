@@ -5,8 +5,10 @@ import math
 import keras
 from keras import ops
 
-from keras_dense.losses.contract import DenseLoss, check_number, read_outcomes
+from keras_dense._arrays import as_integer
+from keras_dense.losses.contract import DenseLoss, check_number, expected_log, read_outcomes
 from keras_dense.losses.cross_entropy import cross_entropy
+from keras_dense.losses.weighted import SUM_OVER_BATCH_SIZE
 
 
 def hardest(difficulty, valid, number):
@@ -39,7 +41,7 @@ def keep_hard(outcomes, thresh=None, min_kept=None, ratio=None):
         `contract.Outcomes`.
     """
     truth = outcomes.truth
-    difficulty = ops.reshape(-ops.sum(truth * outcomes.log_p, axis=-1), (-1,))
+    difficulty = ops.reshape(-expected_log(truth, outcomes.log_p), (-1,))
     difficulty = ops.stop_gradient(difficulty)
     valid = ops.reshape(outcomes.weight > 0.0, (-1,))
     if ratio is None:
@@ -76,6 +78,9 @@ class OhemCrossEntropy(DenseLoss):
         min_kept: Pixels kept per image at least.
         ratio: Share of the valid pixels kept, in `(0, 1]`, instead of `thresh` and `min_kept`.
         name: Name of the loss.
+        reduction: As in Keras: `"sum_over_batch_size"` (the weighted mean of what is known; so are
+            `"mean"` and `"mean_with_sample_weight"`), `"sum"`, or `"none"`: the loss of each
+            pixel, `(B, H, W)`, 0 where it is not kept.
 
     Example:
 
@@ -95,14 +100,11 @@ class OhemCrossEntropy(DenseLoss):
         min_kept=256,
         ratio=None,
         name="ohem_cross_entropy",
+        reduction=SUM_OVER_BATCH_SIZE,
     ):
-        super().__init__(mode, ignore_class, class_weight, name)
+        super().__init__(mode, ignore_class, class_weight, name, reduction)
         self.thresh = check_number("thresh", thresh, 0.0, 1.0)
-        if isinstance(min_kept, bool) or not isinstance(min_kept, int) or min_kept < 0:
-            raise ValueError(
-                f"min_kept must be a number of pixels per image, 0 or more; received: {min_kept!r}"
-            )
-        self.min_kept = min_kept
+        self.min_kept = as_integer(min_kept, "min_kept", 0)
         self.ratio = None if ratio is None else check_number("ratio", ratio, 0.0, 1.0)
         if self.ratio == 0.0:
             raise ValueError("ratio must be more than 0: it is the share of the pixels kept")

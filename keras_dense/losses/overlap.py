@@ -3,8 +3,10 @@
 import keras
 from keras import ops
 
-from keras_dense.losses.contract import DenseLoss, check_number
-from keras_dense.losses.weighted import safe_divide
+from keras_dense.losses.contract import DenseLoss, check_flag, check_number
+from keras_dense.losses.weighted import SUM_OVER_BATCH_SIZE, Costs, safe_divide
+
+_WHOLE = "Use per_image=True: then there is a loss of each image."
 
 
 def region_sums(pixels, per_image=False):
@@ -43,7 +45,7 @@ def region_loss(index, sums, mode, class_weight=None):
         class_weight: One number per class, or `None`.
 
     Returns:
-        Scalar, the mean over the groups that have a valid pixel.
+        `Costs` of the groups that have a valid pixel.
     """
     _, predicted, truth, area = sums
     weight = ops.ones_like(area)
@@ -56,7 +58,7 @@ def region_loss(index, sums, mode, class_weight=None):
         false = absent * safe_divide(predicted, area)
         loss = loss + safe_divide(ops.sum(false, axis=-1), ops.sum(absent, axis=-1))
     seen = ops.cast(ops.any(area > 0.0, axis=-1), "float32")
-    return safe_divide(ops.sum(seen * loss), ops.sum(seen))
+    return Costs(seen * loss, seen)
 
 
 def dice_index(hits, predicted, truth, smooth=0.0):
@@ -78,15 +80,17 @@ def tversky_index(hits, predicted, truth, alpha, beta, smooth=0.0):
 class _Overlap(DenseLoss):
     """What the three share: knobs, and the mean over classes."""
 
-    def __init__(self, mode, ignore_class, class_weight, smooth, per_image, name):
-        super().__init__(mode, ignore_class, class_weight, name)
+    def __init__(self, mode, ignore_class, class_weight, smooth, per_image, name, reduction):
+        per_image = check_flag("per_image", per_image)
+        whole = None if per_image else _WHOLE
+        super().__init__(mode, ignore_class, class_weight, name, reduction, whole)
         if mode == "binary" and class_weight is not None:
             raise ValueError(
                 f"class_weight has no effect on {type(self).__name__} with mode='binary', "
                 "where only the foreground is scored"
             )
         self.smooth = check_number("smooth", smooth, 0.0)
-        self.per_image = bool(per_image)
+        self.per_image = per_image
 
     def compute(self, pixels):
         sums = region_sums(pixels, self.per_image)
@@ -120,6 +124,9 @@ class Dice(_Overlap):
         per_image: Whether each image is scored by itself (the mean of those with a valid pixel),
             or the batch as one.
         name: Name of the loss.
+        reduction: As in Keras: `"sum_over_batch_size"` (the mean; so are `"mean"` and
+            `"mean_with_sample_weight"`); with `per_image=True`, also `"sum"` over images, and
+            `"none"`: the loss of each image, `(B,)`.
 
     Example:
 
@@ -137,8 +144,9 @@ class Dice(_Overlap):
         smooth=0.0,
         per_image=False,
         name="dice",
+        reduction=SUM_OVER_BATCH_SIZE,
     ):
-        super().__init__(mode, ignore_class, class_weight, smooth, per_image, name)
+        super().__init__(mode, ignore_class, class_weight, smooth, per_image, name, reduction)
 
     def index(self, hits, predicted, truth):
         return dice_index(hits, predicted, truth, self.smooth)
@@ -162,6 +170,9 @@ class Jaccard(_Overlap):
         smooth: Pixels added to numerator and denominator.
         per_image: Whether each image is scored by itself, or the batch as one.
         name: Name of the loss.
+        reduction: As in Keras: `"sum_over_batch_size"` (the mean; so are `"mean"` and
+            `"mean_with_sample_weight"`); with `per_image=True`, also `"sum"` over images, and
+            `"none"`: the loss of each image, `(B,)`.
 
     Example:
 
@@ -179,8 +190,9 @@ class Jaccard(_Overlap):
         smooth=0.0,
         per_image=False,
         name="jaccard",
+        reduction=SUM_OVER_BATCH_SIZE,
     ):
-        super().__init__(mode, ignore_class, class_weight, smooth, per_image, name)
+        super().__init__(mode, ignore_class, class_weight, smooth, per_image, name, reduction)
 
     def index(self, hits, predicted, truth):
         return jaccard_index(hits, predicted, truth, self.smooth)
@@ -208,6 +220,9 @@ class Tversky(_Overlap):
         smooth: Pixels added to numerator and denominator.
         per_image: Whether each image is scored by itself, or the batch as one.
         name: Name of the loss.
+        reduction: As in Keras: `"sum_over_batch_size"` (the mean; so are `"mean"` and
+            `"mean_with_sample_weight"`); with `per_image=True`, also `"sum"` over images, and
+            `"none"`: the loss of each image, `(B,)`.
 
     Example:
 
@@ -228,8 +243,9 @@ class Tversky(_Overlap):
         smooth=0.0,
         per_image=False,
         name="tversky",
+        reduction=SUM_OVER_BATCH_SIZE,
     ):
-        super().__init__(mode, ignore_class, class_weight, smooth, per_image, name)
+        super().__init__(mode, ignore_class, class_weight, smooth, per_image, name, reduction)
         self.alpha = check_number("alpha", alpha, 0.0)
         self.beta = check_number("beta", beta, 0.0)
 

@@ -4,10 +4,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_dense._arrays import as_integer
 from keras_dense.losses.contract import check_number
 from keras_dense.losses.depth import DepthLoss, safe_sqrt
-from keras_dense.losses.depth_structure import check_count
-from keras_dense.losses.weighted import safe_divide
+from keras_dense.losses.depth_structure import ONE_BY_ONE
+from keras_dense.losses.weighted import SUM_OVER_BATCH_SIZE, safe_divide
 
 # A triplet is left out where two of its edges are nearly parallel, or its points nearly one.
 _PARALLEL, _NEAR = 0.867, 0.005
@@ -74,6 +75,8 @@ class VirtualNormal(DepthLoss):
         seed: int, of the pattern of triplets. It is shifted by what the targets hold: other
             targets are looked at elsewhere, the same ones at the same pixels.
         name: Name of the loss.
+        reduction: A mean, as Keras calls it (`"sum_over_batch_size"`, `"mean"`,
+            `"mean_with_sample_weight"`): there is no loss of each pixel to sum or return.
 
     Weights of pixels only choose: a triplet counts where all three are positive.
 
@@ -85,8 +88,16 @@ class VirtualNormal(DepthLoss):
     0.0
     """
 
-    def __init__(self, intrinsics, triplets=10000, drop=0.25, seed=0, name="virtual_normal"):
-        super().__init__(name=name)
+    def __init__(
+        self,
+        intrinsics,
+        triplets=10000,
+        drop=0.25,
+        seed=0,
+        name="virtual_normal",
+        reduction=SUM_OVER_BATCH_SIZE,
+    ):
+        super().__init__(name, reduction, whole=ONE_BY_ONE)
         values = np.asarray(intrinsics, "float64")
         if values.shape != (4,) or not np.isfinite(values).all() or min(values[:2]) <= 0:
             raise ValueError(
@@ -94,9 +105,9 @@ class VirtualNormal(DepthLoss):
                 f"Received: intrinsics={intrinsics!r}"
             )
         self.intrinsics = tuple(values.tolist())
-        self.triplets = check_count("triplets", triplets)
+        self.triplets = as_integer(triplets, "triplets", 1)
         self.drop = check_number("drop", drop, 0.0, 0.999)
-        self.seed = int(seed)
+        self.seed = as_integer(seed, "seed", 0)
 
     def places(self, y_true):
         """Indices of the pixels of all triplets, `(triplets * 3,)`, row by row."""

@@ -6,9 +6,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_dense._arrays import as_integer
 from keras_dense.losses.colorization import AB_SCALE, check_prior
 from keras_dense.losses.contract import check_number
-from keras_dense.losses.weighted import read_map, safe_divide
+from keras_dense.losses.weighted import flagged, read_map, safe_divide
 from keras_dense.metrics.shared import SharedMetric
 from keras_dense.ops import (
     ab_bins,
@@ -57,7 +58,8 @@ class ColorErrors(SharedMetric):
             `(B, ceil(H / stride), ceil(W / stride), C)`.
         sample_weight: `(B,)`, `(B, H, W)` or `(B, H, W, 1)`.
 
-    The result is NaN while nothing was counted.
+    The result is NaN while nothing was counted, and once a prediction at a known pixel was NaN, or
+    its weight negative or not finite.
 
     Raises:
         ValueError: for an unknown score, or a prior of another number of bins.
@@ -82,12 +84,12 @@ class ColorErrors(SharedMetric):
     ):
         if score not in SCORES:
             raise ValueError(f"score must be one of {SCORES}; received: score={score!r}")
-        super().__init__(name or score)
+        super().__init__(name or score, "down" if score == "rmse_ab" else "up")
         self.score = score
-        self.grid = grid
+        self.grid = as_integer(grid, "grid", 1)
         self.bins = len(ab_bins(grid))
         self.temperature = check_number("temperature", temperature, 1e-6)
-        self.stride = stride
+        self.stride = as_integer(stride, "stride", 1)
         share = check_prior(prior, grid)
         self.prior = None if share is None else np.asarray(prior, "float64").tolist()
         self._share = share
@@ -110,7 +112,7 @@ class ColorErrors(SharedMetric):
                 f"y_pred must have {self.bins} channels (logits over the bins of "
                 f"grid={self.grid}) or 2, (a, b) / 110; received shape {tuple(y_pred.shape)}"
             )
-        y_true, weight = read_map(
+        y_true, weight, wrong = read_map(
             ops.convert_to_tensor(y_true), y_pred, sample_weight, 3, _known, self.stride
         )
         image = ops.where(weight > 0, y_true, 0.0)
@@ -124,13 +126,17 @@ class ColorErrors(SharedMetric):
         measured = self._of_pixels(ab, truth, weight[..., 0], wanted)
         if wanted & {"psnr", "ssim"}:
             measured |= _of_images(recolor(image, ab) / 255.0, image / 255.0, weight, wanted)
+        if wrong is not None:
+            measured = {k: flagged(v, ops.any(wrong)) for k, v in measured.items()}
         return measured
 
     def _of_pixels(self, ab, truth, weight, wanted):
         squared = ops.sum(ops.square(ab - truth), axis=-1)
+        squared = ops.where(weight > 0, squared, 0.0)  # NaN times 0 is not 0
         distance = ops.sqrt(squared)
         near = ops.maximum(0.0, 1.0 - distance / _LARGEST)
         hit = ops.cast(distance <= self.threshold, "float32")
+        hit = flagged(hit, ops.isnan(distance))
         values = {"auc": near, "accuracy": hit, "rmse_ab": squared / 2.0}
         total = ops.sum(weight)
         measured = {k: ops.stack([ops.sum(weight * v), total]) for k, v in values.items()}
@@ -183,15 +189,15 @@ def _of_images(colored, image, weight, wanted):
     measured = {}
     if "psnr" in wanted:
         error = ops.mean(ops.square(colored - image), axis=-1, keepdims=True)
+        error = ops.where(weight > 0, error, 0.0)
         pixels = ops.sum(weight, axis=(1, 2, 3))
         error = safe_divide(ops.sum(weight * error, axis=(1, 2, 3)), pixels)
         value = -10.0 / math.log(10) * ops.log(ops.maximum(error, _LEAST))
         measured["psnr"] = _sum_of_images(value, pixels)
     if "ssim" in wanted:
         value, whole = structural_similarity(colored, image, weight > 0)
-        whole = ops.cast(whole, "float32")
-        windows = ops.sum(whole, axis=(1, 2, 3))
-        value = safe_divide(ops.sum(whole * value, axis=(1, 2, 3)), windows)
+        windows = ops.sum(ops.cast(whole, "float32"), axis=(1, 2, 3))
+        value = safe_divide(ops.sum(ops.where(whole, value, 0.0), axis=(1, 2, 3)), windows)
         measured["ssim"] = _sum_of_images(value, windows)
     return measured
 

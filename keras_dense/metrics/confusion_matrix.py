@@ -6,18 +6,28 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_dense._arrays import as_labels
 from keras_dense.losses.contract import (
+    check_flag,
     check_ignore_class,
     check_mode,
     check_number,
     target_form,
 )
-from keras_dense.losses.weighted import expand_weight
+from keras_dense.losses.weighted import read_weight
 from keras_dense.metrics.scores import PER_CLASS, SCORES, scores
 from keras_dense.metrics.shared import SharedMetric
 from keras_dense.ops.count import count, first_largest
 
 _WORD = 24  # bits of the low word: sums of 100 replicas still fit in int32
+
+# What cannot be counted has cells of its own, after those of the matrix.
+_FAULTS = (
+    "{count} pixels of y_true name no class: neither of the {classes} classes nor void "
+    "(ignore_class={ignore_class})",
+    "y_pred is NaN at {count} known pixels",
+    "sample_weight is negative or not finite at {count} known pixels",
+)
 
 
 @keras.saving.register_keras_serializable("keras_dense")
@@ -26,7 +36,8 @@ class ConfusionMatrix(SharedMetric):
 
     Counts are integers in two int32 words, exact up to 2^55 pixels on every backend, so one batch
     or many give the same number. A score is NaN while nothing was counted. Labels that name no
-    class are never dropped silently: `result()` turns NaN, `scores()` and `matrix()` raise.
+    class, and predictions of NaN and weights below 0 at known pixels, are never dropped silently:
+    `result()` turns NaN, `scores()` and `matrix()` raise.
 
     Args:
         num_classes: Classes of the prediction; 1 when binary.
@@ -82,26 +93,28 @@ class ConfusionMatrix(SharedMetric):
                 "mode='binary' goes with num_classes=1 and mode='multiclass' with at least 2; "
                 f"received: mode={mode!r}, num_classes={num_classes}"
             )
-        super().__init__(name or score)
+        super().__init__(name or score, "up")
         self.mode = check_mode(mode)
         self.num_classes = int(num_classes)
         self.ignore_class = check_ignore_class(ignore_class, mode)
         self.score = score
         self.threshold = check_number("threshold", threshold, 0.0, 1.0)
-        self.from_logits = bool(from_logits)
+        self.from_logits = check_flag("from_logits", from_logits)
         self._shape = {
             "multiclass": (self.num_classes, self.num_classes),
             "binary": (2, 2),
             "multilabel": (self.num_classes, 2, 2),
         }[mode]
-        # One more cell counts the labels of no class.
         self._cells = math.prod(self._shape)
-        self._low = self.add_variable((self._cells + 1,), "zeros", dtype="int32", name="low")
-        self._high = self.add_variable((self._cells + 1,), "zeros", dtype="int32", name="high")
+        size = (self._cells + len(_FAULTS),)
+        self._low = self.add_variable(size, "zeros", dtype="int32", name="low")
+        self._high = self.add_variable(size, "zeros", dtype="int32", name="high")
 
     def measure(self, y_true, y_pred, sample_weight):
-        """Pixels in each cell, and those of no class: int32."""
+        """Pixels in each cell, and the faulty ones: int32."""
         y_pred = ops.convert_to_tensor(y_pred)
+        if isinstance(y_true, np.ndarray) and y_true.dtype.kind in "iu":
+            y_true = as_labels(y_true, "y_true")  # JAX would cut 64 bits to 32
         y_true = ops.convert_to_tensor(y_true)
         if y_pred.shape[-1] != self.num_classes:
             raise ValueError(
@@ -114,15 +127,23 @@ class ConfusionMatrix(SharedMetric):
         y_true = ops.cast(y_true, "float32")
         if self.mode == "multiclass":
             cell, known, void = self._multiclass(y_true, y_pred, form)
+            no_number = ops.any(ops.isnan(y_pred), axis=-1, keepdims=True)
         else:
             cell, known, void = self._labels(y_true, y_pred, form)
+            no_number = ops.isnan(y_pred)
+        cell = ops.where(no_number, self._cells + 1, cell)
         cell = ops.where(known, cell, self._cells)
         if sample_weight is not None:
             last = (1, self.num_classes) if self.mode == "multilabel" else (1,)
-            weight = expand_weight(ops.convert_to_tensor(sample_weight), y_pred.shape, last)
-            void = ops.logical_or(void, ops.equal(weight, 0))
+            weight, no_weight = read_weight(
+                ops.convert_to_tensor(sample_weight), y_pred.shape, last
+            )
+            cell = ops.where(no_weight, self._cells + 2, cell)
+            nothing = ops.logical_and(ops.equal(weight, 0.0), ops.logical_not(no_weight))
+            void = ops.logical_or(void, nothing)
         # The last counter takes what is void and is left out.
-        return count(ops.where(void, self._cells + 1, cell), self._cells + 2)[:-1]
+        size = self._cells + len(_FAULTS)
+        return count(ops.where(void, size, cell), size + 1)[:-1]
 
     def _multiclass(self, y_true, y_pred, form):
         """`(cell, known, void)`, each `(B, H, W, 1)`: where a pixel counts, whether it does."""
@@ -180,8 +201,8 @@ class ConfusionMatrix(SharedMetric):
         """The chosen score, a float32 scalar."""
         low, high = ops.cast(self._low, "float32"), ops.cast(self._high, "float32")
         counts = high * float(2**_WORD) + low
-        value = scores(ops.reshape(counts[:-1], self._shape), ops)[self.score]
-        return ops.where(counts[-1] > 0, float("nan"), value)
+        value = scores(ops.reshape(counts[: self._cells], self._shape), ops)[self.score]
+        return ops.where(ops.sum(counts[self._cells :]) > 0, float("nan"), value)
 
     def matrix(self):
         """Counts so far: int64 array `(C, C)`, truth i and prediction j at [i, j].
@@ -189,22 +210,24 @@ class ConfusionMatrix(SharedMetric):
         Binary: `(2, 2)`. Multi-label: `(C, 2, 2)`.
 
         Raises:
-            ValueError: When labels were seen that name no class.
+            ValueError: When labels were seen that name no class, or predictions of NaN.
         """
         low, high = (ops.convert_to_numpy(v.value).astype("int64") for v in (self._low, self._high))
         counts = (high << _WORD) + low
-        if counts[-1]:
-            raise ValueError(
-                f"{counts[-1]} pixels of y_true name no class: neither of the {self.num_classes} "
-                f"classes nor void (ignore_class={self.ignore_class})"
-            )
-        return counts[:-1].reshape(self._shape)
+        for number, fault in zip(counts[self._cells :], _FAULTS, strict=True):
+            if number:
+                raise ValueError(
+                    fault.format(
+                        count=number, classes=self.num_classes, ignore_class=self.ignore_class
+                    )
+                )
+        return counts[: self._cells].reshape(self._shape)
 
     def scores(self):
         """Every score so far, in float64: a dict of floats and of per-class arrays.
 
         Raises:
-            ValueError: When labels were seen that name no class.
+            ValueError: As of `matrix`.
         """
         values = scores(self.matrix().astype("float64"), np)
         return {k: v if k in PER_CLASS else float(v) for k, v in values.items()}

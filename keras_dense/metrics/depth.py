@@ -6,9 +6,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dense.losses.contract import check_number
+from keras_dense.losses.contract import check_flag, check_number
 from keras_dense.losses.depth_structure import image_median
-from keras_dense.losses.weighted import read_map, safe_divide
+from keras_dense.losses.weighted import flagged, read_map, safe_divide
 from keras_dense.metrics.shared import SharedMetric
 
 SCORES = (
@@ -39,9 +39,11 @@ def check_crop(crop):
     """A crop as four numbers or `None`, or an error that says what would do."""
     if crop is None:
         return None
-    values = tuple(crop) if isinstance(crop, (tuple, list)) else ()
+    values = crop.tolist() if isinstance(crop, np.ndarray) else crop
+    values = tuple(values) if isinstance(values, (tuple, list)) else ()
+    values = [v.item() if isinstance(v, np.generic) else v for v in values]
     numbers = [
-        isinstance(v, (int, np.integer)) and not isinstance(v, bool) and v >= 0
+        isinstance(v, int) and not isinstance(v, bool) and v >= 0
         if not isinstance(v, float)
         else 0.0 <= v <= 1.0
         for v in values
@@ -52,7 +54,7 @@ def check_crop(crop):
             "rows and columns, floats shares of the height and width from 0 to 1. "
             f"Received: crop={crop!r}"
         )
-    return tuple(v if isinstance(v, float) else int(v) for v in values)
+    return tuple(values)
 
 
 def edge(value, size):
@@ -83,7 +85,8 @@ class DepthErrors(SharedMetric):
 
     Counted are pixels with `min_depth` < t < `max_depth` inside the crop. Predictions are clipped
     to that range, NaN counts as `min_depth`. Sums are kept in two float32 words, so a data set of
-    any size loses no digits. A score is NaN while nothing was counted.
+    any size loses no digits. A score is NaN while nothing was counted, and once a known pixel had a
+    weight that is negative or not finite.
 
     Predictions must have the size of the truth: upsample them first.
 
@@ -156,7 +159,7 @@ class DepthErrors(SharedMetric):
         settings = {"min_depth": 1e-3, "reduction": "image", "max_depth": None, "crop": None}
         settings.update(PROTOCOLS.get(protocol, {}))
         settings.update({key: value for key, value in given.items() if value is not None})
-        super().__init__(name or score)
+        super().__init__(name or score, "up" if score.startswith("delta") else "down")
         self.score = score
         self.min_depth = check_number("min_depth", settings["min_depth"], 1e-12)
         self.max_depth = settings["max_depth"]
@@ -171,7 +174,7 @@ class DepthErrors(SharedMetric):
         if settings["reduction"] not in ("image", "pixel"):
             raise ValueError(f"`reduction` must be 'image' or 'pixel'. Received: {reduction!r}")
         self.reduction = settings["reduction"]
-        self.median_scaling = bool(median_scaling)
+        self.median_scaling = check_flag("median_scaling", median_scaling)
         self.protocol = protocol
         self._size = settings.get("size")
         shape = (len(SCORES) + 1,)
@@ -186,9 +189,13 @@ class DepthErrors(SharedMetric):
                 f"y_pred must be depth of shape (B, H, W, 1). Received: shape {tuple(y_pred.shape)}"
             )
         y_true = ops.convert_to_tensor(y_true)
-        y_true, weight = read_map(y_true, y_pred, sample_weight, 1, self._known)
+        y_true, weight, wrong = read_map(y_true, y_pred, sample_weight, 1, self._known)
         known = ops.logical_and(weight > 0, self._inside(y_pred))
-        errors = self._errors(y_true, y_pred, known)
+        measured = self._sums_of(self._errors(y_true, y_pred, known))
+        return measured if wrong is None else flagged(measured, ops.any(wrong))
+
+    def _sums_of(self, errors):
+        """The sums over all pixels, or over the images of their scores."""
         # Row by row: a single float32 sum over all pixels would lose a digit on some backends.
         sums = ops.sum(ops.sum(errors, axis=2), axis=1)
         if self.reduction == "pixel":

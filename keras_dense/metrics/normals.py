@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_dense.losses.normals import known_normals
-from keras_dense.losses.weighted import expand_weight, read_map
+from keras_dense.losses.weighted import read_map
 from keras_dense.metrics.shared import SharedMetric
 from keras_dense.ops.count import count
 from keras_dense.ops.geometry import angle_between
@@ -30,8 +30,9 @@ class NormalsErrors(SharedMetric):
     Pixels are pooled, not averaged by image. They are counted in 18,000 bins of 0.01 degrees, in
     two int32 words, exact up to 2^55 pixels on every backend: the median is the middle of a bin
     (off by 0.005 degrees at most), the shares are exact, and what the bins leave of mean and rmse
-    is summed beside them. A score is NaN while nothing was counted, and once a prediction at a
-    known pixel was not finite. A prediction of length 0 is off by 90 degrees.
+    is summed beside them. A score is NaN while nothing was counted, and once a prediction or a
+    weight at a known pixel was not finite (or a weight negative). A prediction of length 0 is off
+    by 90 degrees.
 
     Fouhey, Gupta and Hebert, "Data-Driven 3D Primitives for Single Image Understanding", ICCV 2013;
     5 and 7.5 degrees as in Bae, Budvytis and Cipolla, ICCV 2021.
@@ -63,9 +64,9 @@ class NormalsErrors(SharedMetric):
     def __init__(self, score="mean", name=None):
         if score not in SCORES:
             raise ValueError(f"score must be one of {SCORES}; received: score={score!r}")
-        super().__init__(name or score)
+        super().__init__(name or score, "up" if score in LIMITS else "down")
         self.score = score
-        # One more bin counts predictions that are not finite.
+        # One more bin counts predictions and weights that are not finite.
         self._low = self.add_variable((_BINS + 1,), "zeros", dtype="int32", name="low")
         self._high = self.add_variable((_BINS + 1,), "zeros", dtype="int32", name="high")
         # What E and E² are more than those of the middles of their bins, summed.
@@ -80,11 +81,10 @@ class NormalsErrors(SharedMetric):
                 f"y_pred must have 3 channels, or 4 with a concentration; "
                 f"received shape {tuple(y_pred.shape)}"
             )
-        y_true, weight = read_map(y_true, y_pred, None, 3, known_normals)
-        counted = weight > 0
         if sample_weight is not None:
-            weight = expand_weight(ops.convert_to_tensor(sample_weight), y_pred.shape)
-            counted = ops.logical_and(counted, ops.not_equal(weight, 0))
+            sample_weight = ops.convert_to_tensor(sample_weight)
+        y_true, weight, wrong = read_map(y_true, y_pred, sample_weight, 3, known_normals)
+        counted = weight > 0
         finite = ops.all(ops.isfinite(y_pred[..., :3]), axis=-1, keepdims=True)
         used = ops.logical_and(counted, finite)
         truth, predicted = (ops.where(used, y, 1.0) for y in (y_true, y_pred[..., :3]))
@@ -94,6 +94,8 @@ class NormalsErrors(SharedMetric):
         rest = ops.where(used, error - middle, 0.0)
         rests = ops.stack([ops.sum(rest), ops.sum(rest * (error + middle))])
         bins = ops.where(used, bins, ops.where(counted, _BINS, _BINS + 1))
+        if wrong is not None:
+            bins = ops.where(wrong, _BINS, bins)
         # The last counter takes what is unknown and is left out.
         return count(bins, _BINS + 2)[:-1], rests
 
@@ -117,12 +119,14 @@ class NormalsErrors(SharedMetric):
         """Every score so far, in float64: a dict of floats.
 
         Raises:
-            ValueError: When predictions were seen that are not finite.
+            ValueError: When predictions or weights were seen that are not finite.
         """
         low, high = (ops.convert_to_numpy(v.value).astype("int64") for v in (self._low, self._high))
         counts = (high << _WORD) + low
         if counts[-1]:
-            raise ValueError(f"y_pred is not finite at {counts[-1]} known pixels")
+            raise ValueError(
+                f"y_pred or sample_weight is not finite (or negative) at {counts[-1]} known pixels"
+            )
         counts = counts[:-1].astype("float64")
         rest = ops.convert_to_numpy(self._rest.value).astype("float64")
         return {score: float(_score(score, counts, rest, np)) for score in SCORES}

@@ -3,23 +3,49 @@
 import operator
 
 import keras
+from keras import ops
+
+from keras_dense.losses.weighted import entered, entered_weight
+
+
+def _version(tensor):
+    """How often torch has written into a tensor; of other backends none can be written into."""
+    try:
+        return getattr(tensor, "_version", 0)
+    except RuntimeError:  # tensors of `torch.inference_mode` do not count
+        return None
 
 
 class _Last:
-    """The last measurement of metrics that share it, until another of them has taken it over."""
+    """The last measurement of metrics that share it: each of them may take it over once."""
 
     def __init__(self):
-        self.by, self.inputs, self.measured = None, (), None
+        self.members = 1
+        self.forget()
 
-    def keep(self, by, inputs, measured):
-        self.by, self.inputs, self.measured = by, inputs, measured
+    def forget(self):
+        self.inputs, self.versions, self.measured, self.used = (), (), None, set()
 
-    def take(self, by, inputs):
-        same = self.by not in (None, by) and all(map(operator.is_, self.inputs, inputs))
+    def of(self, metric, inputs):
+        """What `metric.measure(*inputs)` gives, by whomever it was measured."""
+        versions = tuple(map(_version, inputs))
+        same = (
+            bool(self.inputs)
+            and id(metric) not in self.used
+            and all(map(operator.is_, self.inputs, inputs))
+            and versions == self.versions
+        )
+        if not same:
+            self.forget()
+            self.measured = metric.measure(*inputs)
+            # An array may have other contents when it comes back.
+            if all(x is None or ops.is_tensor(x) for x in inputs) and None not in versions:
+                self.inputs, self.versions = inputs, versions
         measured = self.measured
-        if same:
-            self.keep(None, (), None)
-        return measured if same else None
+        self.used.add(id(metric))
+        if not self.inputs or len(self.used) == self.members:
+            self.forget()  # and let go of the tensors
+        return measured
 
 
 class SharedMetric(keras.metrics.Metric):
@@ -27,10 +53,16 @@ class SharedMetric(keras.metrics.Metric):
 
     Subclasses implement `measure(y_true, y_pred, sample_weight)`, which returns tensors, and
     `add(measured)`, which adds them to the metric's own variables.
+
+    Args:
+        name: name of the metric.
+        direction: "up" where more is better, else "down": what `EarlyStopping`,
+            `ReduceLROnPlateau` and `ModelCheckpoint` of Keras ask for with `mode="auto"`.
     """
 
-    def __init__(self, name=None):
+    def __init__(self, name, direction):
         super().__init__(name=name, dtype="float32")
+        self._direction = direction
         self._last = _Last()
 
     def also(self, score):
@@ -41,16 +73,13 @@ class SharedMetric(keras.metrics.Metric):
         """
         other = type(self)(**{**self.get_config(), "score": score, "name": score})
         other._last = self._last
+        self._last.members += 1
         return other
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Measure a batch."""
-        inputs = (y_true, y_pred, sample_weight)
-        measured = self._last.take(self, inputs)
-        if measured is None:
-            measured = self.measure(*inputs)
-            self._last.keep(self, inputs, measured)
-        self.add(measured)
+        inputs = entered(y_true, "y_true"), entered(y_pred, "y_pred"), entered_weight(sample_weight)
+        self.add(self._last.of(self, inputs))
 
     def measure(self, y_true, y_pred, sample_weight):
         """What a batch adds: tensors."""

@@ -7,9 +7,10 @@ import keras
 from keras import layers
 
 from keras_dense.backbones import backbone as make_backbone
+from keras_dense.backbones.network import channels_last
 from keras_dense.heads import Auxiliary, Intermediate, as_heads, map_heads
 from keras_dense.layers import BilinearUpsampling, CropLike, Lightness, PadToMultiple
-from keras_dense.surgery.graph import functional
+from keras_dense.surgery.graph import check_channels_last, functional
 from keras_dense.surgery.strides import stride_between, strides
 
 
@@ -97,6 +98,7 @@ def _at_stride(x, image, stride, prefix, downwards_only=False):
     return layers.AveragePooling2D(pool, name=f"{prefix}pool", data_format="channels_last")(x)
 
 
+@channels_last()  # layers of a decoder that do not say so themselves
 def assemble(backbone, decoder, heads, *, input_shape=(None, None, 3), name=None):
     """A model from images of any size to the predictions of its heads, of the same size.
 
@@ -146,7 +148,9 @@ def assemble(backbone, decoder, heads, *, input_shape=(None, None, 3), name=None
             return early_prediction(early[final_head(head, heads)], head.stage)
         if isinstance(head, Auxiliary):
             x = head.features(features, prefix)
-            return layers.Conv2D(head.channels, 1, name=f"{prefix}scores")(x)
+            return layers.Conv2D(
+                head.channels, 1, name=f"{prefix}scores", data_format="channels_last"
+            )(x)
         if decoded is None:
             told = "stride" in inspect.signature(decoder).parameters
             wanted = {"stride": _stride(head)} if told else {}
@@ -155,7 +159,13 @@ def assemble(backbone, decoder, heads, *, input_shape=(None, None, 3), name=None
             return x
         # Before the convolution, where there are fewer channels: means commute with it.
         x = _at_stride(decoded, image, _stride(head), prefix, downwards_only=True)
-        return layers.Conv2D(head.channels, kernel_size, padding="same", name=f"{prefix}scores")(x)
+        return layers.Conv2D(
+            head.channels,
+            kernel_size,
+            padding="same",
+            name=f"{prefix}scores",
+            data_format="channels_last",
+        )(x)
 
     # What is predicted on the way comes with the final prediction.
     for key, head in sorted(items, key=lambda item: isinstance(item[1], Intermediate)):
@@ -168,4 +178,6 @@ def assemble(backbone, decoder, heads, *, input_shape=(None, None, 3), name=None
         x = CropLike(_stride(head), name=f"{prefix}crop")(x, image)
         return head.finish(x, name=key or "prediction")
 
-    return keras.Model(image, map_heads(predict, heads), name=name)
+    model = keras.Model(image, map_heads(predict, heads), name=name)
+    check_channels_last(model)
+    return model

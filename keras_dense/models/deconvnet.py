@@ -34,7 +34,11 @@ def _bottleneck(x, filters, channels):
     y = conv_bn(y, filters, _WINDOW, "fc6", padding="valid")
     y = conv_bn(y, filters, 1, "fc7")
     y = layers.Conv2DTranspose(
-        channels, _WINDOW, kernel_initializer="he_normal", name="fc6_deconv"
+        channels,
+        _WINDOW,
+        kernel_initializer="he_normal",
+        name="fc6_deconv",
+        data_format="channels_last",
     )(y)
     y = CropLike(name="fc6_crop")(y, x)
     y = layers.BatchNormalization(epsilon=1e-5, name="fc6_deconv_bn")(y)

@@ -34,7 +34,9 @@ def largefov_trunk(trunk):
                 pool = AtrousAveragePooling2D(3, name=copies.name("block5_average"))
                 return pool(x) if op.name.startswith("block5") else x
             # After a ReLU zeros around the map change no maximum.
-            x = layers.ZeroPadding2D(1, name=copies.name(f"{op.name}_pad"))(x)
+            x = layers.ZeroPadding2D(
+                1, name=copies.name(f"{op.name}_pad"), data_format="channels_last"
+            )(x)
             return copies(op, x, config={**config, "padding": "valid"})
         if isinstance(op, layers.Conv2D) and op.name.startswith("block5"):
             return copies(op, x, kind=AtrousConv2D, config={"dilation_rate": None, "rate": 2})
@@ -54,7 +56,9 @@ def fully_connected_branch(x, rate, *, suffix="", prefix=""):
         name=f"{prefix}fc6{suffix}",
     )(x)
     x = layers.Dropout(0.5, name=f"{prefix}fc6_dropout{suffix}")(x)
-    x = layers.Conv2D(1024, 1, activation="relu", name=f"{prefix}fc7{suffix}")(x)
+    x = layers.Conv2D(
+        1024, 1, activation="relu", name=f"{prefix}fc7{suffix}", data_format="channels_last"
+    )(x)
     return layers.Dropout(0.5, name=f"{prefix}fc7_dropout{suffix}")(x)
 
 

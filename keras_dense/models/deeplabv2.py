@@ -38,7 +38,9 @@ def deeplabv2_decoder(rates=(6, 12, 18, 24), *, hidden=False, level="P5"):
         branches = []
         for n, rate in enumerate(rates, 1):
             y = fully_connected_branch(x, rate, suffix=f"_{n}", prefix=prefix)
-            branches.append(layers.Conv2D(channels, 1, name=f"{prefix}fc8_{n}")(y))
+            branches.append(
+                layers.Conv2D(channels, 1, name=f"{prefix}fc8_{n}", data_format="channels_last")(y)
+            )
         return added(branches, name=f"{prefix}aspp")
 
     return decode

@@ -94,15 +94,21 @@ def dilated_context_decoder(context="large", *, rates=RATES, level="P5"):
     @scores
     def decode(features, channels, prefix=""):
         normal = keras.initializers.RandomNormal(stddev=0.01)
-        x = layers.Conv2D(channels, 1, kernel_initializer=normal, name=f"{prefix}front_end")(
-            feature(features, level)
-        )
+        x = layers.Conv2D(
+            channels,
+            1,
+            kernel_initializer=normal,
+            name=f"{prefix}front_end",
+            data_format="channels_last",
+        )(feature(features, level))
         if context is None:
             return x
         widths = WIDTHS[context]
         widths = (*widths, *(widths[-1:] * (len(rates) - len(widths))))[: len(rates)]
         # The border of the scores is zeros, put once around all that the module sees.
-        x = layers.ZeroPadding2D(sum(rates), name=f"{prefix}context_pad")(x)
+        x = layers.ZeroPadding2D(
+            sum(rates), name=f"{prefix}context_pad", data_format="channels_last"
+        )(x)
         for n, (rate, width) in enumerate(zip(rates, widths, strict=True), 1):
             x = AtrousConv2D(
                 width * channels,
@@ -115,9 +121,13 @@ def dilated_context_decoder(context="large", *, rates=RATES, level="P5"):
                 name=f"{prefix}context_{n}",
             )(x)
         final = ContextIdentity(channels)
-        return layers.Conv2D(channels, 1, kernel_initializer=final, name=f"{prefix}context_final")(
-            x
-        )
+        return layers.Conv2D(
+            channels,
+            1,
+            kernel_initializer=final,
+            name=f"{prefix}context_final",
+            data_format="channels_last",
+        )(x)
 
     return decode
 

@@ -56,23 +56,29 @@ def _coarsest(backbone, weights, input_shape, image):
 
 def _convolution(x, filters, size, name, **kwargs):
     settings = {"padding": "same", "activation": "relu", "kernel_initializer": "he_normal"}
-    return layers.Conv2D(filters, size, name=name, **{**settings, **kwargs})(x)
+    return layers.Conv2D(
+        filters, size, name=name, **{**settings, **kwargs}, data_format="channels_last"
+    )(x)
 
 
 def _edges(image, filters, name, pool_strides):
     """9×9 windows every two pixels, of what the image has of them, and a 3×3 pooling."""
     x = Standardize(_MEAN, _STD, name=f"{name}_standardize")(image)
     odd = [(size - 9) % 2 for size in image.shape[1:3]]
-    x = layers.ZeroPadding2D(tuple((0, n) for n in odd), name=f"{name}_pad")(x)
+    x = layers.ZeroPadding2D(
+        tuple((0, n) for n in odd), name=f"{name}_pad", data_format="channels_last"
+    )(x)
     x = _convolution(x, filters, 9, f"{name}_image", strides=2, padding="valid")
-    return layers.MaxPooling2D(3, pool_strides, name=f"{name}_pool")(x)
+    return layers.MaxPooling2D(3, pool_strides, name=f"{name}_pool", data_format="channels_last")(x)
 
 
 def _scores(x, channels, filters, depth, name):
     """5×5 convolutions, and the scores of a head."""
     for n in range(1, depth + 1):
         x = _convolution(x, filters, 5, f"{name}_conv{n}")
-    return layers.Conv2D(channels, 5, padding="same", name=f"{name}_scores")(x)
+    return layers.Conv2D(
+        channels, 5, padding="same", name=f"{name}_scores", data_format="channels_last"
+    )(x)
 
 
 def eigen_fergus(
@@ -161,7 +167,7 @@ def eigen_fergus(
     x = _coarsest(backbone, weights, input_shape, seen)
     fine = _edges(seen, 3 * filters // 2, "scale2", 2)
     grid = tuple(-(-n // 4) for n in fine.shape[1:3])
-    x = layers.Flatten(name="scale1_flatten")(x)
+    x = layers.Flatten(name="scale1_flatten", data_format="channels_last")(x)
     x = layers.Dense(units, "relu", kernel_initializer="he_normal", name="scale1_full1")(x)
     x = layers.Dropout(dropout, name="scale1_dropout")(x)
     x = layers.Dense(grid[0] * grid[1] * filters, "relu", name="scale1_full2")(x)
@@ -182,7 +188,9 @@ def eigen_fergus(
     said = []
     for key, scores in second.items():
         scores = ops.stop_gradient(scores) if stop_gradient else scores
-        scores = layers.UpSampling2D(2, name=of(key, "scale2_upsample"))(scores)
+        scores = layers.UpSampling2D(
+            2, name=of(key, "scale2_upsample"), data_format="channels_last"
+        )(scores)
         said.append(CropLike(name=of(key, "scale2_crop"))(scores, x))
     x = layers.Concatenate(name="scale3_join")([*said, x])
 

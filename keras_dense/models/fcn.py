@@ -55,7 +55,11 @@ def fcn_decoder(skips=("P4", "P3"), *, learned=True, per_channel=False, at_once=
             if at_once and level in _AT_ONCE:
                 x = layers.Rescaling(_AT_ONCE[level], name=f"{prefix}scale_{level}")(x)
             return layers.Conv2D(
-                channels, 1, kernel_initializer="zeros", name=f"{prefix}score_{level}"
+                channels,
+                1,
+                kernel_initializer="zeros",
+                name=f"{prefix}score_{level}",
+                data_format="channels_last",
             )(x)
 
         x, level = score("P5"), "P5"

@@ -18,7 +18,9 @@ LEVELS = ("P5", "P4", "P3", "P2")
 
 
 def _conv_gn_relu(x, filters, name):
-    x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=name)(x)
+    x = layers.Conv2D(
+        filters, 3, padding="same", use_bias=False, name=name, data_format="channels_last"
+    )(x)
     # 32 groups, or as many as go into other widths.
     x = layers.GroupNormalization(math.gcd(32, filters), epsilon=1e-5, name=f"{name}_gn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
@@ -55,14 +57,20 @@ def fpn_decoder(filters=(256, 128), *, levels=LEVELS, upsampling="bilinear", dro
         width, branch = filters
         pyramid, above = {}, None
         for level in levels:
-            x = layers.Conv2D(width, 1, name=f"lateral_{level}")(feature(features, level, "FPN"))
+            x = layers.Conv2D(width, 1, name=f"lateral_{level}", data_format="channels_last")(
+                feature(features, level, "FPN")
+            )
             if above is not None:
                 factor = stride_between(x, above)
                 if factor != (1, 1):
-                    above = layers.UpSampling2D(factor, name=f"top_down_{level}")(above)
+                    above = layers.UpSampling2D(
+                        factor, name=f"top_down_{level}", data_format="channels_last"
+                    )(above)
                 x = layers.Add(name=f"merge_{level}")([x, above])
             above = x
-            pyramid[level] = layers.Conv2D(width, 3, padding="same", name=f"pyramid_{level}")(x)
+            pyramid[level] = layers.Conv2D(
+                width, 3, padding="same", name=f"pyramid_{level}", data_format="channels_last"
+            )(x)
         finest, maps = pyramid[levels[-1]], []
         for level, x in pyramid.items():
             steps = doublings(stride_between(finest, x))

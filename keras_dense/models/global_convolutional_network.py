@@ -21,8 +21,12 @@ def large_kernel(x, channels, kernel_size, *, name):
     """A k×k window as two pairs of strips, k×1 then 1×k and the other way, summed (figure 2 B)."""
 
     def strips(first, second, side):
-        y = layers.Conv2D(channels, first, padding="same", name=f"{name}_{side}_1")(x)
-        return layers.Conv2D(channels, second, padding="same", name=f"{name}_{side}_2")(y)
+        y = layers.Conv2D(
+            channels, first, padding="same", name=f"{name}_{side}_1", data_format="channels_last"
+        )(x)
+        return layers.Conv2D(
+            channels, second, padding="same", name=f"{name}_{side}_2", data_format="channels_last"
+        )(y)
 
     tall, wide = (kernel_size, 1), (1, kernel_size)
     return layers.Add(name=name)([strips(tall, wide, "left"), strips(wide, tall, "right")])
@@ -30,8 +34,17 @@ def large_kernel(x, channels, kernel_size, *, name):
 
 def boundary_refinement(x, *, name):
     """Scores plus what two 3×3 convolutions make of them (figure 2 C)."""
-    y = layers.Conv2D(x.shape[-1], 3, padding="same", activation="relu", name=f"{name}_1")(x)
-    y = layers.Conv2D(x.shape[-1], 3, padding="same", name=f"{name}_2")(y)
+    y = layers.Conv2D(
+        x.shape[-1],
+        3,
+        padding="same",
+        activation="relu",
+        name=f"{name}_1",
+        data_format="channels_last",
+    )(x)
+    y = layers.Conv2D(
+        x.shape[-1], 3, padding="same", name=f"{name}_2", data_format="channels_last"
+    )(y)
     return layers.Add(name=name)([x, y])
 
 

@@ -76,6 +76,7 @@ def hypercolumn_decoder(taps=None, *, mlp=(), batch_norm=None):
                     use_bias=total is None and n == 0,
                     kernel_initializer="zeros",
                     name=f"{prefix}score_{tap}",
+                    data_format="channels_last",
                 )(x)
                 for n, (tap, x) in enumerate(maps[factor].items())
             ]

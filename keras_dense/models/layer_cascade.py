@@ -44,7 +44,7 @@ def layer_cascade_decoder(
     def classify(x, channels, name):
         x = conv_bn_relu(x, filters, 3, name=name)
         x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
-        return layers.Conv2D(channels, 1, name=f"{name}_scores")(x)
+        return layers.Conv2D(channels, 1, name=f"{name}_scores", data_format="channels_last")(x)
 
     @scores
     def decode(features, channels, prefix=""):

@@ -59,7 +59,8 @@ def mirror_of(trunk, reader="decoder"):
 def conv_bn(x, filters, size, name, *, padding="same", relu=True, transposed=False):
     """Convolution with bias, batch norm, and ReLU where it is wanted."""
     kind = layers.Conv2DTranspose if transposed else layers.Conv2D
-    x = kind(filters, size, padding=padding, kernel_initializer="he_normal", name=name)(x)
+    settings = {"kernel_initializer": "he_normal", "data_format": "channels_last"}
+    x = kind(filters, size, padding=padding, name=name, **settings)(x)
     x = layers.BatchNormalization(epsilon=1e-5, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x) if relu else x
 

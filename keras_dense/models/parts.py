@@ -114,7 +114,9 @@ def aspp(x, rates, *, filters=256, image_pooling=True, separable=False, dropout=
             conv_bn_relu(x, filters, 3, rate, separable=separable, name=f"{prefix}_3x3_{n}")
         )
     if image_pooling:
-        image = layers.GlobalAveragePooling2D(keepdims=True, name=f"{prefix}_pool")(x)
+        image = layers.GlobalAveragePooling2D(
+            keepdims=True, name=f"{prefix}_pool", data_format="channels_last"
+        )(x)
         image = conv_bn_relu(image, filters, 1, name=f"{prefix}_image")
         branches.append(ResizeLike(name=f"{prefix}_broadcast")(image, x))
     x = layers.Concatenate(name=f"{prefix}_concatenate")(branches)

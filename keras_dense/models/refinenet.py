@@ -48,6 +48,7 @@ def _convolution(x, filters, kernel_size, use_bias=False, *, name):
         use_bias=use_bias,
         kernel_initializer=start,
         name=name,
+        data_format="channels_last",
     )(x)
 
 
@@ -65,7 +66,9 @@ def chained_pooling(x, poolings, kernel_size=3, activation="relu", *, name):
     x = layers.Activation(activation, name=f"{name}_{activation}")(x)
     y, parts = x, [x]
     for n in range(1, poolings + 1):
-        y = layers.MaxPooling2D(5, strides=1, padding="same", name=f"{name}_pool_{n}")(y)
+        y = layers.MaxPooling2D(
+            5, strides=1, padding="same", name=f"{name}_pool_{n}", data_format="channels_last"
+        )(y)
         y = _convolution(y, x.shape[-1], kernel_size, name=f"{name}_{n}")
         parts.append(y)
     return layers.Add(name=f"{name}_add")(parts)

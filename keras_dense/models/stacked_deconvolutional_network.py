@@ -76,7 +76,7 @@ def stacked_deconvolutional_network_decoder(
         """From stride 4 to 16, beside what the unit before had there."""
         x = before["P2"]
         for level in ("P3", "P4"):
-            x = layers.MaxPooling2D(2, name=f"{name}_{level}_pool")(x)
+            x = layers.MaxPooling2D(2, name=f"{name}_{level}_pool", data_format="channels_last")(x)
             x = block([x, before[level]], level, f"{name}_{level}_down")
         return x
 
@@ -109,7 +109,9 @@ def stacked_deconvolutional_network_decoder(
         for n, maps in enumerate(shared[1], 1):
             for level in _SCORED:
                 name = f"{prefix}unit{n}_{level}_scores"
-                x = layers.Conv2D(channels, 3, padding="same", name=name)(maps[level])
+                x = layers.Conv2D(
+                    channels, 3, padding="same", name=name, data_format="channels_last"
+                )(maps[level])
                 before = [totals[level]] if level in totals else []
                 x = added([*before, x], name=f"{name}_sum")
                 totals[level] = scored[f"unit{n}_{level}"] = x

@@ -52,7 +52,7 @@ def unet_trunk(filters=FILTERS, *, padding="same", batch_norm=False, dropout=0.5
     features = {}
     for n, width in enumerate((*filters[::-1], 2 * filters[0])):
         if n:
-            x = layers.MaxPooling2D(name=f"down{n}_pool")(x)
+            x = layers.MaxPooling2D(name=f"down{n}_pool", data_format="channels_last")(x)
         x = double_conv(x, width, f"down{n}", padding=padding, batch_norm=batch_norm)
         if dropout and n >= depth - 1:
             x = layers.Dropout(dropout, name=f"down{n}_dropout")(x)
@@ -64,7 +64,9 @@ def unet_trunk(filters=FILTERS, *, padding="same", batch_norm=False, dropout=0.5
             surplus = 12 * 2 ** (depth - n) - 8
             before = surplus // 2 - 2 // 2**n
             margins = ((before, surplus - before),) * 2
-            features[f"P{n}"] = layers.Cropping2D(margins, name=f"over_image{n}")(x)
+            features[f"P{n}"] = layers.Cropping2D(
+                margins, name=f"over_image{n}", data_format="channels_last"
+            )(x)
     return keras.Model(image, features, name="backbone")
 
 
@@ -105,7 +107,9 @@ def unet_decoder(
             )
             x = layers.ReLU(name=f"up{n}_relu")(x)
             if valid:
-                skip = layers.Cropping2D(crop, name=f"up{n}_crop")(skip)
+                skip = layers.Cropping2D(crop, name=f"up{n}_crop", data_format="channels_last")(
+                    skip
+                )
                 crop = 2 * crop + 8
             if skip is not None:
                 if attention:

@@ -21,6 +21,7 @@ def double_conv(x, filters, name, *, padding="same", batch_norm=False):
             use_bias=not batch_norm,
             kernel_initializer="he_normal",
             name=f"{name}_conv{n}",
+            data_format="channels_last",
         )(x)
         if batch_norm:
             x = layers.BatchNormalization(epsilon=1e-5, name=f"{name}_bn{n}")(x)
@@ -42,10 +43,21 @@ def attention_gate(skip, gate, factor, filters, name):
 
     Reference: Oktay et al., "Attention U-Net", MIDL 2018, equations 1 and 2.
     """
-    x = layers.Conv2D(filters, factor, strides=factor, use_bias=False, name=f"{name}_skip")(skip)
-    x = layers.Add(name=f"{name}_add")([x, layers.Conv2D(filters, 1, name=f"{name}_gate")(gate)])
+    x = layers.Conv2D(
+        filters,
+        factor,
+        strides=factor,
+        use_bias=False,
+        name=f"{name}_skip",
+        data_format="channels_last",
+    )(skip)
+    x = layers.Add(name=f"{name}_add")(
+        [x, layers.Conv2D(filters, 1, name=f"{name}_gate", data_format="channels_last")(gate)]
+    )
     x = layers.ReLU(name=f"{name}_relu")(x)
-    x = layers.Conv2D(1, 1, activation="sigmoid", name=f"{name}_alpha")(x)
+    x = layers.Conv2D(
+        1, 1, activation="sigmoid", name=f"{name}_alpha", data_format="channels_last"
+    )(x)
     if factor != (1, 1):
         x = BilinearUpsampling(factor, "channels_last", name=f"{name}_upsample")(x)
     return layers.Multiply(name=f"{name}_multiply")([skip, x])

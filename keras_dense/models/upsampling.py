@@ -92,7 +92,7 @@ def upsample(
     if factor == (1, 1) or upsampling == "bilinear":
         if filters != channels:
             learned["name"] = f"{name}_project"
-            x = layers.Conv2D(filters, 1, **learned)(x)
+            x = layers.Conv2D(filters, 1, **learned, data_format="channels_last")(x)
         if factor != (1, 1):
             x = BilinearUpsampling(factor, "channels_last", name=name)(x)
     elif upsampling == "transposed":
@@ -100,14 +100,18 @@ def upsample(
         x = BilinearInitConvTranspose(filters, factor, data_format="channels_last", **learned)(x)
     elif upsampling == "up_conv":
         learned["kernel_initializer"] = ICNR(factor, kernel_initializer, transposed=True)
-        x = layers.Conv2DTranspose(filters, factor, strides=factor, **learned)(x)
+        x = layers.Conv2DTranspose(
+            filters, factor, strides=factor, **learned, data_format="channels_last"
+        )(x)
     elif upsampling == "resize_conv":
-        x = layers.UpSampling2D(factor, interpolation="nearest", name=f"{name}_nearest")(x)
-        x = layers.Conv2D(filters, 3, padding="same", **learned)(x)
+        x = layers.UpSampling2D(
+            factor, interpolation="nearest", name=f"{name}_nearest", data_format="channels_last"
+        )(x)
+        x = layers.Conv2D(filters, 3, padding="same", **learned, data_format="channels_last")(x)
     else:
         learned["kernel_initializer"] = ICNR(factor, kernel_initializer)
         filters *= factor[0] * factor[1]
-        x = layers.Conv2D(filters, 3, padding="same", **learned)(x)
+        x = layers.Conv2D(filters, 3, padding="same", **learned, data_format="channels_last")(x)
         x = PixelShuffle(factor, name=f"{name}_shuffle")(x)
     return x if like is None else CropLike(name=f"{name}_crop")(x, like)
 
@@ -121,7 +125,9 @@ def _unpool(x, factor, filters, indices, like, kernel_initializer, name, setting
         )
     if indices.shape[-1] != x.shape[-1]:
         settings = {"kernel_initializer": kernel_initializer, **settings}
-        x = layers.Conv2D(indices.shape[-1], 1, name=f"{name}_project", **settings)(x)
+        x = layers.Conv2D(
+            indices.shape[-1], 1, name=f"{name}_project", **settings, data_format="channels_last"
+        )(x)
     unpool = MaxUnpool2D(factor, data_format="channels_last", name=name)
     return unpool(x, indices) if like is None else unpool(x, indices, like)
 

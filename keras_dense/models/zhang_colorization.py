@@ -45,7 +45,14 @@ def zhang_trunk(width=1.0):
             name, filters_of = f"conv{n}_{m}", _scaled(filters, width)
             if m == convolutions and stride > 1:
                 x = layers.ZeroPadding2D(1, data_format="channels_last", name=f"{name}_pad")(x)
-                x = layers.Conv2D(filters_of, 3, strides=stride, activation="relu", name=name)(x)
+                x = layers.Conv2D(
+                    filters_of,
+                    3,
+                    strides=stride,
+                    activation="relu",
+                    name=name,
+                    data_format="channels_last",
+                )(x)
                 level += 1
             else:
                 x = AtrousConv2D(
@@ -75,10 +82,23 @@ def zhang_decoder(filters=256):
     def decode(features):
         x = feature(features, "P3", "Zhang's network")
         x = layers.Conv2DTranspose(
-            filters, 4, strides=2, padding="same", activation="relu", name="conv8_1"
+            filters,
+            4,
+            strides=2,
+            padding="same",
+            activation="relu",
+            name="conv8_1",
+            data_format="channels_last",
         )(x)
         for m in (2, 3):
-            x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"conv8_{m}")(x)
+            x = layers.Conv2D(
+                filters,
+                3,
+                padding="same",
+                activation="relu",
+                name=f"conv8_{m}",
+                data_format="channels_last",
+            )(x)
         return x
 
     return decode

@@ -10,7 +10,7 @@ import math
 import keras
 from keras import ops
 
-from keras_dense.ops.image import pad_map
+from keras_dense.ops.image import as_float, pad_map
 
 
 def atrous_conv(x, kernel, rate=1, strides=1, padding="same", data_format="channels_last"):
@@ -94,7 +94,7 @@ def explicit_pads(padding, sizes, kernel_size, rate, strides):
 
 
 def _tensors(x, kernel):
-    x, kernel = ops.convert_to_tensor(x), ops.convert_to_tensor(kernel)
+    x, kernel = as_float(x), ops.convert_to_tensor(kernel)
     return x, ops.cast(kernel, x.dtype)
 
 

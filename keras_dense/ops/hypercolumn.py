@@ -5,7 +5,7 @@ All functions take channels-last maps `(B, H, W, C)` of unknown sizes.
 
 from keras import backend, ops
 
-from keras_dense.ops.image import upsample_bilinear
+from keras_dense.ops.image import as_float, upsample_bilinear
 
 
 def gather_pixels(x, positions):
@@ -50,7 +50,7 @@ def sample_bilinear(x, positions, stride):
     """
     if tuple(stride) == (1, 1):
         return gather_pixels(x, positions)
-    x = ops.convert_to_tensor(x)
+    x = as_float(x)
     below, above, share = [], [], []
     for axis in (0, 1):
         last = ops.shape(x)[1 + axis] - 1
@@ -76,7 +76,7 @@ def sample_bilinear(x, positions, stride):
 
 def dense(x, kernel):
     """The same matrix for every cell: a 1×1 convolution of a tensor of any rank."""
-    shape = ops.shape(x)
+    x, shape = as_float(x), ops.shape(x)
     y = ops.matmul(ops.reshape(x, (-1, x.shape[-1])), kernel)
     return ops.reshape(y, (*shape[:-1], kernel.shape[-1]))
 

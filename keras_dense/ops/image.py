@@ -8,6 +8,19 @@ import keras
 from keras import ops
 
 
+def as_float(x):
+    """`x` as a tensor of floats: integers become those of `keras.config.floatx()`.
+
+    What computes on bytes would wrap around at 255, and cut weights down to whole numbers.
+
+    >>> as_float([1, 2]).dtype == ops.convert_to_tensor([0.5]).dtype
+    True
+    """
+    x = ops.convert_to_tensor(x)
+    is_float = "float" in keras.backend.standardize_dtype(x.dtype)
+    return x if is_float else ops.cast(x, keras.config.floatx())
+
+
 def pad_map(x, vertical, horizontal, mode="constant", fill=None):
     """`ops.pad` of H and W alone, by amounts that may be tensors.
 
@@ -142,7 +155,7 @@ def upsample_bilinear(x, factor):
     >>> ops.convert_to_numpy(y)[0, 0, :, 0].tolist()
     [0.0, 1.0, 3.0, 4.0]
     """
-    x = ops.convert_to_tensor(x)
+    x = as_float(x)
     return _upsample_axis(_upsample_axis(x, factor[0], axis=1), factor[1], axis=2)
 
 
@@ -185,6 +198,7 @@ def depthwise_conv_transpose(x, kernel, factor):
     >>> tuple(y.shape), float(y[0, 1, 1, 0])
     ((1, 4, 4, 3), 4.0)
     """
+    x = as_float(x)
     channels = x.shape[-1]
     pads = []
     for size, stride in zip(kernel.shape[:2], factor, strict=True):

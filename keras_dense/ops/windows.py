@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_dense.ops.image import pad_map
+from keras_dense.ops.image import as_float, pad_map
 
 
 def _slide(x, sizes, rates, strides, combine):
@@ -38,7 +38,7 @@ def max_windows(x, size, rate, strides, pads):
     >>> ops.convert_to_numpy(y)[0, 0, :, 0].tolist()
     [3.0, 2.0]
     """
-    x = ops.convert_to_tensor(x)
+    x = as_float(x)
     return _slide(_padded(x, pads, float("-inf")), size, rate, strides, ops.maximum)
 
 
@@ -56,7 +56,7 @@ def mean_windows(x, size, rate, strides, pads):
     >>> ops.convert_to_numpy(y)[0, 0, :, 0].tolist()
     [2.0, 0.0, 1.0]
     """
-    x = ops.convert_to_tensor(x)
+    x = as_float(x)
     total = _slide(_padded(x, pads, 0.0), size, rate, strides, ops.add)
     if all(isinstance(p, int) and p == 0 for pad in pads for p in pad):  # known to be none
         return total / (size[0] * size[1])

@@ -4,8 +4,9 @@ import pathlib
 
 import numpy as np
 
+from keras_dense._arrays import as_integer
 from keras_dense._optional import require
-from keras_dense.plot.arguments import class_map, colors, rgb
+from keras_dense.plot.arguments import class_map, colors, pixels, rgb
 from keras_dense.plot.render import RIGHT, WRONG, colorize, error_map
 from keras_dense.plot.text import PAPER, legend, shorten, write
 
@@ -37,7 +38,8 @@ def overlay(image, labels, palette, alpha=0.5, class_names=None, ignore_class=25
     """
     image = rgb(image, "overlay")
     labels = class_map(labels, "overlay", image.shape[:2])
-    if not 0 <= alpha <= 1:
+    alpha = alpha.item() if hasattr(alpha, "item") else alpha
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha <= 1:
         raise ValueError(f"overlay: alpha must be from 0 to 1. Received: alpha={alpha!r}")
     flat = colorize(labels, palette, ignore_class)
     mixed = (image * (1 - alpha) + flat * alpha + 0.5).astype(np.uint8)
@@ -87,6 +89,7 @@ def panel(
     >>> panel(image, labels, labels, [[0, 0, 0]], ["ground"], tile=64).shape[1]
     286
     """
+    tile = pixels(tile, "tile", "panel")
     rows = _rows(image, truth, prediction)
     tiles, shown = [], []
     for picture, true, guess in rows:
@@ -136,6 +139,7 @@ def grid(images, columns=4, titles=None, gap=GAP):
     (23, 43, 3)
     """
     images = [rgb(image, "grid") for image in images]
+    columns = as_integer(columns, "columns")
     if not images or columns < 1:
         raise ValueError(
             f"grid: needs a picture and a column. Received: {len(images)} and {columns}"
@@ -209,7 +213,7 @@ def fit_width(picture, width, sharp=False):
     >>> fit_width(np.zeros((10, 20, 3), "uint8"), 60).shape
     (30, 60, 3)
     """
-    picture = rgb(picture, "fit_width")
+    picture, width = rgb(picture, "fit_width"), pixels(width, "width", "fit_width")
     height = max(1, round(picture.shape[0] * width / picture.shape[1]))
     if picture.shape[:2] == (height, width):
         return picture

@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 
+from keras_dense._arrays import as_array
 from keras_dense.heads.picture import depth as draw_depth
-from keras_dense.plot.arguments import rgb
+from keras_dense.plot.arguments import pixels, rgb
 from keras_dense.plot.render import normals as draw_normals
 from keras_dense.plot.text import INK, PAPER, text_width, write
 
@@ -33,6 +34,7 @@ def color_bar(low, high, width, size=14, unit="m"):
     """
     if not 0 < low < high < math.inf:
         raise ValueError(f"color_bar: must have 0 < low < high. Received: low={low}, high={high}")
+    width, size = pixels(width, "width", "color_bar"), pixels(size, "size", "color_bar")
     margin = 7
     bar, inner = size + 2, width - 2 * margin
     picture = np.full((bar + 2 * margin + size + 2, width, 3), PAPER, np.uint8)
@@ -82,8 +84,7 @@ def normals_legend(size=128):
     >>> normals_legend(65)[32, 32].tolist()  # towards the camera
     [128, 128, 255]
     """
-    if size < 1:
-        raise ValueError(f"normals_legend: size must be at least 1. Received: size={size!r}")
+    size = pixels(size, "size", "normals_legend")
     place = (np.arange(size) + 0.5) / size * 2 - 1
     x, y = np.meshgrid(place, place)
     squared = x**2 + y**2
@@ -118,16 +119,18 @@ def point_cloud(depth, image, intrinsics, *, yaw=25.0, pitch=15.0, size=None, ba
     >>> point_cloud(wall, grey, [[30, 0, 15.5], [0, 30, 11.5], [0, 0, 1]]).shape
     (24, 32, 3)
     """
-    depth, image = np.asarray(depth, float), rgb(image, "point_cloud")
+    depth = as_array(depth, "point_cloud: depth").astype(float)
+    image = rgb(image, "point_cloud")
     if depth.ndim == 3 and depth.shape[2] == 1:
         depth = depth[..., 0]
-    intrinsics = np.asarray(intrinsics, float)
+    intrinsics = as_array(intrinsics, "point_cloud: intrinsics").astype(float)
     if depth.shape != image.shape[:2] or intrinsics.shape != (3, 3):
         raise ValueError(
             "point_cloud: depth and image must have one height and width, intrinsics shape (3, 3). "
             f"Received: depth {depth.shape}, image {image.shape}, intrinsics {intrinsics.shape}"
         )
-    height, width = image.shape[:2] if size is None else size
+    size = image.shape[:2] if size is None else size
+    height, width = (pixels(n, "size", "point_cloud") for n in size)
     picture = np.full((height, width, 3), background, np.uint8)
     known = np.isfinite(depth) & (depth > 0)
     if not known.any():

@@ -3,6 +3,7 @@
 import numpy as np
 from keras import ops
 
+from keras_dense._arrays import as_array
 from keras_dense.heads import Normals
 from keras_dense.ops import normals_from_depth
 from keras_dense.plot.compose import tasks
@@ -35,9 +36,14 @@ def normals_check(sample, tile=256):
             f"normals_check: the sample has no {', '.join(missing)}. It has: {', '.join(sample)}"
         )
     head = Normals()
-    flat = ops.convert_to_numpy(normals_from_depth(sample["depth"][None], sample["intrinsics"]))[0]
+    depth, normals, intrinsics = (
+        as_array(sample[key], f"normals_check: {key}").astype("float32")
+        for key in ("depth", "normals", "intrinsics")
+    )
+    depth = depth[..., None] if depth.ndim == 2 else depth
+    flat = ops.convert_to_numpy(normals_from_depth(depth[None], intrinsics))[0]
     known = np.linalg.norm(flat, axis=-1) > 0.5
-    given = np.where(known[..., None], np.asarray(sample["normals"], "float32"), 0)
+    given = np.where(known[..., None], normals, 0)
     known &= np.linalg.norm(given, axis=-1) > 0.5
     title = "nothing to compare"
     if known.any():
@@ -45,7 +51,7 @@ def normals_check(sample, tile=256):
         median = np.degrees(np.median(np.arccos(cosine.clip(-1, 1))))
         title = f"angle: median {median:.1f}°"
     pictures = {
-        "normals": head.draw(sample["normals"]),
+        "normals": head.draw(normals),
         "normals of the depth": head.draw(flat),
         title: head.error(given, flat),
     }

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_dense._arrays import as_array
 from keras_dense.heads.picture import hatch
 from keras_dense.plot.arguments import class_map, colors, rgb
 
@@ -79,7 +80,8 @@ def normals(vectors):
     """Normals as colours: red to the right, green up, blue towards the camera.
 
     Args:
-        vectors: `(H, W, 3)`, x right, y down, z forward; shorter than 0.5 is hatched.
+        vectors: `(H, W, 3)`, x right, y down, z forward; shorter than 0.5, or not
+            finite, is hatched.
 
     Returns:
         uint8 `(H, W, 3)`.
@@ -92,11 +94,12 @@ def normals(vectors):
     >>> normals([[[0.0, 0.0, -1.0]]]).tolist()
     [[[128, 128, 255]]]
     """
-    vectors = np.asarray(vectors, float)
+    vectors = as_array(vectors, "normals: vectors").astype(float)
     if vectors.ndim != 3 or vectors.shape[2] != 3:
         raise ValueError(f"normals: must have shape (height, width, 3). Received: {vectors.shape}")
     length = np.linalg.norm(vectors, axis=2, keepdims=True)
-    known = length >= 0.5
-    unit = vectors / np.where(known, length, 1)
+    with np.errstate(invalid="ignore"):
+        known = (length >= 0.5) & np.isfinite(length)
+    unit = np.where(known, vectors, 0) / np.where(known, length, 1)
     picture = (127.5 + 127.5 * unit * (1, -1, -1) + 0.5).astype(np.uint8)
     return np.where(known, picture, hatch(*vectors.shape[:2]))

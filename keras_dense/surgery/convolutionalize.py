@@ -73,10 +73,12 @@ class _Converter:
     def pool(self, op, x, shape):
         name, size = self.copies.name(op.name), tuple(shape[1:3])
         if isinstance(op, layers.GlobalMaxPooling2D):
-            return layers.MaxPooling2D(size, 1, self.padding, name=name)(x)
+            return layers.MaxPooling2D(
+                size, 1, self.padding, name=name, data_format="channels_last"
+            )(x)
         if self.padding == "same":
             return AtrousAveragePooling2D(size, name=name)(x)
-        return layers.AveragePooling2D(size, 1, name=name)(x)
+        return layers.AveragePooling2D(size, 1, name=name, data_format="channels_last")(x)
 
     def convolution(self, op, cell):
         shared = (
@@ -85,6 +87,7 @@ class _Converter:
         ).split()
         config = {key: value for key, value in op.get_config().items() if key in shared}
         config |= {"filters": op.units, "kernel_size": cell.window, "padding": self.padding}
+        config["data_format"] = "channels_last"
         conv = layers.Conv2D.from_config({**config, "name": self.copies.name(op.name)})
         x = conv(cell.tensor)
         kernel, *bias = op.get_weights()

@@ -10,7 +10,14 @@ from keras import layers, tree
 from keras_dense.layers import PhasePooling2D, ResizeLike, TilePhases
 from keras_dense.surgery.arguments import check_output_stride, checked_rates
 from keras_dense.surgery.axis import Axis
-from keras_dense.surgery.graph import Copies, functional, same_inputs, values, walk
+from keras_dense.surgery.graph import (
+    Copies,
+    check_channels_last,
+    functional,
+    same_inputs,
+    values,
+    walk,
+)
 from keras_dense.surgery.pointwise import is_pointwise, is_reshape
 from keras_dense.surgery.spread import policy_of, spread, spread_plainly
 from keras_dense.surgery.strides import CONVOLUTIONS, POOLING, pair, step, strides, window_of
@@ -175,7 +182,9 @@ class _Dilation:
             tensor = self.copies(old.padder, old.tensor, config=config)
         else:
             name = self.copies.name("zero_padding")
-            pad = layers.ZeroPadding2D(padding, name=name, dtype=policy_of(old.tensor))
+            pad = layers.ZeroPadding2D(
+                padding, name=name, dtype=policy_of(old.tensor), data_format="channels_last"
+            )
             tensor = pad(old.tensor)
         return replace(old, tensor=tensor, size=self.padded_size(old), padding=_NONE, padder=None)
 
@@ -222,11 +231,6 @@ class _Dilation:
 
     def window(self, node, old):
         op = node.operation
-        if getattr(op, "data_format", "channels_last") == "channels_first":
-            raise ValueError(
-                f"`dilate` works on channels_last networks. Received: {op.name!r} with "
-                "data_format='channels_first'"
-            )
         kernel, own, stride = window_of(op)
         kept = self.kept(stride, old.stride)
         removed = tuple(s // k for s, k in zip(stride, kept, strict=True))
@@ -336,6 +340,7 @@ def dilate(
 
     Raises:
         ValueError: for a stride that is no power of two or beyond the model's, a classifier's top,
+            a channels_first network,
             unknown names or rates below 1 in `rates`, or an operation that cannot be dilated
             (named).
         TypeError: for a model whose graph cannot be read, or `rates` or `rules` that are no dict.
@@ -350,6 +355,7 @@ def dilate(
     ((None, 2, 2, 1280), (None, 8, 8, 1280))
     """
     model = functional(model)
+    check_channels_last(model)
     check_output_stride(output_stride)
     for argument, value, known in (
         ("mode", mode, ("exact", "same")),

@@ -5,8 +5,15 @@ from collections import Counter
 import keras
 from keras import layers, tree
 
-from keras_dense.surgery.graph import Copies, functional, values, walk
-from keras_dense.surgery.strides import CONVOLUTIONS, POOLING, Stride, stride_after, window_of
+from keras_dense.surgery.graph import Copies, check_channels_last, functional, values, walk
+from keras_dense.surgery.strides import (
+    CONVOLUTIONS,
+    POOLING,
+    Stride,
+    stride_after,
+    strides,
+    window_of,
+)
 from keras_dense.surgery.top import is_pooling, read_top
 
 _LEVELS = {2**n: f"P{n}" for n in range(6)}
@@ -131,8 +138,9 @@ def image_of(model):
     """The one image input of a network.
 
     Raises:
-        ValueError: if it takes anything but one batch of images.
+        ValueError: if it takes anything but one batch of images, or is channels_first.
     """
+    check_channels_last(model)
     inputs = functional(model).inputs
     if len(inputs) != 1 or len(inputs[0].shape) != 4:
         raise ValueError(
@@ -174,6 +182,11 @@ def named_layers(model, taps):
                     f"Received: {level!r}: {tap!r}. Its layers: {', '.join(names)}"
                 )
             tap = model.get_layer(tap).output
+        if len(tap.shape) != 4:
+            raise ValueError(
+                f"`taps` must name maps (B, H, W, C). Received: {level!r}: {taps[level]!r}, which "
+                f"is of shape {tuple(tap.shape)}"
+            )
         tensors[level] = tap
     return tensors
 
@@ -208,17 +221,40 @@ def feature_pyramid(model, taps=None, name=None):
     >>> sorted(feature_pyramid(app).output)
     ['P1', 'P2', 'P3', 'P4', 'P5']
     """
-    model = functional(model)
+    return pyramid_of(model, taps, name)
+
+
+def _check_strides(pyramid, argument):
+    """Raise a `ValueError` for features of which nobody knows how coarse they are."""
+    unknown = [name for name, stride in strides(pyramid).items() if stride is None]
+    if unknown:
+        op = pyramid.output[unknown[0]]._keras_history.operation
+        raise ValueError(
+            f"`{argument}` must be a network whose features are maps from the image on. Received: "
+            f"{pyramid.name!r}, whose features {', '.join(unknown)} are put together from lists of "
+            f"patches ({op.name!r}, {type(op).__name__}): their strides cannot be read off the "
+            "graph, and they have the size that the network was built for. Use a convolutional "
+            "network."
+        )
+
+
+def pyramid_of(model, taps=None, name=None, argument="model"):
+    """`feature_pyramid`, with errors that name the argument of the caller."""
+    model = functional(model, argument)
+    image_of(model)
     pyramid = getattr(model, "pyramid_outputs", None) or model.output
     if taps is None and isinstance(pyramid, dict) and all(k in _LEVELS.values() for k in pyramid):
         # A plain dict: Keras' tracked one is no valid output of a jitted function on JAX.
         pyramid_model = keras.Model(image_of(model), dict(pyramid), name=model.name)
+        _check_strides(pyramid_model, argument)
         return align(pyramid_model, resized(image_of(model)), name)
+    if taps is None and not stages(model, nested=True):
+        raise ValueError(
+            f"`{argument}` must have feature maps. Received: {model.name!r}, in which no "
+            "convolution leads to a map (B, H, W, C) whose stride is a power of two; its output is "
+            f"of shape {tree.map_structure(lambda x: tuple(x.shape), model.output)}. Say which "
+            "layers to use with `taps={'P3': 'name', …}`."
+        )
     flat = align(model, resized(image_of(model)))
     features = last_features(flat) if taps is None else named_layers(flat, taps)
-    if not features:
-        raise ValueError(
-            f"No feature map was found in {model.name!r}: no convolution leads to a map whose "
-            "stride is a power of two. Say which layers to use with `taps={'P3': 'name', …}`."
-        )
     return keras.Model(flat.input, features, name=name or model.name)

@@ -6,6 +6,7 @@ tensors and moves the weights along.
 """
 
 import contextlib
+import warnings
 
 import keras
 from keras import tree
@@ -68,6 +69,33 @@ def walk(model, inputs, visit, nested=True):
     return tree.map_structure(lambda x: known[id(x)], model.output)
 
 
+def check_channels_last(model):
+    """Raise a `ValueError` that names the first layer that takes its maps as `(B, C, H, W)`.
+
+    >>> image = keras.Input((3, 32, 32))
+    >>> conv = keras.layers.Conv2D(4, 3, data_format="channels_first", name="stem")
+    >>> check_channels_last(keras.Model(image, conv(image)))
+    Traceback (most recent call last):
+    ValueError: The network must be channels_last, from images (B, H, W, C) on. Received: 'stem' \
+(Conv2D) with data_format='channels_first'. Build the network with data_format='channels_last' \
+(`keras.config.set_image_data_format`); its weights fit.
+    """
+
+    def visit(node, *args, **kwargs):
+        op = node.operation
+        is_map = any(len(x.shape) > 2 for x in node.input_tensors)
+        if is_map and getattr(op, "data_format", None) == "channels_first":
+            raise ValueError(
+                "The network must be channels_last, from images (B, H, W, C) on. Received: "
+                f"{op.name!r} ({type(op).__name__}) with data_format='channels_first'. Build the "
+                "network with data_format='channels_last' "
+                "(`keras.config.set_image_data_format`); its weights fit."
+            )
+        return [0] * len(node.outputs)
+
+    walk(model, [0] * len(functional(model).inputs), visit)
+
+
 def source_of(tensor):
     """The input of the graph that a symbolic tensor was made from (of several, one).
 
@@ -127,10 +155,51 @@ def _unset(layer):
             setattr(layer, name, initializer)
 
 
+def _anew(op, kind, name, changes):
+    """An operation of the same settings but for the changes, from its configuration."""
+    if isinstance(op, keras.layers.Lambda):
+        raise TypeError("Python code is not made from a configuration")
+    config = {**op.get_config(), "name": name, **changes}
+    for setting in changes:
+        if changes[setting] is None:
+            del config[setting]
+    return kind.from_config(config)
+
+
+def _kept(op, kind, changed, error):
+    """The operation itself, where it cannot be made anew from its configuration.
+
+    Raises:
+        ValueError: if it would have to change.
+    """
+    name, reason = type(op).__name__, " ".join(str(error).split())
+    if kind is not None or changed:
+        raise ValueError(
+            f"The layer {op.name!r} ({name}) cannot be copied, which is needed where it becomes "
+            f"another (changed: {', '.join(changed) or kind.__name__}): it cannot be made from its "
+            f"own configuration. Give {name} a complete `get_config`. Keras says: {reason:.400}"
+        ) from error
+    if getattr(op, "weights", None):
+        warnings.warn(
+            f"The layer {op.name!r} ({name}) cannot be copied: it cannot be made from its own "
+            "configuration. The new network shares it, weights and all, with the old one: what "
+            f"trains one trains both. Give {name} a complete `get_config` to have a copy. Keras "
+            f"says: {reason:.400}",
+            stacklevel=2,
+        )
+    return op
+
+
+class _NoCopy(Exception):
+    """An operation cannot be made from its own configuration."""
+
+
 class Copies:
     """One copy of every operation of a network, with its weights, under a name of its own.
 
-    Calling it applies the copy; the weights follow as soon as the copy is built.
+    Calling it applies the copy; the weights follow as soon as the copy is built. What cannot be
+    made from its configuration (a `Lambda`, a layer with an incomplete `get_config`) is shared as
+    it is, with a warning if it has weights.
     """
 
     def __init__(self):
@@ -154,22 +223,29 @@ class Copies:
         key = (id(op), kind, repr(sorted(changes.items(), key=repr)))
         if key in self._copies:
             return self._copies[key](*args, **kwargs)
-        if isinstance(op, keras.layers.Lambda):
-            copy = op  # Keras refuses to make Python code from a config; it has no state to share.
-        else:
-            config = {**op.get_config(), "name": self.name(op.name), **changes}
-            dropped = [name for name, value in changes.items() if value is None]
-            config = {name: value for name, value in config.items() if name not in dropped}
-            copy = (kind or type(op)).from_config(config)
-        self._copies[key] = copy
-        if not getattr(op, "weights", None):
-            outputs = copy(*args, **kwargs)
-        else:
-            with _unset(copy):
-                outputs = copy(*args, **kwargs)
-            transfer(copy, op.get_weights() if weights is None else weights)
+        name = self.name(op.name)  # also of what is shared: others must not have it
+        try:
+            outputs = self._copied(key, op, kind, name, changes, weights, args, kwargs)
+        except _NoCopy as fault:
+            changed = [*changes, *([] if weights is None else ["weights"])]
+            self._copies[key] = _kept(op, kind, changed, fault.__cause__ or fault)
+            return op(*args, **kwargs)
         if isinstance(op, keras.layers.Layer):
-            copy.trainable = op.trainable
+            self._copies[key].trainable = op.trainable
+        return outputs
+
+    def _copied(self, key, op, kind, name, changes, weights, args, kwargs):
+        try:
+            copy = self._copies[key] = _anew(op, kind or type(op), name, changes)
+        except Exception as error:
+            raise _NoCopy from error
+        if not getattr(op, "weights", None):
+            return copy(*args, **kwargs)
+        with _unset(copy):
+            outputs = copy(*args, **kwargs)
+        if weights is None and [w.shape for w in copy.weights] != [w.shape for w in op.weights]:
+            raise _NoCopy("what is made from the configuration has other weights")
+        transfer(copy, op.get_weights() if weights is None else weights)
         return outputs
 
 

@@ -41,7 +41,8 @@ def insert_batch_norm(model, epsilon=1e-5, name=None):
 
     def normalized(x, op, copies):
         name = copies.name(f"{op.name}_bn")
-        return layers.BatchNormalization(epsilon=epsilon, name=name, dtype=op.dtype_policy)(x)
+        axis = 1 if op.data_format == "channels_first" else -1
+        return layers.BatchNormalization(axis, epsilon=epsilon, name=name, dtype=op.dtype_policy)(x)
 
     def rewrite(node, copies, *args, **kwargs):
         op = node.operation

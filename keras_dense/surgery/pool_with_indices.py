@@ -5,7 +5,7 @@ from keras import layers
 
 from keras_dense.layers import MaxPoolWithArgmax2D
 from keras_dense.surgery.feature_pyramid import feature_pyramid
-from keras_dense.surgery.graph import functional, rebuild
+from keras_dense.surgery.graph import check_channels_last, functional, rebuild
 from keras_dense.surgery.strides import pair, strides
 
 
@@ -36,6 +36,7 @@ def pool_with_indices(model, name=None):
     (['I1', 'P0', 'P1', 'P2'], 'int32')
     """
     model = functional(model)
+    check_channels_last(model)
     if not isinstance(model.output, dict):
         model = feature_pyramid(model)
     found = []

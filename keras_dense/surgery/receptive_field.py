@@ -113,11 +113,6 @@ class _Tracer:
 
     def __call__(self, node, *args, **kwargs):
         op = node.operation
-        if getattr(op, "data_format", None) == "channels_first":
-            raise ValueError(
-                f"`receptive_field` reads channels_last networks. Received: {op.name!r} with "
-                "data_format='channels_first'"
-            )
         if isinstance(op, (ResizeLike, CropLike, TilePhases)):
             arguments = [*args, *(kwargs[key] for key in ("x", "phases", "like") if key in kwargs)]
             seen = _like(op, *arguments)

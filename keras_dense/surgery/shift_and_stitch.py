@@ -4,7 +4,8 @@ import keras
 import numpy as np
 from keras import tree
 
-from keras_dense.surgery.graph import functional
+from keras_dense._arrays import as_array
+from keras_dense.surgery.graph import check_channels_last, functional
 from keras_dense.surgery.strides import strides
 
 
@@ -62,7 +63,8 @@ def shift_and_stitch(model, images, stride, *, batch_size=8, verbose=0):
     >>> shift_and_stitch(model, x, stride=1)[0, 0, :, 0].tolist()
     [1.0, 2.0, 3.0, 3.0]
     """
-    model, images = functional(model), np.asarray(images)
+    model, images = functional(model), as_array(images, "images")
+    check_channels_last(model)
     if images.ndim != 4:
         raise ValueError(
             f"`images` must be (B, H, W, C). Received an array of shape {images.shape}"

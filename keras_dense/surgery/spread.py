@@ -51,7 +51,12 @@ def spread(op, copies, x, axes, kept, rate, zeros):
     config = {"strides": kept, "dilation_rate": rate, "padding": padding}
     if padding != "same":
         config["padding"] = "valid"
-        pad = layers.ZeroPadding2D(padding, name=copies.name(f"{op.name}_pad"), dtype=policy_of(x))
+        pad = layers.ZeroPadding2D(
+            padding,
+            name=copies.name(f"{op.name}_pad"),
+            dtype=policy_of(x),
+            data_format="channels_last",
+        )
         x = pad(x)
     return copies(op, x, config=config)
 

@@ -16,11 +16,13 @@ from keras_dense.testing.expect import (
 def check_loss(loss, y_true, y_pred, *, void=255, extreme=1e4):
     """Check that a loss keeps the promises of this package; raise `AssertionError` if not.
 
-    - It comes back from its config.
+    - It comes back from its config, which has its `reduction`: `"none"` gives the terms of `"sum"`,
+      or both are refused with a `ValueError` that says so.
     - The value is one finite float32, for predictions in bfloat16 and float16 too, and the gradient
       is finite and not zero; both stay finite where predictions are as large as `extreme`.
-    - Void pixels get no gradient, and count neither in the value nor in what it is divided by;
-      a `sample_weight` of 0 makes a pixel void; a batch of void pixels costs 0 without gradient.
+    - Void pixels get no gradient, and count neither in the value nor in what it is divided by,
+      though NaN be predicted there; a `sample_weight` of 0 makes a pixel void; a batch of void
+      pixels costs 0 without gradient.
     - It trains in `fit`, with `sample_weight` and mixed_bfloat16, and a compiled model survives
       `.keras`.
 
@@ -49,6 +51,7 @@ def check_loss(loss, y_true, y_pred, *, void=255, extreme=1e4):
     expect(np.isfinite(gradient).all(), "the gradient is not finite")
     expect(np.any(gradient != 0), "the gradient is zero")
     expect_close(copy(y_true, y_pred), value, "a copy from the config gives another value")
+    _check_reduction(loss, y_true, y_pred)
     _check_dtypes(loss, y_true, y_pred, value)
     if void is not None:
         _check_void(loss, y_true, y_pred, void)
@@ -59,6 +62,23 @@ def check_loss(loss, y_true, y_pred, *, void=255, extreme=1e4):
             expect(np.isfinite(value), f"the loss is {value} at predictions of +-{extreme}")
             expect(np.isfinite(gradient).all(), f"the gradient is not finite at +-{extreme}")
     _check_fit(loss, y_true, y_pred)
+
+
+def _check_reduction(loss, y_true, y_pred):
+    config = loss.get_config()
+    expect("reduction" in config, "the config has no `reduction`")
+    found = {}
+    for reduction in ("none", "sum"):
+        try:
+            other = type(loss).from_config({**config, "reduction": reduction})
+            found[reduction] = ops.convert_to_numpy(other(y_true, y_pred))
+        except ValueError as error:
+            expect("reduction" in str(error), f"reduction={reduction!r} gives: {error}")
+    if "none" in found:
+        shape = found["none"].shape
+        expect(shape[:1] == y_true.shape[:1], f"reduction='none' gives the shape {shape}")
+        expect("sum" in found, "reduction='none' is taken, but not 'sum'")
+        expect_close(found["none"].sum(), found["sum"], "the terms do not add up to the sum")
 
 
 def _check_dtypes(loss, y_true, y_pred, value):
@@ -77,6 +97,11 @@ def _check_void(loss, y_true, y_pred, void):
     expect(np.isfinite(gradient).all(), "the gradient is not finite with void pixels")
     expect(not np.any(gradient[:, 0]), "void pixels have a gradient")
     expect(np.any(gradient[:, 1:]), "valid pixels have no gradient beside void ones")
+    spoiled = np.array(y_pred)
+    spoiled[:, 0] = np.nan
+    found = value_and_gradient(loss, holes, spoiled)
+    expect_close(found[0], value, "NaN predicted at void pixels changes the value")
+    expect_close(found[1], gradient, "NaN predicted at void pixels changes the gradient")
     cut = loss(y_true[:, 1:], y_pred[:, 1:])
     expect_close(value, cut, "void pixels change the value")
     weight = np.ones(y_pred.shape[:-1], "float32")

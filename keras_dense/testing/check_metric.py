@@ -7,10 +7,11 @@ from keras import ops
 from keras_dense.testing.expect import expect, expect_close, expect_round_trip, reload
 
 
-def check_metric(metric, y_true, y_pred):
+def check_metric(metric, y_true, y_pred, *, perfect=None):
     """Check that a metric keeps the promises of this package; raise `AssertionError` if not.
 
     - It comes back from its config; `reset_state` forgets everything.
+    - It says in `_direction`, "up" or "down", what is better: callbacks of Keras ask for it.
     - One batch or many give the same number (1e-6), in any order, and images may change in size.
     - Predictions in bfloat16 are taken.
     - It runs in `fit` and `evaluate`, compiled, and a compiled model survives `.keras`.
@@ -19,6 +20,8 @@ def check_metric(metric, y_true, y_pred):
         metric: A `keras.metrics.Metric`; its state is reset.
         y_true: Array of targets `(B, H, W)` or `(B, H, W, C)`, B and H at least 2.
         y_pred: Array of predictions `(B, H, W, C)`.
+        perfect: Array of predictions that nothing is better than, of which the direction is
+            measured; `None` skips this.
 
     Raises:
         AssertionError: With what was not kept.
@@ -38,6 +41,7 @@ def check_metric(metric, y_true, y_pred):
     metric.update_state(y_true, y_pred)
     whole = _result(metric)
     expect(np.isfinite(whole), f"the metric is {whole} after a batch")
+    _check_direction(metric, whole, y_true, perfect)
     copy.update_state(y_true, y_pred)
     expect_close(_result(copy), whole, "a copy from the config gives another value", 1e-6)
 
@@ -55,6 +59,25 @@ def check_metric(metric, y_true, y_pred):
     metric.reset_state()
     _check_fit(metric, y_true, y_pred, whole)
     metric.reset_state()
+
+
+def _check_direction(metric, value, y_true, perfect):
+    direction = getattr(metric, "_direction", None)
+    expect(
+        direction in ("up", "down"),
+        f"_direction is {direction!r}, not 'up' or 'down': set it, or EarlyStopping, "
+        "ReduceLROnPlateau and ModelCheckpoint with mode='auto' cannot monitor the metric",
+    )
+    if perfect is not None:
+        metric.reset_state()
+        metric.update_state(y_true, perfect)
+        best = _result(metric)
+        found = {True: "up", False: "down"}[best > value] if best != value else direction
+        expect(
+            found == direction,
+            f"_direction is {direction!r}, but the metric is {value} for y_pred and {best} for "
+            "the perfect prediction",
+        )
 
 
 def _check_fit(metric, y_true, y_pred, whole):

@@ -116,12 +116,12 @@ def test_errors_name_the_file(room):
     save(room / "depth" / "a.png", np.zeros((2, 3), np.uint8))
     save(room / "depth" / "b.png", DEPTH[:1])
     ds = depth_folder(room / "rgb", room / "depth")
-    with pytest.raises(ValueError, match=r"a.png: has no more than 8 bits a pixel \(mode 'L'\)"):
+    with pytest.raises(ValueError, match="a.png: has no more than 8 bits a pixel.*decode="):
         ds[0]
     with pytest.raises(ValueError, match="b.png .*'depth' is 1 x 3 pixels .* image is 2 x 3"):
         ds[1]
     save(room / "depth" / "a.png", np.zeros((2, 3, 3), np.uint8))
-    with pytest.raises(ValueError, match="a.png: is a picture of mode 'RGB', not of numbers"):
+    with pytest.raises(ValueError, match="a.png: has 3 channels, where one is depth; give decode="):
         ds[0]
     (room / "depth" / "a.png").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="a.png: cannot be read as a picture"):
@@ -153,8 +153,8 @@ def test_missing_partners(room, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"scale": 0}, "scale must be a number above 0.*scale=0"),
-        ({"scale": "mm"}, "scale must be a number above 0"),
+        ({"scale": 0}, "`scale` must be a positive number.*scale=0"),
+        ({"scale": "mm"}, "`scale` must be a positive number"),
         ({"normals_frame": "up"}, "`normals_frame` must be one of .*'opengl'.*'up'"),
         ({"intrinsics": (1, 2, 3)}, "intrinsics must be a matrix"),
         ({"intrinsics": (0, 2, 3, 4)}, "intrinsics must be a matrix"),
@@ -181,7 +181,7 @@ def test_intrinsics_of_another_size(room, tmp_path):
     file.write_text(json.dumps({**camera, "height": 2 * height, "width": 2 * width}))
     with pytest.raises(ValueError, match=f"intrinsics are of {2 * height} × {2 * width} pixels"):
         depth_folder(*folders, intrinsics=file)[0]
-    with pytest.raises(ValueError, match="have their centre at row 1, column 99"):
+    with pytest.raises(ValueError, match="have their center at row 1, column 99"):
         depth_folder(*folders, intrinsics=(9, 9, 99, 1))[0]
 
 
@@ -215,7 +215,7 @@ def test_real_kitchen(shared_data):
 
 
 def test_photographs(tmp_path):
-    save(tmp_path / "b.png", np.full((2, 3), 7, np.uint8))  # grey
+    save(tmp_path / "b.png", np.full((2, 3), 7, np.uint8))  # gray
     save(tmp_path / "a" / "z" / "c.JPG", np.zeros((4, 5, 3), np.uint8))
     save(tmp_path / ".trash" / "d.png", np.zeros((2, 2, 3), np.uint8))
     (tmp_path / "notes.txt").write_text("no picture")

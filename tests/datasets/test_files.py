@@ -64,7 +64,7 @@ def test_colour_masks(tmp_path):
     ds = folder(tmp_path / "images", tmp_path / "masks", palette=palette)
     np.testing.assert_array_equal(ds[0]["segmentation"], LABELS)
     assert ds.class_names == ["class 0", "class 1", "class 2"]
-    with pytest.raises(ValueError, match=r"a.png: colour \(224, 224, 192\) at row 1, column 2"):
+    with pytest.raises(ValueError, match=r"a.png: color \(224, 224, 192\) at row 1, column 2"):
         folder(tmp_path / "images", tmp_path / "masks", palette=palette, void_colors=())[0]
     with pytest.raises(ValueError, match="a.png: is a picture of mode .RGB., not of class"):
         folder(tmp_path / "images", tmp_path / "masks", num_classes=3, encoding="index")[0]
@@ -179,8 +179,8 @@ def test_16_bit_masks_and_many_classes(folders):
     ("arguments", "message"),
     [
         ({}, "give class_names, palette or num_classes"),
-        ({"num_classes": 0}, "num_classes must be a positive integer"),
-        ({"num_classes": 2.0}, "num_classes must be a positive integer"),
+        ({"num_classes": 0}, "`num_classes` must be an integer >= 1"),
+        ({"num_classes": 2.0}, "`num_classes` must be an integer >= 1"),
         ({"num_classes": 2, "class_names": ["a"]}, "numbers of classes differ"),
         ({"num_classes": 2, "palette": [[0, 0, 0], [0, 0, 256]]}, "palette must be"),
         ({"palette": [[0, 0], [1, 1]]}, "palette must be"),
@@ -380,7 +380,7 @@ def test_depth_in_16_bits(tmp_path, scale):
     metres[0, :4, 0] = [0, np.nan, -1, np.inf]
     write_depth(tmp_path / "depth.png", metres, scale)
     with Image.open(tmp_path / "depth.png") as stored:
-        assert stored.mode.startswith("I;16")
+        assert stored.mode.startswith("I")
     again = read_depth(tmp_path / "depth.png", scale)
     assert again.shape == (5, 7, 1) and again.dtype == np.float32
     assert not again[0, :4].any()

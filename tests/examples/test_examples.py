@@ -221,3 +221,9 @@ def test_predict_ray(trunk, tmp_path):
     (out / "objects" / "1.png.png").unlink()
     result = run("predict_ray.py", *arguments)
     assert f"1 pictures written to {out}, 1 failed" in result.stdout, result.stderr
+    # Results of another model, or among the pictures, are refused.
+    (tmp_path / "heads.json").write_text(told + " ")
+    result = run("predict_ray.py", *arguments)
+    assert result.returncode == 1 and "another model or other heads" in result.stderr
+    result = run("predict_ray.py", *arguments[:3], tmp_path / "pictures")
+    assert result.returncode == 1 and "must not be the folder of the pictures" in result.stderr

@@ -87,14 +87,14 @@ def encoded(picture, format="PNG", **how):
     return file.getvalue()
 
 
-def bomb(side):
-    """A PNG that says it has `side` × `side` pixels, and next to no data."""
+def bomb(side, bits=8):
+    """An RGB PNG that says it has `side` × `side` pixels, and next to no data."""
 
     def chunk(kind, data):
         check = zlib.crc32(kind + data)
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
 
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", side, side, bits, 2, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
 
@@ -156,6 +156,14 @@ BAD = {
     "truncated_jpeg": (encoded(pixels(), "JPEG")[:700], {}, 400),
     "corrupt": (PICTURE[:60] + bytes(40) + PICTURE[100:], {}, 400),
     "sixteen_bits": (encoded(np.zeros((50, 50), "uint16")), {}, 415),
+    "sixteen_bits_rgb": (bomb(50, bits=16), {}, 415),
+    "frames": (
+        encoded(
+            Image.new("L", (50, 50)), save_all=True, append_images=[Image.new("L", (50, 50), 9)]
+        ),
+        {},
+        415,
+    ),
     "another_format": (encoded(pixels(), "WEBP"), {"Content_Type": "image/webp"}, 415),
     "another_type": (PICTURE, {"Content_Type": "application/json"}, 415),
     "no_boundary": (PICTURE, {"Content_Type": "multipart/form-data"}, 400),
@@ -246,6 +254,22 @@ def test_tiny_pictures(server, network):
             assert_labels(labels_in(body)[0], labels_of(network[0], image))
         else:
             assert status == 422 and f"{height}×{width} pixels" in json.loads(body)["error"]
+
+
+def test_a_network_of_nan_is_the_fault_of_the_server(network, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    graph = onnx.load(network[1] / "model.onnx")
+    for weight in graph.graph.initializer:
+        values = onnx.numpy_helper.to_array(weight)
+        if values.dtype == np.float32 and values.ndim == 4:
+            broken = np.full_like(values, np.nan)
+            weight.CopyFrom(onnx.numpy_helper.from_array(broken, weight.name))
+    onnx.save(graph, tmp_path / "nan.onnx")
+    with serving(tmp_path / "nan.onnx") as (_, address):
+        for accept in ("application/json", "image/png", "application/x-npy"):
+            status, _, body = send(address, PICTURE, Accept=accept)
+            said = json.loads(body)["error"]
+            assert status == 500 and "predicts no numbers: 100 % of 'confidence'" in said
 
 
 def resident(process):

@@ -219,6 +219,9 @@ def test_savedmodel_of_encoded_images(trunk, tmp_path):
     decoded = tf.io.decode_jpeg(jpeg).numpy()[None]
     found = module.signatures["encoded"](encoded=jpeg[None])["labels"].numpy()
     assert (found != expected(model, heads, decoded)["labels"]).mean() < 1e-3
+    deep = tf.io.encode_png(np.zeros((40, 50, 3), "uint16"))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="has 16 bits a channel"):
+        module.signatures["encoded"](encoded=deep[None])
     other = tf.io.encode_png(pictures((40, 48))[0])
     with pytest.raises(tf.errors.InvalidArgumentError, match="must be of one size; send them one"):
         module.signatures["encoded"](encoded=tf.stack([files[0], other]))
@@ -501,6 +504,112 @@ def test_arguments(trunk, tmp_path, format):
     else:
         with pytest.raises(ValueError, match=f"`file` must end in '{FORMATS[format]}'"):
             export(model, HEAD, tmp_path / "m.h5")
+
+
+@on_tensorflow
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_model_that_gives_nan_is_to_blame_itself(tmp_path, format):
+    """Training has diverged: the error says so, and names the weights, before anything is built."""
+    pytest.importorskip({"onnx": "tf2onnx", "litert": "ai_edge_litert"}.get(format, format))
+    image = keras.Input((None, None, 3))
+    bad = layers.Conv2D(5, 1, name="bad")
+    model = keras.Model(image, bad(layers.Conv2D(4, 1, name="good")(image)))
+    bad.bias.assign([np.nan, 0.0, 0.0, 0.0, 0.0])
+    message = "model itself gives NaN or infinity for 20 % of its output .*not finite: bad/bias"
+    with pytest.raises(ValueError, match=message):
+        getattr(kd.export, format)(model, HEAD, tmp_path / f"m{FORMATS[format]}")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.once
+def test_numbers_that_are_not_finite_and_whose_fault_it_is():
+    from keras_dense.export.check import expect_finite, expect_same
+
+    fine = {"a/kernel": np.ones(3)}
+    expect_finite({"prediction": np.array([[0.0, -np.inf]])}, fine)  # a class that is ruled out
+    with pytest.raises(ValueError, match="for 25 % of its output 'x', .* its weights are finite"):
+        expect_finite({"x": np.array([np.inf, 1, 1, 1])}, fine)
+    y = {"depth": np.full(10, 1e-2, "float32")}
+    expect_same(y, {"depth": y["depth"] * 1.005})
+    with pytest.raises(RuntimeError, match="100 % of 'depth' differ from the model, by up to 0.01"):
+        expect_same(y, {"depth": 0 * y["depth"]})  # though all of it is small
+    both = {"x": np.array([-np.inf, 1.0])}
+    expect_same(both, {"x": both["x"].copy()})
+    with pytest.raises(RuntimeError, match="100 % of 'labels' differ from the model. Nothing"):
+        expect_same({"labels": np.zeros(4, "uint8")}, {"labels": np.ones(4, "uint8")})
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("format", FORMATS)
+def test_heads_of_another_task_with_as_many_channels(trunk, tmp_path, format):
+    path = tmp_path / f"m{FORMATS[format]}"
+    depth = kd.fcn32s(trunk, heads=kd.heads.Depth())
+    with pytest.raises(ValueError, match="its output  is that of Depth .*Received: Segmentation"):
+        getattr(kd.export, format)(depth, kd.heads.Segmentation(1), path)
+    heads = {"a": kd.heads.Normals()}
+    both = kd.fcn32s(trunk, heads=heads)
+    with pytest.raises(
+        ValueError, match="its output a is that of Normals .*Received: Segmentation"
+    ):
+        getattr(kd.export, format)(both, {"a": kd.heads.Segmentation(3)}, path)
+
+
+@pytest.mark.once
+def test_exports_take_the_place_of_exports_only(trunk, tmp_path):
+    model = kd.fcn32s(trunk, heads=HEAD)
+    folder = tmp_path / "served"
+    (folder / "variables").mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(b"")
+    (folder / "model.keras").write_bytes(b"a model")
+    with pytest.raises(
+        ValueError, match="which is replaced.*served', which holds 'model.keras', too"
+    ):
+        kd.export.savedmodel(model, HEAD, folder)
+    (tmp_path / "m.bin").write_bytes(b"weights of something else")
+    with pytest.raises(ValueError, match="where 'm.bin', where the weights go, is no file of some"):
+        kd.export.openvino(model, HEAD, tmp_path / "m.xml")
+    (tmp_path / "m.onnx").mkdir()
+    with pytest.raises(ValueError, match="`file` must be no folder"):
+        kd.export.onnx(model, HEAD, tmp_path / "m.onnx")
+    assert (folder / "model.keras").read_bytes() == b"a model"
+
+
+@pytest.mark.once
+def test_images_and_sizes_at_the_door(trunk, tmp_path):
+    from keras_dense.export.arguments import _checked_images, _checked_size
+
+    model, path = kd.fcn32s(trunk, heads=HEAD), tmp_path / "m.onnx"
+    x = pictures((32, 32))
+    for given in (x, x.tolist(), keras.ops.convert_to_tensor(x)):
+        found = _checked_images(given, (None, None, 3))
+        assert isinstance(found, np.ndarray) and found.dtype == np.uint8
+        np.testing.assert_array_equal(found, x)
+    assert _checked_size(model, (np.int64(64), np.int32(32))) == (64, 32)
+    with pytest.raises(ValueError, match="`images` must show something.* Received: 7 everywhere"):
+        kd.export.onnx(model, HEAD, path, images=np.full((1, 32, 32, 3), 7, "uint8"))
+    for wrong in (x / 255, x.astype("uint16"), x[0]):
+        with pytest.raises(ValueError, match="`images` must be a uint8 array"):
+            kd.export.onnx(model, HEAD, path, images=wrong)
+
+
+@on_tensorflow
+def test_messages_of_packages_are_back_afterwards(tmp_path, caplog):
+    import logging
+    import threading
+
+    pytest.importorskip("tf2onnx")
+    from keras_dense.export.onnx import _quiet
+
+    log = logging.getLogger("tf2onnx.tfonnx")
+    before = log.level, list(log.filters), logging.getLogger("tf2onnx").level
+    with _quiet("tf2onnx"):
+        log.error("not heard")
+        other = threading.Thread(target=log.error, args=("heard",))
+        other.start()
+        other.join()
+    log.error("heard, too")
+    assert [r.message for r in caplog.records if "heard" in r.message] == ["heard", "heard, too"]
+    assert (log.level, list(log.filters), logging.getLogger("tf2onnx").level) == before
 
 
 @pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="there it works")

@@ -132,7 +132,7 @@ def test_bad_input():
             dense_crf(p, image, **{name: 0})
     with pytest.raises(ValueError, match="`bilateral_compat` must be a number ≥ 0"):
         dense_crf(p, image, bilateral_compat=-1)
-    with pytest.raises(ValueError, match="`iterations` must be an int ≥ 0"):
+    with pytest.raises(ValueError, match="`iterations` must be an integer >= 0"):
         dense_crf(p, image, 1.5)
     with pytest.raises(ValueError, match="`normalization` must be one of"):
         dense_crf(p, image, normalization="rows")

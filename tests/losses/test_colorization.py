@@ -191,7 +191,7 @@ def test_bad_input():
         ColorCrossEntropy(prior=np.arange(313), lam=0)
     with pytest.raises(ValueError, match=r"lam must be in \[0.0, 1.0\]"):
         ColorCrossEntropy(lam=2.0)
-    with pytest.raises(ValueError, match="`stride` must be an int ≥ 1. Received: stride=0"):
+    with pytest.raises(ValueError, match="`stride` must be an integer >= 1. Received: stride=0"):
         AbSmoothL1(stride=0)
     with pytest.raises(ValueError, match="`subsample` must be one of"):
         AbSmoothL1(subsample="area")

@@ -271,7 +271,7 @@ def test_edge_aware_smoothness_in_a_model():
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="`scales` must be an int of at least 1"):
+    with pytest.raises(ValueError, match="`scales` must be an integer >= 1"):
         GradientMatching(0)
     with pytest.raises(ValueError, match="`alignment` must be 'least_squares' or 'median'"):
         ScaleAndShiftInvariant("mean")

@@ -54,7 +54,7 @@ def test_only_the_hard_pixels_get_a_gradient():
 def test_bad_options():
     with pytest.raises(ValueError, match="thresh must be in"):
         OhemCrossEntropy(thresh=1.5)
-    with pytest.raises(ValueError, match="min_kept must be a number of pixels"):
+    with pytest.raises(ValueError, match="`min_kept` must be an integer >= 0"):
         OhemCrossEntropy(min_kept=-1)
     with pytest.raises(ValueError, match="ratio must be more than 0"):
         OhemCrossEntropy(ratio=0)

@@ -119,7 +119,7 @@ def test_bad_arguments():
     for intrinsics in ((1, 1, 0), (0, 1, 0, 0), np.eye(3), (1, np.nan, 0, 0)):
         with pytest.raises(ValueError, match=r"`intrinsics` must be \(fx, fy, cx, cy\)"):
             VirtualNormal(intrinsics)
-    with pytest.raises(ValueError, match="`triplets` must be an int of at least 1"):
+    with pytest.raises(ValueError, match="`triplets` must be an integer >= 1"):
         VirtualNormal(CAMERA, triplets=0)
     with pytest.raises(ValueError, match="drop must be in"):
         VirtualNormal(CAMERA, drop=1.0)

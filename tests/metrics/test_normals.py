@@ -129,7 +129,9 @@ def test_predictions_that_are_not_finite_or_nothing():
         prediction[1, 1, 1, 0] = value
         metric.update_state(truth, prediction)
     assert np.isnan(float(metric.result()))
-    with pytest.raises(ValueError, match="y_pred is not finite at 2 known pixels"):
+    with pytest.raises(
+        ValueError, match="y_pred or sample_weight is not finite .* at 2 known pixels"
+    ):
         metric.scores()
     metric.reset_state()
     truth, prediction = batch(holes=False)

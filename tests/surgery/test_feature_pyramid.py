@@ -188,7 +188,7 @@ def test_rebuild_copies_everything_and_touches_nothing():
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="No feature map was found"):
+    with pytest.raises(ValueError, match="`model` must have feature maps.*taps"):
         feature_pyramid(keras.Sequential([keras.Input((8, 8, 3)), layers.MaxPooling2D()]))
     with pytest.raises(TypeError, match="functional Keras model"):
         feature_pyramid(layers.Conv2D(3, 3))

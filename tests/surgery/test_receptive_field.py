@@ -318,7 +318,7 @@ def test_bad_input():
     with pytest.raises(ValueError, match=r"'add' \(Add\) joins maps of different strides"):
         x = layers.ZeroPadding2D(4)(layers.Conv2D(3, 3, strides=2, padding="same")(image))
         receptive_field(keras.Model(image, layers.Add(name="add")([x, image])))
-    with pytest.raises(ValueError, match="channels_last networks. Received: 'first'"):
+    with pytest.raises(ValueError, match="must be channels_last.*Received: 'first'"):
         first = layers.Conv2D(2, 3, data_format="channels_first", name="first")
         receptive_field(network(first, size=(8, 8)))
     with pytest.raises(TypeError, match="functional Keras model"):

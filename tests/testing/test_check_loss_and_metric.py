@@ -18,20 +18,22 @@ class CountsVoid(CrossEntropy):
     """Divides by all pixels."""
 
     def compute(self, pixels):
-        return super().compute(pixels) * ops.mean(pixels.weight)
+        return self.reduced(super().compute(pixels)) * ops.mean(pixels.weight)
 
 
 @keras.saving.register_keras_serializable("tests")
 class Explodes(CrossEntropy):
     def compute(self, pixels):
         seen = ops.cast(ops.any(pixels.weight > 0.0, axis=-1, keepdims=True), "float32")
-        return super().compute(pixels) * ops.max(ops.exp(seen * ops.abs(pixels.logits)))
+        return self.reduced(super().compute(pixels)) * ops.max(
+            ops.exp(seen * ops.abs(pixels.logits))
+        )
 
 
 @keras.saving.register_keras_serializable("tests")
 class Constant(CrossEntropy):
     def compute(self, pixels):
-        return 1.0 + 0.0 * super().compute(pixels)
+        return 1.0 + 0.0 * self.reduced(super().compute(pixels))
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -53,6 +55,44 @@ class AveragesBatches(ConfusionMatrix):
         return self.total / self.number
 
 
+@keras.saving.register_keras_serializable("tests")
+class SeesVoid(CrossEntropy):
+    """Masks by multiplication alone: NaN times 0 is not 0."""
+
+    def weighted(self, y_true, y_pred, sample_weight):
+        return super().weighted(y_true, y_pred, sample_weight) + 0.0 * ops.sum(y_pred)
+
+
+@keras.saving.register_keras_serializable("tests")
+class ForgetsReduction(CrossEntropy):
+    def get_config(self):
+        config = super().get_config()
+        del config["reduction"]
+        return config
+
+
+@keras.saving.register_keras_serializable("tests")
+class MeansTwice(CrossEntropy):
+    def reduced(self, found):
+        if self.reduction == "none":
+            found = found._replace(total=found.total / 2.0)
+        return super().reduced(found)
+
+
+@keras.saving.register_keras_serializable("tests")
+class NoDirection(ConfusionMatrix):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        del self._direction
+
+
+@keras.saving.register_keras_serializable("tests")
+class WrongDirection(ConfusionMatrix):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._direction = "down"
+
+
 class Unregistered(CrossEntropy):
     pass
 
@@ -64,6 +104,9 @@ class Unregistered(CrossEntropy):
         (Explodes(), "predictions of"),
         (Constant(), "the gradient is zero"),
         (Unregistered(), "not registered"),
+        (SeesVoid(), "NaN predicted at void pixels changes the value"),
+        (ForgetsReduction(), "the config has no `reduction`"),
+        (MeansTwice(), "the terms do not add up to the sum"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -80,3 +123,11 @@ def test_a_loss_of_keras_may_be_checked_without_void_pixels():
 def test_bad_metrics():
     with pytest.raises(AssertionError, match="many batches give another value"):
         check_metric(AveragesBatches(3), LABELS, LOGITS)
+    with pytest.raises(AssertionError, match="_direction is None.* EarlyStopping"):
+        check_metric(NoDirection(3), LABELS, LOGITS)
+    with pytest.raises(AssertionError, match="_direction is 'down', but the metric is .* 1.0 for"):
+        check_metric(WrongDirection(3), LABELS, LOGITS, perfect=np.eye(3)[LABELS])
+
+
+def test_a_good_metric_and_its_direction():
+    check_metric(ConfusionMatrix(3), LABELS, LOGITS, perfect=np.eye(3)[LABELS])

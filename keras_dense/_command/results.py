@@ -1,0 +1,123 @@
+"""Where the results of a run go, and which of them are there already."""
+
+import hashlib
+import json
+
+import keras
+
+from keras_dense._command.files import keep_apart, make_folder, same, suffix
+from keras_dense._command.load import Unusable
+from keras_dense._command.marks import mark_of
+from keras_dense.inference.state import digest
+
+
+class Results:
+    """The files of a run: one a picture and head, beside them overlays.
+
+    Args:
+        args: of the command.
+        model, heads: what is predicted.
+        settings: dict of the arguments that change results.
+
+    Attributes:
+        mark: what is written into every result.
+    """
+
+    def __init__(self, args, model, heads, settings):
+        self._out, self._overlay, self._overwrite = args.out, args.overlay, args.overwrite
+        self._heads = list(heads.items()) if isinstance(heads, dict) else [(None, heads)]
+        said = {str(k): keras.saving.serialize_keras_object(head) for k, head in self._heads}
+        self.mark = {
+            "model": digest(model),
+            "heads": hashlib.blake2b(
+                json.dumps(said, sort_keys=True).encode(), digest_size=8
+            ).hexdigest(),
+            "settings": json.loads(json.dumps(settings)),
+        }
+
+    def result(self, key, stem, head):
+        """The file of one head's result."""
+        return self._folder(key) / f"{stem}{suffix(head)}"
+
+    def overlay(self, key, stem):
+        """The file of what is drawn over the picture."""
+        return self._folder(key) / "overlay" / f"{stem}.png"
+
+    def _folder(self, key):
+        return self._out if key is None else self._out / key
+
+    def _targets(self, stem):
+        found = [self.result(key, stem, head) for key, head in self._heads]
+        return found + [self.overlay(key, stem) for key, _ in self._heads if self._overlay]
+
+    def prepare(self, files, sources):
+        """Make the folders, and tell which pictures wait.
+
+        Args:
+            files: dict of pictures by their stem.
+            sources: what is read besides: folders of pictures, the model, its heads.
+
+        Returns:
+            The pictures that wait, by their stem; how many are done; how many of those that wait
+            have a result of before they were changed.
+
+        Raises:
+            Unusable: if results would be written over what is read, or what is not a result of
+                this program, or (unless told to overwrite) over those of another run.
+        """
+        targets = {stem: self._targets(stem) for stem in files}
+        folders = {path.parent for paths in targets.values() for path in paths}
+        for folder in folders:
+            for source in sources:
+                if source.is_dir() and same(folder, source):
+                    raise Unusable(
+                        f"--out must not be a folder of the pictures, {str(source)!r}: results "
+                        "would lie among them. Give another one"
+                    )
+        listed = [path for paths in targets.values() for path in paths]
+        keep_apart(listed, [*files.values(), *sources])
+        found = {path: mark_of(path) for path in listed if path.exists()}
+        self._check_found(found)
+        # Nothing is made before everything was looked at.
+        if not all([make_folder(folder) for folder in sorted(folders)]):
+            _check_case(files)
+        done, old = set(), set()
+        for stem, paths in targets.items():
+            there = [path for path in paths if path in found]
+            if not there or self._overwrite:
+                continue
+            changed = files[stem].stat().st_mtime_ns
+            if changed > min(path.stat().st_mtime_ns for path in there):
+                old.add(stem)
+            elif len(there) == len(paths):
+                done.add(stem)
+        return {s: f for s, f in files.items() if s not in done}, len(done), len(old)
+
+    def _check_found(self, found):
+        foreign = [path for path, mark in found.items() if not isinstance(mark, dict)]
+        if foreign:
+            raise Unusable(
+                f"{len(foreign)} files are there that are no results of this command, such as "
+                f"{str(foreign[0])!r}; they are never replaced. Give another --out, or move them"
+            )
+        if self._overwrite:
+            return
+        for path, mark in found.items():
+            differs = [name for name in self.mark if mark.get(name) != self.mark[name]]
+            if differs:
+                raise Unusable(
+                    f"{str(path)!r} is the result of another run, with other {', '.join(differs)}; "
+                    "give another --out, or --overwrite to replace such results"
+                )
+
+
+def _check_case(files):
+    """An error where two results are one, for names do not differ by case there."""
+    folded = {}
+    for stem, file in files.items():
+        other = folded.setdefault(stem.casefold(), file)
+        if other is not file:
+            raise Unusable(
+                f"{str(other)!r} and {str(file)!r} would be written to one file: the folder of "
+                "--out does not tell names by case"
+            )

@@ -1,0 +1,31 @@
+"""Keras, new enough; imported before everything else."""
+
+import re
+
+import keras
+
+# As in pyproject.toml; a test compares.
+OLDEST = "3.15"
+
+
+def check_version(found):
+    """Pass for a version of Keras that the library is tested with, from `OLDEST` on.
+
+    Args:
+        found: str, such as `keras.__version__`.
+
+    Raises:
+        ImportError: for an older one; the message says what to type.
+
+    >>> check_version("3.15.1"), check_version("4.0.0rc1")
+    (None, None)
+    """
+    numbers, oldest = ([int(n) for n in re.findall(r"\d+", v)[:2]] for v in (found, OLDEST))
+    if numbers < oldest:
+        raise ImportError(
+            f"keras_dense needs Keras {OLDEST} or later. Found: Keras {found}. "
+            f'Install it with: pip install --upgrade "keras>={OLDEST}"'
+        )
+
+
+check_version(keras.__version__)

@@ -1,0 +1,140 @@
+"""Which image goes with which mask."""
+
+import codecs
+import os
+import pathlib
+
+from keras_dense.datasets.listing import READABLE, find_files, plain
+
+
+def match_files(
+    images,
+    masks,
+    *,
+    names=None,
+    image_suffix="",
+    mask_suffix="",
+    recursive=False,
+    who="folder",
+    what="mask",
+    extensions=READABLE,
+):
+    """Pairs of paths (image, mask) of the same stem; an error names what has no partner.
+
+    Args:
+        images, masks: paths of folders.
+        names: which samples: a list of names, or the path of a text file with one a line.
+        image_suffix, mask_suffix: str, what the stems end with beside what they share; see
+            `find_files`. What ends otherwise is passed over.
+        recursive: bool: whether folders below are read, too; pairs have the same path then.
+        who: str, who asks, for messages.
+        what: str, how messages call a mask.
+        extensions: endings that masks may have.
+    """
+    if os.path.realpath(images) == os.path.realpath(masks) and image_suffix == mask_suffix:
+        raise ValueError(
+            f"{who}: images and {what}s are in one folder, {str(images)!r}; give a suffix that "
+            'tells them apart, such as mask_suffix="_mask" or image_suffix=".jpg"'
+        )
+    image_files = find_files(images, who, "images", image_suffix, recursive, READABLE)
+    mask_files = find_files(masks, who, f"{what}s", mask_suffix, recursive, extensions)
+    if len(image_suffix) < len(mask_suffix):  # in one folder, "a_mask" ends with "", too
+        image_files = _without(image_files, mask_files)
+    else:
+        mask_files = _without(mask_files, image_files)
+    if names is not None:
+        keys = _keys(read_names(names, who), image_files, image_suffix, images, who)
+    else:
+        keys = list(image_files)
+        alone = sorted(set(mask_files) - set(keys))
+        if alone:
+            raise FileNotFoundError(
+                f"{who}: {_some(mask_files[s].name for s in alone)} in {str(masks)!r} "
+                f"without an image in {str(images)!r}{_case(alone, image_files)}"
+            )
+    alone = [key for key in keys if key not in mask_files]
+    if alone:
+        raise FileNotFoundError(
+            f"{who}: {_some(image_files[s].name for s in alone)} in {str(images)!r} "
+            f"without a {what} in {str(masks)!r}{_case(alone, mask_files)}"
+        )
+    return [(image_files[key], mask_files[key]) for key in keys]
+
+
+def _without(files, others):
+    taken = set(map(os.path.realpath, others.values())) if files and others else set()
+    return {key: path for key, path in files.items() if os.path.realpath(path) not in taken}
+
+
+def read_names(names, who):
+    """Names of samples: those given, or the lines of a text file (UTF-8, or UTF-16 with a mark).
+
+    Raises:
+        FileNotFoundError: if the file is missing.
+        ValueError: if there is no name, or the file is not text.
+    """
+    if isinstance(names, str | pathlib.Path):
+        path = pathlib.Path(names)
+        if not path.is_file():
+            raise FileNotFoundError(f"{who}: there is no list of names {str(path)!r}")
+        text = path.read_bytes()
+        wide = text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        try:
+            names = text.decode("utf-16" if wide else "utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{who}: the list of names {str(path)!r} is not UTF-8 ({error})"
+            ) from error
+    names = [name for name in (str(name).strip() for name in names) if name]
+    if not names:
+        raise ValueError(f"{who}: the list of names is empty")
+    return names
+
+
+def _keys(names, files, suffix, folder, who):
+    """The keys of names, which may have endings, the suffix, and folders before them."""
+    last = {}
+    for key in files:
+        last.setdefault(key.rpartition("/")[2], []).append(key)
+    keys = {name: _key(name, files, last, suffix) for name in names}
+    missing = [name for name, key in keys.items() if key is None]
+    if missing:
+        raise FileNotFoundError(
+            f"{who}: no image for {_some(missing)} in {str(folder)!r}{_case(missing, files)}"
+        )
+    name_of = {}
+    for name, key in keys.items():
+        if name_of.setdefault(key, name) != name:
+            raise ValueError(
+                f"{who}: the names {name_of[key]!r} and {name!r} both mean {str(files[key])!r}"
+            )
+    return [keys[name] for name in names]
+
+
+def _key(name, files, last, suffix):
+    name = plain(name)
+    if name in files:
+        return name
+    name = name.replace("\\", "/").strip("/")
+    stem, ending = os.path.splitext(name)
+    name = stem if ending.lower() in READABLE else name
+    if suffix and name not in files:
+        name = name.removesuffix(plain(suffix))
+    parts = name.split("/")
+    for start in range(len(parts)):
+        if "/".join(parts[start:]) in files:
+            return "/".join(parts[start:])
+    below = last.get(name, ())
+    return below[0] if len(below) == 1 else None
+
+
+def _case(names, files):
+    lower = {key.lower() for key in files}
+    same = [name for name in names if str(name).lower() in lower]
+    return f" ({_some(same)} only in other case)" if same else ""
+
+
+def _some(names):
+    names = sorted(names)
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(repr(n) for n in names[:3]) + more

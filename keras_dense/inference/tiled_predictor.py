@@ -1,0 +1,311 @@
+"""One network for many large images."""
+
+import itertools
+import json
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from keras_dense import _version
+from keras_dense._arrays import as_integer
+from keras_dense.inference.network import network_of, pairs_of
+from keras_dense.inference.outputs import Outputs
+from keras_dense.inference.pixels import Pixels, checked_range
+from keras_dense.inference.state import Computation, digest
+from keras_dense.inference.tiles import LARGEST, OVERLAP, Axis, Stitcher, reach_of
+from keras_dense.surgery.feature_pyramid import image_of
+
+# The last network of each model that is alive: another image needs no new compilation.
+_LAST = weakref.WeakKeyDictionary()
+
+
+class Plan(NamedTuple):
+    """Where tiles lie.
+
+    Attributes:
+        rows, columns: `keras_dense.inference.tiles.Axis`.
+        margin: int, how far wrong pixels reach into a tile from its border.
+    """
+
+    rows: Axis
+    columns: Axis
+    margin: int
+
+    @property
+    def tile(self):
+        """Height and width of a tile."""
+        return self.rows.tile, self.columns.tile
+
+    @property
+    def places(self):
+        """Pairs of the row and the column of each tile, in reading order."""
+        rows, columns = range(len(self.rows.places)), range(len(self.columns.places))
+        return list(itertools.product(rows, columns))
+
+    def slices(self, j, k):
+        """The pixels of a tile."""
+        y, x = self.rows.places[j], self.columns.places[k]
+        return slice(y, y + self.rows.tile), slice(x, x + self.columns.tile)
+
+
+class TiledPredictor:
+    """A model made ready for images of any size, tile by tile: compiled once, used for many.
+
+    `kd.inference.predict_tiled` is this for one image, and says how tiles are put together. What
+    is compiled is made anew when the model has changed since: attributes of its layers or heads,
+    LoRA, another compilation. (Weights are shared with the model at any time.)
+
+    Args:
+        model: functional `keras.Model` of one image, such as any builder returns.
+        heads: the heads the model was built with; `None` for its output as it is.
+        raw: whether to write predictions as the network gives them.
+        value_range: `(low, high)` of the pixels that the model takes; `None` for any.
+
+    Raises:
+        TypeError: for a model whose graph cannot be read.
+        ValueError: for a model of other than one image, or heads that are not its own.
+
+    >>> import keras_dense as kd
+    >>> model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(5, 1)])
+    >>> predictor = TiledPredictor(model, kd.heads.Segmentation(5))
+    >>> predictor.plan((150, 210), tile=64).tile
+    (64, 64)
+    >>> image = np.zeros((150, 210, 3), "uint8")
+    >>> predictor.run(image, tile=64, progress=False).shape
+    (150, 210)
+    """
+
+    def __init__(self, model, heads=None, *, raw=False, value_range=(0, 255)):
+        self.model, self.raw = model, bool(raw)
+        self.value_range = checked_range(value_range)
+        self._expected = tuple(image_of(model).shape[1:])
+        self._pairs = pairs_of(heads)
+        self._compiled = _LAST.get(model)
+        self._refresh()
+
+    def _refresh(self):
+        """What is written, and the network for it, as the model is now."""
+        heads = [head for _, head in self._pairs or ()]
+        wanted, now = (self._pairs, self.raw), Computation(self.model, heads)
+        if self._compiled is None or self._compiled[:2] != (wanted, now):
+            parts, network = network_of(self.model, self._pairs, self.raw)
+            # As it is afterwards: building the network may complete what layers know.
+            self._compiled = wanted, Computation(self.model, heads), parts, network
+        _LAST[self.model] = self._compiled
+        return self._compiled[2:]
+
+    def plan(self, size, *, tile=None, overlap=None):
+        """Lay out the tiles of an image.
+
+        Args:
+            size: `(height, width)`.
+            tile, overlap: see `predict_tiled`.
+
+        Returns:
+            A `Plan`: `rows` and `columns` with the places of tiles, `tile`, their size.
+
+        Raises:
+            ValueError: for tiles or overlaps that cannot be.
+        """
+        return _plan(self.model, tuple(size), self._expected[:2], tile, overlap)
+
+    def run(self, image, *, tile=None, overlap=None, out=None, batch_size=1, progress=True):
+        """Predict one image; arguments, result, and errors are those of `predict_tiled`."""
+        batch_size = as_integer(batch_size, "batch_size", low=1)
+        pixels = Pixels(image, self._expected[2], self.value_range)
+        size = _check_size(pixels.shape, self._expected)
+        plan = self.plan(size, tile=tile, overlap=overlap)
+        parts, network = self._refresh()
+        _check_unknown(pixels.given, parts)
+        single = len(parts) == 1 and parts[0].key is None
+        outputs = Outputs(
+            [None if single else part.key for part in parts],
+            [(*size, *part.shape) for part in parts],
+            [part.dtype for part in parts],
+            out,
+            like=pixels.given,
+            facts=[part.facts for part in parts],
+        )
+        work = _Work(plan, parts, network, pixels, outputs, batch_size, progress)
+        work.run(self._description(plan, batch_size) if outputs.resumable else None)
+        pixels.finish()
+        found = outputs.finish()
+        return found[0] if single else {p.key: x for p, x in zip(parts, found, strict=True)}
+
+    def _description(self, plan, batch_size):
+        """What has to be the same for a run to go on where it was stopped."""
+        rows, columns, margin = plan
+        sizes = [rows.tile, columns.tile, rows.width, columns.width, batch_size, margin]
+        heads = {str(k): keras.saving.serialize_keras_object(h) for k, h in self._pairs or ()}
+        return {
+            "model": digest(self.model),
+            "heads": json.dumps(heads, sort_keys=True),
+            "arguments": [*sizes, self.raw, self.value_range],
+            "backend": keras.backend.backend(),
+            "version of keras or keras_dense": [keras.__version__, _version.__version__],
+        }
+
+
+class _Work:
+    """One image on its way: read, predicted, mixed, and written at the same time."""
+
+    def __init__(self, plan, parts, network, pixels, outputs, batch_size, progress):
+        self.plan, self.parts, self.network = plan, parts, network
+        self.pixels, self.outputs, self.batch_size = pixels, outputs, batch_size
+        self.places = plan.places
+        self.stitchers = [Stitcher(*plan, part.finish) for part in parts]
+        self.progress = bool(progress)
+
+    def run(self, description):
+        """Predict all tiles, or those that an earlier run has left."""
+        places, size = self.places, self.batch_size
+        done = 0
+        if description is not None:
+            done = self.outputs.resume(description, self.stitchers, self._seen)
+        bar = keras.utils.Progbar(len(places), unit_name="tile", verbose=int(self.progress))
+        if done and self.progress:
+            bar.update(done)
+        batches = [places[i : i + size] for i in range(done, len(places), size)]
+        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+            coming = reader.submit(self._read, batches[0])
+            going = None
+            for batch, after in itertools.zip_longest(batches, batches[1:]):
+                images, known, seen = coming.result()
+                if after is not None:
+                    coming = reader.submit(self._read, after)
+                predictions = [
+                    np.asarray(x) for x in _listed(self.network.predict_on_batch(images))
+                ]
+                self._check(batch, predictions)
+                if going is not None:
+                    bar.update(going.result())
+                done += len(batch)
+                going = writer.submit(self._write, batch, predictions, known, done, seen)
+            bar.update(going.result(), finalize=True)
+
+    def _seen(self, done):
+        """Read again what was predicted before; names it."""
+        for place in self.places[:done]:
+            self.pixels.read(*self.plan.slices(*place))
+        return self.pixels.seen()
+
+    def _read(self, batch):
+        """The images of a batch, filled up with copies; their known pixels; what was seen."""
+        found = [self.pixels.read(*self.plan.slices(*place)) for place in batch]
+        images = [image for image, _ in found]
+        images += images[-1:] * (self.batch_size - len(batch))
+        return np.stack(images), [known for _, known in found], self.pixels.seen()
+
+    def _check(self, batch, predictions):
+        """An error where predictions are of another size, or no numbers."""
+        for part in self.parts:
+            size = predictions[part.outputs[0]].shape[1:3]
+            if size != self.plan.tile:
+                raise ValueError(
+                    "Predictions of another size than the image cannot be written raw: give "
+                    "`heads`, and raw=False, so that they are decoded. Received: predictions of "
+                    f"{size} for tiles of {self.plan.tile}"
+                )
+            shares = [] if part.lost is None else predictions[part.lost][: len(batch)]
+            for place, share in zip(batch, shares, strict=False):
+                if share > 0:
+                    y, x = (s.start for s in self.plan.slices(*place))
+                    what = "" if part.key is None else f" of {part.key!r}"
+                    raise ValueError(
+                        f"`model` predicts NaN or infinity{what} at {100 * share:.3g} % of the "
+                        f"pixels of the tile at row {y}, column {x}: are its weights finite? "
+                        "(raw=True gives predictions as they are)"
+                    )
+
+    def _write(self, batch, predictions, masks, count, seen):
+        for n, (j, k) in enumerate(batch):
+            rows, columns = self.plan.slices(j, k)
+            for part, stitcher, array in zip(
+                self.parts, self.stitchers, self.outputs.arrays, strict=True
+            ):
+                unmixed, whole = (predictions[i][n] for i in part.outputs)
+                place, region = stitcher.add(j, k, unmixed, whole)
+                if masks[n] is not None:
+                    region = region.copy()
+                    own = [
+                        slice(s.start - first.start, s.stop - first.start)
+                        for s, first in zip(place, (rows, columns), strict=True)
+                    ]
+                    region[~masks[n][tuple(own)]] = part.unknown
+                array[place] = region
+        if count < len(self.places) and any(
+            k == len(self.plan.columns.places) - 1 for _, k in batch
+        ):
+            self.outputs.save_state(count, self.stitchers, seen)
+        return count
+
+
+def _listed(x):
+    return x if isinstance(x, (list, tuple)) else [x]
+
+
+def _check_size(shape, expected):
+    """The image's height and width."""
+    height, width, _ = expected
+    for fixed, there in zip((height, width), shape, strict=False):
+        if fixed is not None and there < fixed:
+            raise ValueError(
+                f"`image` must not be smaller than what the model takes, ({height}, {width}). "
+                f"Received: shape {shape}"
+            )
+    return shape[:2]
+
+
+def _check_unknown(image, parts):
+    """An error where a file has pixels without data, and a head has no word for them."""
+    for part in parts:
+        if part.unknown is None and getattr(image, "masked", False):
+            raise ValueError(
+                f"{image.path}: may have pixels without data, for which the head "
+                f"{part.key or ''} has no label: give it an `ignore_class` that fits into "
+                f"{part.dtype}"
+            )
+
+
+def _plan(model, size, fixed, tile, overlap):
+    """Tiles along either axis, and how far wrong pixels reach into them."""
+    reach, grid = reach_of(model)
+    pair = _checked_tile(tile, fixed)
+    if overlap is not None:
+        overlap = as_integer(overlap, "overlap", low=0)
+    axes = []
+    for length, side, free in zip(size, pair, (f is None for f in fixed), strict=True):
+        most = (LARGEST // 2 if side is None else side) // 4
+        if overlap is not None and overlap > most:
+            raise ValueError(
+                f"`overlap` must be at most a quarter of a tile, {most}. "
+                f"Received: overlap={overlap}"
+            )
+        shared = min(2 * reach, OVERLAP, most) if overlap is None else overlap
+        if side is None:
+            axes.append(Axis.fitted(length, shared, grid))
+        else:
+            if free and side < length and grid <= side // 4:
+                # So that the last tile lies on the network's maps, too.
+                side -= (side - length) % grid
+            axes.append(Axis.of(length, side, shared, grid))
+    return Plan(*axes, min(reach, LARGEST))
+
+
+def _checked_tile(tile, fixed):
+    """Height and width of a tile, `None` where it may be any."""
+    pair = tuple(tile) if np.ndim(tile) == 1 else (tile, tile)
+    try:
+        pair = tuple(None if t is None else as_integer(t, "tile", low=1) for t in pair)
+    except ValueError:
+        pair = ()
+    if len(pair) != 2:
+        raise ValueError(f"`tile` must be an int >= 1, or a pair of them. Received: tile={tile!r}")
+    if any(f is not None and t not in (None, f) for t, f in zip(pair, fixed, strict=True)):
+        raise ValueError(
+            f"`tile` must be {tuple(fixed)}, the size that the model takes. Received: tile={tile!r}"
+        )
+    return [t if f is None else f for t, f in zip(pair, fixed, strict=True)]

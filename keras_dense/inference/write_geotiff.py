@@ -1,0 +1,92 @@
+"""Results as GeoTIFF files that say what their numbers mean."""
+
+import json
+
+import numpy as np
+
+from keras_dense._optional import require
+from keras_dense.inference.geotiff import GeoTiff
+
+_BLOCK = 512  # side of the blocks that are written
+_UNITS = {"metre": "metre", "degree": "degree", "unit vector": "1"}
+
+
+def write_geotiff(path, array, like=None, facts=None):
+    """Write an array `(H, W)` or `(H, W, C)` as a tiled, compressed GeoTIFF, window by window.
+
+    Args:
+        path: of the new file.
+        array: read by slices.
+        like: a `GeoTiff` of the same size, whose georeference the file gets.
+        facts: dict of what the numbers mean, see `kd.inference.TiledPredictor`: a palette becomes
+            the color table, classes the names of bands, and all is in the tag "about" as JSON.
+    """
+    rasterio = require("rasterio", extra="large")
+    facts = facts or {}
+    height, width = array.shape[:2]
+    settings = dict(like.place) if isinstance(like, GeoTiff) else {}
+    # rasterio writes these after the file was made.
+    later = {key: settings.pop(key) for key in ("gcps", "rpcs") if key in settings}
+    if later:
+        crs = settings.pop("crs") if "gcps" in later else None
+    if facts.get("unknown") is not None:
+        settings["nodata"] = facts["unknown"]
+    if facts.get("unit", "").startswith("RGB"):
+        settings["photometric"] = "rgb"
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        height=height,
+        width=width,
+        count=array.shape[2] if array.ndim == 3 else 1,
+        dtype=array.dtype,
+        tiled=True,
+        blockxsize=_BLOCK,
+        blockysize=_BLOCK,
+        compress="deflate",
+        BIGTIFF="IF_SAFER",
+        **settings,
+    ) as file:
+        if "gcps" in later:
+            file.gcps = later["gcps"], crs
+        if "rpcs" in later:
+            file.rpcs = later["rpcs"]
+        _describe(file, array, facts)
+        for y in range(0, height, _BLOCK):
+            for x in range(0, width, _BLOCK):
+                window = array[y : y + _BLOCK, x : x + _BLOCK]
+                window = window[..., None] if window.ndim == 2 else window
+                rows, columns = window.shape[:2]
+                file.write(
+                    np.ascontiguousarray(np.moveaxis(window, -1, 0)),
+                    window=((y, y + rows), (x, x + columns)),
+                )
+
+
+def plain(facts):
+    """Facts as JSON has them, where NaN is no number."""
+    return {key: str(x) if isinstance(x, float) and x != x else x for key, x in facts.items()}
+
+
+def _describe(file, array, facts):
+    """Say in the file what its numbers mean."""
+    if not facts:
+        return
+    file.update_tags(about=json.dumps(plain(facts), ensure_ascii=False))
+    names = facts.get("classes", [])
+    if len(names) == file.count and array.ndim == 3:
+        file.descriptions = names
+    elif "name" in facts:
+        one = file.count == 1
+        file.descriptions = [
+            facts["name"] if one else f"{facts['name']} {n}" for n in range(1, file.count + 1)
+        ]
+    if facts.get("unit") in _UNITS:
+        file.units = [_UNITS[facts["unit"]]] * file.count
+    palette = facts.get("palette")
+    if palette is not None and array.ndim == 2 and array.dtype == np.uint8:
+        table = {place: (*color, 255) for place, color in enumerate(palette)}
+        if facts.get("unknown") is not None:
+            table.setdefault(int(facts["unknown"]), (224, 224, 224, 0))
+        file.write_colormap(1, table)

@@ -1,0 +1,51 @@
+"""Layers whose output is not of the compute dtype, and say so in a graph, too."""
+
+import inspect
+
+import keras
+from keras import tree
+
+
+class Float32Layer(keras.layers.Layer):
+    """A layer whose output is float32 whatever the dtype policy.
+
+    For metric depths, colors and probabilities: half precision is too coarse for them. Inputs are
+    not cast on the way in: `call` casts them to float32 itself.
+
+    >>> class Halved(Float32Layer):
+    ...     def call(self, inputs):
+    ...         return keras.ops.cast(inputs, "float32") / 2
+    ...
+    ...     def compute_output_shape(self, input_shape):
+    ...         return input_shape
+    >>> Halved(dtype="mixed_float16")(keras.Input((3,))).dtype
+    'float32'
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**{"autocast": False, "dtype": "float32", **kwargs})
+
+    def compute_output_spec(self, *args, **kwargs):
+        spec = super().compute_output_spec(*args, **kwargs)
+        return tree.map_structure(lambda x: keras.KerasTensor(x.shape, dtype="float32"), spec)
+
+
+class RearrangingLayer(keras.layers.Layer):
+    """A layer that moves numbers and computes nothing: integers stay integers.
+
+    >>> class Turned(RearrangingLayer):
+    ...     def call(self, inputs):
+    ...         return keras.ops.flip(inputs, axis=1)
+    ...
+    ...     def compute_output_shape(self, input_shape):
+    ...         return input_shape
+    >>> Turned()(keras.Input((3,), dtype="int32")).dtype
+    'int32'
+    """
+
+    def compute_output_spec(self, *args, **kwargs):
+        spec = super().compute_output_spec(*args, **kwargs)
+        first = next(iter(inspect.signature(self.call).parameters))
+        moved = args[0] if args else kwargs[first]
+        dtype = keras.backend.standardize_dtype(moved.dtype)
+        return spec if "float" in dtype else keras.KerasTensor(spec.shape, dtype=dtype)

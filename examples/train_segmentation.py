@@ -307,6 +307,9 @@ def main(argv=None):
         palette=train.palette,
         loss=loss(args, weight),
     )
+    # Errors where nothing can be learned; warns of what is hardly meant, such as classes that never
+    # occur or images that are in both splits.
+    print(kd.datasets.check(train, heads=head, against=val, limit=500))
     heads = with_earlier_predictions(args, head)
     # What is looked at in the end: the last prediction, whatever was trained besides.
     last = {"segmentation": head} if isinstance(heads, dict) else head

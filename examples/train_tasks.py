@@ -375,6 +375,8 @@ def main(argv=None):
     keras.utils.set_random_seed(args.seed)
     train, val = datasets(args)
     heads = make_heads(args, train)
+    # Errors where nothing can be learned; warns of what is hardly meant.
+    print(kd.datasets.check(train, heads=heads, against=val, limit=500))
     batches = kd.datasets.Loader(
         train, heads, args.batch_size, transforms=transforms(args), shuffle=True, seed=args.seed
     )

@@ -1,12 +1,12 @@
-"""The command line: `python -m keras_dense predict | evaluate | info | export`."""
+"""The command line: `python -m keras_dense predict | evaluate | check | info | export`."""
 
 import argparse
 import sys
 
-from keras_dense._command import evaluate, export, info, predict
+from keras_dense._command import check, evaluate, export, info, predict
 from keras_dense._command.load import Unusable
 
-COMMANDS = (predict, evaluate, info, export)
+COMMANDS = (predict, evaluate, check, info, export)
 
 
 def main(argv=None):
@@ -26,13 +26,14 @@ def main(argv=None):
         one = commands.add_parser(
             name, help=module.HELP, description=module.__doc__.splitlines()[0]
         )
-        one.add_argument("model", help="a .keras file")
-        one.add_argument(
-            "--heads",
-            metavar="JSON",
-            help="what the model predicts, as keras.saving.serialize_keras_object writes heads "
-            "(default: head.json or heads.json beside it; without either a segmentation)",
-        )
+        if module is not check:
+            one.add_argument("model", help="a .keras file")
+            one.add_argument(
+                "--heads",
+                metavar="JSON",
+                help="what the model predicts, as keras.saving.serialize_keras_object writes heads "
+                "(default: head.json or heads.json beside it; without either a segmentation)",
+            )
         module.add_arguments(one)
         one.set_defaults(run=module.run)
     args = parser.parse_args(argv)

@@ -6,11 +6,14 @@ turning: masks lie on the pixels.
 
 import json
 import pathlib
+import sys
+import warnings
 
 import keras
 import numpy as np
 
 from keras_dense import datasets, training
+from keras_dense._command.check import as_remap
 from keras_dense._command.files import check_scores_file, report, write_whole
 from keras_dense._command.load import Unusable, heads_file, load_heads, load_model
 
@@ -22,6 +25,7 @@ def add_arguments(parser):
     add("images", help="folder of images")
     add("masks", help="folder of masks of the same names")
     add("--mask-suffix", default="", help="what masks have behind the image's name")
+    add("--remap", nargs="*", default=[], metavar="A=B", help="values to classes: 255=1")
     add("--out", type=pathlib.Path, help="file for the scores as JSON")
 
 
@@ -39,6 +43,7 @@ def run(args):
             class_names=head.class_names,
             palette=head.palette,
             mask_suffix=args.mask_suffix,
+            remap=as_remap(args.remap),
         )
     except (OSError, ValueError) as error:
         raise Unusable(str(error)) from error
@@ -49,16 +54,18 @@ def run(args):
         for index in range(len(dataset)):
             try:
                 sample = dataset[index]
+                # The head may be one for another key.
+                target = head.encode({head.target: sample["segmentation"]})
             except (OSError, ValueError) as error:
                 failed[dataset.describe(index)] = error
             else:
-                # The head may be one for another key.
-                target = head.encode({head.target: sample["segmentation"]})
                 yield sample["image"][None], target[None]
             bar.update(index + 1)
 
     try:
-        scores = training.evaluate(model, batches(), head)
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always", datasets.DatasetWarning)
+            scores = training.evaluate(model, batches(), head)
     except ValueError as error:
         if len(failed) == len(dataset):
             return report(failed, len(dataset), "pictures")
@@ -71,4 +78,9 @@ def run(args):
         plain = {key: np.asarray(value).tolist() for key, value in scores.items()}
         plain |= {"class_names": head.class_names, "pictures": len(dataset) - len(failed)}
         write_whole(args.out, lambda file: file.write(json.dumps(plain, indent=1).encode()))
+    for warning in found:
+        text = str(warning.message)
+        if issubclass(warning.category, datasets.DatasetWarning):
+            text = text.replace("remap={255: 1}", "--remap 255=1")
+        print(f"warning: {text}", file=sys.stderr)
     return report(failed, len(dataset), "pictures")

@@ -152,8 +152,12 @@ class Segmentation(Head):
         return "; black and white masks are read with remap={255: 1}"
 
     def check_targets(self, targets):
-        """Raise a `ValueError` for labels `(B, H, W)` that this head does not know."""
-        check_labels(as_labels(targets, "targets"), "targets", self._values, self.ignore_class)
+        """Raise a `ValueError` for labels `(B, H, W)` that this head does not know.
+
+        Of targets in another form, a share for each class, nothing is said.
+        """
+        if np.ndim(targets) == 3 or self.mode == "multilabel":
+            check_labels(as_labels(targets, "targets"), "targets", self._values, self.ignore_class)
 
     def unknown(self, size):
         """The target of an image of `size`, `(height, width)`, of which nothing is known: void.

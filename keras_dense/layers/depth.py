@@ -1,6 +1,7 @@
 """From any number to a depth in metres."""
 
 import math
+import numbers
 
 import keras
 from keras import ops
@@ -12,11 +13,11 @@ ACTIVATIONS = ("range_sigmoid", "log_sigmoid", "disparity", "exp", "softplus")
 
 def check_range(min_depth, max_depth):
     """Both as floats, `0 < min_depth < max_depth`, or an error."""
-    numbers = [
-        isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    good = [
+        isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
         for value in (min_depth, max_depth)
     ]
-    if not all(numbers) or not 0 < min_depth < max_depth:
+    if not all(good) or not 0 < min_depth < max_depth:
         raise ValueError(
             "`min_depth` and `max_depth` must be metres with 0 < min_depth < max_depth. "
             f"Received: min_depth={min_depth!r}, max_depth={max_depth!r}"

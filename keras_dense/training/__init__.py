@@ -21,6 +21,7 @@ from keras_dense.training.layerwise import LayerwiseOptimizer, layerwise
 from keras_dense.training.multitask_delta import multitask_delta
 from keras_dense.training.preview import Preview
 from keras_dense.training.sampling import SampledPixels, on_sampled_pixels
+from keras_dense.training.skip_non_finite import SkipNonFinite
 
 __all__ = [
     "BalancedModel",
@@ -31,6 +32,7 @@ __all__ = [
     "Preview",
     "RandomWeighting",
     "SampledPixels",
+    "SkipNonFinite",
     "UncertaintyWeighting",
     "balanced",
     "batch_norm_momentum",

@@ -470,3 +470,86 @@ def test_missing_bad_arguments():
         Loader(Numbered(2), Head(), 1, missing=None)
     with pytest.raises(TypeError, match=r'missing="unknown" needs heads with .*unknown\(size\)'):
         Loader(Numbered(2), Head(), 1, missing="unknown")
+
+
+class Faulty(Numbered):
+    """Samples of a kind are broken: a file that is missing, a label, an image."""
+
+    def __init__(self, count, bad, kind="missing"):
+        super().__init__(count)
+        self.bad, self.kind = bad, kind
+
+    def describe(self, i):
+        return f"{i}.png"
+
+    def __getitem__(self, i):
+        sample = super().__getitem__(i)
+        if i not in self.bad:
+            return sample
+        if self.kind == "missing":
+            raise FileNotFoundError("no such file")
+        key, value = {"label": ("segmentation", 9), "image": ("image", 0.5)}[self.kind]
+        return {**sample, key: np.full(sample[key].shape, value)}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("pad", [False, True])
+@pytest.mark.parametrize("kind", ["missing", "label", "image"])
+def test_faulty_samples_are_named_or_skipped(kind, pad, workers):
+    def load(**options):
+        data, head = Faulty(8, {2, 5}, kind), Segmentation(3)
+        options = {"shuffle": True, "seed": 4, "pad": pad, "workers": workers, **options}
+        return Loader(data, head, 2, **options)
+
+    with pytest.raises((FileNotFoundError, ValueError), match=r"Loader: sample [25] \([25].png\)"):
+        list(load())
+    with pytest.warns(UserWarning, match=r"skipped, another one .*Loader: sample 5 \(5.png\): "):
+        skipping = load(on_error="skip")
+        epochs = [flat(seen(skipping)) for _ in range(2)]
+    assert sorted(skipping.skipped) == [2, 5] and "2.png" in skipping.skipped[2]
+    for epoch, found in enumerate(epochs):
+        order = flat(load(epoch=epoch).indices(b).tolist() for b in range(4))
+        wanted = [
+            next(i for i in order[place:] + order[:place] if i not in (2, 5)) for place in range(8)
+        ]
+        assert found == wanted
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        resumed = load(on_error="skip", epoch=1)
+        assert flat(seen(resumed)) == epochs[1]
+
+
+def test_what_stands_in_is_changed_by_draws_of_its_own():
+    crop = transforms.RandomCrop(2)
+    rows = np.arange(36, dtype="uint8").reshape(6, 6, 1).repeat(3, -1)
+
+    class Alike(Faulty):
+        def __getitem__(self, i):
+            super().__getitem__(i)
+            return {"image": rows}
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loader = Loader(Alike(2, {0}), None, 2, transforms=crop, on_error="skip", seed=3)
+        (images,) = loader[0]
+    assert (images[0] != images[1]).any()
+
+
+def test_skipping_has_an_end():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(
+            ValueError, match="4 of 6 samples are faulty, more than half, .*no such"
+        ):
+            list(Loader(Faulty(6, {0, 1, 3, 5}), None, 2, on_error="skip", workers=0))
+        with pytest.raises(ValueError, match="1 of 1 samples are faulty"):
+            Loader(Faulty(1, {0}), None, 1, on_error="skip")[0]
+
+    class Lacking(Numbered):
+        def __getitem__(self, i):
+            raise ImportError("Pillow")
+
+    with pytest.raises(ImportError, match="sample 0 of numbered: Pillow"):  # not the sample's fault
+        Loader(Lacking(2), None, 1, on_error="skip")[0]
+    with pytest.raises(ValueError, match='on_error must be "raise" or "skip". Received: .*None'):
+        Loader(Numbered(2), None, 1, on_error=None)

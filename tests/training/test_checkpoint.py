@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import keras
 import numpy as np
 import pytest
 
+from keras_dense.datasets import Loader
 from keras_dense.training import Checkpoint
 
 PROGRAM = """
@@ -170,14 +172,88 @@ def test_another_network(tmp_path):
     fit(small(), Checkpoint(tmp_path), 1)
     other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(5)])
     other.compile("adam", loss="mse")
-    with pytest.raises(ValueError, match="another network or another optimizer"):
+    with pytest.raises(
+        ValueError, match="another network: Dense linear 3x2 2 then, Dense linear 3x5 5 now"
+    ):
         Checkpoint(tmp_path).restore(other)
 
 
 def test_bad_arguments(tmp_path):
-    with pytest.raises(
-        ValueError, match="`keep` must be an integer of at least 1. Received: keep=0"
-    ):
+    with pytest.raises(ValueError, match="`keep` must be an integer >= 1. Received: keep=0"):
         Checkpoint(tmp_path, keep=0)
     with pytest.raises(ValueError, match="built and compiled"):
         Checkpoint(tmp_path).restore(keras.Sequential([keras.Input((3,))]))
+
+
+@pytest.mark.parametrize(("steps", "batches"), [(2, 4), (2, 3), (None, 3), (9, 2)])
+def test_a_pass_goes_on_where_it_was(tmp_path, steps, batches):
+    """Whatever `steps_per_epoch` is: a run that is resumed after any epoch sees what was left."""
+    rng = np.random.default_rng(0)
+    data = [{"image": rng.integers(0, 256, (2, 2, 3)).astype("uint8")} for _ in range(batches)]
+
+    class Mean:
+        def encode(self, sample):
+            return sample["image"].astype("float32").mean(-1, keepdims=True)
+
+    def run(directory, epochs):
+        loader = Loader(data, Mean(), 1, shuffle=True, seed=2)
+        model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(1, 1)])
+        model.compile("sgd", loss="mse")
+        checkpoint = Checkpoint(directory)
+        start = checkpoint.restore(model, loader)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.fit(
+                loader,
+                epochs=epochs,
+                initial_epoch=start,
+                steps_per_epoch=steps,
+                callbacks=[checkpoint],
+                shuffle=False,
+                verbose=0,
+            )
+        state = sorted((directory / "checkpoints").iterdir())[-1] / "state.json"
+        return json.loads(state.read_text())["places"][0]
+
+    taken = [run(tmp_path / "resumed", epochs) for epochs in range(1, 6)]
+    whole = [run(tmp_path / str(epochs), epochs) for epochs in range(1, 6)]
+    per_epoch = min(steps or batches, batches)
+    if batches % per_epoch == 0:
+        assert taken == whole == [per_epoch * epochs for epochs in range(1, 6)]
+    else:  # Keras ends an epoch where a pass ends: of three batches it takes 2, 1, 2, 1, …
+        assert whole == [2, 3, 5, 6, 8] and taken == [2, 4, 6, 8, 10]
+
+
+def test_a_run_goes_on_with_its_own_data_and_network_only(tmp_path):
+    data = [{"image": np.full((2, 2, 3), i, "uint8")} for i in range(8)]
+
+    class Head:
+        def encode(self, sample):
+            return np.zeros((2, 2, 1), "float32")
+
+    def network(activation="relu"):
+        layers = [keras.layers.Conv2D(2, 1, activation=activation), keras.layers.Conv2D(1, 1)]
+        return keras.Sequential([keras.Input((None, None, 3)), *layers])
+
+    def restore(model=None, optimizer="sgd", loader=None):
+        model = network() if model is None else model
+        model.compile(optimizer, loss="mse")
+        loader = Loader(data, Head(), 2) if loader is None else loader
+        checkpoint = Checkpoint(tmp_path, keep=np.int64(2), seed=np.int64(1))
+        return checkpoint, checkpoint.restore(model, loader), model, loader
+
+    checkpoint, start, model, loader = restore()
+    model.fit(loader, initial_epoch=start, callbacks=[checkpoint], verbose=0)
+    assert restore()[1] == 1
+    for changed, message in (
+        ({"model": network("tanh")}, "another network: Conv2D relu .* then, Conv2D tanh .* now"),
+        ({"optimizer": keras.optimizers.SGD(0.1)}, None),
+        ({"optimizer": keras.optimizers.Lion()}, "another optimizer: SGD then, Lion now"),
+        ({"loader": Loader(data[:6], Head(), 2)}, "another data set: batches=4 then, batches=3"),
+        ({"loader": Loader(data, Head(), 2, seed=3)}, "another data set: seed=0 then, seed=3 now"),
+    ):
+        if message is None:
+            assert restore(**changed)[1] == 1
+            continue
+        with pytest.raises(ValueError, match=message):
+            restore(**changed)

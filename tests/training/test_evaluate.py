@@ -2,7 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_dense.heads import Segmentation
+from keras_dense.datasets import DatasetWarning
+from keras_dense.heads import Depth, Segmentation
 from keras_dense.metrics import ConfusionMatrix
 from keras_dense.training import Preview, class_table, evaluate, median_frequency
 
@@ -119,7 +120,7 @@ def test_preview(tmp_path):
     right = (predicted == chosen["segmentation"]) & (chosen["segmentation"] != 255)
     np.testing.assert_array_equal(error[right], chosen["image"][right] // 2)
 
-    with pytest.raises(ValueError, match="`count` must be an integer of at least 1"):
+    with pytest.raises(ValueError, match="`count` must be an integer >= 1"):
         Preview(dataset, Head(), tmp_path, count=0)
 
 
@@ -181,3 +182,43 @@ def test_evaluate_takes_any_metric():
     both = keras.Model(inputs, {"a": thresholds()(inputs), "b": thresholds()(inputs)})
     batches = [(x, {"a": y, "b": y}) for x, y in batches]
     assert set(evaluate(both, batches, {"a": Any(), "b": Silent()})) == {"a"}
+
+
+def constant(channels):
+    image = keras.Input((None, None, 3))
+    return keras.Model(image, keras.layers.Conv2D(channels, 1)(image))
+
+
+def test_scores_that_would_mean_nothing():
+    image = np.zeros((1, 2, 3, 3), "float32")
+    for head, target, message in (
+        (Segmentation(3), np.full((1, 2, 3), 255), "No pixel of any target is known to the head"),
+        (Segmentation(3), np.full((1, 2, 3), 3), "`targets` must be from 0 to 2.*Received: 3"),
+        (Segmentation(3), np.full((1, 2, 3), 0.5), "`targets` must be whole numbers"),
+        (Depth(), np.zeros((1, 2, 3, 1)), "No pixel of any target is known"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            evaluate(constant(head.channels), [(image, target)], head)
+    white = np.array([[[0, 255, 0], [255, 0, 255]]])
+    with pytest.warns(DatasetWarning, match=r"0 and 255 alone.*remap=\{255: 1\}"):
+        evaluate(constant(1), [(image, white)], Segmentation(1))
+    both = {"a": Segmentation(3), "b": Segmentation(3)}
+    x = keras.Input((None, None, 3))
+    model = keras.Model(x, {key: keras.layers.Conv2D(3, 1, name=key)(x) for key in both})
+    targets = {"a": np.zeros((1, 2, 3), int), "b": np.full((1, 2, 3), 255)}
+    with pytest.raises(ValueError, match="known to head 'b'"):
+        evaluate(model, [(image, targets)], both)
+    targets = {"a": targets["a"], "b": keras.ops.zeros((1, 2, 3), "int32")}
+    assert evaluate(model, [(image, targets)], both)["b"]["pixel_accuracy"] >= 0
+    with pytest.raises(ValueError, match="has the loader heads?"):
+        evaluate(constant(3), [(image,)], Segmentation(3))
+
+
+def test_class_weights_of_labels_in_any_form():
+    wanted = median_frequency([{"segmentation": np.array([[0, 0, 1, 255]])}], 2)
+    for labels in ([[0, 0, 1, 255]], keras.ops.convert_to_tensor([[0, 0, 1, 255]])):
+        assert median_frequency([{"segmentation": labels}], np.int64(2)) == wanted
+    with pytest.raises(ValueError, match="`segmentation of sample 0` must be whole numbers"):
+        median_frequency([{"segmentation": np.array([[0.0, np.nan]])}], 2)
+    with pytest.warns(UserWarning, match=r"1 of 3 classes never occur .*weigh 0: \[2\]"):
+        median_frequency([{"segmentation": np.array([[0, 1]])}], 3)

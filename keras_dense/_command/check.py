@@ -1,0 +1,93 @@
+"""Looks through a data set: every fault, and what is hardly meant.
+
+Of masks: labels out of range, classes that never occur, black and white masks, void everywhere. Of
+depth: units. Of images: one color, twice, in another split, too.
+"""
+
+import sys
+import warnings
+
+from keras_dense import datasets
+from keras_dense._command.load import Unusable
+from keras_dense.datasets.sample import VOID
+
+HELP = "look through images and masks, or depth"
+
+
+def add_arguments(parser):
+    add = parser.add_argument
+    add("images", help="folder of images")
+    add("masks", nargs="?", help="folder of masks of the same names")
+    add("--classes", nargs="+", metavar="NAME", help="names of the classes, or how many there are")
+    add("--mask-suffix", default="", help="what masks have behind the image's name")
+    add("--remap", nargs="*", default=[], metavar="A=B", help="values to classes: 255=1")
+    add("--depth", metavar="FOLDER", help="folder of depth maps, instead of masks")
+    add("--depth-scale", type=float, default=1000.0, help="units of the depth files in a metre")
+    add("--against", metavar="IMAGES", help="images of another split, which must not be here, too")
+    add("--limit", type=int, help="look at so many samples only, spread evenly")
+
+
+def run(args):
+    try:
+        dataset = _dataset(args)
+        against = None if args.against is None else datasets.photographs(args.against)
+    except (OSError, ValueError) as error:
+        raise Unusable(str(error)) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", datasets.DatasetWarning)  # printed with the report
+        try:
+            report = datasets.check(dataset, against=against, limit=args.limit)
+        except ValueError as error:
+            raise Unusable(str(error)) from error
+    print(report)
+    if report["warnings"]:
+        print(f"to look at: {len(report['warnings'])}, see the report", file=sys.stderr)
+    return 1 if report["warnings"] else 0
+
+
+def _dataset(args):
+    if (args.masks is None) == (args.depth is None):
+        raise Unusable("give a folder of masks, or --depth with a folder of depth maps")
+    if args.depth is not None:
+        return datasets.depth_folder(args.images, args.depth, scale=args.depth_scale)
+    names = args.classes or []
+    number = int(names[0]) if len(names) == 1 and names[0].isdigit() else None
+    dataset = datasets.folder(
+        args.images,
+        args.masks,
+        # Not told: whatever is in the files.
+        num_classes=number if names else VOID,
+        class_names=None if number is not None or not names else names,
+        mask_suffix=args.mask_suffix,
+        remap=as_remap(args.remap),
+    )
+    return dataset if names else _Unnamed(dataset)
+
+
+class _Unnamed:
+    """A data set of which nobody said how many classes it has."""
+
+    def __init__(self, dataset):
+        self.dataset, self.name, self.describe = dataset, dataset.name, dataset.describe
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitem__(self, index):
+        return self.dataset[index]
+
+
+def as_remap(pairs):
+    """`["255=1"]` as `{255: 1}`; nothing as `None`.
+
+    Raises:
+        Unusable: if it is written otherwise.
+    """
+    found = {}
+    for pair in pairs:
+        value, _, label = pair.partition("=")
+        try:
+            found[int(value)] = int(label)
+        except ValueError:
+            raise Unusable(f"--remap takes VALUE=CLASS, such as 255=1. Received: {pair}") from None
+    return found or None

@@ -1,0 +1,137 @@
+"""A batch that is no number must not cost the run."""
+
+import types
+import warnings
+
+import keras
+from keras import ops
+
+
+class SkipNonFinite(keras.callbacks.Callback):
+    """Leaves the model as it was where a step would put NaN or infinity into it.
+
+    One pixel that is not finite makes every gradient NaN, and with it every weight; batch
+    normalization takes it into its averages even if the optimizer does not step. With this callback
+    such a step is taken back whole: weights, averages, the optimizer's state and the metrics are
+    what they were, on every backend, inside the compiled step.
+
+    ```python
+    model.fit(images, labels, callbacks=[kd.training.SkipNonFinite()])
+    ```
+
+    `skipped_steps` in the logs says how often that happened in an epoch, and a warning does.
+    A `kd.datasets.Loader` needs no such thing: its images are uint8, and it names the file of a
+    weight that is not finite. `keras.callbacks.TerminateOnNaN` is for those who would rather stop;
+    the weights are lost by then.
+
+    It keeps a copy of all variables during each step. Works for models whose `train_step` is that
+    of Keras, on one device, and is not part of what is saved.
+
+    Args:
+        limit: float in (0, 1]: it is an error if this share of the steps of an epoch, or more, was
+            skipped. By default 0.5.
+
+    Raises:
+        ValueError: if `limit` is out of range, there are several devices, or too many steps of an
+            epoch were skipped.
+
+    >>> import numpy as np
+    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    >>> model.compile("sgd", loss="mse")
+    >>> x, y = np.ones((4, 2), "float32"), np.ones((4, 1), "float32")
+    >>> x[0, 0] = np.nan
+    >>> skip = SkipNonFinite(limit=1)
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore")
+    ...     fitted = model.fit(x, y, batch_size=1, shuffle=False, callbacks=[skip], verbose=0)
+    >>> fitted.history["skipped_steps"], bool(np.isfinite(model.get_weights()[0]).all())
+    ([1.0], True)
+    """
+
+    def __init__(self, limit=0.5):
+        super().__init__()
+        if isinstance(limit, bool) or not 0 < float(limit) <= 1:
+            raise ValueError(f"`limit` must be in (0, 1]. Received: limit={limit!r}")
+        self.limit = float(limit)
+        self._steps = 0
+
+    # Here and not in `on_train_begin`: Keras has compiled the step by then.
+    def set_model(self, model):
+        super().set_model(model)
+        if getattr(model, "distribute_strategy", None) is not None:
+            if model.distribute_strategy.num_replicas_in_sync > 1:
+                raise ValueError("SkipNonFinite works on one device. Received a model on several")
+        if not isinstance(getattr(model, "skipped_steps", None), keras.metrics.Metric):
+            model.skipped_steps = keras.metrics.Sum(name="skipped_steps")
+        step = _jax_step if keras.backend.backend() == "jax" else _step
+        original = type(model).train_step
+        model.train_step = types.MethodType(lambda m, *data: step(m, original, *data), model)
+        model.make_train_function(force=True)
+
+    def on_train_end(self, logs=None):
+        del self.model.train_step
+        self.model._metrics.remove(self.model.skipped_steps)
+        del self.model.skipped_steps
+        self.model.make_train_function(force=True)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._steps = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._steps = batch + 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        skipped = int((logs or {}).get("skipped_steps", 0))
+        if not skipped:
+            return
+        text = (
+            f"{skipped} of {self._steps} steps of epoch {epoch + 1} were skipped: their loss or "
+            "gradients were not finite. Look for NaN and infinity in images and targets "
+            "(np.isfinite), and at the learning rate"
+        )
+        if skipped >= self.limit * self._steps and (self.limit < 1 or skipped == self._steps):
+            raise ValueError(text)
+        warnings.warn(text, stacklevel=2)
+
+
+def _spoilt(new, old):
+    """Whether a variable is not finite that was."""
+    if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(new.dtype)):
+        return False
+    return ops.any(ops.logical_and(ops.isfinite(old), ops.logical_not(ops.isfinite(new))))
+
+
+def _any_spoilt(new, old):
+    found = [_spoilt(a, b) for a, b in zip(new, old, strict=True)]
+    return ops.any(ops.stack([ops.convert_to_tensor(x, "bool") for x in found]))
+
+
+def _step(model, original, data):
+    variables = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
+    variables = list({id(v): v for v in variables}.values())
+    before = [ops.copy(v.value) for v in variables]
+    original(model, data)
+    spoilt = _any_spoilt([v.value for v in variables], before)
+    for variable, old in zip(variables, before, strict=True):
+        variable.assign(ops.where(spoilt, old, variable.value))
+    model.skipped_steps.update_state(ops.cast(spoilt, "float32"))
+    return model.get_metrics_result()
+
+
+def _jax_step(model, original, state, data):
+    """The same where a step is a function from state to state."""
+    _, new = original(model, state, data)
+    flat, old = keras.tree.flatten(new), keras.tree.flatten(state)
+    spoilt = _any_spoilt(flat, old)
+    kept = [ops.where(spoilt, b, a) for a, b in zip(flat, old, strict=True)]
+    trainable, others, optimizer, metrics = keras.tree.pack_sequence_as(new, kept)
+    counted = {id(v) for v in model.skipped_steps.variables}
+    metrics = [
+        value + ops.cast(spoilt, value.dtype) if id(variable) in counted else value
+        for variable, value in zip(model.metrics_variables, metrics, strict=True)
+    ]
+    with keras.StatelessScope(
+        state_mapping=list(zip(model.metrics_variables, metrics, strict=True))
+    ):
+        logs = model.get_metrics_result()
+    return logs, (trainable, others, optimizer, metrics)

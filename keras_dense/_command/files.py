@@ -159,7 +159,7 @@ def write_result(path, head, result, mark):
     """Write what a head decoded for one picture, with a mark of the run.
 
     Labels become PNG with the head's palette, multilabel ones .npy; depth becomes PNG of 16 bits,
-    millimeters (coarser where the head goes beyond 65.5 m: the text says how); normals as PNG of (n + 1) / 2 · 255;
+    millimeters (coarser where the head goes beyond 65.5 m); normals as PNG of (n + 1) / 2 · 255;
     colors as PNG. What the numbers mean is in a PNG's text "about", as JSON.
     """
     if path.suffix == ".npy":

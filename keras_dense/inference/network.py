@@ -86,7 +86,7 @@ def _add_raw(outputs, key, head, prediction, image):
         shape=(prediction.shape[-1],),
         outputs=(place, place),
         lost=None,
-        finish=_same if head is None else head.blended,
+        finish=_same if head is None else functools.partial(_blended, head),
         unknown=np.nan,
         facts={**facts, "unknown": np.nan},
     )
@@ -168,6 +168,10 @@ def _says(head, facts, unknown):
 
 def _same(mixed):
     return mixed
+
+
+def _blended(head, mixed):
+    return ops.convert_to_numpy(head.blended(mixed))
 
 
 def _rounded(mixed):

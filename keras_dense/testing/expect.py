@@ -16,7 +16,7 @@ def expect(condition, message):
 
 def expect_close(actual, desired, message, tolerance=1e-5):
     """Raise `AssertionError` unless two arrays agree, absolutely and relatively."""
-    actual, desired = (np.asarray(x, dtype="float64") for x in (actual, desired))
+    actual, desired = (ops.convert_to_numpy(x).astype("float64") for x in (actual, desired))
     np.testing.assert_allclose(actual, desired, rtol=tolerance, atol=tolerance, err_msg=message)
 
 

@@ -32,7 +32,7 @@ test-tensorflow test-jax test-torch: test-%: $(VENV)/test.stamp
 	@BIN=$(BIN) WORKERS=$(WORKERS) tests/run_backends.sh all $* -- $(ARGS)
 
 test-oldest: $(OLDEST)/test.stamp  ## Part of the tests with the oldest versions that pyproject.toml allows
-	@BIN=$(OLDEST)/bin WORKERS=$(WORKERS) tests/run_backends.sh all jax tensorflow -- $(or $(ARGS),$(OLDEST_TESTS))
+	@BIN=$(OLDEST)/bin WORKERS=$(WORKERS) XLA_FLAGS=--xla_backend_optimization_level=1 tests/run_backends.sh all jax tensorflow -- $(or $(ARGS),$(OLDEST_TESTS))
 
 lint: $(VENV)/test.stamp  ## Check style (ruff)
 	$(BIN)/ruff check .

@@ -31,7 +31,7 @@ CHANNELS = {
     "densenet161": (96, 384, 768, 2112, 2208),
 }
 FORWARD = ["resnet50c"] + [
-    pytest.param(name, marks=pytest.mark.slow) for name in ("xception65", "resnet38")
+    pytest.param(name, marks=pytest.mark.exhaustive) for name in ("xception65", "resnet38")
 ]
 
 
@@ -108,7 +108,7 @@ def test_taps_of_deeplabv3plus(zero_weights):
 @pytest.mark.parametrize(
     ("stride_in", "strided"), [("1x1", "conv3_1_1x1_reduce"), ("3x3", "conv3_1_3x3")]
 )
-def test_where_resnets_stride(stride_in, strided):
+def test_where_resnets_stride(stride_in, strided, zero_weights):
     model = build("resnet50c", include_top=False, stride_in=stride_in)
     found = [
         layer.name
@@ -175,13 +175,13 @@ def test_weights_from_a_file_with_or_without_top(tmp_path):
 @pytest.mark.parametrize(
     ("name", "convention"), [("xception65", "tf"), ("resnet50c", "caffe"), ("resnet38", "torch")]
 )
-def test_preprocessing_of_the_authors(name, convention):
+def test_preprocessing_of_the_authors(name, convention, zero_weights):
     layer = kd.backbone(name, weights=None).get_layer("standardize")
     wanted = kd.layers.Standardize(**PREPROCESSING[convention], name="standardize")
     assert layer.get_config() == wanted.get_config()
 
 
-def test_input_tensor_and_channels():
+def test_input_tensor_and_channels(zero_weights):
     image = keras.Input((64, 64, 4))
     model = build("resnet50c", input_tensor=keras.layers.Rescaling(1 / 255)(image), classes=3)
     assert model.input is image and model.input_shape == (None, 64, 64, 4)
@@ -189,7 +189,7 @@ def test_input_tensor_and_channels():
 
 
 @pytest.mark.parametrize("name", ["xception_65", "Xception-65", "XCEPTION65"])
-def test_names_in_any_case(name):
+def test_names_in_any_case(name, zero_weights):
     assert kd.backbone(name, weights=None).output["P5"].shape[-1] == 2048
 
 

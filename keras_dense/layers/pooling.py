@@ -7,7 +7,7 @@ from keras_dense.layers.arguments import as_padding, as_pair
 from keras_dense.layers.dtypes import RearrangingLayer
 from keras_dense.ops import max_windows, mean_windows
 from keras_dense.ops.atrous import same_pads
-from keras_dense.ops.image import pad_map, to_multiple
+from keras_dense.ops.image import pad_map, take, to_multiple
 
 
 class _AtrousPooling2D(keras.layers.Layer):
@@ -182,7 +182,7 @@ class TilePhases(RearrangingLayer):
     def call(self, phases, like):
         for axis in (1, 2):
             index = ops.arange(ops.shape(like)[axis], dtype="int32") % phases.shape[axis]
-            phases = ops.take(phases, index, axis=axis)
+            phases = take(phases, index, axis)
         return phases
 
     def compute_output_shape(self, phases_shape, like_shape):

@@ -6,7 +6,7 @@ from keras import ops
 from keras_dense.layers.arguments import as_sides, at_least_one
 from keras_dense.layers.dtypes import RearrangingLayer
 from keras_dense.ops import crop_like, pad_reflect, pad_to_multiple
-from keras_dense.ops.image import pad_map
+from keras_dense.ops.image import at_least, pad_map
 
 
 def _grown(size, multiple):
@@ -84,10 +84,7 @@ class PadToMinimum(RearrangingLayer):
         return (batch, *(None if n is None else max(n, self.minimum) for n in sizes), channels)
 
     def call(self, inputs):
-        bottom, right = (
-            max(self.minimum - n, 0) if isinstance(n, int) else ops.maximum(self.minimum - n, 0)
-            for n in ops.shape(inputs)[1:3]
-        )
+        bottom, right = (at_least(self.minimum - n, 0) for n in ops.shape(inputs)[1:3])
         return pad_map(inputs, (0, bottom), (0, right))
 
     def get_config(self):

@@ -10,7 +10,7 @@ import math
 import keras
 from keras import ops
 
-from keras_dense.ops.image import as_float, pad_map
+from keras_dense.ops.image import as_float, at_least, pad_map
 
 
 def atrous_conv(x, kernel, rate=1, strides=1, padding="same", data_format="channels_last"):
@@ -73,10 +73,8 @@ def same_pads(size, kernel_size, rate=1, stride=1):
         total = extent - 1
     elif size is None:
         return None
-    elif isinstance(size, int):
-        total = max((-(-size // stride) - 1) * stride + extent - size, 0)
     else:
-        total = ops.maximum(((size + stride - 1) // stride - 1) * stride + extent - size, 0)
+        total = at_least(((size + stride - 1) // stride - 1) * stride + extent - size, 0)
     return total // 2, total - total // 2
 
 

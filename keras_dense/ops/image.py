@@ -21,6 +21,33 @@ def as_float(x):
     return x if is_float else ops.cast(x, keras.config.floatx())
 
 
+def at_least(size, least):
+    """The larger of a size, an int or a tensor of integers, and an int; of the type of the size.
+
+    >>> at_least(-3, 0), at_least(5, 0)
+    (0, 5)
+    """
+    if isinstance(size, int):
+        return max(size, least)
+    if keras.backend.backend() == "torch":
+        # `ops.maximum` makes int32 of traced sizes, which are int64: ONNX has no such sum.
+        return size.clamp(min=least)
+    return ops.maximum(size, least)
+
+
+def take(x, index, axis):
+    """`ops.take` by a list of places.
+
+    >>> import numpy as np
+    >>> ops.convert_to_numpy(take(np.arange(3), ops.convert_to_tensor([2, 0]), 0)).tolist()
+    [2, 0]
+    """
+    x = ops.convert_to_tensor(x)
+    if keras.backend.backend() == "torch" and not isinstance(x, keras.KerasTensor):
+        return x.index_select(axis, index)  # `ops.take` has no form in ONNX
+    return ops.take(x, index, axis=axis)
+
+
 def pad_map(x, vertical, horizontal, mode="constant", fill=None):
     """`ops.pad` of H and W alone, by amounts that may be tensors.
 
@@ -33,12 +60,27 @@ def pad_map(x, vertical, horizontal, mode="constant", fill=None):
     >>> tuple(pad_map(np.ones((1, 5, 8, 3)), (1, 2), (0, 4)).shape)
     (1, 8, 12, 3)
     """
-    y = ops.pad(x, ((0, 0), vertical, horizontal, (0, 0)), mode=mode, constant_values=fill)
     unknown = not all(isinstance(n, int) for n in (*vertical, *horizontal))
+    if unknown and mode != "constant" and keras.backend.backend() == "torch":
+        return _torch_pad(x, vertical, horizontal, mode)
+    y = ops.pad(x, ((0, 0), vertical, horizontal, (0, 0)), mode=mode, constant_values=fill)
     if unknown and keras.backend.backend() == "tensorflow":
         # What converts graphs to LiteRT loses the channels where amounts are tensors.
         y = ops.reshape(y, (*ops.shape(y)[:3], x.shape[-1]))
     return y
+
+
+def _torch_pad(x, vertical, horizontal, mode):
+    """PyTorch's own padding of H and W, for amounts that are traced and may be 0.
+
+    `ops.pad` leaves out the axes where they are 0, and PyTorch mirrors only certain numbers of
+    axes: with nothing to pad, the trace of an export would end there.
+    """
+    import torch
+
+    exact = x if x.dtype in (torch.float32, torch.float64) else x.float()
+    y = torch.nn.functional.pad(exact, (0, 0, *horizontal, *vertical), mode=mode)
+    return y.to(x.dtype)
 
 
 def pad_to_multiple(x, multiple):
@@ -87,10 +129,10 @@ def pad_reflect(x, margin):
     for axis, (before, after) in enumerate(margin, start=1):
         size = ops.shape(x)[axis]
         # A triangle wave of period 2 (n - 1): 0, 1, …, n - 1, n - 2, …, 1.
-        period = ops.maximum(2 * (size - 1), 1)
+        period = at_least(2 * (size - 1), 1)
         position = ops.arange(before + size + after, dtype="int32")
         position = (position + to_multiple(before, period)) % period
-        x = ops.take(x, ops.minimum(position, period - position) % size, axis=axis)
+        x = take(x, ops.minimum(position, period - position) % size, axis)
     return x
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from keras_dense.ops.image import pad_map
+from keras_dense.ops.image import at_least, pad_map
 
 _SIZE, _SIGMA = 11, 1.5
 
@@ -34,10 +34,7 @@ def structural_similarity(x, y, known=None):
     channels = x.shape[-1]
     known = ops.ones_like(x[..., :1]) if known is None else ops.cast(known, "float32")
     stacked = ops.concatenate([x, y, x * x + y * y, x * y, known], axis=-1)
-    bottom, right = (
-        max(_SIZE - n, 0) if isinstance(n, int) else ops.maximum(_SIZE - n, 0)
-        for n in ops.shape(x)[1:3]
-    )
+    bottom, right = (at_least(_SIZE - n, 0) for n in ops.shape(x)[1:3])
     stacked = pad_map(stacked, (0, bottom), (0, right))
     # Of known pixels nothing is left in the sum, exactly.
     stacked = ops.concatenate([stacked[..., :-1], 1.0 - stacked[..., -1:]], axis=-1)

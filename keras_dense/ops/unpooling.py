@@ -9,7 +9,7 @@ import itertools
 
 from keras import backend, ops
 
-from keras_dense.ops.image import pad_map
+from keras_dense.ops.image import as_float, at_least, pad_map
 
 
 def max_pool_with_argmax(x, size, strides, pads):
@@ -35,9 +35,7 @@ def max_pool_with_argmax(x, size, strides, pads):
     >>> ops.convert_to_numpy(y).ravel().tolist(), ops.convert_to_numpy(indices).ravel().tolist()
     ([3.0, 5.0], [1, 5])
     """
-    x = ops.convert_to_tensor(x)
-    if "float" not in backend.standardize_dtype(x.dtype):
-        x = ops.cast(x, backend.floatx())
+    x = as_float(x)
     if _is_eager_torch():
         return _torch_pool(x, size, strides, pads)
     (k_h, k_w), (s_h, s_w) = size, strides
@@ -96,8 +94,8 @@ def max_unpool(x, indices, size, strides, pads, height, width):
     blocks_h, blocks_w = (height + top + s_h - 1) // s_h, (width + left + s_w - 1) // s_w
     shape = ops.shape(x)
     around = (
-        (over_h - 1, _positive(blocks_h - shape[1])),
-        (over_w - 1, _positive(blocks_w - shape[2])),
+        (over_h - 1, at_least(blocks_h - shape[1], 0)),
+        (over_w - 1, at_least(blocks_w - shape[2], 0)),
     )
     x, where = _pad(x, around, 0), _pad(where, around, -1)
 
@@ -166,10 +164,6 @@ def _pad(x, pads, fill):
     if all(isinstance(p, int) and p == 0 for pair in pads for p in pair):
         return x
     return pad_map(x, *pads, fill=fill)
-
-
-def _positive(n):
-    return max(n, 0) if isinstance(n, int) else ops.maximum(n, 0)
 
 
 def _is_eager_torch():

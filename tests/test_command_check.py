@@ -38,13 +38,16 @@ def folders(tmp_path):
 def test_evaluate_says_what_is_wrong_with_masks(folders, capsys):
     model, images, masks = (str(folders / name) for name in ("m.keras", "images", "masks"))
     out = folders / "scores.json"
-    main(["evaluate", model, images, masks, "--out", str(out)])
+    assert main(["evaluate", model, images, masks, "--out", str(out)]) == 1
+    assert "only 0 and 255" in capsys.readouterr().err and not out.exists()
+    # Black for void is allowed, and hardly meant where nothing else is left than one class.
+    assert main(["evaluate", model, images, masks, "--remap", "255=255"]) == 0
     assert "0 and 255 alone" in (said := capsys.readouterr().err) and "--remap 255=1" in said
     assert main(["evaluate", model, images, masks, "--out", str(out), "--remap", "255=1"]) == 0
     assert json.loads(out.read_text())["iou"] == [1.0, 1.0] and not capsys.readouterr().err
     for file in (folders / "masks").iterdir():
-        PIL.fromarray(np.full((16, 16), 255, "uint8")).save(file)
-    assert main(["evaluate", model, images, masks]) == 1
+        PIL.fromarray(np.full((16, 16), 9, "uint8")).save(file)
+    assert main(["evaluate", model, images, masks, "--remap", "9=255"]) == 1
     assert "No pixel of any target is known" in capsys.readouterr().err
     assert main(["evaluate", model, images, masks, "--remap", "255:1"]) == 1
     assert "--remap takes VALUE=CLASS, such as 255=1. Received: 255:1" in capsys.readouterr().err

@@ -16,7 +16,12 @@ from keras_dense.datasets.sample import VOID, check_sample
 
 
 class DatasetWarning(UserWarning):
-    """Something about a data set that is allowed, and hardly what was meant."""
+    """Something about a data set that is allowed, and hardly what was meant.
+
+    ```python
+    warnings.simplefilter("error", kd.datasets.DatasetWarning)  # stop there instead
+    ```
+    """
 
 
 class Report(dict):

@@ -99,3 +99,16 @@ def test_recalibrated_statistics_are_means_over_the_batches():
     np.testing.assert_allclose(got, maps[0].mean((0, 1, 2)), rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="`batches` is empty"):
         recalibrate_batch_norm(model, [])
+
+
+def test_numbers_that_would_be_every_statistic():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.BatchNormalization()])
+    good, bad = np.array([[1.0, 5.0]]), np.array([[1.0, np.nan]])
+    with pytest.raises(ValueError, match="`batches` must be finite.* Batch 1 is not"):
+        recalibrate_batch_norm(model, [good, bad])
+    assert recalibrate_batch_norm(model, [good] * 3, steps=np.int64(2)) == 1
+    assert batch_norm_momentum(model, np.float32(0.5)) == 1 and model.layers[0].momentum == 0.5
+    with pytest.raises(ValueError, match="`steps` must be an integer >= 1. Received: steps=0"):
+        recalibrate_batch_norm(model, [good], steps=0)
+    with pytest.raises(ValueError, match=r"`momentum` must be in \[0, 1\). Received: .*True"):
+        batch_norm_momentum(model, True)

@@ -15,7 +15,7 @@ _REACH = 110  # of |a| and |b|: sRGB stays within 108
 _SIDE = 2 * _REACH + 1
 
 
-@functools.lru_cache
+@functools.lru_cache(typed=True)
 def ab_bins(grid=10):
     """The bins of colour: 313 for the published grid of 10.
 
@@ -79,7 +79,7 @@ def _turn(p, q, r):
     return (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])
 
 
-@functools.lru_cache
+@functools.lru_cache(typed=True)
 def _candidates(grid, neighbours):
     """For every whole (a, b), the bins that may be among the nearest of a point that rounds to it.
 

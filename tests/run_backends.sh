@@ -15,11 +15,9 @@ export CUDA_VISIBLE_DEVICES=""     # the same numbers wherever the tests run
 export TF_CPP_MIN_LOG_LEVEL=2 TF_ENABLE_ONEDNN_OPTS=0
 export KERAS_HOME="${TMPDIR:-/tmp}/keras_dense_home.$$"   # nobody's keras.json decides anything
 export MPLBACKEND=Agg
-# JAX compiles each network for each size; here compiling has to be quick, and large networks (rest)
-# must not be too slow for it.
-level=1
-if [ "$KERAS_DENSE_SUITE" = quick ]; then level=0; fi
-export XLA_FLAGS="${XLA_FLAGS:---xla_backend_optimization_level=$level --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false}"
+# JAX compiles each network for each size; here compiling has to be quick. Not at level 0: convolutions
+# then take minutes.
+export XLA_FLAGS="${XLA_FLAGS:---xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false}"
 # What one test has compiled, no other test and no other worker compiles again.
 export JAX_COMPILATION_CACHE_DIR="$KERAS_HOME/jax" JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
 export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1

@@ -70,7 +70,7 @@ class AnnealedMean(Float32Layer):
     def __init__(self, grid=10, temperature=0.38, **kwargs):
         super().__init__(**kwargs)
         self.bins = len(ab_bins(grid))
-        self.grid = grid
+        self.grid = int(grid)
         if isinstance(temperature, bool) or not temperature > 0:
             raise ValueError(
                 f"`temperature` must be a number > 0. Received: temperature={temperature!r}"

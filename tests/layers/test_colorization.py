@@ -40,3 +40,8 @@ def test_bad_input():
         AnnealedMean(temperature=-1)
     with pytest.raises(ValueError, match="`stride` must be an int ≥ 1"):
         Recolor(0)
+
+
+@pytest.mark.once
+def test_a_grid_of_numpy_becomes_a_plain_number_in_the_configuration():
+    assert type(AnnealedMean(np.int64(20)).get_config()["grid"]) is int

@@ -282,7 +282,9 @@ def picture(name, y, facts):
         labels.putpalette(np.array(facts["palette"], "uint8").tobytes())
         return labels
     if facts.get("unit") == "metre":
-        scale = 1000 if facts["range"][1] * 1000 <= 65535 else 256
+        most = facts["range"][1]
+        finest = 65535 // most or 65535 / most
+        scale = next((usual for usual in (1000, 256) if most * usual <= 65535), finest)
         return Image.fromarray(np.rint(y[..., 0] * scale).clip(1, 65535).astype("uint16"))
     if facts.get("unit") == "unit vector":
         return Image.fromarray(np.rint((y + 1) * 127.5).clip(0, 255).astype("uint8"))

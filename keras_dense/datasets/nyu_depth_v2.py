@@ -218,6 +218,7 @@ def read_mat(path, key=None, who="nyu_depth_v2"):
         raise FileNotFoundError(f"{who}: there is no file {str(path)!r}")
     try:
         found = require("scipy.io", extra="scipy").loadmat(path, squeeze_me=True)
+    # SciPy raises the second for files of version 7.3.
     except (ValueError, NotImplementedError, OSError) as error:
         raise ValueError(f"{path}: cannot be read as a MATLAB file ({error})") from error
     if key is None:

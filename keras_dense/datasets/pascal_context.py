@@ -36,6 +36,8 @@ class LabelMap:
         del upright  # a matrix has no orientation
         try:
             labels = require("scipy.io", extra="scipy").loadmat(path)["LabelMap"]
+        except ImportError:
+            raise  # not the file's fault
         except FileNotFoundError:
             raise FileNotFoundError(f"{path}: no such file") from None
         except KeyError as error:

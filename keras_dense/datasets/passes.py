@@ -102,7 +102,7 @@ class Passes(keras.utils.PyDataset):
 
     def batch(self, epoch, number):
         """Batch `number` of `epoch`."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} must implement batch(epoch, number)")
 
     def forget(self):
         """Drop what was prepared for a pass that is over."""

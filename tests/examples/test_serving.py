@@ -516,13 +516,14 @@ def test_grpc(stand_in, folder, network, tmp_path):
         kd.heads.Segmentation(300, palette=np.zeros((300, 3))),
         kd.heads.Depth(max_depth=10.0),
         kd.heads.Depth(max_depth=100.0),
+        kd.heads.Depth(max_depth=1000.0),
         kd.heads.Normals(),
         kd.heads.Colorization(),
     ],
     ids=lambda head: type(head).__name__,
 )
 def test_pictures_are_those_of_the_command_line(network, tmp_path, head):
-    """Of every kind of output, byte for byte."""
+    """Of every kind of output, pixel for pixel."""
     rng = np.random.default_rng(0)
     ((name, facts), *_) = json.loads(json.dumps(head.about())).items()
     result = {

@@ -4,8 +4,6 @@ Everything that takes data outside a graph (loaders, transforms, heads, `predict
 one of these once, where the value enters, so that nothing behind the door has to ask again.
 """
 
-import numbers
-
 import numpy as np
 
 
@@ -224,19 +222,3 @@ def as_pixel_values(array, name, value_range=(0, 255)):
     if kind in "iu" and value_range == (0, 255):
         return array.astype(np.uint8)
     return array.astype(np.float32)
-
-
-def as_integer(value, name, low=None):
-    """`value` as an int: Python's or NumPy's, an array or tensor of no axis, no bool.
-
-    >>> as_integer(np.int64(3), "num_classes", low=1)
-    3
-    """
-    bound = "" if low is None else f" >= {low}"
-    if not isinstance(value, (bool, np.bool_, str)) and np.ndim(value) == 0:
-        value = value.item() if hasattr(value, "item") else value
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise ValueError(f"`{name}` must be an integer{bound}. Received: {name}={value!r}")
-    if low is not None and value < low:
-        raise ValueError(f"`{name}` must be an integer{bound}. Received: {name}={value!r}")
-    return int(value)

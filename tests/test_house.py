@@ -40,9 +40,12 @@ def imports(tree):
                 yield alias.name, node
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are written in full"
-            yield node.module, node
-            for alias in node.names:
-                yield f"{node.module}.{alias.name}", node
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            # Of `from keras_dense import _check` it is the module that is imported, not the face.
+            if not all(name.startswith("keras_dense._") for name in names):
+                yield node.module, node
+            for name in names:
+                yield name, node
 
 
 def top_level(tree):

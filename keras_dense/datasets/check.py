@@ -9,7 +9,7 @@ import warnings
 
 import numpy as np
 
-from keras_dense._arrays import as_integer
+from keras_dense import _check
 from keras_dense.datasets.findings import findings
 from keras_dense.datasets.parts import describe
 from keras_dense.datasets.sample import VOID, check_sample
@@ -92,7 +92,7 @@ def check(dataset, workers=2, *, heads=None, against=None, limit=None):
     >>> report["sizes"], int(report["pixels"].sum()), report["warnings"]
     ({(32, 32): 40}, 40960, [])
     """
-    workers = max(1, as_integer(workers, "workers", low=0))
+    workers = max(1, _check.integer(workers, "workers", low=0))
     classes, void, names = _classes(dataset, heads)
     facts = _facts(dataset, workers, limit, lambda s: _look(s, classes, void, heads))
     report = Report(samples=len(facts), sizes=dict(sorted(_count(facts, "size").items())))
@@ -135,7 +135,7 @@ def _classes(dataset, heads):
 def _facts(dataset, workers, limit, look):
     """What `look` says of each sample, with its name; a `ValueError` with all that is faulty."""
     count = len(dataset)
-    limit = count if limit is None else min(as_integer(limit, "limit", low=1), count)
+    limit = count if limit is None else min(_check.integer(limit, "limit", low=1), count)
     if not count:
         raise ValueError("the data set is empty")
     indices = np.linspace(0, count - 1, limit).round().astype(int).tolist()

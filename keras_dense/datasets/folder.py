@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_dense._arrays import as_integer
+from keras_dense import _check
 from keras_dense.datasets.files import read_image
 from keras_dense.datasets.masks import VOC_BORDER, MaskDecoder
 from keras_dense.datasets.pairs import match_files
@@ -192,7 +192,7 @@ def _classes(class_names, palette, num_classes, encoding):
     if len(set(given.values())) > 1:
         raise ValueError(f"folder: the numbers of classes differ. Received: {given}")
     count = next(iter(given.values()))
-    count = as_integer(count, "num_classes", low=1)
+    count = _check.integer(count, "num_classes", low=1)
     if encoding == "color" and palette is None:
         raise ValueError('folder: encoding="color" needs the palette that says what colors mean')
     if class_names is None:

@@ -8,7 +8,8 @@ import weakref
 
 import numpy as np
 
-from keras_dense._arrays import as_array, as_integer
+from keras_dense import _check
+from keras_dense._arrays import as_array
 from keras_dense.datasets.passes import Passes
 from keras_dense.datasets.sample import check_sample, pad_sample
 from keras_dense.datasets.transforms.compose import Compose
@@ -119,14 +120,14 @@ class Loader(Passes):
         self.missing = missing
         self.on_error = on_error
         self.skipped = {}
-        self.batch_size = as_integer(batch_size, "batch_size", low=1)
+        self.batch_size = _check.integer(batch_size, "batch_size", low=1)
         self.transforms = Compose(transforms)
         self.shuffle = bool(shuffle)
-        self.seed = as_integer(seed, "seed", low=0)
+        self.seed = _check.integer(seed, "seed", low=0)
         self.drop_last = self.shuffle if drop_last is None else bool(drop_last)
-        self.pad = 1 if pad is True else (as_integer(pad, "pad", low=1) if pad else 0)
-        self.threads = as_integer(workers, "workers", low=0)
-        self.prefetch = as_integer(prefetch, "prefetch", low=0)
+        self.pad = 1 if pad is True else (_check.integer(pad, "pad", low=1) if pad else 0)
+        self.threads = _check.integer(workers, "workers", low=0)
+        self.prefetch = _check.integer(prefetch, "prefetch", low=0)
         count = len(dataset)
         batches = count // self.batch_size if self.drop_last else math.ceil(count / self.batch_size)
         if batches == 0:

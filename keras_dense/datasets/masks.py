@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from keras_dense._arrays import as_integer
+from keras_dense import _check
 from keras_dense.datasets.files import orientation_of, read_labels, whole
 from keras_dense.datasets.sample import VOID
 from keras_dense.datasets.stored import stored, turned
@@ -216,7 +216,7 @@ def _check_remap(remap, num_classes):
     checked = {}
     for value, label in dict(remap).items():
         try:
-            value, label = as_integer(value, "remap"), as_integer(label, "remap")
+            value, label = _check.integer(value, "remap"), _check.integer(label, "remap")
             good = label == VOID or 0 <= label < num_classes
         except ValueError:
             good = False

@@ -5,7 +5,8 @@ import numbers
 
 import numpy as np
 
-from keras_dense._arrays import as_array, as_integer, as_labels
+from keras_dense import _check
+from keras_dense._arrays import as_array, as_labels
 
 
 class _Wrapped:
@@ -82,7 +83,7 @@ def subset(dataset, indices):
     if isinstance(indices, slice):
         indices = range(count)[indices]
     elif np.ndim(indices) == 0:
-        indices = range(count)[: as_integer(indices, "indices")]
+        indices = range(count)[: _check.integer(indices, "indices")]
     indices = _indices(indices, count)
     if ((indices < -count) | (indices >= count)).any():
         raise IndexError(f"subset: indices must be below {count}. Received: max {indices.max()}")
@@ -130,7 +131,7 @@ def split(dataset, fraction=0.8, seed=0):
             f"split: both parts must have a sample. Received: {len(dataset)} samples, "
             f"fraction={fraction!r}"
         )
-    order = np.random.default_rng(as_integer(seed, "seed", low=0)).permutation(len(dataset))
+    order = np.random.default_rng(_check.integer(seed, "seed", low=0)).permutation(len(dataset))
     return _Subset(dataset, np.sort(order[:first])), _Subset(dataset, np.sort(order[first:]))
 
 

@@ -5,7 +5,7 @@ import weakref
 
 import keras
 
-from keras_dense._arrays import as_integer
+from keras_dense import _check
 
 
 class Clock:
@@ -130,7 +130,7 @@ class Passes(keras.utils.PyDataset):
         Raises:
             ValueError: if a number is out of range.
         """
-        epoch, batch = as_integer(epoch, "epoch", low=0), as_integer(batch, "batch", low=0)
+        epoch, batch = _check.integer(epoch, "epoch", low=0), _check.integer(batch, "batch", low=0)
         if batch >= len(self):
             raise ValueError(f"`batch` must be below {len(self)}. Received: batch={batch}")
         self.clock.set(epoch, batch)

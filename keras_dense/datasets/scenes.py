@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_dense._arrays import as_integer
+from keras_dense import _check
 from keras_dense.datasets.raycast.shade import develop
 from keras_dense.datasets.raycast.trace import SKY, cast, paint
 from keras_dense.datasets.raycast.world import MAX_DEPTH, random_world
@@ -148,11 +148,11 @@ def scenes(count=1000, size=(128, 128), split="train", seed=0, *, objects=(3, 8)
     >>> list(sample), sample["normals"].shape
     (['image', 'segmentation', 'depth', 'normals', 'intrinsics'], (24, 32, 3))
     """
-    count, seed = as_integer(count, "count", low=1), as_integer(seed, "seed", low=0)
+    count, seed = _check.integer(count, "count", low=1), _check.integer(seed, "seed", low=0)
     if split not in SPLITS:
         raise ValueError(f"scenes: split must be one of {SPLITS}. Received: split={split!r}")
     try:
-        fewest, most = (as_integer(number, "objects", low=0) for number in objects)
+        fewest, most = (_check.integer(number, "objects", low=0) for number in objects)
         good = fewest <= most <= 100
     except (TypeError, ValueError):
         good = False

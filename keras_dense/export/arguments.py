@@ -5,7 +5,8 @@ import pathlib
 import keras
 import numpy as np
 
-from keras_dense._arrays import as_array, as_integer
+from keras_dense import _check
+from keras_dense._arrays import as_array
 from keras_dense.export.files import check_target
 from keras_dense.heads import (
     Auxiliary,
@@ -119,7 +120,7 @@ def _checked_size(model, size):
     own = tuple(model.input_shape[1:3])
     size = own if size is None else tuple(size) if np.iterable(size) else (size,)
     try:
-        size = tuple(None if n is None else as_integer(n, "size", low=1) for n in size)
+        size = tuple(None if n is None else _check.integer(n, "size", low=1) for n in size)
         valid = len(size) == 2
     except ValueError:
         valid = False

@@ -5,7 +5,7 @@ import numbers
 import keras
 from keras import layers
 
-from keras_dense._arrays import as_integer
+from keras_dense import _check
 from keras_dense.heads.annotation import as_weight
 from keras_dense.surgery.feature_pyramid import feature
 
@@ -43,7 +43,7 @@ class Auxiliary:
         self.head = head
         self.level = level
         self.weight = as_weight(weight)
-        self.filters = as_integer(filters, "filters", low=1)
+        self.filters = _check.integer(filters, "filters", low=1)
         self.dropout = _rate(dropout)
         self.channels = head.channels
         self.loss = head.loss

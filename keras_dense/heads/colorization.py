@@ -4,10 +4,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from keras_dense import _check
 from keras_dense.heads.annotation import annotation, as_weight, rgb_image
 from keras_dense.heads.head import Head
 from keras_dense.layers import AnnealedMean, Recolor
-from keras_dense.layers.arguments import at_least_one
 from keras_dense.losses import AbSmoothL1, ColorCrossEntropy
 from keras_dense.losses.colorization import AB_SCALE
 from keras_dense.metrics import ColorErrors
@@ -71,7 +71,7 @@ class Colorization(Head):
     ):
         self.temperature = AnnealedMean(grid, temperature).temperature
         self.regression = bool(regression)
-        self.stride = at_least_one(stride, "stride")
+        self.stride = _check.integer(stride, "stride", low=1)
         if self.regression and prior is not None:
             raise ValueError("`prior` is that of bins, which a regression does not have.")
         balanced = ColorCrossEntropy(grid, prior, lam, stride=self.stride)

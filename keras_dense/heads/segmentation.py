@@ -4,7 +4,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_dense._arrays import as_array, as_integer, as_labels
+from keras_dense import _check
+from keras_dense._arrays import as_array, as_labels
 from keras_dense.heads.annotation import as_weight, check_labels, label_annotation
 from keras_dense.heads.head import Head
 from keras_dense.heads.palette import voc_palette
@@ -61,15 +62,15 @@ class Segmentation(Head):
         target="segmentation",
     ):
         try:
-            num_classes = as_integer(num_classes, "num_classes")
+            num_classes = _check.integer(num_classes, "num_classes")
         except ValueError:
             raise TypeError(
-                f"`num_classes` must be an int ≥ 1. Received: {num_classes!r}"
+                f"`num_classes` must be an integer >= 1. Received: {num_classes!r}"
             ) from None
         if num_classes < 1:
-            raise ValueError(f"`num_classes` must be an int ≥ 1. Received: {num_classes}")
+            raise ValueError(f"`num_classes` must be an integer >= 1. Received: {num_classes}")
         if ignore_class is not None:
-            ignore_class = as_integer(ignore_class, "ignore_class")
+            ignore_class = _check.integer(ignore_class, "ignore_class")
         mode = mode or ("binary" if num_classes == 1 else "multiclass")
         if mode not in MODES:
             raise ValueError(f"`mode` must be one of {MODES}. Received: mode={mode!r}")

@@ -4,7 +4,8 @@ import numbers
 
 import numpy as np
 
-from keras_dense._arrays import as_array, as_integer, as_pixel_values
+from keras_dense import _check
+from keras_dense._arrays import as_array, as_pixel_values
 from keras_dense.ops.mean_field import NORMALIZATIONS
 
 # A probability of 0 would be believed against all evidence; pydensecrf has the same.
@@ -69,4 +70,4 @@ def crf_settings(iterations, sxy, compat, bilateral_sxy, srgb, bilateral_compat,
         )
     order = "gaussian_sxy gaussian_compat bilateral_sxy bilateral_srgb bilateral_compat".split()
     listed = (float(found[name]) for name in order)
-    return (as_integer(iterations, "iterations", low=0), *listed, normalization)
+    return (_check.integer(iterations, "iterations", low=0), *listed, normalization)

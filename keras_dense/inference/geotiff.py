@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from keras_dense._arrays import as_integer
+from keras_dense import _check
 from keras_dense._optional import require
 
 # Bands that are no channel of red, green, blue, or gray, under the names of rasterio.
@@ -100,7 +100,7 @@ class GeoTiff:
                     self._colors[place] = color[:3]
         else:
             chosen = tuple(bands) if np.iterable(bands) else (bands,)
-            chosen = tuple(as_integer(band, "bands") for band in chosen)
+            chosen = tuple(_check.integer(band, "bands") for band in chosen)
             missing = sorted(set(chosen) - set(file.indexes))
             if missing or not chosen:
                 raise ValueError(

@@ -6,7 +6,8 @@ import numbers
 import numpy as np
 from keras import ops
 
-from keras_dense._arrays import as_integer, as_pixels
+from keras_dense import _check
+from keras_dense._arrays import as_pixels
 from keras_dense.heads.heads import as_heads, map_heads
 from keras_dense.inference.pixels import checked_range
 
@@ -63,7 +64,7 @@ def predict_multiscale(
     heads = as_heads(heads)
     value_range = checked_range(value_range)
     images = as_pixels(images, "images", batch=True, value_range=value_range)
-    scales, batch_size = _checked_scales(scales), as_integer(batch_size, "batch_size", low=1)
+    scales, batch_size = _checked_scales(scales), _check.integer(batch_size, "batch_size", low=1)
     batches = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
     parts = [_mean(model, batch, heads, scales, flip) for batch in batches]
     return map_heads(lambda _, head, *p: np.concatenate(p), heads, *parts)

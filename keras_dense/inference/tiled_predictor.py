@@ -9,7 +9,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from keras_dense._arrays import as_integer
+from keras_dense import _check
 from keras_dense._version import __version__
 from keras_dense.inference.network import network_of, pairs_of
 from keras_dense.inference.outputs import Outputs
@@ -114,7 +114,7 @@ class TiledPredictor:
 
     def run(self, image, *, tile=None, overlap=None, out=None, batch_size=1, progress=True):
         """Predict one image; arguments, result, and errors are those of `predict_tiled`."""
-        batch_size = as_integer(batch_size, "batch_size", low=1)
+        batch_size = _check.integer(batch_size, "batch_size", low=1)
         pixels = Pixels(image, self._expected[2], self.value_range)
         size = _check_size(pixels.shape, self._expected)
         plan = self.plan(size, tile=tile, overlap=overlap)
@@ -275,7 +275,7 @@ def _plan(model, size, fixed, tile, overlap):
     reach, grid = reach_of(model)
     pair = _checked_tile(tile, fixed)
     if overlap is not None:
-        overlap = as_integer(overlap, "overlap", low=0)
+        overlap = _check.integer(overlap, "overlap", low=0)
     axes = []
     for length, side, free in zip(size, pair, (f is None for f in fixed), strict=True):
         most = (LARGEST // 2 if side is None else side) // 4
@@ -299,7 +299,7 @@ def _checked_tile(tile, fixed):
     """Height and width of a tile, `None` where it may be any."""
     pair = tuple(tile) if np.ndim(tile) == 1 else (tile, tile)
     try:
-        pair = tuple(None if t is None else as_integer(t, "tile", low=1) for t in pair)
+        pair = tuple(None if t is None else _check.integer(t, "tile", low=1) for t in pair)
     except ValueError:
         pair = ()
     if len(pair) != 2:

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_dense.layers.arguments import as_padding, as_pair
+from keras_dense import _check
 from keras_dense.ops import atrous_conv, atrous_depthwise_conv
 from keras_dense.ops.atrous import explicit_pads
 
@@ -17,7 +17,7 @@ class _Atrous:
                 f"What Keras calls `dilation_rate` is `rate` in {type(self).__name__}. "
                 f"Received: dilation_rate={kwargs['dilation_rate']!r}"
             )
-        rate, padding = as_pair(rate, "rate"), as_padding(padding)
+        rate, padding = _check.pair(rate, "rate"), _check.padding(padding)
         # Keras refuses strides together with rates, and knows padding by name only.
         super().__init__(padding="valid", **kwargs)
         self.rate = rate
@@ -35,7 +35,7 @@ class _Atrous:
 
     @rate.setter
     def rate(self, rate):
-        self.dilation_rate = as_pair(rate, "rate")
+        self.dilation_rate = _check.pair(rate, "rate")
 
     def compute_output_shape(self, input_shape):
         if len(input_shape) != 4:

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dense.layers.arguments import as_data_format, as_pair, at_least_one
+from keras_dense import _check
 from keras_dense.ops import depthwise_conv_transpose, upsample_bilinear
 
 
@@ -24,8 +24,8 @@ class _Upsampling(keras.layers.Layer):
 
     def __init__(self, factor, data_format=None, **kwargs):
         super().__init__(**kwargs)
-        self.factor = as_pair(factor, "factor")
-        self.data_format = as_data_format(data_format)
+        self.factor = _check.pair(factor, "factor")
+        self.data_format = _check.data_format(data_format)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     @property
@@ -126,7 +126,7 @@ class BilinearInitConvTranspose(_Upsampling):
         **kwargs,
     ):
         super().__init__(factor, data_format, **kwargs)
-        self.filters = at_least_one(filters, "filters")
+        self.filters = _check.integer(filters, "filters", low=1)
         self.per_channel = per_channel
         self.learnable = learnable
         self.use_bias = use_bias

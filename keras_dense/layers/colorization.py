@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_dense.layers.arguments import at_least_one
+from keras_dense import _check
 from keras_dense.layers.dtypes import Float32Layer
 from keras_dense.ops import ab_bins, annealed_mean, full_size, gray, lightness, recolor
 
@@ -115,7 +115,7 @@ class Recolor(Float32Layer):
 
     def __init__(self, stride=4, **kwargs):
         super().__init__(**kwargs)
-        self.stride = at_least_one(stride, "stride")
+        self.stride = _check.integer(stride, "stride", low=1)
 
     def build(self, ab_shape, image_shape=None):
         """Nothing to build; Keras gives the shapes of all inputs."""

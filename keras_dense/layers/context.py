@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_dense.layers.arguments import as_pair
+from keras_dense import _check
 from keras_dense.layers.dtypes import RearrangingLayer
 from keras_dense.ops import adaptive_average_pool, pixel_shuffle, resize_bilinear
 
@@ -32,7 +32,7 @@ class AdaptiveAveragePooling2D(keras.layers.Layer):
 
     def __init__(self, bins, **kwargs):
         super().__init__(**kwargs)
-        self.bins = as_pair(bins, "bins")
+        self.bins = _check.pair(bins, "bins")
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def compute_output_shape(self, input_shape):
@@ -102,7 +102,7 @@ class PixelShuffle(RearrangingLayer):
 
     def __init__(self, factor, **kwargs):
         super().__init__(**kwargs)
-        self.factor = as_pair(factor, "factor")
+        self.factor = _check.pair(factor, "factor")
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def compute_output_shape(self, input_shape):

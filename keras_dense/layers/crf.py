@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dense.layers.arguments import at_least_one
+from keras_dense import _check
 from keras_dense.ops.mean_field import (
     NORMALIZATIONS,
     bilateral_kernel,
@@ -107,7 +107,7 @@ class CRFasRNN(keras.layers.Layer):
     @iterations.setter
     def iterations(self, value):
         none = value == 0 and value is not False
-        self._iterations = 0 if none else at_least_one(value, "iterations")
+        self._iterations = 0 if none else _check.integer(value, "iterations", low=1)
 
     def build(self, logits_shape, image_shape=None, known_shape=None):
         classes = logits_shape[-1]

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_dense.layers.arguments import as_pair
+from keras_dense import _check
 from keras_dense.layers.dtypes import RearrangingLayer
 from keras_dense.ops import gather_pixels, perceptron, perceptron_by_bands
 
@@ -57,7 +57,7 @@ class HypercolumnMLP(keras.layers.Layer):
             raise ValueError(f"`units` must be ints ≥ 1. Received: units={units!r}")
         if not isinstance(strides, (tuple, list)) or not strides:
             raise ValueError(f"`strides` must have one for each map. Received: strides={strides!r}")
-        self.strides = tuple(as_pair(s, "strides") for s in strides)
+        self.strides = tuple(_check.pair(s, "strides") for s in strides)
         coarsest = max(vertical for vertical, _ in self.strides)
         if any(coarsest % vertical for vertical, _ in self.strides):
             raise ValueError(

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_dense.layers.arguments import at_least_one
+from keras_dense import _check
 
 
 @keras.saving.register_keras_serializable("keras_dense")
@@ -34,7 +34,7 @@ class LocalResponseNormalization(keras.layers.Layer):
 
     def __init__(self, size=5, alpha=1e-4, beta=0.75, bias=1.0, **kwargs):
         super().__init__(**{"autocast": False, **kwargs})
-        self.size = at_least_one(size, "size")
+        self.size = _check.integer(size, "size", low=1)
         if self.size % 2 == 0:
             raise ValueError(f"`size` must be odd. Received: size={size!r}")
         self.alpha, self.beta, self.bias = float(alpha), float(beta), float(bias)

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_dense.layers.arguments import as_pair
+from keras_dense import _check
 from keras_dense.ops import resize_placed
 
 
@@ -38,7 +38,7 @@ class PlaceLike(keras.layers.Layer):
         if not step > 0:
             raise ValueError(f"`step` must be positive. Received: step={step!r}")
         self.first, self.step = float(first), float(step)
-        self.size = as_pair(size, "size")
+        self.size = _check.pair(size, "size")
 
     def build(self, x_shape, image_shape=None):
         """Nothing to build; Keras gives the shapes of all inputs."""

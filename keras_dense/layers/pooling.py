@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_dense.layers.arguments import as_padding, as_pair
+from keras_dense import _check
 from keras_dense.layers.dtypes import RearrangingLayer
 from keras_dense.ops import max_windows, mean_windows
 from keras_dense.ops.atrous import same_pads
@@ -13,10 +13,10 @@ from keras_dense.ops.image import pad_map, take, to_multiple
 class _AtrousPooling2D(keras.layers.Layer):
     def __init__(self, pool_size, rate=1, strides=1, padding="same", **kwargs):
         super().__init__(**kwargs)
-        self.pool_size = as_pair(pool_size, "pool_size")
-        self.rate = as_pair(rate, "rate")
-        self.strides = as_pair(strides, "strides")
-        self.padding = as_padding(padding)
+        self.pool_size = _check.pair(pool_size, "pool_size")
+        self.rate = _check.pair(rate, "rate")
+        self.strides = _check.pair(strides, "strides")
+        self.padding = _check.padding(padding)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def _pads(self, sizes):
@@ -133,7 +133,7 @@ class PhasePooling2D(keras.layers.Layer):
 
     def __init__(self, rate, mode="mean", **kwargs):
         super().__init__(**kwargs)
-        self.rate = as_pair(rate, "rate")
+        self.rate = _check.pair(rate, "rate")
         if mode not in ("mean", "max"):
             raise ValueError(f"`mode` must be 'mean' or 'max'. Received: mode={mode!r}")
         self.mode = mode

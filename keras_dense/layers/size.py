@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_dense.layers.arguments import as_sides, at_least_one
+from keras_dense import _check
 from keras_dense.layers.dtypes import RearrangingLayer
 from keras_dense.ops import crop_like, pad_reflect, pad_to_multiple
 from keras_dense.ops.image import at_least, pad_map
@@ -34,7 +34,7 @@ class PadToMultiple(RearrangingLayer):
     def __init__(self, multiple, **kwargs):
         super().__init__(**kwargs)
         if not isinstance(multiple, int) or multiple < 1:
-            raise ValueError(f"`multiple` must be an int ≥ 1. Received: multiple={multiple!r}")
+            raise ValueError(f"`multiple` must be an integer >= 1. Received: multiple={multiple!r}")
         self.multiple = multiple
 
     def compute_output_shape(self, input_shape):
@@ -77,7 +77,7 @@ class PadToMinimum(RearrangingLayer):
 
     def __init__(self, minimum, **kwargs):
         super().__init__(**kwargs)
-        self.minimum = at_least_one(minimum, "minimum")
+        self.minimum = _check.integer(minimum, "minimum", low=1)
 
     def compute_output_shape(self, input_shape):
         batch, *sizes, channels = input_shape
@@ -112,7 +112,7 @@ class CropLike(RearrangingLayer):
 
     def __init__(self, stride=1, **kwargs):
         super().__init__(**kwargs)
-        self.stride = at_least_one(stride, "stride")
+        self.stride = _check.integer(stride, "stride", low=1)
 
     def build(self, x_shape, like_shape=None):
         """Nothing to build; Keras gives the shapes of all inputs."""
@@ -157,7 +157,7 @@ class ReflectionPadding2D(RearrangingLayer):
     def __init__(self, margin, **kwargs):
         super().__init__(**kwargs)
         same = isinstance(margin, int) and margin >= 0
-        self.margin = margin if same else as_sides(margin, "margin", "an int ≥ 0 or ")
+        self.margin = margin if same else _check.sides(margin, "margin", "an int ≥ 0 or ")
 
     @property
     def _margins(self):

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_dense.layers.arguments import as_data_format, as_padding, as_pair
+from keras_dense import _check
 from keras_dense.layers.dtypes import RearrangingLayer
 from keras_dense.ops import max_pool_with_argmax, max_unpool
 from keras_dense.ops.atrous import explicit_pads
@@ -14,16 +14,16 @@ class _Pooling(keras.layers.Layer):
 
     def __init__(self, pool_size=2, strides=None, padding="valid", data_format=None, **kwargs):
         super().__init__(**kwargs)
-        self.pool_size = as_pair(pool_size, "pool_size")
-        self.strides = self.pool_size if strides is None else as_pair(strides, "strides")
-        self.padding = as_padding(padding)
+        self.pool_size = _check.pair(pool_size, "pool_size")
+        self.strides = self.pool_size if strides is None else _check.pair(strides, "strides")
+        self.padding = _check.padding(padding)
         pads = ((0, 0), (0, 0)) if isinstance(self.padding, str) else self.padding
         if any(max(pair) >= size for pair, size in zip(pads, self.pool_size, strict=True)):
             raise ValueError(
                 "`padding` must be smaller than `pool_size`: a window of padding alone has no "
                 f"largest cell. Received: padding={padding!r}, pool_size={pool_size!r}"
             )
-        self.data_format = as_data_format(data_format)
+        self.data_format = _check.data_format(data_format)
 
     def _pads(self, sizes):
         return explicit_pads(self.padding, sizes, self.pool_size, (1, 1), self.strides)

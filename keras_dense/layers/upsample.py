@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_dense.layers.arguments import as_pair
+from keras_dense import _check
 
 
 @keras.saving.register_keras_serializable("keras_dense")
@@ -35,7 +35,7 @@ class ICNR(keras.initializers.Initializer):
     """
 
     def __init__(self, factor, initializer="glorot_uniform", transposed=False):
-        self.factor = as_pair(factor, "factor")
+        self.factor = _check.pair(factor, "factor")
         self.initializer = keras.initializers.get(initializer)
         self.transposed = transposed
 

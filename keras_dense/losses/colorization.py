@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dense._arrays import as_integer
+from keras_dense import _check
 from keras_dense.losses.contract import check_number
 from keras_dense.losses.weighted import SUM_OVER_BATCH_SIZE, Costs, MapLoss, safe_divide
 from keras_dense.ops.ab_bins import ab_bins, soft_encode
@@ -118,7 +118,7 @@ class ColorLoss(MapLoss):
             raise ValueError(
                 f"`subsample` must be one of {SUBSAMPLES}. Received: subsample={subsample!r}"
             )
-        self.stride = as_integer(stride, "stride", 1)
+        self.stride = _check.integer(stride, "stride", 1)
         self.subsample = subsample
         self.gray_threshold = gray_threshold
         if gray_threshold is not None:
@@ -206,10 +206,10 @@ class ColorCrossEntropy(ColorLoss):
         reduction=SUM_OVER_BATCH_SIZE,
     ):
         super().__init__(stride, subsample, gray_threshold, name, reduction)
-        self.grid = as_integer(grid, "grid", 1)
+        self.grid = _check.integer(grid, "grid", 1)
         self.bins = len(ab_bins(grid))
         self.lam = check_number("lam", lam, 0.0, 1.0)
-        self.neighbours = as_integer(neighbours, "neighbours", 1)
+        self.neighbours = _check.integer(neighbours, "neighbours", 1)
         self.sigma = check_number("sigma", sigma, 1e-3)
         share = check_prior(prior, grid)
         if share is not None and self.lam == 0 and not share.all():

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dense._arrays import as_integer
+from keras_dense import _check
 from keras_dense.losses.contract import check_flag, check_number
 from keras_dense.losses.depth import (
     DepthLoss,
@@ -74,7 +74,7 @@ class GradientMatching(DepthLoss):
 
     def __init__(self, scales=4, log=True, name="gradient_matching", reduction=SUM_OVER_BATCH_SIZE):
         super().__init__(name, reduction, whole=ONE_BY_ONE)
-        self.scales = as_integer(scales, "scales", 1)
+        self.scales = _check.integer(scales, "scales", 1)
         self.log = check_flag("log", log)
 
     def score(self, y_true, y_pred, weight):
@@ -172,7 +172,7 @@ class ScaleAndShiftInvariant(DepthLoss):
             )
         self.alignment = alignment
         self.gradient_weight = check_number("gradient_weight", gradient_weight, 0.0)
-        self.scales = as_integer(scales, "scales", 1)
+        self.scales = _check.integer(scales, "scales", 1)
 
     def score(self, y_true, y_pred, weight):
         if self.alignment == "median":
@@ -285,7 +285,7 @@ class DepthSSIM(DepthLoss):
         super().__init__(name, reduction)
         self.data_range = check_number("data_range", data_range, 1e-6)
         self.reciprocal = check_flag("reciprocal", reciprocal)
-        self.window = as_integer(window, "window", 1)
+        self.window = _check.integer(window, "window", 1)
         if not self.window % 2:
             raise ValueError(f"`window` must be odd. Received: window={window}")
         self.sigma = check_number("sigma", sigma, 1e-3)

@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from keras_dense._arrays import as_integer
+from keras_dense import _check
 from keras_dense.losses.contract import DenseLoss, check_number, expected_log, read_outcomes
 from keras_dense.losses.cross_entropy import cross_entropy
 from keras_dense.losses.weighted import SUM_OVER_BATCH_SIZE
@@ -104,7 +104,7 @@ class OhemCrossEntropy(DenseLoss):
     ):
         super().__init__(mode, ignore_class, class_weight, name, reduction)
         self.thresh = check_number("thresh", thresh, 0.0, 1.0)
-        self.min_kept = as_integer(min_kept, "min_kept", 0)
+        self.min_kept = _check.integer(min_kept, "min_kept", 0)
         self.ratio = None if ratio is None else check_number("ratio", ratio, 0.0, 1.0)
         if self.ratio == 0.0:
             raise ValueError("ratio must be more than 0: it is the share of the pixels kept")

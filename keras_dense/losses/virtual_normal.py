@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dense._arrays import as_integer
+from keras_dense import _check
 from keras_dense.losses.contract import check_number
 from keras_dense.losses.depth import DepthLoss, safe_sqrt
 from keras_dense.losses.depth_structure import ONE_BY_ONE
@@ -105,9 +105,9 @@ class VirtualNormal(DepthLoss):
                 f"Received: intrinsics={intrinsics!r}"
             )
         self.intrinsics = tuple(values.tolist())
-        self.triplets = as_integer(triplets, "triplets", 1)
+        self.triplets = _check.integer(triplets, "triplets", 1)
         self.drop = check_number("drop", drop, 0.0, 0.999)
-        self.seed = as_integer(seed, "seed", 0)
+        self.seed = _check.integer(seed, "seed", 0)
 
     def places(self, y_true):
         """Indices of the pixels of all triplets, `(triplets * 3,)`, row by row."""

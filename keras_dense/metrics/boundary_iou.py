@@ -4,7 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dense._arrays import as_integer, as_labels
+from keras_dense import _check
+from keras_dense._arrays import as_labels
 from keras_dense.losses.contract import check_ignore_class, check_number
 from keras_dense.losses.weighted import entered, entered_weight
 from keras_dense.metrics.confusion_matrix import ConfusionMatrix
@@ -56,7 +57,7 @@ class BoundaryIoU(keras.metrics.Metric):
         self.width = check_number("width", width, 0.0, 1.0)
         if self.width == 0:
             raise ValueError(f"width must be above 0; received: width={width!r}")
-        self.num_classes = as_integer(num_classes, "num_classes", 1)
+        self.num_classes = _check.integer(num_classes, "num_classes", 1)
         mode = "binary" if self.num_classes == 1 else "multiclass"
         self.ignore_class = check_ignore_class(ignore_class, mode)
         self._direction = "up"

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dense._arrays import as_integer
+from keras_dense import _check
 from keras_dense.losses.colorization import AB_SCALE, check_prior
 from keras_dense.losses.contract import check_number
 from keras_dense.losses.weighted import flagged, read_map, safe_divide
@@ -86,10 +86,10 @@ class ColorErrors(SharedMetric):
             raise ValueError(f"score must be one of {SCORES}; received: score={score!r}")
         super().__init__(name or score, "down" if score == "rmse_ab" else "up")
         self.score = score
-        self.grid = as_integer(grid, "grid", 1)
+        self.grid = _check.integer(grid, "grid", 1)
         self.bins = len(ab_bins(grid))
         self.temperature = check_number("temperature", temperature, 1e-6)
-        self.stride = as_integer(stride, "stride", 1)
+        self.stride = _check.integer(stride, "stride", 1)
         share = check_prior(prior, grid)
         self.prior = None if share is None else np.asarray(prior, "float64").tolist()
         self._share = share

@@ -5,10 +5,10 @@ Noh, Hong, Han, "Learning Deconvolution Network for Semantic Segmentation", ICCV
 
 from keras import layers
 
+from keras_dense import _check
 from keras_dense.backbones import application, family_of
 from keras_dense.heads import as_heads
 from keras_dense.layers import CropLike, PadToMinimum
-from keras_dense.layers.arguments import at_least_one
 from keras_dense.models.mirror import (
     conv_bn,
     mirror_of,
@@ -112,7 +112,7 @@ def deconvnet(
     (None, None, None, 11)
     """
     heads, classifier = as_heads(heads, num_classes), None
-    filters = at_least_one(filters, "filters")
+    filters = _check.integer(filters, "filters", low=1)
     if is_vgg(backbone) and weights is not None:
         vgg, _ = family_of(backbone)
         backbone = classifier = application(vgg, weights, standardize=True, include_top=True)

@@ -6,10 +6,11 @@ Convolutional Nets, Atrous Convolution, and Fully Connected CRFs", PAMI 2018.
 
 from keras import layers
 
+from keras_dense import _check
 from keras_dense.heads import as_heads
 from keras_dense.models.assemble import scores
 from keras_dense.models.deeplab_largefov import fully_connected_branch, largefov_trunk
-from keras_dense.models.parts import added, counts, finished, is_vgg, summed_scores, trunk_of
+from keras_dense.models.parts import added, finished, is_vgg, summed_scores, trunk_of
 from keras_dense.surgery import dilate
 from keras_dense.surgery.feature_pyramid import feature
 
@@ -28,7 +29,7 @@ def deeplabv2_decoder(rates=(6, 12, 18, 24), *, hidden=False, level="P5"):
     Returns:
         A decoder for `kd.assemble` that predicts the scores of a head.
     """
-    rates = counts(rates)
+    rates = _check.integers(rates, "rates")
 
     @scores
     def decode(features, channels, prefix=""):

@@ -4,14 +4,9 @@ Chen, Papandreou, Schroff, Adam, "Rethinking Atrous Convolution for Semantic Ima
 2017.
 """
 
+from keras_dense import _check
 from keras_dense.heads import as_heads
-from keras_dense.models.parts import (
-    aspp,
-    counts,
-    finished,
-    trunk_of,
-    windows_of_stage,
-)
+from keras_dense.models.parts import aspp, finished, trunk_of, windows_of_stage
 from keras_dense.surgery import dilate
 from keras_dense.surgery.arguments import check_output_stride
 from keras_dense.surgery.feature_pyramid import feature
@@ -28,7 +23,7 @@ def rates_at(output_stride, rates=None):
     """
     check_output_stride(output_stride)
     if rates is not None:
-        return counts(rates)
+        return _check.integers(rates, "rates")
     return tuple(max(r * 16 // output_stride, 1) for r in RATES)
 
 
@@ -45,7 +40,7 @@ def multi_grid_rates(trunk, multi_grid, output_stride):
         multi_grid = (1, 2, 4) if len(names) == 3 else None
     if multi_grid is None:
         return {}
-    multi_grid = counts(multi_grid, "multi_grid")
+    multi_grid = _check.integers(multi_grid, "multi_grid")
     if not names or len(names) % len(multi_grid):
         raise ValueError(
             f"`multi_grid` must have a rate for each of the {len(names)} windowed convolutions of "
@@ -69,7 +64,7 @@ def deeplabv3_decoder(rates=RATES, *, image_pooling=True, level="P5"):
         A decoder for `kd.assemble`.
     """
 
-    rates = counts(rates)
+    rates = _check.integers(rates, "rates")
 
     def decode(features):
         return aspp(feature(features, level), rates, image_pooling=image_pooling)

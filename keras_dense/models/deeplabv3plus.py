@@ -6,9 +6,10 @@ Semantic Image Segmentation", ECCV 2018.
 
 from keras import layers
 
+from keras_dense import _check
 from keras_dense.heads import as_heads
 from keras_dense.models.deeplabv3 import RATES, rates_at
-from keras_dense.models.parts import aspp, conv_bn_relu, counts, finished, trunk_of
+from keras_dense.models.parts import aspp, conv_bn_relu, finished, trunk_of
 from keras_dense.models.upsampling import check_upsampling, upsample
 from keras_dense.surgery import dilate
 from keras_dense.surgery.feature_pyramid import feature
@@ -37,7 +38,7 @@ def deeplabv3plus_decoder(
         A decoder for `kd.assemble`.
     """
 
-    rates, upsampling = counts(rates), check_upsampling(upsampling)
+    rates, upsampling = _check.integers(rates, "rates"), check_upsampling(upsampling)
 
     def decode(features):
         low = conv_bn_relu(feature(features, low_level), 48, 1, name="low_level")

@@ -9,11 +9,12 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from keras_dense import _check
 from keras_dense.backbones import application, check_shape, family_of
 from keras_dense.heads import as_heads
 from keras_dense.layers import AtrousConv2D, ReflectionPadding2D
 from keras_dense.models.assemble import scores
-from keras_dense.models.parts import counts, finished, is_vgg, trunk_of
+from keras_dense.models.parts import finished, is_vgg, trunk_of
 from keras_dense.surgery import convolutionalize, dilate, rebuild, replace_input
 from keras_dense.surgery.feature_pyramid import feature, image_of, resized
 from keras_dense.surgery.top import fully_connected
@@ -85,7 +86,7 @@ def dilated_context_decoder(context="large", *, rates=RATES, level="P5"):
     Raises:
         ValueError: for an unknown context module, or rates below 1.
     """
-    rates = counts(rates)
+    rates = _check.integers(rates, "rates")
     if context is not None and context not in WIDTHS:
         raise ValueError(
             f"`context` must be 'basic', 'large' or None. Received: context={context!r}"

@@ -6,10 +6,11 @@ Segmentation", WACV 2018.
 
 from itertools import chain, cycle, islice
 
+from keras_dense import _check
 from keras_dense.heads import as_heads
 from keras_dense.layers import PixelShuffle
 from keras_dense.models.assemble import scores
-from keras_dense.models.parts import counts, finished, summed_scores, trunk_of, windows_of_stage
+from keras_dense.models.parts import finished, summed_scores, trunk_of, windows_of_stage
 from keras_dense.surgery import dilate
 from keras_dense.surgery.feature_pyramid import feature
 
@@ -39,7 +40,7 @@ def duc_hdc_decoder(rates=(6, 12, 18, 24), *, factor=8, level="P5"):
         A decoder for `kd.assemble` that predicts the scores of a head.
     """
 
-    rates = counts(rates)
+    rates = _check.integers(rates, "rates")
 
     @scores
     def decode(features, channels, prefix=""):

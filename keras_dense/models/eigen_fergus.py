@@ -7,6 +7,7 @@ Convolutional Architecture", ICCV 2015.
 import keras
 from keras import layers, ops
 
+from keras_dense import _check
 from keras_dense.backbones import application, check_shape, family_of
 from keras_dense.heads import Auxiliary, Intermediate, as_heads, map_heads
 from keras_dense.layers import (
@@ -17,7 +18,6 @@ from keras_dense.layers import (
     PlaceLike,
     Standardize,
 )
-from keras_dense.layers.arguments import as_pair, at_least_one
 from keras_dense.models.assemble import early_prediction, final_head
 from keras_dense.models.initialize import initialize
 from keras_dense.models.parts import is_vgg, trunk_of
@@ -146,7 +146,10 @@ def eigen_fergus(
     """
     heads, input_shape = as_heads(heads, num_classes), check_shape(input_shape)
     size = _check_size(size)
-    units, filters = at_least_one(units, "units"), at_least_one(filters, "filters")
+    units, filters = (
+        _check.integer(units, "units", low=1),
+        _check.integer(filters, "filters", low=1),
+    )
     known = heads if isinstance(heads, dict) else {None: heads}
     final = {key: head for key, head in known.items() if not isinstance(head, Auxiliary)}
     for key, head in known.items():
@@ -208,7 +211,7 @@ def eigen_fergus(
 
 
 def _check_size(size):
-    size = as_pair(size, "size")
+    size = _check.pair(size, "size")
     if min(size) < _SMALLEST:
         raise ValueError(
             f"`size` must be at least {_SMALLEST}×{_SMALLEST} pixels: five poolings and 9×9 "

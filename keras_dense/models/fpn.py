@@ -8,8 +8,9 @@ import math
 
 from keras import layers
 
+from keras_dense import _check
 from keras_dense.heads import as_heads
-from keras_dense.models.parts import added, counts, finished, trunk_of
+from keras_dense.models.parts import added, finished, trunk_of
 from keras_dense.models.upsampling import check_upsampling, doublings, upsample
 from keras_dense.surgery.feature_pyramid import feature
 from keras_dense.surgery.strides import stride_between
@@ -45,7 +46,7 @@ def fpn_decoder(filters=(256, 128), *, levels=LEVELS, upsampling="bilinear", dro
     Raises:
         ValueError: for widths below 1, or an unknown upsampling.
     """
-    filters, levels = counts(filters, "filters"), tuple(levels)
+    filters, levels = _check.integers(filters, "filters"), tuple(levels)
     if len(filters) != 2 or len(levels) < 1:
         raise ValueError(
             "`filters` must be two widths, of the pyramid and of the branch, and `levels` at "

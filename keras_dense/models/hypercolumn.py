@@ -9,11 +9,12 @@ pixels, by the pixels, and for the pixels", arXiv:1702.06506.
 import keras
 from keras import layers
 
+from keras_dense import _check
 from keras_dense.heads import Auxiliary, as_heads
 from keras_dense.layers import BilinearUpsampling, HypercolumnMLP
 from keras_dense.models.assemble import scores
 from keras_dense.models.fcn import fcn_trunk
-from keras_dense.models.parts import added, counts, finished, is_vgg, trunk_of
+from keras_dense.models.parts import added, finished, is_vgg, trunk_of
 from keras_dense.surgery.feature_pyramid import feature, image_of, named_layers
 from keras_dense.surgery.graph import source_of
 from keras_dense.surgery.strides import stride_between, strides
@@ -38,7 +39,7 @@ def hypercolumn_decoder(taps=None, *, mlp=(), batch_norm=None):
     Raises:
         ValueError: for widths below 1, or no taps.
     """
-    mlp = counts(mlp, "mlp") if mlp != () else ()
+    mlp = _check.integers(mlp, "mlp") if mlp != () else ()
     taps = None if taps is None else checked_taps(taps)
     batch_norm = bool(mlp) if batch_norm is None else batch_norm
 

@@ -7,9 +7,9 @@ Deep Layer Cascade", CVPR 2017.
 import keras
 from keras import layers
 
+from keras_dense import _check
 from keras_dense.heads import Auxiliary, Intermediate, as_heads
 from keras_dense.layers import Certainty, KeepCells, Settled, Unsure
-from keras_dense.layers.arguments import at_least_one
 from keras_dense.layers.cascade import as_threshold
 from keras_dense.models.assemble import scores
 from keras_dense.models.parts import conv_bn_relu, finished, trunk_of
@@ -38,7 +38,7 @@ def layer_cascade_decoder(
     Returns:
         A decoder for `kd.assemble` that predicts the scores of a head.
     """
-    filters = at_least_one(filters, "filters")
+    filters = _check.integer(filters, "filters", low=1)
     thresholds = check_thresholds(thresholds, len(stages) + 1)
 
     def classify(x, channels, name):

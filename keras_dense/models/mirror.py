@@ -2,8 +2,9 @@
 
 from keras import layers
 
+from keras_dense import _check
 from keras_dense.layers import MaxPoolWithArgmax2D, MaxUnpool2D
-from keras_dense.models.parts import counts, trunk_of, windows_of_stage
+from keras_dense.models.parts import trunk_of, windows_of_stage
 from keras_dense.surgery import insert_batch_norm, pool_with_indices
 
 
@@ -81,7 +82,7 @@ def mirrored(x, features, depths, pools, *, leave_last=False, transposed=False, 
     The last of them has the channels of the next finer level. With `leave_last` the very last one
     of all is left to the heads.
     """
-    indices, depths = way_down(features, reader), counts(depths, "depths")
+    indices, depths = way_down(features, reader), _check.integers(depths, "depths")
     if len(depths) != len(indices):
         raise ValueError(
             f"`depths` must have a number for each of the {len(indices)} poolings of the backbone, "

@@ -1,7 +1,5 @@
 """What several networks of papers share."""
 
-import numbers
-
 from keras import layers
 
 from keras_dense.backbones import backbone as make_backbone
@@ -19,19 +17,6 @@ def trunk_of(backbone, weights, input_shape):
     if not isinstance(backbone, str) and isinstance(functional(backbone, "backbone").output, dict):
         return backbone
     return make_backbone(backbone, weights, channels=channels)
-
-
-def counts(values, name="rates"):
-    """Ints ≥ 1 as a tuple, or an error that names the argument.
-
-    >>> counts([6, 12, 18])
-    (6, 12, 18)
-    """
-    listed = tuple(values) if isinstance(values, (tuple, list, range)) else ()
-    whole = all(isinstance(v, numbers.Integral) and not isinstance(v, bool) for v in listed)
-    if not listed or not whole or min(listed) < 1:
-        raise ValueError(f"`{name}` must be a tuple of ints ≥ 1. Received: {name}={values!r}")
-    return tuple(int(v) for v in listed)
 
 
 def is_vgg(backbone):

@@ -5,9 +5,10 @@ Zhao, Shi, Qi, Wang, Jia, "Pyramid Scene Parsing Network", CVPR 2017.
 
 from keras import layers
 
+from keras_dense import _check
 from keras_dense.heads import as_heads
 from keras_dense.layers import AdaptiveAveragePooling2D, ResizeLike
-from keras_dense.models.parts import conv_bn_relu, counts, finished, trunk_of
+from keras_dense.models.parts import conv_bn_relu, finished, trunk_of
 from keras_dense.surgery import dilate
 from keras_dense.surgery.feature_pyramid import feature
 
@@ -23,7 +24,7 @@ def pspnet_decoder(bins=(1, 2, 3, 6), *, level="P5"):
         A decoder for `kd.assemble`.
     """
 
-    bins = counts(bins, "bins")
+    bins = _check.integers(bins, "bins")
 
     def decode(features):
         x = feature(features, level)

@@ -8,12 +8,12 @@ Segmentation", BMVC 2018.
 import keras
 from keras import layers
 
+from keras_dense import _check
 from keras_dense.backbones import backbone as make_backbone
 from keras_dense.backbones import check_shape, family_of
 from keras_dense.heads import as_heads
-from keras_dense.layers.arguments import at_least_one
 from keras_dense.models.assemble import read_through
-from keras_dense.models.parts import added, counts, finished, trunk_of
+from keras_dense.models.parts import added, finished, trunk_of
 from keras_dense.models.upsampling import upsample
 from keras_dense.surgery.feature_pyramid import feature
 from keras_dense.surgery.strides import stride_between
@@ -107,8 +107,8 @@ def refinenet_decoder(
     Raises:
         ValueError: for filters or poolings below 1, or not as many filters as levels.
     """
-    poolings = at_least_one(poolings, "poolings")
-    filters = counts(filters, "filters")
+    poolings = _check.integer(poolings, "poolings", low=1)
+    filters = _check.integers(filters, "filters")
     if isinstance(levels, str) or len(levels) != len(filters):
         raise ValueError(
             "`filters` must have a number for each of `levels`. "

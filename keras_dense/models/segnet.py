@@ -6,10 +6,10 @@ Image Segmentation", PAMI 2017.
 
 import keras
 
+from keras_dense import _check
 from keras_dense.backbones import check_shape
 from keras_dense.heads import as_heads
 from keras_dense.layers import LocalResponseNormalization, MaxPoolWithArgmax2D
-from keras_dense.layers.arguments import at_least_one
 from keras_dense.models.assemble import read_through
 from keras_dense.models.mirror import (
     conv_bn,
@@ -168,8 +168,8 @@ def segnet_basic(
     (None, None, None, 11)
     """
     heads, channels = as_heads(heads, num_classes), check_shape(input_shape)[-1]
-    filters = at_least_one(filters, "filters")
-    kernel_size = at_least_one(kernel_size, "kernel_size")
+    filters = _check.integer(filters, "filters", low=1)
+    kernel_size = _check.integer(kernel_size, "kernel_size", low=1)
     pools = None
     if backbone is not None:
         trunk = trunk_with_indices(backbone, weights, input_shape)

@@ -6,10 +6,10 @@ Transactions on Image Processing 2019 (arXiv 1708.04943).
 
 from keras import layers
 
+from keras_dense import _check
 from keras_dense.heads import as_heads
-from keras_dense.layers.arguments import at_least_one
 from keras_dense.models.assemble import scores
-from keras_dense.models.parts import added, conv_bn_relu, counts, finished, trunk_of
+from keras_dense.models.parts import added, conv_bn_relu, finished, trunk_of
 from keras_dense.models.upsampling import check_upsampling, upsample
 from keras_dense.surgery import dilate
 from keras_dense.surgery.feature_pyramid import feature
@@ -57,9 +57,9 @@ def stacked_deconvolutional_network_decoder(
     Returns:
         A decoder for `kd.assemble` that predicts the scores of a head.
     """
-    units, growth = at_least_one(units, "units"), at_least_one(growth, "growth")
-    convolutions = at_least_one(convolutions, "convolutions")
-    widths = counts(widths, "widths")
+    units, growth = _check.integer(units, "units", low=1), _check.integer(growth, "growth", low=1)
+    convolutions = _check.integer(convolutions, "convolutions", low=1)
+    widths = _check.integers(widths, "widths")
     for argument, value in (("widths", widths), ("levels", tuple(levels))):
         if len(value) != 3:
             raise ValueError(

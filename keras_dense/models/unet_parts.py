@@ -5,8 +5,8 @@ import math
 import keras
 from keras import layers
 
+from keras_dense import _check
 from keras_dense.layers import BilinearUpsampling
-from keras_dense.models.parts import counts
 from keras_dense.surgery.graph import source_of
 from keras_dense.surgery.strides import pair, strides
 
@@ -106,4 +106,4 @@ def climb(features, filters, letter="P"):
 
 def check_filters(filters):
     """Widths of a decoder as a tuple, or `None`."""
-    return None if filters is None else counts(filters, "filters")
+    return None if filters is None else _check.integers(filters, "filters")

@@ -2,6 +2,7 @@
 
 from keras import layers
 
+from keras_dense import _check
 from keras_dense.layers import (
     ICNR,
     BilinearInitConvTranspose,
@@ -10,7 +11,6 @@ from keras_dense.layers import (
     MaxUnpool2D,
     PixelShuffle,
 )
-from keras_dense.layers.arguments import as_pair
 
 # Those that every decoder can have: "unpool" needs the indices of a pooling.
 UPSAMPLING = ("bilinear", "transposed", "up_conv", "resize_conv", "pixel_shuffle")
@@ -84,7 +84,7 @@ def upsample(
     (None, None, 10, 8)
     """
     check_upsampling(upsampling, (*UPSAMPLING, "unpool"))
-    factor, channels = as_pair(factor, "factor"), x.shape[-1]
+    factor, channels = _check.pair(factor, "factor"), x.shape[-1]
     if upsampling == "unpool":
         return _unpool(x, factor, filters, indices, like, kernel_initializer, name, settings)
     filters = channels if filters is None else filters

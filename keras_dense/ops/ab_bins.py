@@ -36,7 +36,7 @@ def ab_bins(grid=10):
     (313, [-90, 50], 101)
     """
     if isinstance(grid, bool) or not isinstance(grid, (int, np.integer)) or not 1 <= grid <= 55:
-        raise ValueError(f"`grid` must be an int from 1 to 55. Received: grid={grid!r}")
+        raise ValueError(f"`grid` must be an integer from 1 to 55. Received: grid={grid!r}")
     first = -(_REACH // grid + 2)
     cells = np.stack(np.mgrid[first:-first, first:-first], axis=-1) + 0.5
     cells = cells * grid  # their centres
@@ -129,7 +129,7 @@ def nearest_bins(ab, grid=10, neighbours=5):
     whole = isinstance(neighbours, (int, np.integer)) and not isinstance(neighbours, bool)
     if not whole or not 1 <= neighbours <= count:
         raise ValueError(
-            f"`neighbours` must be an int from 1 to the number of bins, {count}. "
+            f"`neighbours` must be an integer from 1 to the number of bins, {count}. "
             f"Received: neighbours={neighbours!r}"
         )
     ab = ops.clip(ops.cast(ab, "float32"), -_REACH, _REACH)

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from keras_dense._arrays import as_array, as_integer, as_pixel_values
+from keras_dense import _check
+from keras_dense._arrays import as_array, as_pixel_values
 
 
 def rgb(image, who):
@@ -23,7 +24,7 @@ def rgb(image, who):
 def pixels(value, name, who):
     """A number of pixels as an int."""
     try:
-        return as_integer(value, name, low=1)
+        return _check.integer(value, name, low=1)
     except ValueError as error:
         raise ValueError(
             f"{who}: {name} must be at least 1, a whole number. Received: {name}={value!r}"

@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from keras_dense._arrays import as_integer
+from keras_dense import _check
 from keras_dense._optional import require
 from keras_dense.plot.arguments import class_map, colors, pixels, rgb
 from keras_dense.plot.render import RIGHT, WRONG, colorize, error_map
@@ -139,7 +139,7 @@ def grid(images, columns=4, titles=None, gap=GAP):
     (23, 43, 3)
     """
     images = [rgb(image, "grid") for image in images]
-    columns = as_integer(columns, "columns")
+    columns = _check.integer(columns, "columns")
     if not images or columns < 1:
         raise ValueError(
             f"grid: needs a picture and a column. Received: {len(images)} and {columns}"

@@ -4,7 +4,7 @@ from math import inf
 
 import numpy as np
 
-from keras_dense._arrays import as_integer
+from keras_dense import _check
 from keras_dense._optional import require
 from keras_dense.heads.palette import voc_palette
 from keras_dense.plot.arguments import rgb
@@ -41,7 +41,7 @@ def receptive_field(fields, image=None, cell=None):
     image = np.full((320, 320, 3), 190, np.uint8) if image is None else rgb(image, "fields")
     height, width = image.shape[:2]
     y, x = (height // 2, width // 2) if cell is None else cell
-    y, x = (as_integer(n, "cell") for n in (y, x))
+    y, x = (_check.integer(n, "cell") for n in (y, x))
     if not (0 <= y < height and 0 <= x < width):
         raise ValueError(
             f"receptive_field: cell must be a pixel of the {height}×{width} image. "

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_dense.layers.arguments import as_pair
+from keras_dense import _check
 from keras_dense.surgery.graph import functional
 from keras_dense.surgery.strides import CONVOLUTIONS, POOLING
 
@@ -36,7 +36,7 @@ def checked_rates(rates, model):
         if not isinstance(operations[name], CONVOLUTIONS + POOLING):
             kind = type(operations[name]).__name__
             raise ValueError(f"`rates` names {name!r}, a {kind}, which has no window to dilate.")
-    return {name: as_pair(rate, f"rates[{name!r}]") for name, rate in rates.items()}
+    return {name: _check.pair(rate, f"rates[{name!r}]") for name, rate in rates.items()}
 
 
 def _operations(model):

@@ -130,7 +130,7 @@ def replace_input(model, channels, name=None):
     (None, None, None, 4)
     """
     if not isinstance(channels, int) or channels < 1:
-        raise ValueError(f"`channels` must be an int ≥ 1. Received: channels={channels!r}")
+        raise ValueError(f"`channels` must be an integer >= 1. Received: channels={channels!r}")
     model = functional(model)
     image = resized(image_of(model), channels=channels)
     adapter = _Adapter(channels, image, image_of(model).shape[-1])

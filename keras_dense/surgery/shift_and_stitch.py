@@ -70,7 +70,7 @@ def shift_and_stitch(model, images, stride, *, batch_size=8, verbose=0):
             f"`images` must be (B, H, W, C). Received an array of shape {images.shape}"
         )
     if isinstance(stride, bool) or not isinstance(stride, (int, np.integer)) or stride < 1:
-        raise ValueError(f"`stride` must be an int ≥ 1. Received: stride={stride!r}")
+        raise ValueError(f"`stride` must be an integer >= 1. Received: stride={stride!r}")
     # As a list, in which a pair of strides is no pair of outputs.
     flat = keras.Model(model.inputs, tree.flatten(model.output))
     factors = [_factor(found, int(stride)) for found in strides(flat)]

@@ -4,7 +4,8 @@ import warnings
 
 import numpy as np
 
-from keras_dense._arrays import as_integer, as_labels
+from keras_dense import _check
+from keras_dense._arrays import as_labels
 
 
 def median_frequency(dataset, num_classes=None, ignore_class=255):
@@ -33,7 +34,7 @@ def median_frequency(dataset, num_classes=None, ignore_class=255):
     >>> [round(weight, 4) for weight in median_frequency(samples, 2)]
     [0.6562, 2.1]
     """
-    count = as_integer(
+    count = _check.integer(
         dataset.num_classes if num_classes is None else num_classes, "num_classes", low=1
     )
     pixels = np.zeros(count)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dense._arrays import as_integer
+from keras_dense import _check
 from keras_dense.losses.contract import check_number
 
 LOG_VARIANCE_LIMIT = 10.0
@@ -227,7 +227,7 @@ class RandomWeighting(Balancer):
 
     def __init__(self, seed=0, name=None):
         super().__init__(name)
-        self.seed = as_integer(seed, "seed", low=0)
+        self.seed = _check.integer(seed, "seed", low=0)
 
     def create(self):
         # Spread: with PyTorch, Keras draws for seed 1 what it draws for seed 0 a step later.

@@ -5,7 +5,7 @@ import numbers
 
 import keras
 
-from keras_dense._arrays import as_integer
+from keras_dense import _check
 
 
 def freeze_batch_norm(model):
@@ -101,7 +101,7 @@ def recalibrate_batch_norm(model, batches, steps=None):
     >>> keras.ops.convert_to_numpy(model.layers[0].moving_mean).tolist()
     [2.0, 6.0]
     """
-    steps = None if steps is None else as_integer(steps, "steps", low=1)
+    steps = None if steps is None else _check.integer(steps, "steps", low=1)
     layers = [layer for layer in _batch_norms(model) if layer.trainable]
     momenta = [layer.momentum for layer in layers]
     if hasattr(batches, "__getitem__") and hasattr(batches, "__len__"):

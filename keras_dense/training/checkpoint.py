@@ -11,7 +11,7 @@ import warnings
 
 import keras
 
-from keras_dense._arrays import as_integer
+from keras_dense import _check
 from keras_dense.training.batch_norm import sublayers
 
 
@@ -77,8 +77,8 @@ class Checkpoint(keras.callbacks.Callback):
     def __init__(self, directory, keep=1, seed=0):
         super().__init__()
         self.directory = pathlib.Path(directory)
-        self.keep = as_integer(keep, "keep", low=1)
-        self.seed = as_integer(seed, "seed", low=0)
+        self.keep = _check.integer(keep, "keep", low=1)
+        self.seed = _check.integer(seed, "seed", low=0)
         self.history = {}
         self._epochs = 0
         self._loaders = []

@@ -5,7 +5,7 @@ import pathlib
 import keras
 import numpy as np
 
-from keras_dense._arrays import as_integer
+from keras_dense import _check
 from keras_dense._optional import require
 from keras_dense.datasets import check_sample
 from keras_dense.heads.head import decode
@@ -42,7 +42,7 @@ class Preview(keras.callbacks.Callback):
 
     def __init__(self, dataset, heads, directory, count=4, every=1, transform=None, draw=None):
         super().__init__()
-        count, every = as_integer(count, "count", low=1), as_integer(every, "every", low=1)
+        count, every = _check.integer(count, "count", low=1), _check.integer(every, "every", low=1)
         self.heads = heads
         self.directory = pathlib.Path(directory)
         self.every = every

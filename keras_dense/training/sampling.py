@@ -4,10 +4,9 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from keras_dense._arrays import as_integer
+from keras_dense import _check
 from keras_dense.datasets.passes import Passes
 from keras_dense.layers import CropLike, GatherPixels, HypercolumnMLP
-from keras_dense.layers.arguments import at_least_one
 from keras_dense.surgery.graph import functional, walk
 
 
@@ -93,8 +92,8 @@ class SampledPixels(Passes):
 
     def __init__(self, batches, sample_pixels, *, seed=0):
         self.batches = batches
-        self.sample_pixels = at_least_one(sample_pixels, "sample_pixels")
-        self.seed = as_integer(seed, "seed", low=0)
+        self.sample_pixels = _check.integer(sample_pixels, "sample_pixels", low=1)
+        self.seed = _check.integer(seed, "seed", low=0)
         super().__init__(len(batches), clock=getattr(batches, "clock", None))
 
     def batch(self, epoch, number):

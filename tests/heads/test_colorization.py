@@ -197,13 +197,13 @@ def test_config_round_trip():
 def test_bad_input():
     with pytest.raises(ValueError, match="`temperature` must be a number > 0. Received: .*=0"):
         Colorization(temperature=0)
-    with pytest.raises(ValueError, match="`grid` must be an int from 1 to 55"):
+    with pytest.raises(ValueError, match="`grid` must be an integer from 1 to 55"):
         Colorization(grid=0)
     with pytest.raises(ValueError, match="`prior` must have a share for each of the 313"):
         Colorization(prior=[1, 2])
     with pytest.raises(ValueError, match="`prior` is that of bins"):
         Colorization(prior=np.ones(313), regression=True)
-    with pytest.raises(ValueError, match="`stride` must be an int ≥ 1"):
+    with pytest.raises(ValueError, match="`stride` must be an integer >= 1"):
         Colorization(stride=0)
     with pytest.raises(KeyError, match="has no 'photo' to train this head on. It has: 'image'"):
         Colorization(target="photo").encode({"image": 0})

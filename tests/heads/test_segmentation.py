@@ -77,13 +77,15 @@ def test_dict_of_heads_trains_and_decodes():
 
 @pytest.mark.parametrize("number", [0, -1])
 def test_too_few_classes(number):
-    with pytest.raises(ValueError, match=f"`num_classes` must be an int ≥ 1. Received: {number}"):
+    with pytest.raises(
+        ValueError, match=f"`num_classes` must be an integer >= 1. Received: {number}"
+    ):
         Segmentation(number)
 
 
 @pytest.mark.parametrize("number", [2.0, "21", None, True])
 def test_classes_that_are_no_int(number):
-    with pytest.raises(TypeError, match="`num_classes` must be an int ≥ 1. Received"):
+    with pytest.raises(TypeError, match="`num_classes` must be an integer >= 1. Received"):
         Segmentation(number)
 
 

@@ -194,7 +194,7 @@ def test_another_rate_keeps_the_weights(kind):
     for a, b in zip(layer.get_weights(), before, strict=True):
         np.testing.assert_array_equal(a, b)
     np.testing.assert_allclose(ops.convert_to_numpy(layer(x)), ops.convert_to_numpy(fresh(x)))
-    with pytest.raises(ValueError, match="`rate` must be an int ≥ 1"):
+    with pytest.raises(ValueError, match="`rate` must be an integer >= 1"):
         layer.rate = 0
     assert layer.rate == (2, 3)
 
@@ -288,7 +288,7 @@ def test_bfloat16_survives_channels_that_16_does_not_divide(channels, groups):
 @pytest.mark.parametrize("rate", [0, -1, 1.0, 2.5, "2", True, None, (2,), (2, 0), (1, 2, 3)])
 def test_bad_rates(kind, rate):
     with pytest.raises(
-        ValueError, match="`rate` must be an int ≥ 1 or two of them.*Received: rate"
+        ValueError, match="`rate` must be an integer >= 1 or a pair of them.*Received: rate"
     ):
         make(kind, rate=rate)
 

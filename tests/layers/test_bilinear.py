@@ -147,14 +147,16 @@ def test_contract(layer):
 @pytest.mark.parametrize("factor", [0, -2, 1.5, (2,), (2, 0), "2"])
 @pytest.mark.parametrize("kind", [BilinearUpsampling, lambda f: BilinearInitConvTranspose(3, f)])
 def test_bad_factors(kind, factor):
-    with pytest.raises(ValueError, match="`factor` must be an int ≥ 1 or two of them. Received"):
+    with pytest.raises(
+        ValueError, match="`factor` must be an integer >= 1 or a pair of them. Received"
+    ):
         kind(factor)
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="`filters` must be an int ≥ 1. Received: filters=0"):
+    with pytest.raises(ValueError, match="`filters` must be an integer >= 1. Received: filters=0"):
         BilinearInitConvTranspose(0, 2)
     with pytest.raises(ValueError, match="must be the input's 3. Received: filters=4"):
         BilinearInitConvTranspose(4, 2, per_channel=True).build((None, 8, 8, 3))
-    with pytest.raises(ValueError, match="'channels_last' or 'channels_first'"):
+    with pytest.raises(ValueError, match="one of 'channels_last', 'channels_first'"):
         BilinearUpsampling(2, data_format="last")

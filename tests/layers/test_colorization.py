@@ -38,7 +38,7 @@ def test_bad_input():
         AnnealedMean()(np.zeros((1, 4, 4, 21)))
     with pytest.raises(ValueError, match="`temperature` must be a number > 0"):
         AnnealedMean(temperature=-1)
-    with pytest.raises(ValueError, match="`stride` must be an int ≥ 1"):
+    with pytest.raises(ValueError, match="`stride` must be an integer >= 1"):
         Recolor(0)
 
 

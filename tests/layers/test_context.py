@@ -97,9 +97,11 @@ def test_exports_with_free_sizes(tmp_path):
 
 def test_bad_arguments():
     for bins in (0, -1, 1.5, (2,), (2, 0), "2"):
-        with pytest.raises(ValueError, match="`bins` must be an int ≥ 1 or two of them. Received"):
+        with pytest.raises(
+            ValueError, match="`bins` must be an integer >= 1 or a pair of them. Received"
+        ):
             AdaptiveAveragePooling2D(bins)
-    with pytest.raises(ValueError, match="`factor` must be an int ≥ 1 or two of them"):
+    with pytest.raises(ValueError, match="`factor` must be an integer >= 1 or a pair of them"):
         PixelShuffle(0)
     with pytest.raises(ValueError, match=r"makes blocks of 4 channels. Received: an input of 6"):
         PixelShuffle(2)(picture(2, 2, 6))

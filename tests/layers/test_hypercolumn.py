@@ -104,7 +104,7 @@ def test_bad_input():
     for strides in ((), 4):
         with pytest.raises(ValueError, match="`strides` must have one for each map"):
             HypercolumnMLP(3, strides)
-    with pytest.raises(ValueError, match="`strides` must be an int ≥ 1"):
+    with pytest.raises(ValueError, match="`strides` must be an integer >= 1"):
         HypercolumnMLP(3, (0, 1))
     with pytest.raises(ValueError, match="`strides` must divide the largest of them, 3"):
         HypercolumnMLP(3, (2, 3))

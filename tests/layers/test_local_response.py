@@ -30,7 +30,7 @@ def test_images_of_bytes():
 
 def test_bad_input():
     for size in (0, -1, 2.5):
-        with pytest.raises(ValueError, match="`size` must be an int ≥ 1"):
+        with pytest.raises(ValueError, match="`size` must be an integer >= 1"):
             LocalResponseNormalization(size)
     with pytest.raises(ValueError, match="`size` must be odd. Received: size=4"):
         LocalResponseNormalization(4)

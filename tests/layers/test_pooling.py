@@ -87,9 +87,9 @@ def test_phases(mode, size):
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="`pool_size` must be an int ≥ 1"):
+    with pytest.raises(ValueError, match="`pool_size` must be an integer >= 1"):
         AtrousMaxPooling2D(0)
-    with pytest.raises(ValueError, match="`rate` must be an int ≥ 1.*rate=-1"):
+    with pytest.raises(ValueError, match="`rate` must be an integer >= 1.*rate=-1"):
         AtrousAveragePooling2D(3, rate=-1)
     with pytest.raises(ValueError, match="`padding` must be"):
         AtrousMaxPooling2D(3, padding="full")

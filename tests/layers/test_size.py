@@ -47,7 +47,7 @@ def test_too_small():
 
 @pytest.mark.parametrize("multiple", [0, -1, 2.0])
 def test_bad_multiple(multiple):
-    with pytest.raises(ValueError, match="`multiple` must be an int ≥ 1"):
+    with pytest.raises(ValueError, match="`multiple` must be an integer >= 1"):
         PadToMultiple(multiple)
 
 

@@ -306,9 +306,9 @@ def test_contracts():
 @pytest.mark.parametrize("kind", [MaxPoolWithArgmax2D, MaxUnpool2D])
 def test_bad_windows(kind):
     for bad in (0, -2, (2, 0), 1.5, (2, 2, 2)):
-        with pytest.raises(ValueError, match="`pool_size` must be an int ≥ 1"):
+        with pytest.raises(ValueError, match="`pool_size` must be an integer >= 1"):
             kind(bad)
-        with pytest.raises(ValueError, match="`strides` must be an int ≥ 1"):
+        with pytest.raises(ValueError, match="`strides` must be an integer >= 1"):
             kind(2, bad)
     with pytest.raises(ValueError, match="`padding` must be 'same', 'valid' or"):
         kind(padding="full")

@@ -59,7 +59,9 @@ def test_saved_and_loaded():
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="`factor` must be an int ≥ 1 or two of them. Received"):
+    with pytest.raises(
+        ValueError, match="`factor` must be an integer >= 1 or a pair of them. Received"
+    ):
         ICNR(0)
     with pytest.raises(ValueError, match="makes blocks of 4 channels. Received: shape"):
         ICNR(2)((3, 3, 8, 6))

@@ -417,7 +417,7 @@ def test_bad_input_of_every_builder(name, trunk):
         build(Subclassed(), 3)
     with pytest.raises(ValueError, match="Did you mean"):
         build("vgg61", 3, weights=None)
-    with pytest.raises(ValueError, match="`num_classes` must be an int ≥ 1"):
+    with pytest.raises(ValueError, match="`num_classes` must be an integer >= 1"):
         build(trunk, 0)
     with pytest.raises(ValueError, match="either `num_classes` or `heads`"):
         build(trunk, 3, heads=kd.heads.Segmentation(3))
@@ -454,11 +454,11 @@ def test_bad_knobs(trunk):
         (kd.pspnet, "bins", (6, (), (1, 0))),
     ):
         for value in values:
-            with pytest.raises(ValueError, match=f"`{knob}` must be a tuple of ints ≥ 1"):
+            with pytest.raises(ValueError, match=f"`{knob}` must be a tuple of integers >= 1"):
                 build(trunk, 3, **{knob: value})
     with pytest.raises(ValueError, match="`multi_grid` must have a rate for each of the 2"):
         kd.deeplabv3(trunk, 3, multi_grid=(1, 2, 4))
-    with pytest.raises(ValueError, match="`rate` must be an int ≥ 1"):
+    with pytest.raises(ValueError, match="`rate` must be an integer >= 1"):
         kd.deeplab_largefov(trunk, 3, rate=0)
     with pytest.raises(ValueError, match="`cell_width` must be 1, 2, 4 or 8"):
         kd.duc_hdc(trunk, 3, cell_width=3)

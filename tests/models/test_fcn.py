@@ -172,9 +172,9 @@ class Subclassed(keras.Model):
 
 
 def test_bad_input(trunk):
-    with pytest.raises(ValueError, match="`num_classes` must be an int ≥ 1"):
+    with pytest.raises(ValueError, match="`num_classes` must be an integer >= 1"):
         kd.fcn8s(trunk, 0)
-    with pytest.raises(TypeError, match="`num_classes` must be an int ≥ 1"):
+    with pytest.raises(TypeError, match="`num_classes` must be an integer >= 1"):
         kd.fcn8s(trunk, 21.0)
     with pytest.raises(ValueError, match="either `num_classes` or `heads`"):
         kd.fcn8s(trunk, 3, heads=kd.heads.Segmentation(3))

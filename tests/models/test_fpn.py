@@ -86,7 +86,7 @@ def test_a_dilated_trunk(trunk):
 
 
 def test_bad_input(trunk):
-    with pytest.raises(ValueError, match="`filters` must be a tuple of ints ≥ 1"):
+    with pytest.raises(ValueError, match="`filters` must be a tuple of integers >= 1"):
         kd.fpn(trunk, filters=256)
     with pytest.raises(ValueError, match="two widths, of the pyramid and of the branch"):
         kd.fpn(trunk, filters=(256,))

@@ -272,7 +272,7 @@ def test_bad_knobs(trunk):
     with pytest.raises(ValueError, match="`taps` names the same one twice"):
         kd.hypercolumn(trunk, 3, taps=("P1", "P1"))
     for mlp in (1024, (0,), (2.5,)):
-        with pytest.raises(ValueError, match="`mlp` must be a tuple of ints ≥ 1"):
+        with pytest.raises(ValueError, match="`mlp` must be a tuple of integers >= 1"):
             kd.hypercolumn(trunk, 3, mlp=mlp)
     with pytest.raises(ValueError, match="no feature P7 for the hypercolumn to read. It has: P1"):
         kd.assemble(trunk, kd.decoders.hypercolumn(("P7",)), kd.heads.Segmentation(3))

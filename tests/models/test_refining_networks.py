@@ -225,9 +225,9 @@ def test_bad_knobs(trunk):
     with pytest.raises(ValueError, match="`upsampling` must be one of"):
         kd.global_convolutional_network(trunk, 3, upsampling="unpool")
     for poolings in (0, 1.5, True):
-        with pytest.raises(ValueError, match="`poolings` must be an int ≥ 1"):
+        with pytest.raises(ValueError, match="`poolings` must be an integer >= 1"):
             kd.refinenet(trunk, 3, poolings=poolings)
-    with pytest.raises(ValueError, match="`filters` must be a tuple of ints ≥ 1"):
+    with pytest.raises(ValueError, match="`filters` must be a tuple of integers >= 1"):
         kd.refinenet(trunk, 3, filters=256)
     with pytest.raises(ValueError, match="`filters` must have a number for each of `levels`"):
         kd.refinenet(trunk, 3, filters=(256,))

@@ -251,7 +251,7 @@ def test_bad_input(trunk):
     with pytest.raises(ValueError, match="`upsampling` must be one of.*'deconv'"):
         kd.unet(filters=SMALL, upsampling="deconv")
     for filters in (64, (), (8, 0)):
-        with pytest.raises(ValueError, match="`filters` must be a tuple of ints ≥ 1"):
+        with pytest.raises(ValueError, match="`filters` must be a tuple of integers >= 1"):
             kd.unet(filters=filters)
     with pytest.raises(ValueError, match="has 4 widths, but there are only 3 levels finer than P3"):
         kd.unet(trunk, filters=(8,) * 4)

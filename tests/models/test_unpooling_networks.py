@@ -285,7 +285,7 @@ def test_a_map_smaller_than_fc6_is_continued_with_zeros():
 def test_bad_input_of_every_builder(name):
     with pytest.raises(ValueError, match="Did you mean"):
         build(name, "vgg61", weights=None)
-    with pytest.raises(ValueError, match="`num_classes` must be an int ≥ 1"):
+    with pytest.raises(ValueError, match="`num_classes` must be an integer >= 1"):
         build(name, num_classes=0)
     with pytest.raises(ValueError, match="either `num_classes` or `heads`"):
         build(name, heads=kd.heads.Segmentation(3))
@@ -316,16 +316,16 @@ def test_a_backbone_that_does_not_pool(name, reader):
 
 def test_bad_knobs():
     for bad in (3, (), (1, 0, 1)):
-        with pytest.raises(ValueError, match="`depths` must be a tuple of ints ≥ 1"):
+        with pytest.raises(ValueError, match="`depths` must be a tuple of integers >= 1"):
             build("segnet", depths=bad)
     for name in ("segnet", "deconvnet"):
         with pytest.raises(ValueError, match=r"each of the 3 poolings.*depths=\(1, 2\)"):
             build(name, depths=(1, 2))
     for bad in (0, 2.5, True):
         for name in ("segnet_basic", "deconvnet"):
-            with pytest.raises(ValueError, match="`filters` must be an int ≥ 1"):
+            with pytest.raises(ValueError, match="`filters` must be an integer >= 1"):
                 build(name, filters=bad)
-        with pytest.raises(ValueError, match="`kernel_size` must be an int ≥ 1"):
+        with pytest.raises(ValueError, match="`kernel_size` must be an integer >= 1"):
             build("segnet_basic", kernel_size=bad)
     with pytest.raises(ValueError, match="`weights` are those of a backbone.*weights='imagenet'"):
         build("segnet_basic", weights="imagenet")

@@ -199,7 +199,7 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match="`upsampling` must be one of 'bilinear', .*'cubic'"):
         upsample(x, 2, "cubic")
     for upsampling in (*UPSAMPLING, "unpool"):
-        with pytest.raises(ValueError, match="must be an int ≥ 1 or two of them"):
+        with pytest.raises(ValueError, match="must be an integer >= 1 or a pair of them"):
             upsample(x, 0, upsampling, indices=x)
     with pytest.raises(ValueError, match="needs the `indices` of a pooling.*indices=None"):
         upsample(x, 2, "unpool")

@@ -97,7 +97,7 @@ def test_annealed_mean(temperature):
 
 def test_bad_input():
     for grid in (0, 56, 10.0, True, "10"):
-        with pytest.raises(ValueError, match="`grid` must be an int from 1 to 55. Received"):
+        with pytest.raises(ValueError, match="`grid` must be an integer from 1 to 55. Received"):
             ab_bins(grid)
     for neighbours in (0, 314, 2.5, True):
         with pytest.raises(ValueError, match="`neighbours` must be .* 313. Received"):

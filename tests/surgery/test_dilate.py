@@ -375,7 +375,7 @@ def test_bad_input():
         dilate(model, 8, rates={"block9": 2})
     with pytest.raises(ValueError, match="`rates` names 'image', .*no window"):
         dilate(model, 8, rates={"image": 2})
-    with pytest.raises(ValueError, match=r"`rates\['last'\]` must be an int ≥ 1.*=0"):
+    with pytest.raises(ValueError, match=r"`rates\['last'\]` must be an integer >= 1.*=0"):
         dilate(model, 8, rates={"last": 0})
     with pytest.raises(TypeError, match="`rates` must be a dict"):
         dilate(model, 8, rates=[2, 4])

@@ -79,7 +79,7 @@ def test_in_a_builder():
 
 def test_bad_input(app):
     for channels in (0, 2.5, None):
-        with pytest.raises(ValueError, match="`channels` must be an int ≥ 1"):
+        with pytest.raises(ValueError, match="`channels` must be an integer >= 1"):
             replace_input(app, channels)
     odd = keras.Sequential([keras.Input((8, 8, 3)), layers.DepthwiseConv2D(3, name="odd")])
     with pytest.raises(ValueError, match=r"'odd' \(DepthwiseConv2D\)"):

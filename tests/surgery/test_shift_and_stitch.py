@@ -84,7 +84,7 @@ def test_bad_input():
     model = network()
     with pytest.raises(ValueError, match="`stride` must divide.*stride=3"):
         shift_and_stitch(model, images(1, 16, 16), 3)
-    with pytest.raises(ValueError, match="`stride` must be an int ≥ 1"):
+    with pytest.raises(ValueError, match="`stride` must be an integer >= 1"):
         shift_and_stitch(model, images(1, 16, 16), 0)
     with pytest.raises(ValueError, match=r"\(B, H, W, C\).*\(16, 16, 3\)"):
         shift_and_stitch(model, images(1, 16, 16)[0], 2)

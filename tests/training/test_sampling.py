@@ -148,7 +148,7 @@ def test_samples_are_drawn_anew_and_repeat():
 
 def test_bad_input():
     for count in (0, 2.5, True, None):
-        with pytest.raises(ValueError, match="`sample_pixels` must be an int ≥ 1"):
+        with pytest.raises(ValueError, match="`sample_pixels` must be an integer >= 1"):
             SampledPixels([], count)
     small = SampledPixels([(np.zeros((1, 4, 5, 3)), np.zeros((1, 4, 5)))], 21)
     with pytest.raises(ValueError, match="at most the pixels of an image, 4·5"):

@@ -4,7 +4,7 @@ import numbers
 
 import numpy as np
 
-from keras_dense._arrays import as_integer
+from keras_dense import _check
 
 
 def is_number(value):
@@ -27,7 +27,7 @@ def size_2d(who, name, value):
     """A positive integer, or (height, width) of them."""
     try:
         height, width = (value, value) if np.ndim(value) == 0 else value
-        return as_integer(height, name, low=1), as_integer(width, name, low=1)
+        return _check.integer(height, name, low=1), _check.integer(width, name, low=1)
     except (TypeError, ValueError):
         raise ValueError(
             f"{who}: {name} must be a positive integer or a pair (height, width) of them. "
@@ -38,7 +38,7 @@ def size_2d(who, name, value):
 def color(who, name, value):
     """An RGB color of three integers from 0 to 255."""
     try:
-        rgb = tuple(as_integer(v, name, low=0) for v in value)
+        rgb = tuple(_check.integer(v, name, low=0) for v in value)
     except (TypeError, ValueError):
         rgb = ()
     if len(rgb) != 3 or max(rgb) > 255:

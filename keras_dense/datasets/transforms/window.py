@@ -1,6 +1,6 @@
 """Parts of a picture, and more than a picture."""
 
-from keras_dense._arrays import as_integer
+from keras_dense import _check
 from keras_dense.datasets.sample import MEAN_COLOR, check_sample, crop_sample, pad_sample
 from keras_dense.datasets.transforms.arguments import color as checked_color
 from keras_dense.datasets.transforms.arguments import size_2d
@@ -81,7 +81,7 @@ class Pad:
     """
 
     def __init__(self, size=None, multiple=1, color=MEAN_COLOR):
-        self.multiple = as_integer(multiple, "multiple", low=1)
+        self.multiple = _check.integer(multiple, "multiple", low=1)
         if size is None and self.multiple == 1:
             raise ValueError("Pad: give a size or a multiple. Received: size=None, multiple=1")
         self.size = (1, 1) if size is None else size_2d("Pad", "size", size)

@@ -36,9 +36,10 @@ test-oldest: $(OLDEST)/test.stamp  ## Part of the tests with the oldest versions
 	@# Flags that the oldest JAX knows.
 	@BIN=$(OLDEST)/bin WORKERS=$(WORKERS) XLA_FLAGS=--xla_backend_optimization_level=1 tests/run_backends.sh quick tensorflow jax -- $(or $(ARGS),$(OLDEST_TESTS))
 
-lint: $(VENV)/test.stamp  ## Check style (ruff)
+lint: $(VENV)/test.stamp  ## Check style (ruff) and types (mypy)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: $(VENV)/test.stamp  ## Mend style (ruff)
 	$(BIN)/ruff check --fix .

@@ -58,7 +58,7 @@ def photograph(file):
 
 def problem(picture, size, classes=CLASSES, seed=0):
     """The picture, and probabilities as of a network that sees no edges: smooth noise, and a
-    class for each region of like colour, blurred."""
+    class for each region of like color, blurred."""
     from scipy import ndimage
 
     image = np.asarray(picture.resize(size))
@@ -97,7 +97,7 @@ def compare(picture, rounds):
 
     print(f"On {keras.backend.backend()}, {CLASSES} classes, {ITERATIONS} iterations:\n")
     print(
-        "| picture | bilateral (pixels, colour) | labels equal | mean total variation | "
+        "| picture | bilateral (pixels, color) | labels equal | mean total variation | "
         "ours / pydensecrf | pydensecrf | first call |"
     )
     print("|---|---|---:|---:|---:|---:|---:|")

@@ -25,7 +25,7 @@ BACKENDS = ("torch", "tensorflow", "jax")
 CLASSES, HIDDEN = 21, 256
 TAPS = {f"P{n}": channels for n, channels in enumerate((64, 128, 256, 512, 512))}
 FORMS = ("fused", "naive")
-# What is measured: the part after the trunk from maps that are given, and the whole network.
+# What is measured: the part after the backbone from maps that are given, and the whole network.
 TASKS = {
     "scores from taps, forward": ("taps", "forward"),
     "scores from taps, train step": ("taps", "train"),
@@ -59,7 +59,7 @@ def naive_decoder(mlp=()):
     return decode
 
 
-def pooled_trunk():
+def pooled_backbone():
     """Taps as wide as VGG's, which cost next to nothing: the image pooled and repeated."""
     import keras
     from keras import layers
@@ -82,17 +82,17 @@ def network(form, part):
     keras.utils.set_random_seed(0)
     mlp = (HIDDEN,) if part == "perceptron" else ()
     if part == "taps":
-        trunk = pooled_trunk()
+        backbone = pooled_backbone()
     else:
-        trunk = kd.backbone("vgg16", weights=None)
-        trunk = kd.surgery.feature_pyramid(
-            trunk, taps={tap: trunk.output[tap]._keras_history.operation.name for tap in TAPS}
+        backbone = kd.backbone("vgg16", weights=None)
+        backbone = kd.surgery.feature_pyramid(
+            backbone, taps={tap: backbone.output[tap]._keras_history.operation.name for tap in TAPS}
         )
     if form == "fused":
         decoder = kd.decoders.hypercolumn(mlp=mlp, batch_norm=False)
     else:
         decoder = naive_decoder(mlp)
-    return kd.assemble(trunk, decoder, kd.heads.Segmentation(CLASSES))
+    return kd.assemble(backbone, decoder, kd.heads.Segmentation(CLASSES))
 
 
 def call_of(form, part, kind, size):

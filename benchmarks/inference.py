@@ -40,17 +40,17 @@ def fcn_of_torchvision(backbone):
         x = layers.Conv2D(512, 3, padding="same", use_bias=False, name="convolve")(x)
         return layers.ReLU(name="relu")(layers.BatchNormalization(name="norm")(x))
 
-    trunk = kd.surgery.dilate(kd.backbone(backbone, weights=None), 8)
-    return kd.assemble(trunk, decode, kd.heads.Segmentation(CLASSES), name="fcn")
+    backbone = kd.surgery.dilate(kd.backbone(backbone, weights=None), 8)
+    return kd.assemble(backbone, decode, kd.heads.Segmentation(CLASSES), name="fcn")
 
 
 def unet_of_smp(backbone):
-    """The U-Net of SMP, layer by layer, on our trunk."""
+    """The U-Net of SMP, layer by layer, on our backbone."""
     from unet import decoder_of_the_peer
 
     import keras_dense as kd
 
-    decoder = decoder_of_the_peer(centre=False)
+    decoder = decoder_of_the_peer(center=False)
     head = kd.heads.Segmentation(CLASSES)
     return kd.assemble(kd.backbone(backbone, weights=None), decoder, head, name="unet")
 

@@ -104,7 +104,7 @@ def draw_stages(cascade, val, head, count, path):
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    colours = np.array([[214, 234, 248], [93, 173, 226], [200, 55, 45]], "uint8")
+    colors = np.array([[214, 234, 248], [93, 173, 226], [200, 55, 45]], "uint8")
     places = np.linspace(0, len(val) - 1, min(count, len(val)) + 2)[1:-1]
     figure = Figure(figsize=(9, 2.4 * len(places)), dpi=100, layout="constrained")
     rows = figure.subplots(len(places), 3, squeeze=False)
@@ -112,11 +112,11 @@ def draw_stages(cascade, val, head, count, path):
         image = val[round(place)]["image"]
         result = cascade.predict(image[None])
         labels = head.draw(result.prediction[0].argmax(-1))
-        for axes, picture in zip(row, (image, labels, colours[result.stage[0] - 1]), strict=True):
+        for axes, picture in zip(row, (image, labels, colors[result.stage[0] - 1]), strict=True):
             axes.imshow(picture)
             axes.axis("off")
         row[2].set_title(" · ".join(f"{share:.0%}" for share in result.reached), fontsize=8)
-    legend = [Patch(color=colour / 255, label=f"stage {n}") for n, colour in enumerate(colours, 1)]
+    legend = [Patch(color=color / 255, label=f"stage {n}") for n, color in enumerate(colors, 1)]
     figure.legend(handles=legend, loc="outside lower right", ncols=3, fontsize=8, frameon=False)
     figure.savefig(path)
 

@@ -41,13 +41,13 @@ def our_network(name):
     keras.utils.set_random_seed(0)
     optimizer = keras.optimizers.SGD(0.001, momentum=0.9)
     if name.startswith("ResNet"):
-        trunk = keras.applications.ResNet50(
+        backbone = keras.applications.ResNet50(
             weights=None, include_top=False, input_shape=(None, None, 3)
         )
         if "dilated" in name:
-            trunk = kd.surgery.dilate(trunk, 8)
-        x = keras.layers.GlobalAveragePooling2D()(trunk.output)
-        model = keras.Model(trunk.input, keras.layers.Dense(CLASSES)(x))
+            backbone = kd.surgery.dilate(backbone, 8)
+        x = keras.layers.GlobalAveragePooling2D()(backbone.output)
+        model = keras.Model(backbone.input, keras.layers.Dense(CLASSES)(x))
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(optimizer, loss)
         return model

@@ -24,7 +24,7 @@ from _turns import in_turns
 
 BACKENDS = ("torch", "tensorflow", "jax")
 CLASSES = 21
-# Our name of a trunk, and the peer's.
+# Our name of a backbone, and the peer's.
 NETWORKS = {
     "ResNet-50": ("resnet50", "resnet50"),
     "VGG-16": ("vgg16", "vgg16"),
@@ -37,8 +37,8 @@ TASKS = {
 }  # images, their side over --size, which call
 
 
-def decoder_of_the_peer(centre, filters=(256, 128, 64, 32, 16)):
-    """Nearest neighbour, all channels joined, two 3×3 convolutions; read through another 3×3."""
+def decoder_of_the_peer(center, filters=(256, 128, 64, 32, 16)):
+    """Nearest neighbor, all channels joined, two 3×3 convolutions; read through another 3×3."""
     from keras import layers
 
     from keras_dense.models.assemble import read_through
@@ -47,7 +47,7 @@ def decoder_of_the_peer(centre, filters=(256, 128, 64, 32, 16)):
     @read_through(3)
     def decode(features):
         x = features["P5"]
-        for n in (1, 2) if centre else ():  # on VGG
+        for n in (1, 2) if center else ():  # on VGG
             x = conv_bn_relu(x, 512, 3, name=f"centre_{n}")
         for level, width in zip((4, 3, 2, 1, 0), filters, strict=True):
             x = layers.UpSampling2D(2, name=f"up{level}")(x)
@@ -66,12 +66,12 @@ def our_network(name, whose):
     import keras_dense as kd
 
     keras.utils.set_random_seed(0)
-    head, trunk = kd.heads.Segmentation(CLASSES), NETWORKS[name][0]
+    head, backbone = kd.heads.Segmentation(CLASSES), NETWORKS[name][0]
     if whose == "ours":
-        model = kd.unet(trunk, heads=head, weights=None)
+        model = kd.unet(backbone, heads=head, weights=None)
     else:
-        decoder = decoder_of_the_peer(centre=trunk == "vgg16")
-        model = kd.assemble(kd.backbone(trunk, weights=None), decoder, head)
+        decoder = decoder_of_the_peer(center=backbone == "vgg16")
+        model = kd.assemble(kd.backbone(backbone, weights=None), decoder, head)
     arguments = kd.objectives(head)
     arguments.pop("metrics")  # The peer has none.
     model.compile(keras.optimizers.SGD(0.001, momentum=0.9), **arguments)

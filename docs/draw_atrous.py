@@ -14,7 +14,7 @@ import numpy as np
 
 import keras_dense as kd
 
-COLOURS = ["#f2b8a0", "#a8cbe8", "#f5e0a3", "#b8dcb0"]
+COLORS = ["#f2b8a0", "#a8cbe8", "#f5e0a3", "#b8dcb0"]
 
 
 def network():
@@ -25,14 +25,14 @@ def network():
     return keras.Model(image, x)
 
 
-def grid(axis, values, title, colours):
+def grid(axis, values, title, colors):
     height, width = values.shape
     for i in range(height):
         for j in range(width):
-            box = plt.Rectangle((j, i), 1, 1, facecolor=colours(i, j), edgecolor="#444444")
+            box = plt.Rectangle((j, i), 1, 1, facecolor=colors(i, j), edgecolor="#444444")
             axis.add_patch(box)
             axis.text(j + 0.5, i + 0.5, f"{values[i, j]:g}", ha="center", va="center", size=13)
-    # Cells are of one size in all grids, which are centred.
+    # Cells are of one size in all grids, which are centered.
     axis.set_xlim(width / 2 - 2.55, width / 2 + 2.55)
     axis.set_ylim(height / 2 + 2.55, height / 2 - 2.55)
     axis.set_aspect("equal")
@@ -48,16 +48,16 @@ def main():
     rows = figure.add_gridspec(2, 5, hspace=0.3, wspace=0.12)
 
     def phase(i, j):
-        return COLOURS[2 * (i % 2) + j % 2]
+        return COLORS[2 * (i % 2) + j % 2]
 
     grid(figure.add_subplot(rows[0, 0]), image[0, :, :, 0], "the image", phase)
     for n, (a, b) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
         shifted = image[:, a:, b:]
         result = strided.predict(shifted, verbose=0)[0, :, :, 0]
-        colour = COLOURS[2 * a + b]
+        color = COLORS[2 * a + b]
         title = "the strided network" if n == 0 else f"… of the image\nshifted by ({a}, {b})"
         axis = figure.add_subplot(rows[0, 1 + n])
-        grid(axis, result, title, lambda i, j, colour=colour: colour)
+        grid(axis, result, title, lambda i, j, color=color: color)
     dense = dilated.predict(image, verbose=0)[0, :, :, 0]
     stitched = np.zeros((3, 3))
     for a in (0, 1):
@@ -71,7 +71,7 @@ def main():
         axis,
         image[0, :, :, 0],
         "without the stride, the sum\nis of cells 2 apart",
-        lambda i, j: COLOURS[0] if (i, j) in taps else "white",
+        lambda i, j: COLORS[0] if (i, j) in taps else "white",
     )
     grid(figure.add_subplot(rows[1, 3:5]), dense, "the dilated network: the same numbers", phase)
     path = pathlib.Path(__file__).with_name("atrous.png")

@@ -141,17 +141,17 @@ def draw():
 
 
 def compress(path):
-    """Sixty-four colours are enough."""
+    """Sixty-four colors are enough."""
     from PIL import Image
 
     Image.open(path).convert("RGB").quantize(64).save(path, optimize=True)
 
 
 def flat(model):
-    """What of a flat grey picture is not flat in the result: grey levels, standard deviation."""
+    """What of a flat gray picture is not flat in the result: gray levels, standard deviation."""
     found = []
-    for grey in (0.2, 0.5, 0.8):
-        y = run(model, np.full((1, 32, 32, 3), grey))[0, 8:-8, 8:-8]
+    for gray in (0.2, 0.5, 0.8):
+        y = run(model, np.full((1, 32, 32, 3), gray))[0, 8:-8, 8:-8]
         found.append(255 * y.std((0, 1)).mean())
     return float(np.mean(found))
 

@@ -132,10 +132,10 @@ def main(argv=None):
             dataset[index]
     show(args.out / "1_scenes.png", data_picture(train, head, 4))
 
-    trunk = classifier()
-    model = kd.fcn8s(trunk, heads=head)
+    backbone = classifier()
+    model = kd.fcn8s(backbone, heads=head)
     print(
-        f"2. A classifier ({trunk.count_params():,} parameters) becomes an FCN-8s "
+        f"2. A classifier ({backbone.count_params():,} parameters) becomes an FCN-8s "
         f"({model.count_params():,}) and learns",
         flush=True,
     )

@@ -84,8 +84,8 @@ def main(argv=None):
         tiles.append(kd.plot.overlay(image, labels, palette, alpha=0.65))
         titles.append(f"output stride {stride}")
     entries = [
-        (names.get(int(index), f"class {index}"), tuple(map(int, colour)))
-        for index, colour in zip(shown, palette, strict=True)
+        (names.get(int(index), f"class {index}"), tuple(map(int, color)))
+        for index, color in zip(shown, palette, strict=True)
     ]
     picture = kd.plot.grid(tiles, columns=len(tiles), titles=titles)
     picture = np.concatenate([picture, kd.plot.legend(entries, picture.shape[1])])

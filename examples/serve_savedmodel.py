@@ -7,7 +7,7 @@ may come from any backend):
         --head runs/camvid/head.json
 
 This writes a SavedModel that takes images of any number and size (RGB, uint8) and returns labels
-and how sure it is of them, with the names and colours of the classes in its assets (see
+and how sure it is of them, with the names and colors of the classes in its assets (see
 docs/export.md). Then anywhere, without Keras or keras_dense:
 
     python examples/serve_savedmodel.py label exported photograph.jpg overlay.png
@@ -85,7 +85,7 @@ def label(folder, photograph, overlay):
     for i in found:
         print(f"  {classes['classes'][i]:<12} {100 * shares[i]:5.1f} % of the picture")
     print(
-        f"{photograph} ({picture.width}×{picture.height}) labelled in {milliseconds:.0f} ms by "
+        f"{photograph} ({picture.width}×{picture.height}) labeled in {milliseconds:.0f} ms by "
         f"TensorFlow {tf.__version__} alone -> {overlay}"
     )
 
@@ -96,7 +96,7 @@ def main(argv=None):
     one = commands.add_parser("export", help="write a SavedModel")
     one.add_argument("model")
     one.add_argument("folder")
-    one.add_argument("--head", help="head.json of the run: names and colours of the classes")
+    one.add_argument("--head", help="head.json of the run: names and colors of the classes")
     two = commands.add_parser("label", help="label a photograph with TensorFlow alone")
     two.add_argument("folder")
     two.add_argument("photograph")

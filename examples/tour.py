@@ -4,7 +4,7 @@
     python examples/tour.py --out tour --weights mobilenet_v2.weights.h5   # or "imagenet"
 
 Nothing else is needed: the world is drawn, with labels, depth and normals that are exactly right.
-The network learns what things are, how far they are, how their surfaces lie, and what colour they
+The network learns what things are, how far they are, how their surfaces lie, and what color they
 have, and sees lightness only. docs/tour.md tells the same with pictures.
 """
 
@@ -85,7 +85,7 @@ def predicted(product, image):
 
 
 def what_is_predicted(product, sample, heads):
-    """The same of the network, with the colours it gives to the picture in black and white."""
+    """The same of the network, with the colors it gives to the picture in black and white."""
     image = sample["image"]
     found = predicted(product, image)
     drawn = [head.draw(found[key]) for key, head in heads.items()]
@@ -167,9 +167,9 @@ def main():
         print(f"   {key:13} weighs {weight:.2f}")
 
     print("4. What it says of scenes it has not seen; it sees what the first column shows")
-    product = kd.decoded(model, heads)  # labels, metres, unit normals, RGB
+    product = kd.decoded(model, heads)  # labels, meters, unit normals, RGB
     places = (0, 1, 2) if args.smoke else (3, 11, 25, 42)
-    titles = ["what it sees", "labels", "depth", "normals", "colours", "points, painted"]
+    titles = ["what it sees", "labels", "depth", "normals", "colors", "points, painted"]
     pictures = [p for i in places for p in what_is_predicted(product, val[i], heads)]
     show(args.out / "3_predictions.jpg", pictures, 6, titles)
     pictures = [p for i in places for p in what_is_known(val[i], heads)]

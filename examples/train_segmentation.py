@@ -4,7 +4,7 @@ A first try, without any data:
 
     python examples/train_segmentation.py --data scenes --weights none --epochs 20 --out runs/scenes
 
-CamVid, from a classifier's weights, the trunk learning at a tenth of the rate:
+CamVid, from a classifier's weights, the backbone learning at a tenth of the rate:
 
     python examples/train_segmentation.py --model fcn8s --backbone mobilenet_v2 \
         --weights mobilenet_v2.weights.h5 --data camvid --root data/camvid --crop 320 \
@@ -258,9 +258,9 @@ def optimizer(args, model, steps):
         plain = keras.optimizers.AdamW(rate, weight_decay=args.weight_decay)
     if decay or args.optimizer == "adamw":
         plain.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    # Some networks have their trunk in several layers: "backbone", "backbone_2", ….
-    trunk = [layer.name for layer in model.layers if layer.name.startswith("backbone")]
-    factors = {} if args.backbone_lr == 1.0 else dict.fromkeys(trunk, args.backbone_lr)
+    # Some networks have their backbone in several layers: "backbone", "backbone_2", ….
+    backbone = [layer.name for layer in model.layers if layer.name.startswith("backbone")]
+    factors = {} if args.backbone_lr == 1.0 else dict.fromkeys(backbone, args.backbone_lr)
     if args.crf is not None:
         factors["crf"] = args.crf_lr
     return kd.training.layerwise(model, plain, factors) if factors else plain

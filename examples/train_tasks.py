@@ -4,7 +4,7 @@ All four on drawn scenes, from nothing but a classifier's weights (or without, `
 
     python examples/train_tasks.py --data scenes --weights mobilenet_v2.weights.h5 --out runs/four
 
-Depth and normals of real frames, colours of photographs:
+Depth and normals of real frames, colors of photographs:
 
     python examples/train_tasks.py --data rgbd --root kitchen --tasks depth normals --out runs/rooms
     python examples/train_tasks.py --data photographs --root holidays --tasks color --out runs/color
@@ -63,24 +63,24 @@ def arguments(argv=None):
         help="rgbd: holds rgb/, depth/ (16-bit PNG), normal/ and index.json with the intrinsics; "
         "photographs: any folder",
     )
-    add("--depth-scale", type=float, help="numbers of the depth files in a metre: 1000 for "
+    add("--depth-scale", type=float, help="numbers of the depth files in a meter: 1000 for "
         "integers and 1 for floats unless given")  # fmt: skip
     add("--normals-frame", default="opengl", help="axes of the normals' files")
     add("--train-share", type=float, default=0.8, help="rgbd: the first frames; else at random")
-    add("--chroma", type=float, default=2.0, help="photographs below are grey and left out")
+    add("--chroma", type=float, default=2.0, help="photographs below are gray and left out")
     add("--count", type=int, default=800, help="number of scenes to train on")
     add("--size", type=int, nargs=2, default=[96, 128], help="height and width of the scenes")
-    add("--gray", action="store_true", help="show lightness only, as a colour head does anyway")
+    add("--gray", action="store_true", help="show lightness only, as a color head does anyway")
 
     add("--model", default="unet", help="any builder of the library by its name")
     add("--model-args", nargs="*", default=[], metavar="NAME=VALUE", help="the builder's own knobs")
     add("--backbone", default="mobilenet_v2")
     add("--weights", default="imagenet", help="of the backbone: imagenet, none, or a file")
-    add("--max-depth", type=float, help="metres; default 30 for scenes, 10 for frames")
+    add("--max-depth", type=float, help="meters; default 30 for scenes, 10 for frames")
     add("--depth-activation", default="log_sigmoid")
-    add("--regression", action="store_true", help="of colours, instead of a distribution")
-    add("--no-rebalancing", action="store_true", help="all pixels count alike, whatever colour")
-    add("--temperature", type=float, default=0.38, help="how colours are read: 1 is the mean")
+    add("--regression", action="store_true", help="of colors, instead of a distribution")
+    add("--no-rebalancing", action="store_true", help="all pixels count alike, whatever color")
+    add("--temperature", type=float, default=0.38, help="how colors are read: 1 is the mean")
     add("--balance", default="equal", choices=["equal", *BALANCERS])
 
     add("--crop", type=int, nargs="+", help="height [width] of the training crops")
@@ -141,14 +141,14 @@ def datasets(args):
             normals_frame=args.normals_frame,
             intrinsics=args.root / "index.json",
         )
-        # Neighbouring frames show nearly the same: the last ones are held out in one piece.
+        # Neighboring frames show nearly the same: the last ones are held out in one piece.
         first = round(len(frames) * args.train_share)
         train = kd.datasets.subset(frames, slice(first))
         val = kd.datasets.subset(frames, slice(first, None))
     else:
         photographs = kd.datasets.photographs(args.root)
         colorful = [i for i in range(len(photographs)) if chroma(photographs[i]) >= args.chroma]
-        print(f"{len(photographs) - len(colorful)} grey photographs are left out")
+        print(f"{len(photographs) - len(colorful)} gray photographs are left out")
         photographs = kd.datasets.subset(photographs, colorful)
         train, val = kd.datasets.split(photographs, args.train_share, args.seed)
     if args.gray:
@@ -200,7 +200,7 @@ def transforms(args):
         steps.append(T.RandomCrop(args.crop[0] if len(args.crop) == 1 else tuple(args.crop)))
     if not args.no_flip:
         steps.append(T.RandomFlip())
-    # What colours a thing has is what a colour head is to learn.
+    # What colors a thing has is what a color head is to learn.
     if "color" not in args.tasks and not args.no_color_jitter:
         steps.append(T.ColorJitter())
     return steps
@@ -272,7 +272,7 @@ def trivial(heads, train, size):
                 ]
             )
             mean = flat[:, 1:].mean(0) / 110
-            found[key] = {"grey": np.zeros(2, "float32"), "mean colour": mean.astype("float32")}
+            found[key] = {"gray": np.zeros(2, "float32"), "mean color": mean.astype("float32")}
         else:
             maps = [head.encode(s) for s in samples]
             known = [np.abs(m).sum(-1, keepdims=True) > 0 for m in maps]

@@ -1,8 +1,8 @@
 """Pixel-wise prediction for Keras 3: from an image classifier to a prediction at every pixel.
 
 >>> import keras_dense as kd
->>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
->>> model = kd.fcn8s(trunk, num_classes=11)
+>>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+>>> model = kd.fcn8s(backbone, num_classes=11)
 >>> model.compile("adam", **kd.objectives(kd.heads.Segmentation(11)))
 """
 

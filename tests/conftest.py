@@ -88,7 +88,7 @@ def _fixed_state(request):
 
 
 @pytest.fixture
-def trunk():
+def backbone():
     """A small one for tests that need any: five strided blocks, each with a sum."""
     import keras
     from keras import layers

@@ -22,7 +22,7 @@ HEADS = {
     "labels": kd.heads.Segmentation(5, class_names=list("abcde")),
     "depth": kd.heads.Depth(),
     "normals": kd.heads.Normals(),
-    "colours": kd.heads.Colorization(grid=40),
+    "colors": kd.heads.Colorization(grid=40),
     "tags": kd.heads.Segmentation(3, mode="multilabel"),
 }
 
@@ -51,10 +51,10 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def labels(trunk, tmp_path):
+def labels(backbone, tmp_path):
     """A segmentation that was saved as examples/train_segmentation.py saves one."""
     head = HEADS["labels"]
-    model = kd.fcn32s(trunk, heads=head)
+    model = kd.fcn32s(backbone, heads=head)
     return saved(tmp_path / "model", model, head), model, head
 
 
@@ -86,8 +86,8 @@ def test_labels_of_a_folder(labels, folder, tmp_path, capsys):
     assert (out / "0.png").stat().st_mtime_ns > before
 
 
-def test_every_head_from_tiles_and_from_scales(trunk, folder, tmp_path):
-    model = kd.fcn32s(trunk, heads=HEADS)
+def test_every_head_from_tiles_and_from_scales(backbone, folder, tmp_path):
+    model = kd.fcn32s(backbone, heads=HEADS)
     path = saved(tmp_path / "model", model, HEADS)
     whole, tiled, scaled = (tmp_path / name for name in ("whole", "tiled", "scaled"))
     one = str(folder / "0.png")
@@ -103,9 +103,7 @@ def test_every_head_from_tiles_and_from_scales(trunk, folder, tmp_path):
         )
         found = read_normals(out / "normals/0.png")
         assert np.abs(found - expected["normals"]).max() < 0.012
-        np.testing.assert_array_equal(
-            np.array(PIL.open(out / "colours/0.png")), expected["colours"]
-        )
+        np.testing.assert_array_equal(np.array(PIL.open(out / "colors/0.png")), expected["colors"])
         np.testing.assert_array_equal(np.load(out / "tags/0.npy"), expected["tags"])
     assert len(names(whole)) == 10 and len(names(tiled)) == len(names(scaled)) == 5
 
@@ -133,7 +131,7 @@ def test_unusual_pictures(labels, tmp_path, capsys):
     PIL.fromarray(rgb).convert("CMYK").save(folder / "cmyk.jpg")
     alpha = np.concatenate([rgb, np.zeros((40, 70, 1), "uint8")], -1)
     PIL.fromarray(alpha).save(folder / "alpha.png")
-    PIL.fromarray(rgb).convert("L").save(folder / "grey.png")
+    PIL.fromarray(rgb).convert("L").save(folder / "gray.png")
     PIL.fromarray(rgb[:1, :1]).save(folder / "one.png")
     exif = PIL.Exif()
     exif[0x0112] = 6  # turned by a quarter
@@ -146,7 +144,7 @@ def test_unusual_pictures(labels, tmp_path, capsys):
     assert {key: x.shape for key, x in found.items()} == {
         "cmyk": (40, 70),
         "alpha": (40, 70),
-        "grey": (40, 70),
+        "gray": (40, 70),
         "turned": (70, 40),
     }
     model = labels[1]
@@ -244,10 +242,10 @@ def test_a_network_of_fixed_size_goes_by_tiles(folder, tmp_path):
     assert np.array(PIL.open(tmp_path / "out" / "2.png")).shape == (47, 67)
 
 
-def test_a_head_with_others_on_the_way(trunk, folder, tmp_path):
+def test_a_head_with_others_on_the_way(backbone, folder, tmp_path):
     head = kd.heads.Segmentation(5)
     heads = kd.heads.with_auxiliary(head)
-    model = kd.fcn32s(trunk, heads=heads)
+    model = kd.fcn32s(backbone, heads=heads)
     path = saved(tmp_path / "model", model, head)
     assert main(["predict", path, str(folder), "--out", str(tmp_path / "out")]) == 0
     assert names(tmp_path / "out") == ["0.png", "1.png", "2.png"]

@@ -57,11 +57,11 @@ def name_of(path):
 def test_words_of_the_glossary(path):
     found = []
     for number, line in enumerate(path.read_text().splitlines(), 1):
+        if path.name == "CONTRIBUTING.md" and line.startswith("| "):
+            continue  # The glossary itself.
         # Underscores join words in names.
         for word in FORBIDDEN.findall(line.replace("_", " ")):
             found.append(f"{name_of(path)}:{number}: {word!r}")
-    if path.name == "CONTRIBUTING.md":
-        found = [place for place in found if "glossary" not in place][:0]
     assert not found, "words that the glossary in CONTRIBUTING.md replaces:\n" + "\n".join(found)
 
 

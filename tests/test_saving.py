@@ -75,8 +75,8 @@ def test_saved_model_serves_without_this_package(tmp_path):
         model, shapes = model_with_random_scores(), [(1, 97, 131, 3), (3, 64, 80, 3)]
     else:
         source = model_with_random_scores()
-        trunk = kd.surgery.rebuild(source.get_layer("backbone"))
-        model = kd.fcn8s(trunk, 4, input_shape=(97, 131, 3))
+        backbone = kd.surgery.rebuild(source.get_layer("backbone"))
+        model = kd.fcn8s(backbone, 4, input_shape=(97, 131, 3))
         model.set_weights(source.get_weights())
         shapes = [(1, 97, 131, 3), (3, 97, 131, 3)]
     folder = tmp_path / "served"

@@ -1,4 +1,4 @@
-r"""Has a picture labelled by a server, and draws the labels over it.
+r"""Has a picture labeled by a server, and draws the labels over it.
 
 Ours (server.py), TensorFlow Serving over REST, and over gRPC (which needs
 `pip install tensorflow-serving-api`, and sends labels alone, not their confidence as well):
@@ -10,7 +10,7 @@ Ours (server.py), TensorFlow Serving over REST, and over gRPC (which needs
         --about served/scene/1/assets/about.json
 
 It needs numpy and pillow only. TensorFlow Serving says numbers of classes; `--about` is where the
-export wrote their names and colours. It also takes pictures as they are stored, so what EXIF says
+export wrote their names and colors. It also takes pictures as they are stored, so what EXIF says
 is to be turned is turned here.
 """
 
@@ -49,7 +49,7 @@ def post(url, body, headers):
 
 
 def from_server(url, file, output):
-    """Labels in their colours, as RGB."""
+    """Labels in their colors, as RGB."""
     query = f"?output={urllib.parse.quote(output)}" if output else ""
     headers = {"Content-Type": "application/octet-stream", "Accept": "image/png"}
     return np.array(Image.open(io.BytesIO(post(url + query, file, headers))).convert("RGB"))
@@ -91,7 +91,7 @@ def upright(file, picture):
 
 
 def palette(about, output):
-    """The colours of classes; without a file that says them some that differ."""
+    """The colors of classes; without a file that says them some that differ."""
     if about is None:
         return np.random.default_rng(0).integers(0, 256, (256, 3), dtype="uint8")
     facts = json.loads(about.read_text(encoding="utf-8"))["outputs"][output or "labels"]

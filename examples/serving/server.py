@@ -7,14 +7,14 @@
 | | |
 |---|---|
 | `POST /predict` | a JPEG or PNG file, as the body or as the one file of a multipart form |
-| `GET /about` | what the outputs mean, as the export wrote it: classes, colours, units |
+| `GET /about` | what the outputs mean, as the export wrote it: classes, colors, units |
 | `GET /healthz` | 200 while it serves |
 
 The answer is JSON (shares of classes, the range of other outputs); with `Accept: image/png` a
 picture of one output (`?output=depth`, otherwise the first): labels with their palette, depth in
-16 bits, normals as (n + 1) / 2 · 255, colours; with `Accept: application/x-npy` its numbers.
+16 bits, normals as (n + 1) / 2 · 255, colors; with `Accept: application/x-npy` its numbers.
 
-Pictures become RGB as in `python -m keras_dense predict`: grey, palette and CMYK are converted,
+Pictures become RGB as in `python -m keras_dense predict`: gray, palette and CMYK are converted,
 transparency is dropped, photographs are turned as their EXIF orientation says. More than 8 bits a
 channel are refused, for nobody knows their scale. Where the network predicts NaN, the answer is
 500: labels of NaN would be class 0.
@@ -281,7 +281,7 @@ def picture(name, y, facts):
         labels = Image.fromarray(y.astype("uint8"))
         labels.putpalette(np.array(facts["palette"], "uint8").tobytes())
         return labels
-    if facts.get("unit") == "metre":
+    if facts.get("unit") == "meter":
         most = facts["range"][1]
         finest = 65535 // most or 65535 / most
         scale = next((usual for usual in (1000, 256) if most * usual <= 65535), finest)

@@ -13,7 +13,7 @@ const MAGMA = [
   [252, 253, 191],
 ];
 
-/** Shares from 0 to 1 as colours from black to light yellow. */
+/** Shares from 0 to 1 as colors from black to light yellow. */
 export function magma(share) {
   const place = Math.min(Math.max(share, 0), 1) * (MAGMA.length - 1);
   const step = Math.min(Math.floor(place), MAGMA.length - 2);
@@ -28,10 +28,10 @@ export function magmaBar(brightFirst) {
   return `linear-gradient(to right, ${(brightFirst ? colors.reverse() : colors).join(", ")})`;
 }
 
-/** What stands where nothing is known: grey with diagonal stripes. */
+/** What stands where nothing is known: gray with diagonal stripes. */
 export function hatch(x, y) {
-  const grey = (x + y) % 8 < 3 ? 120 : 165;
-  return [grey, grey, grey];
+  const gray = (x + y) % 8 < 3 ? 120 : 165;
+  return [gray, gray, gray];
 }
 
 /** The value below which `percent` of the sorted ones lie, interpolated as NumPy does. */
@@ -41,15 +41,15 @@ export function percentile(sorted, percent) {
   return low + (high - low) * (place - Math.floor(place));
 }
 
-/** Metres shown brightest and darkest, or null where nothing is known. */
-export function depthLimits(metres) {
-  const known = metres.filter((m) => Number.isFinite(m) && m > 0).sort();
+/** Meters shown brightest and darkest, or null where nothing is known. */
+export function depthLimits(meters) {
+  const known = meters.filter((m) => Number.isFinite(m) && m > 0).sort();
   return known.length ? [percentile(known, 2), percentile(known, 98)] : null;
 }
 
-/** Near is bright, far is dark; equal steps of colour are equal ratios of distance. */
-export function depthColor(metres, [low, high]) {
-  const clipped = Math.min(Math.max(metres, low), high);
+/** Near is bright, far is dark; equal steps of color are equal ratios of distance. */
+export function depthColor(meters, [low, high]) {
+  const clipped = Math.min(Math.max(meters, low), high);
   return magma(Math.log(high / clipped) / Math.max(Math.log(high / low), 1e-12));
 }
 

@@ -2,7 +2,7 @@
 // explained beside it, and read at a point.
 //
 // `output` is {dims, data} of one picture, `facts` what about.json says of it, `i` a pixel, counted
-// row by row. A painter returns a colour, or null where the picture is left as it is.
+// row by row. A painter returns a color, or null where the picture is left as it is.
 
 import { depthColor, depthLimits, hatch, magma, magmaBar, normalColor, percentile } from "./colors.js";
 
@@ -100,7 +100,7 @@ const color = {
     ({ data }) =>
     (i) => [data[3 * i], data[3 * i + 1], data[3 * i + 2]],
   legend: () =>
-    element("p", {}, ["Colours that the network gives to the lightness of the picture alone."]),
+    element("p", {}, ["Colors that the network gives to the lightness of the picture alone."]),
   read: ({ data }, facts, i) => `R G B ${data.slice(3 * i, 3 * i + 3).join(" ")}`,
 };
 
@@ -111,7 +111,7 @@ export function kindOf(name) {
   return KINDS[name.split("_").at(-1)];
 }
 
-/** Colour a canvas pixel by pixel. */
+/** Color a canvas pixel by pixel. */
 export function paint(canvas, painter) {
   const context = canvas.getContext("2d", { willReadFrequently: true });
   const { width, height } = canvas;

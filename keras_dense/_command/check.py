@@ -22,7 +22,7 @@ def add_arguments(parser):
     add("--mask-suffix", default="", help="what masks have behind the image's name")
     add("--remap", nargs="*", default=[], metavar="A=B", help="values to classes: 255=1")
     add("--depth", metavar="FOLDER", help="folder of depth maps, instead of masks")
-    add("--depth-scale", type=float, default=1000.0, help="units of the depth files in a metre")
+    add("--depth-scale", type=float, default=1000.0, help="units of the depth files in a meter")
     add("--against", metavar="IMAGES", help="images of another split, which must not be here, too")
     add("--limit", type=int, help="look at so many samples only, spread evenly")
 

@@ -1,6 +1,6 @@
 """Scores a segmentation on a folder of images and a folder of masks.
 
-Masks hold class indices, or the head's colours. Images are read as they are stored, without
+Masks hold class indices, or the head's colors. Images are read as they are stored, without
 turning: masks lie on the pixels.
 """
 

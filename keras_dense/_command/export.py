@@ -1,4 +1,4 @@
-"""Exports a model with decoding inside: labels, metres, normals, colours come out."""
+"""Exports a model with decoding inside: labels, meters, normals, colors come out."""
 
 import pathlib
 

@@ -178,7 +178,7 @@ def write_result(path, head, result, mark):
     elif result.shape[-1] == 1:
         scale = depth_scale(head)
         picture = image.fromarray(depth_to_png16(result, scale))
-        facts = {**facts, "unit": f"metre / {scale:g}"}
+        facts = {**facts, "unit": f"meter / {scale:g}"}
     else:
         picture = image.fromarray(np.rint((result + 1) * 127.5).clip(0, 255).astype("uint8"))
         facts = {**facts, "unit": "(unit vector + 1) * 127.5"}

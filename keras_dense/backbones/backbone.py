@@ -1,4 +1,4 @@
-"""A classifier by name, with its pretrained weights and its input convention, as a trunk."""
+"""A classifier by name, with its pretrained weights and its input convention, as a backbone."""
 
 import difflib
 import warnings
@@ -116,7 +116,7 @@ def backbone(
     name="backbone",
     **kwargs,
 ):
-    """A trunk: a model from images to features at several strides, `{"P1": …, …, "P5": …}`.
+    """A backbone: a model from images to features at several strides, `{"P1": …, …, "P5": …}`.
 
     Images are RGB, 0–255; what the pretrained weights expect of them (mean, scale, BGR) is done
     inside. `Pn` is the feature of stride 2ⁿ: see `kd.surgery.feature_pyramid` for how it is
@@ -148,8 +148,8 @@ def backbone(
         TypeError: for a model whose graph cannot be read.
         FileNotFoundError, ConnectionError: where weights cannot be had.
 
-    >>> trunk = backbone("mobilenet_v2", weights=None, alpha=0.35)
-    >>> {level: feature.shape[-1] for level, feature in trunk.output.items()}
+    >>> backbone = backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> {level: feature.shape[-1] for level, feature in backbone.output.items()}
     {'P1': 48, 'P2': 48, 'P3': 96, 'P4': 192, 'P5': 1280}
     """
     if not isinstance(source, str):

@@ -61,7 +61,7 @@ def check(dataset, workers=2, *, heads=None, against=None, limit=None):
     Faults are files that cannot be read, arrays of the wrong kind or size, labels out of range.
     What is allowed but suspicious is warned of, all in one `DatasetWarning`: classes that never
     occur, masks of 0 and 255 alone (black and white), void everywhere, images of one color or from
-    0 to 1, images that occur twice or in another split, depth that is hardly in metres, normals
+    0 to 1, images that occur twice or in another split, depth that is hardly in meters, normals
     that are not of length 1 or face away.
 
     Args:
@@ -79,7 +79,7 @@ def check(dataset, workers=2, *, heads=None, against=None, limit=None):
         With labels `"values"`, a dict from each label to its pixels, and, where the number of
         classes is known, `"pixels"`, an int array of how many pixels each class has, and `"void"`,
         how many have none. With depth and normals `"depth"` and `"normals"`: the share of pixels
-        that are `"known"`, for depth `"low"` and `"high"`, metres.
+        that are `"known"`, for depth `"low"` and `"high"`, meters.
 
     Raises:
         ValueError: if samples are faulty (the message has a line for each), or where nothing at all

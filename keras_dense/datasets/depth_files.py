@@ -14,11 +14,11 @@ from keras_dense.datasets.rasters import read_raster
 FARTHEST = 1000.0
 
 
-def depth_to_png16(metres, scale=1000):
-    """Metres as the 16-bit numbers that depth is stored in, 0 where unknown.
+def depth_to_png16(meters, scale=1000):
+    """Meters as the 16-bit numbers that depth is stored in, 0 where unknown.
 
     Args:
-        metres: `(H, W)` or `(H, W, 1)`; not finite or ≤ 0 is unknown.
+        meters: `(H, W)` or `(H, W, 1)`; not finite or ≤ 0 is unknown.
         scale: numbers for each meter: 1000 as of NYU Depth v2 (up to 65.5 m), 256 of KITTI (up to
             256 m).
 
@@ -26,36 +26,36 @@ def depth_to_png16(metres, scale=1000):
         uint16 `(H, W)`, rounded; a known depth too small for the scale becomes 1.
 
     Raises:
-        TypeError: if `metres` is no array of numbers, or a masked one (fill it with 0 first).
+        TypeError: if `meters` is no array of numbers, or a masked one (fill it with 0 first).
         ValueError: for another shape, a scale that is not positive, or depths beyond 65535 / scale.
 
     >>> depth_to_png16(np.array([[1.5, np.nan]])).tolist()
     [[1500, 0]]
     """
-    if isinstance(metres, np.ma.MaskedArray):
+    if isinstance(meters, np.ma.MaskedArray):
         raise TypeError(
-            "`metres` must say itself what is unknown: fill masked arrays with 0 first "
+            "`meters` must say itself what is unknown: fill masked arrays with 0 first "
             "(`array.filled(0)`). Received: a numpy.ma.MaskedArray"
         )
-    metres, scale = as_array(metres, "metres").astype("float64"), positive("scale", scale)
-    metres = metres[..., 0] if metres.ndim == 3 and metres.shape[2] == 1 else metres
-    if metres.ndim != 2:
+    meters, scale = as_array(meters, "meters").astype("float64"), positive("scale", scale)
+    meters = meters[..., 0] if meters.ndim == 3 and meters.shape[2] == 1 else meters
+    if meters.ndim != 2:
         raise ValueError(
-            f"`metres` must have shape (height, width) or (height, width, 1). "
-            f"Received: shape {metres.shape}"
+            f"`meters` must have shape (height, width) or (height, width, 1). "
+            f"Received: shape {meters.shape}"
         )
-    known = np.isfinite(metres) & (metres > 0)
-    numbers = np.rint(np.where(known, metres, 0) * scale)
+    known = np.isfinite(meters) & (meters > 0)
+    numbers = np.rint(np.where(known, meters, 0) * scale)
     if numbers.max(initial=0) > 65535:
         raise ValueError(
-            f"`scale` must be at most 65535 / {metres[known].max():g} m for these depths, 16 bits "
+            f"`scale` must be at most 65535 / {meters[known].max():g} m for these depths, 16 bits "
             f"hold no more. Received: scale={scale:g}"
         )
     return np.where(known, np.maximum(numbers, 1), 0).astype(np.uint16)
 
 
 def depth_from_png16(numbers, scale=1000):
-    """Metres from 16-bit numbers, 0 where unknown: undoes `depth_to_png16`.
+    """Meters from 16-bit numbers, 0 where unknown: undoes `depth_to_png16`.
 
     Args:
         numbers: ints `(H, W)`, 0 to 65535.
@@ -88,12 +88,12 @@ def positive(name, value):
     return float(value)
 
 
-def write_depth(path, metres, scale=1000):
+def write_depth(path, meters, scale=1000):
     """Write depth as a PNG of 16 bits; see `depth_to_png16`.
 
     Args:
         path: path that ends in `.png`, or an open file.
-        metres: `(H, W)` or `(H, W, 1)`.
+        meters: `(H, W)` or `(H, W, 1)`.
         scale: numbers for each meter.
 
     Raises:
@@ -106,7 +106,7 @@ def write_depth(path, metres, scale=1000):
     if isinstance(path, (str, os.PathLike)) and pathlib.Path(path).suffix.lower() != ".png":
         raise ValueError(f"`path` must end in .png. Received: path={str(path)!r}")
     image = require("PIL.Image", extra="examples")
-    image.fromarray(depth_to_png16(metres, scale)).save(path, format="PNG")
+    image.fromarray(depth_to_png16(meters, scale)).save(path, format="PNG")
 
 
 def read_depth(path, scale=None, *, key=None, decode=None, max_depth=None):
@@ -134,7 +134,7 @@ def read_depth(path, scale=None, *, key=None, decode=None, max_depth=None):
         decode: function from the file's numbers, `(H, W)` or `(H, W, C)`, to those that are meant,
             `(H, W)`, which are then read as above. Numbers of 8 bits come as int32, so that sums
             do not overflow; all others in the file's own type.
-        max_depth: float > 0, metres: what is farther (a sky of 65504 or 1e10) is unknown.
+        max_depth: float > 0, meters: what is farther (a sky of 65504 or 1e10) is unknown.
 
     Raises:
         FileNotFoundError: if it is missing.
@@ -160,7 +160,7 @@ def read_depth(path, scale=None, *, key=None, decode=None, max_depth=None):
                 f"{path}: says of itself: {', '.join(units)}. Give scale=, numbers for each meter, "
                 "or decode=, a function from its numbers to meters"
             )
-    depth = _metres(path, values, known, scale)
+    depth = _meters(path, values, known, scale)
     if not depth.any():
         _check_signs(path, values)
     if max_depth is not None:
@@ -228,7 +228,7 @@ def _check_depth(path, values, depth):
         )
 
 
-def _metres(path, values, known, scale):
+def _meters(path, values, known, scale):
     """float64 `(H, W)`, 0 where unknown."""
     values = values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
     if values.ndim != 2 or values.dtype.kind == "b":

@@ -3,7 +3,7 @@
 import numpy as np
 
 MOSTLY_VOID = 0.9
-NEAR, FAR = 0.05, 1000.0  # metres between which depth is believed
+NEAR, FAR = 0.05, 1000.0  # meters between which depth is believed
 
 
 def findings(report, facts, void):
@@ -78,7 +78,7 @@ def _depth(report, facts, void, errors, texts):
     median = np.median([f["depth"]["median"] for f in facts if "median" in f.get("depth", {})])
     if not NEAR <= median <= FAR:
         texts.append(
-            f"Depth is {median:.4g} m in the middle: are these metres? `scale` says how many units "
+            f"Depth is {median:.4g} m in the middle: are these meters? `scale` says how many units "
             "of the files are one."
         )
     constant = [

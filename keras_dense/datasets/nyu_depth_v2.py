@@ -1,4 +1,4 @@
-"""NYU Depth v2: 1449 labelled frames of rooms, with a Kinect's depth."""
+"""NYU Depth v2: 1449 labeled frames of rooms, with a Kinect's depth."""
 
 import pathlib
 
@@ -25,7 +25,7 @@ INTRINSICS = np.array(
 
 
 class NyuDepthV2:
-    """A map-style dataset of the frames in the labelled file; `nyu_depth_v2` makes it.
+    """A map-style dataset of the frames in the labeled file; `nyu_depth_v2` makes it.
 
     Attributes:
         name, split: str.
@@ -86,13 +86,13 @@ def _h5py():
 
 
 def nyu_depth_v2(path, split="train", *, mapping=None, class_names=None, raw=False):
-    """NYU Depth v2: the labelled file (`nyu_depth_v2_labeled.mat`, 2.8 GB), or its pictures.
+    """NYU Depth v2: the labeled file (`nyu_depth_v2_labeled.mat`, 2.8 GB), or its pictures.
 
     The official split (795 for training, 654 for testing) is in `splits.mat`, which has to lie
-    beside the file. The 894 kinds of things that were labelled become the usual 40 or 13 classes
+    beside the file. The 894 kinds of things that were labeled become the usual 40 or 13 classes
     by a file that is not part of the data set: without `mapping` there are no labels.
 
-    As pictures, as the raw frames or the labelled ones are often passed on, depth is millimeters
+    As pictures, as the raw frames or the labeled ones are often passed on, depth is millimeters
     in 16 bits, each beside its image:
 
     ```
@@ -160,7 +160,7 @@ def _pictures(path, split, mapping, raw):
         )
     if mapping is not None or raw:
         raise ValueError(
-            "nyu_depth_v2: `mapping` and `raw` are for the labelled file; pictures have neither "
+            "nyu_depth_v2: `mapping` and `raw` are for the labeled file; pictures have neither "
             f"labels nor raw depth. Received: mapping={mapping!r}, raw={raw!r}"
         )
     files, matrix = [], INTRINSICS.copy()
@@ -171,10 +171,10 @@ def _pictures(path, split, mapping, raw):
         if not found:
             raise FileNotFoundError(f"nyu_depth_v2: no image '{stem}.jpg' for {depth.name}")
         files.append(RgbdFile(found[0], depth, intrinsics=matrix))
-    return DepthFiles(files, _millimetres, None, "nyu_depth_v2", split, SIZE)
+    return DepthFiles(files, _millimeters, None, "nyu_depth_v2", split, SIZE)
 
 
-def _millimetres(path, intrinsics):
+def _millimeters(path, intrinsics):
     return read_depth(path, scale=1000)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_dense._optional import require
 
-METRES = ("m", "metre", "meter", "metres", "meters")
+METERS = ("m", "meter", "meter", "meters", "meters")
 
 
 def pick(path, names, key):
@@ -110,7 +110,7 @@ def read_hdf5(path, key):
     with _open_hdf5(path) as file:
         item = file[pick(path, _datasets(file), key)]
         values = _read(path, item)
-        neutral = {"scale_factor": (1,), "add_offset": (0,), "units": ("", *METRES)}
+        neutral = {"scale_factor": (1,), "add_offset": (0,), "units": ("", *METERS)}
         said = {name: _plain(item.attrs[name]) for name in neutral if name in item.attrs}
         units = [f"{name}={what!r}" for name, what in said.items() if what not in neutral[name]]
         known = None

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_dense.datasets.listing import EXTENSIONS
 from keras_dense.datasets.raster_files import (
-    METRES,
+    METERS,
     read_exr,
     read_hdf5,
     read_mat,
@@ -114,7 +114,7 @@ def _tiff(path):
     values, known, _, flaws = _picture(path)
     text = str(pages(path)[0].get(GDAL_METADATA, ""))
     items = dict(re.findall(r'role="(scale|offset|unittype)">([^<]*)<', text))
-    neutral = {"scale": ("1", "1.0"), "offset": ("0", "0.0", "-0"), "unittype": ("", *METRES)}
+    neutral = {"scale": ("1", "1.0"), "offset": ("0", "0.0", "-0"), "unittype": ("", *METERS)}
     units = [f"{role} {what}" for role, what in items.items() if what not in neutral[role]]
     return values, known, units, flaws
 

@@ -6,7 +6,7 @@ A sample is a dict of NumPy arrays over one height and width:
 |---|---|---|
 | `"image"` | uint8 `(H, W, 3)`, RGB | |
 | `"segmentation"` | uint8 or int32 `(H, W)`, class indices | 255 |
-| `"depth"` | float32 `(H, W, 1)`, metres along the optical axis | not finite or <= 0 |
+| `"depth"` | float32 `(H, W, 1)`, meters along the optical axis | not finite or <= 0 |
 | `"normals"` | float32 `(H, W, 3)`, x right, y down, z forward, facing the camera | 0, not finite |
 | `"weight"` | float32 `(H, W)`, >= 0, what a pixel counts in the loss, of every head | 0 |
 | `"intrinsics"` | float `(3, 3)`, the camera: `depth · (u, v, 1) = K · point` | |
@@ -121,8 +121,8 @@ def _floats(value, key):
 
 
 _REMEDIES = {
-    "depth": "divide by the units of a metre (kd.datasets.depth_from_png16), or call "
-    ".astype('float32') if these are metres",
+    "depth": "divide by the units of a meter (kd.datasets.depth_from_png16), or call "
+    ".astype('float32') if these are meters",
     "normals": "bring them to unit vectors (kd.datasets.depth_folder reads them from files), or "
     "call .astype('float32') if they are",
 }

@@ -100,7 +100,7 @@ class Scenes:
 
 
 def _edges(parts):
-    """Indices of the pixels whose right or lower neighbour shows something else, and of those."""
+    """Indices of the pixels whose right or lower neighbor shows something else, and of those."""
     edge = np.zeros(parts.shape[1:], bool)
     across = (parts[:, :, 1:] != parts[:, :, :-1]).any(0)
     down = (parts[:, 1:] != parts[:, :-1]).any(0)
@@ -112,16 +112,16 @@ def _edges(parts):
 
 
 def scenes(count=1000, size=(128, 128), split="train", seed=0, *, objects=(3, 8), antialias=True):
-    """Drawn scenes: image, labels, metric depth and unit normals, exact at each pixel's centre.
+    """Drawn scenes: image, labels, metric depth and unit normals, exact at each pixel's center.
 
     Solids of five kinds, standing, lying or tilted, in a walled yard under a sun: 8 classes (sky,
-    ground, wall, sphere, box, cylinder, cone, pyramid). Colours and patterns are drawn without
+    ground, wall, sphere, box, cylinder, cone, pyramid). Colors and patterns are drawn without
     regard to the class: what a thing is shows in its shape and shading alone.
 
     The camera is a pinhole with square pixels and a horizontal field of view of 62 degrees, the
-    same in all scenes: `ds.intrinsics` is its 3 x 3 matrix, with the centre of the pixel in row v,
+    same in all scenes: `ds.intrinsics` is its 3 x 3 matrix, with the center of the pixel in row v,
     column u at `(u, v)`. A pixel shows the point `depth * inv(intrinsics) @ (u, v, 1)`. Nothing is
-    farther than `ds.max_depth` metres; the sky has depth 0 and normals 0, which mean unknown.
+    farther than `ds.max_depth` meters; the sky has depth 0 and normals 0, which mean unknown.
 
     Sample `i` depends on `(seed, split, i)` and the arguments alone: it is the same in any order
     and on any machine, and splits never share a scene.

@@ -8,14 +8,14 @@ The graph takes images as they come, uint8 RGB `(B, H, W, 3)`, and returns a dic
 | head | outputs |
 |---|---|
 | `Segmentation` | `labels` uint8 `(B, H, W)`, `confidence` float32: the probability of the label |
-| `Depth` | `depth` float32 metres `(B, H, W, 1)` |
+| `Depth` | `depth` float32 meters `(B, H, W, 1)` |
 | `Normals` | `normals` float32 `(B, H, W, 3)`; with concentration `uncertainty`, degrees |
 | `Colorization` | `color` uint8 RGB `(B, H, W, 3)` |
 | another | `prediction`, what its `decode` returns |
 
 In a dict of heads the key comes first, where it is another word: `{"depth": Depth(), "objects":
 Segmentation(5)}` gives `depth`, `objects_labels`, `objects_confidence`. Of multilabel heads labels
-and confidence have a last axis of classes. What the outputs mean (classes, colours, units) travels
+and confidence have a last axis of classes. What the outputs mean (classes, colors, units) travels
 along as JSON, called `about` or `about.json` everywhere.
 
 TensorFlow is the backend that exports; a `.keras` file from any backend is loaded there:

@@ -9,7 +9,7 @@ def pictures(shape, seed=0):
     """Random images with large shapes and small ones, uint8; where a size is free, 2 × 123 × 181.
 
     No noise, in which every pixel is unlike all others: conditional random fields have no room for
-    so many colours.
+    so many colors.
 
     >>> pictures((None, None, 64, 3)).shape
     (2, 123, 64, 3)

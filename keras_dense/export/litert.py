@@ -20,7 +20,7 @@ def litert(model, heads, file, *, size=None, images=None, quantize=None, early_l
     (`resize_tensor_input`). One of fixed size takes one image, as most accelerators of phones ask.
 
     The file is also a zip archive, as LiteRT's own tools have it, with an about.json that says
-    what the outputs are, with names and colours of classes: `unzip -p model.tflite about.json`.
+    what the outputs are, with names and colors of classes: `unzip -p model.tflite about.json`.
 
     Needs `pip install keras_dense[export]` (ai-edge-litert).
 

@@ -21,7 +21,7 @@ def onnx(model, heads, file, *, size=None, images=None, quantize=None, early_lab
     """Write an ONNX file.
 
     Its input is "images", uint8 `(B, H, W, C)`; its outputs are what people use, see `kd.export`.
-    `metadata_props["about"]` is JSON that says what they are, with names and colours of classes.
+    `metadata_props["about"]` is JSON that says what they are, with names and colors of classes.
 
     Needs `pip install keras_dense[export]` (tf2onnx, onnx, onnxruntime).
 

@@ -13,7 +13,7 @@ def openvino(model, heads, file, *, size=None, images=None, quantize=None, early
     """Write a model of OpenVINO: an .xml file, and its weights in a .bin file beside it.
 
     Its input is "images", uint8 `(B, H, W, C)`; its outputs are what people use, see `kd.export`.
-    `rt_info["about"]` is JSON that says what they are, with names and colours of classes.
+    `rt_info["about"]` is JSON that says what they are, with names and colors of classes.
 
     Needs `pip install keras_dense[export]` (openvino; nncf for int8).
 

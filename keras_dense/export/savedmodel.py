@@ -19,7 +19,7 @@ def savedmodel(model, heads, folder, *, size=None, images=None, early_labels=Fal
       16 bits, which would be cut. Files are taken as they are stored: nothing is turned by its
       EXIF orientation, transparency is dropped. Only for models of 1 or 3 channels.
 
-    `assets/about.json` says what the outputs are, with the names and colours of classes.
+    `assets/about.json` says what the outputs are, with the names and colors of classes.
 
     Args:
         model: a model of one image, as any builder returns it.

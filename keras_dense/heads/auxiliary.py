@@ -12,14 +12,14 @@ from keras_dense.surgery.feature_pyramid import feature
 
 @keras.saving.register_keras_serializable("keras_dense")
 class Auxiliary:
-    """A head that reads an earlier feature of the trunk instead of the decoder's map.
+    """A head that reads an earlier feature of the backbone instead of the decoder's map.
 
-    Deep supervision: its loss reaches the middle of the trunk directly. It predicts what `head`
+    Deep supervision: its loss reaches the middle of the backbone directly. It predicts what `head`
     predicts, through a 3×3 convolution, batch norm, ReLU and dropout of its own;
     `kd.decoded(model, heads)` leaves it out. Every builder takes it among its `heads`.
 
     Args:
-        head: what is predicted: loss, targets and colours are those of this head.
+        head: what is predicted: loss, targets and colors are those of this head.
         level: the feature that is read.
         weight: weight of this loss among those of all heads.
         filters: int ≥ 1, channels of the 3×3 convolution.

@@ -1,4 +1,4 @@
-"""Colorization: the colours of an image from its lightness."""
+"""Colorization: the colors of an image from its lightness."""
 
 import keras
 import numpy as np
@@ -20,20 +20,20 @@ _WORST = 60.0  # distance in (a, b) that is drawn in white
 
 @keras.saving.register_keras_serializable("keras_dense")
 class Colorization(Head):
-    """What is predicted at a pixel: its colour, from the lightness of the image alone.
+    """What is predicted at a pixel: its color, from the lightness of the image alone.
 
     A model with such a head turns its images into gray ones before it looks at them, for all of
     its heads. The target is the RGB image itself, 0–255, at full size (a float pixel that is not
     finite is unknown); predictions are at a quarter of the size, float32: logits over bins of
-    colour, `(B, ceil(H / 4), ceil(W / 4), 313)`, or (a, b) / 110 with two channels. Pixels that
-    transforms have added around an image are a colour like any other, unless the samples have a
+    color, `(B, ceil(H / 4), ceil(W / 4), 313)`, or (a, b) / 110 with two channels. Pixels that
+    transforms have added around an image are a color like any other, unless the samples have a
     `"weight"`.
 
     Args:
         grid: of the bins, see `kd.ops.ab_bins`: 10 means 313.
-        temperature: number > 0, how colours are read from a distribution: 1 is the mean, pale;
+        temperature: number > 0, how colors are read from a distribution: 1 is the mean, pale;
             towards 0 the most likely one, which jumps from pixel to pixel.
-        prior: the share of each bin among the colours of the data
+        prior: the share of each bin among the colors of the data
             (`kd.training.estimate_ab_prior`), so that rare ones count more; `None`: all pixels
             count the same.
         lam: 0 to 1, how much of a uniform prior is mixed in; 1 is without effect.
@@ -112,7 +112,7 @@ class Colorization(Head):
         return np.full((*size, 3), np.nan, "float32")
 
     def decode(self, prediction, image):
-        """The image in the predicted colours: RGB, uint8 `(B, H, W, 3)`.
+        """The image in the predicted colors: RGB, uint8 `(B, H, W, 3)`.
 
         Args:
             prediction: what the model gives.
@@ -134,7 +134,7 @@ class Colorization(Head):
         return mean if self.regression else ops.log(ops.maximum(mean, keras.config.epsilon()))
 
     def outputs(self, prediction, image):
-        """`color`, the image in the predicted colours: RGB, uint8."""
+        """`color`, the image in the predicted colors: RGB, uint8."""
         return {"color": self.decode(prediction, image)}
 
     def about(self):
@@ -149,7 +149,7 @@ class Colorization(Head):
         return shown.astype("uint8")
 
     def error(self, truth, prediction, image=None):
-        """How far colours lie apart in (a, b): black is right, white 60 or more.
+        """How far colors lie apart in (a, b): black is right, white 60 or more.
 
         Args:
             truth, prediction: RGB 0–255 `(H, W, 3)`.
@@ -166,7 +166,7 @@ class Colorization(Head):
         return np.where(known, hot, _UNKNOWN).astype("uint8")
 
     def legend(self):
-        """Nothing to explain: colours are what they are."""
+        """Nothing to explain: colors are what they are."""
         return []
 
     def get_config(self):

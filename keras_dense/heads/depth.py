@@ -14,15 +14,15 @@ from keras_dense.metrics import DepthErrors
 
 @keras.saving.register_keras_serializable("keras_dense")
 class Depth(Head):
-    """What is predicted at a pixel: its depth, metres along the optical axis.
+    """What is predicted at a pixel: its depth, meters along the optical axis.
 
-    Targets are metres `(B, H, W, 1)` (or `(B, H, W)`), unknown where not finite or <= 0.
-    Predictions are metres `(B, H, W, 1)` in float32, positive by construction.
+    Targets are meters `(B, H, W, 1)` (or `(B, H, W)`), unknown where not finite or <= 0.
+    Predictions are meters `(B, H, W, 1)` in float32, positive by construction.
 
     Args:
-        min_depth, max_depth: metres, the range that is predicted. Targets outside are unknown: the
+        min_depth, max_depth: meters, the range that is predicted. Targets outside are unknown: the
             head could not reach them, and no metric counts them.
-        activation: from scores to metres: "range_sigmoid" (evenly over the range), "log_sigmoid"
+        activation: from scores to meters: "range_sigmoid" (evenly over the range), "log_sigmoid"
             (evenly in log depth), "disparity" (evenly in 1 / depth), "exp" or "softplus" (above
             `min_depth`, without an upper end). See `kd.layers.DepthActivation`.
         loss: a loss of depth; default `kd.losses.ScaleInvariantLog()`.
@@ -67,39 +67,39 @@ class Depth(Head):
         return [abs_rel, abs_rel.also("rmse"), abs_rel.also("delta1")]
 
     def finish(self, x, name):
-        """The output from the upsampled scores: metres, in float32."""
+        """The output from the upsampled scores: meters, in float32."""
         return DepthActivation(self.activation, self.min_depth, self.max_depth, name=name)(x)
 
     def encode(self, sample):
-        """The target of a sample: metres, float32 `(H, W, 1)`, 0 where unknown or out of range.
+        """The target of a sample: meters, float32 `(H, W, 1)`, 0 where unknown or out of range.
 
         Raises:
             KeyError: if the sample has no depth.
             TypeError, ValueError: if it is no array of floats, or of another shape.
         """
-        metres = float_annotation(
+        meters = float_annotation(
             sample,
             self.target,
-            "divide by the units of a metre (kd.datasets.depth_from_png16), or call "
-            ".astype('float32') if these are metres",
+            "divide by the units of a meter (kd.datasets.depth_from_png16), or call "
+            ".astype('float32') if these are meters",
         )
-        metres = metres[..., None] if metres.ndim == 2 else metres
-        if metres.ndim != 3 or metres.shape[2] != 1:
+        meters = meters[..., None] if meters.ndim == 2 else meters
+        if meters.ndim != 3 or meters.shape[2] != 1:
             raise ValueError(
                 f"The sample's {self.target!r} must be depth of shape (height, width, 1). "
-                f"Received: shape {metres.shape}"
+                f"Received: shape {meters.shape}"
             )
         # Comparisons with NaN are false.
-        inside = (metres >= self.min_depth) & (metres <= self.max_depth)
-        return np.where(inside, metres, np.float32(0))
+        inside = (meters >= self.min_depth) & (meters <= self.max_depth)
+        return np.where(inside, meters, np.float32(0))
 
     def unknown(self, size):
         """A target of `(height, width)` where nothing is known: zeros."""
         return np.zeros((*size, 1), "float32")
 
-    def decode(self, metres):
-        """Metres `(B, H, W, 1)`, clipped to the range where the activation has no upper end."""
-        return ops.clip(metres, self.min_depth, self.max_depth)
+    def decode(self, meters):
+        """Meters `(B, H, W, 1)`, clipped to the range where the activation has no upper end."""
+        return ops.clip(meters, self.min_depth, self.max_depth)
 
     def rescaled(self, prediction, scale):
         """Depth in an image zoomed by `scale`, as that of the image: what is shown twice as large
@@ -112,38 +112,38 @@ class Depth(Head):
         return ops.log(ops.maximum(ops.cast(prediction, "float32"), keras.config.epsilon()))
 
     def from_mean(self, mean):
-        """Metres from such a mean."""
+        """Meters from such a mean."""
         return ops.exp(mean)
 
-    def outputs(self, metres, image):
-        """`depth`, metres `(B, H, W, 1)`."""
-        return {"depth": self.decode(metres)}
+    def outputs(self, meters, image):
+        """`depth`, meters `(B, H, W, 1)`."""
+        return {"depth": self.decode(meters)}
 
     def about(self):
         """Unit and range."""
-        return {"depth": {"unit": "metre", "range": [self.min_depth, self.max_depth]}}
+        return {"depth": {"unit": "meter", "range": [self.min_depth, self.max_depth]}}
 
     @property
     def _shown(self):
         return max(self.min_depth, self.max_depth / 20), self.max_depth
 
-    def draw(self, metres):
+    def draw(self, meters):
         """Depth `(H, W, 1)` as an RGB picture, uint8; unknown is hatched.
 
         Near is bright, far is dark, evenly in log depth; the scale is the same for all pictures:
         from `max_depth` / 20 (or `min_depth`, where that is more) to `max_depth`.
         """
-        return picture.depth(metres, *self._shown)
+        return picture.depth(meters, *self._shown)
 
     def error(self, truth, prediction, image=None):
         """|p - t| / t as an RGB picture: black is right, light yellow wrong by half or more."""
         return picture.relative_error(truth, prediction)
 
     def legend(self):
-        """Pairs of depth and RGB colour, from near to far."""
-        metres = np.geomspace(*self._shown, 5)
-        colours = self.draw(metres[None])[0].tolist()
-        return [(f"{m:.3g} m", tuple(c)) for m, c in zip(metres, colours, strict=True)]
+        """Pairs of depth and RGB color, from near to far."""
+        meters = np.geomspace(*self._shown, 5)
+        colors = self.draw(meters[None])[0].tolist()
+        return [(f"{m:.3g} m", tuple(c)) for m, c in zip(meters, colors, strict=True)]
 
     def get_config(self):
         return {

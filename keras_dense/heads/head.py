@@ -50,7 +50,7 @@ class Head:
 
 
 def decode(head, prediction, image):
-    """`head.decode(prediction)`; heads that need the image (colours have its lightness) get it.
+    """`head.decode(prediction)`; heads that need the image (colors have its lightness) get it.
 
     >>> from keras_dense.heads import Colorization
     >>> logits, image = ops.zeros((1, 2, 2, 313)), ops.zeros((1, 8, 6, 3))

@@ -127,7 +127,7 @@ class Normals(Head):
 
     def draw(self, normals):
         """Normals `(H, W, 3)` as an RGB picture, uint8: red to the right, green up, blue towards
-        the camera, whatever the frame; unknown in white-grey.
+        the camera, whatever the frame; unknown in white-gray.
         """
         normals = np.asarray(normals, "float64")
         length = np.linalg.norm(normals, axis=-1, keepdims=True)
@@ -139,7 +139,7 @@ class Normals(Head):
     def error(self, truth, prediction, image=None):
         """The angle between two maps `(H, W, 3)` as an RGB picture, uint8.
 
-        From black (0) over red, orange and yellow to white (45 degrees and more); unknown in grey.
+        From black (0) over red, orange and yellow to white (45 degrees and more); unknown in gray.
         """
         truth, prediction = (np.asarray(n, "float64") for n in (truth, prediction))
         known = np.linalg.norm(truth, axis=-1) >= 0.5
@@ -150,12 +150,12 @@ class Normals(Head):
         return np.where(known[..., None], 255 * heat + 0.5, 128).astype("uint8")
 
     def legend(self):
-        """Pairs of direction and RGB colour; `kd.plot.normals_legend` draws them all."""
+        """Pairs of direction and RGB color; `kd.plot.normals_legend` draws them all."""
         faces = {"right": (1, 0, 0), "left": (-1, 0, 0), "up": (0, -1, 0), "down": (0, 1, 0)}
         faces["towards the camera"] = (0, 0, -1)
         vectors = convert_normals(np.array([list(faces.values())], float), "opencv", self.frame)
-        colours = self.draw(vectors)[0].tolist()
-        return [(name, tuple(colour)) for name, colour in zip(faces, colours, strict=True)]
+        colors = self.draw(vectors)[0].tolist()
+        return [(name, tuple(color)) for name, color in zip(faces, colors, strict=True)]
 
     def get_config(self):
         return {

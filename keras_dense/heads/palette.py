@@ -1,16 +1,16 @@
-"""Colours for classes."""
+"""Colors for classes."""
 
 import numpy as np
 
 
 def voc_palette(n):
-    """The colours of PASCAL VOC: class 0 black, then far apart for as long as possible.
+    """The colors of PASCAL VOC: class 0 black, then far apart for as long as possible.
 
     Bit `3 j + c` of the class becomes bit `7 - j` of its channel `c` (R, G, B), as in the
-    `VOClabelcolormap.m` of the VOC development kit. The first 256 colours are all different.
+    `VOClabelcolormap.m` of the VOC development kit. The first 256 colors are all different.
 
     Args:
-        n: int, how many colours, 1 to 256.
+        n: int, how many colors, 1 to 256.
 
     Returns:
         uint8 array of shape `(n, 3)`.
@@ -27,7 +27,7 @@ def voc_palette(n):
         raise ValueError(f"voc_palette: n must be an integer from 1 to 256. Received: n={n!r}")
     classes = np.arange(n)[:, None]
     channels = np.arange(3)[None, :]
-    colours = np.zeros((n, 3), int)
+    colors = np.zeros((n, 3), int)
     for j in range(8):
-        colours |= ((classes >> (3 * j + channels)) & 1) << (7 - j)
-    return colours.astype(np.uint8)
+        colors |= ((classes >> (3 * j + channels)) & 1) << (7 - j)
+    return colors.astype(np.uint8)

@@ -1,4 +1,4 @@
-"""What heads draw with: a scale of colours, grey stripes where nothing is known, wrong pixels.
+"""What heads draw with: a scale of colors, gray stripes where nothing is known, wrong pixels.
 
 NumPy alone; `kd.plot` draws with the same.
 """
@@ -23,7 +23,7 @@ MAGMA = np.array(
 
 
 def magma(share):
-    """Shares from 0 to 1 as colours from black to light yellow, in perceptually even steps.
+    """Shares from 0 to 1 as colors from black to light yellow, in perceptually even steps.
 
     >>> magma(np.array([0.0, 1.0])).tolist()
     [[0, 0, 4], [252, 253, 191]]
@@ -34,7 +34,7 @@ def magma(share):
 
 
 def hatch(height, width):
-    """What stands where nothing is known: grey with diagonal stripes, uint8 `(H, W, 3)`.
+    """What stands where nothing is known: gray with diagonal stripes, uint8 `(H, W, 3)`.
 
     >>> hatch(2, 3).shape
     (2, 3, 3)
@@ -44,15 +44,15 @@ def hatch(height, width):
     return np.where(stripe[..., None], np.uint8(120), np.uint8(165)) * np.ones(3, np.uint8)
 
 
-def depth(metres, low=None, high=None):
+def depth(meters, low=None, high=None):
     """Depth in a perceptually even scale (magma): near is bright, far is dark.
 
-    The scale is logarithmic: equal steps of colour are equal ratios of distance.
+    The scale is logarithmic: equal steps of color are equal ratios of distance.
 
     Args:
-        metres: `(H, W)` or `(H, W, 1)`; what is not finite or <= 0 is hatched.
-        low: float, metres shown brightest; the 2nd percentile unless given.
-        high: float, metres shown darkest; the 98th percentile unless given.
+        meters: `(H, W)` or `(H, W, 1)`; what is not finite or <= 0 is hatched.
+        low: float, meters shown brightest; the 2nd percentile unless given.
+        high: float, meters shown darkest; the 98th percentile unless given.
 
     Returns:
         uint8 `(H, W, 3)`.
@@ -65,28 +65,28 @@ def depth(metres, low=None, high=None):
     >>> depth([[1.0, 4.0]], low=1, high=4).tolist()
     [[[252, 253, 191], [0, 0, 4]]]
     """
-    metres = np.asarray(metres, float)
-    if metres.ndim == 3 and metres.shape[2] == 1:
-        metres = metres[..., 0]
-    if metres.ndim != 2:
+    meters = np.asarray(meters, float)
+    if meters.ndim == 3 and meters.shape[2] == 1:
+        meters = meters[..., 0]
+    if meters.ndim != 2:
         raise ValueError(
             f"depth: must have shape (height, width) or (height, width, 1). "
-            f"Received: {metres.shape}"
+            f"Received: {meters.shape}"
         )
-    known = np.isfinite(metres) & (metres > 0)
+    known = np.isfinite(meters) & (meters > 0)
     if not known.any():
-        return hatch(*metres.shape)
-    low, high = depth_limits(metres, low, high)
-    clipped = np.clip(np.where(known, metres, high), low, high)
+        return hatch(*meters.shape)
+    low, high = depth_limits(meters, low, high)
+    clipped = np.clip(np.where(known, meters, high), low, high)
     share = np.log(high / clipped) / max(np.log(high / low), 1e-12)
-    return np.where(known[..., None], magma(share), hatch(*metres.shape))
+    return np.where(known[..., None], magma(share), hatch(*meters.shape))
 
 
-def depth_limits(metres, low=None, high=None):
-    """The metres that `depth` shows brightest and darkest, for `color_bar` or further pictures.
+def depth_limits(meters, low=None, high=None):
+    """The meters that `depth` shows brightest and darkest, for `color_bar` or further pictures.
 
     Args:
-        metres: any shape; what is not finite or <= 0 is left out.
+        meters: any shape; what is not finite or <= 0 is left out.
         low: float, the smaller one; the 2nd percentile unless given.
         high: float, the larger one; the 98th percentile unless given.
 
@@ -101,8 +101,8 @@ def depth_limits(metres, low=None, high=None):
     >>> depth_limits([0.0, 1.0, 3.0], low=0.5)
     (0.5, 2.96)
     """
-    metres = np.asarray(metres, float)
-    known = metres[np.isfinite(metres) & (metres > 0)]
+    meters = np.asarray(meters, float)
+    known = meters[np.isfinite(meters) & (meters > 0)]
     if not known.size and None in (low, high):
         raise ValueError("depth_limits: no depth is known; give low and high")
     low = float(np.percentile(known, 2) if low is None else low)
@@ -112,12 +112,12 @@ def depth_limits(metres, low=None, high=None):
     return low, high
 
 
-def relative_error(truth, metres, worst=0.5):
+def relative_error(truth, meters, worst=0.5):
     """How wrong depth is, as a share of the true one: black is right, light yellow `worst` or more.
 
     Args:
         truth: `(H, W)` or `(H, W, 1)`; what is not finite or <= 0 is hatched.
-        metres: `(H, W)` or `(H, W, 1)`.
+        meters: `(H, W)` or `(H, W, 1)`.
         worst: float, the error shown brightest.
 
     Returns:
@@ -126,10 +126,10 @@ def relative_error(truth, metres, worst=0.5):
     >>> relative_error([[2.0, 2.0]], [[2.0, 3.0]]).tolist()
     [[[0, 0, 4], [252, 253, 191]]]
     """
-    truth, metres = np.asarray(truth, float), np.asarray(metres, float)
-    truth, metres = (x[..., 0] if x.ndim == 3 else x for x in (truth, metres))
+    truth, meters = np.asarray(truth, float), np.asarray(meters, float)
+    truth, meters = (x[..., 0] if x.ndim == 3 else x for x in (truth, meters))
     known = np.isfinite(truth) & (truth > 0)
-    error = np.abs(metres - truth) / np.where(known, truth, 1)
+    error = np.abs(meters - truth) / np.where(known, truth, 1)
     error = np.where(known, error, 0)
     # A prediction that is no number is as wrong as can be.
     share = np.nan_to_num(error / worst, nan=1.0, posinf=1.0).clip(0, 1)
@@ -137,7 +137,7 @@ def relative_error(truth, metres, worst=0.5):
 
 
 def wrong_pixels(wrong, unknown, image):
-    """Wrong pixels in red, right ones as the image, dimmed, unknown ones in grey.
+    """Wrong pixels in red, right ones as the image, dimmed, unknown ones in gray.
 
     Args:
         wrong, unknown: bool `(H, W)`.
@@ -149,8 +149,8 @@ def wrong_pixels(wrong, unknown, image):
     >>> wrong_pixels(np.array([[True, False]]), np.array([[False, True]]), None).tolist()
     [[[230, 40, 40], [160, 160, 160]]]
     """
-    grey = np.zeros((*wrong.shape, 1)) if image is None else image.mean(-1, keepdims=True)
-    picture = (0.5 * grey.repeat(3, -1)).astype("uint8")
+    gray = np.zeros((*wrong.shape, 1)) if image is None else image.mean(-1, keepdims=True)
+    picture = (0.5 * gray.repeat(3, -1)).astype("uint8")
     picture[wrong] = (230, 40, 40)
     picture[unknown] = (160, 160, 160)
     return picture

@@ -33,7 +33,7 @@ class Segmentation(Head):
             and 1).
         ignore_class: the label of pixels that count nowhere, or `None`.
         class_names: one name for each class, shown in legends and tables.
-        palette: `(num_classes, 3)` uint8 RGB colours; default: the VOC colour map.
+        palette: `(num_classes, 3)` uint8 RGB colors; default: the VOC color map.
         loss: a loss over logits; default `kd.losses.CrossEntropy`.
         class_weight: weights for each class in the default loss.
         weight: weight of this head's loss among several heads.
@@ -41,7 +41,7 @@ class Segmentation(Head):
 
     Raises:
         TypeError, ValueError: for a number of classes that is no int ≥ 1, an unknown mode, names
-            or colours of another number.
+            or colors of another number.
 
     >>> head = Segmentation(3, class_names=["sky", "road", "car"])
     >>> head.channels, head.legend()[1][0]
@@ -209,13 +209,13 @@ class Segmentation(Head):
         return {"labels": ops.cast(labels, dtype), "confidence": confidence}
 
     def about(self):
-        """Names and colours of the classes, and what `confidence` is."""
+        """Names and colors of the classes, and what `confidence` is."""
         classes = {"classes": self.class_names, "palette": self.palette.tolist()}
         confidence = {"range": [0, 1], "of": "labels"}
         return {"labels": {"mode": self.mode, **classes}, "confidence": confidence}
 
     def draw(self, labels):
-        """Labels `(H, W)` as an RGB picture, uint8; void in white-grey.
+        """Labels `(H, W)` as an RGB picture, uint8; void in white-gray.
 
         Of a multilabel map `(H, W, classes)` the last class that is on is drawn.
         """
@@ -230,7 +230,7 @@ class Segmentation(Head):
         return picture
 
     def error(self, truth, prediction, image=None):
-        """Where labels differ, as an RGB picture: red, over the dimmed image; void in grey.
+        """Where labels differ, as an RGB picture: red, over the dimmed image; void in gray.
 
         Of a multilabel map a pixel is wrong where a known label is, and void where all are.
         """
@@ -243,9 +243,9 @@ class Segmentation(Head):
         return wrong_pixels(wrong, unknown, image)
 
     def legend(self):
-        """Pairs of class name and RGB colour."""
+        """Pairs of class name and RGB color."""
         pairs = zip(self.class_names, self.palette.tolist(), strict=True)
-        return [(name, tuple(colour)) for name, colour in pairs]
+        return [(name, tuple(color)) for name, color in pairs]
 
     def get_config(self):
         return {

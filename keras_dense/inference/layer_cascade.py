@@ -66,7 +66,7 @@ class LayerCascade:
     """A cascade in use: at every stage the pixels leave that are sure, and save all later work.
 
     The first stage sees the whole image. A later one sees a list of the cells that reached it:
-    its convolutions gather their neighbours from that list, and cells that left count as zero
+    its convolutions gather their neighbors from that list, and cells that left count as zero
     (the paper's region convolution), so its time is that of the cells in it. With thresholds above
     1 nobody leaves, and the prediction is the last stage's.
 
@@ -94,8 +94,8 @@ class LayerCascade:
 
     >>> import keras_dense as kd
     >>> heads = kd.heads.with_intermediate(kd.heads.Segmentation(11), ["stage1", "stage2"])
-    >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
-    >>> cascade = LayerCascade(kd.layer_cascade(trunk, heads=heads), thresholds=2.0)
+    >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> cascade = LayerCascade(kd.layer_cascade(backbone, heads=heads), thresholds=2.0)
     >>> result = cascade.predict(np.zeros((1, 33, 47, 3), "uint8"))
     >>> result.prediction.shape, result.reached
     ((1, 33, 47, 11), (1.0, 1.0, 1.0))
@@ -167,7 +167,7 @@ class LayerCascade:
         if len(set(found)) > 1:
             raise ValueError(
                 "The stages of a cascade must end at maps of one stride, as after "
-                f"kd.surgery.dilate(trunk, 8). Received strides: {found}"
+                f"kd.surgery.dilate(backbone, 8). Received strides: {found}"
             )
         return found[0]
 

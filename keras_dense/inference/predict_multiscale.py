@@ -26,7 +26,7 @@ def predict_multiscale(
 
     What is averaged is a head's own: probabilities for `Segmentation`, log depth (a zoom makes
     things seem nearer, which is put right), normals (those of mirrored images mirrored back),
-    distributions of colours for `Colorization`. Versions are resized by antialiased bilinear
+    distributions of colors for `Colorization`. Versions are resized by antialiased bilinear
     interpolation, as images are in training, and their predictions bilinearly.
 
     Args:

@@ -19,7 +19,7 @@ def predict_tiled(
     """Predict an image of any size, tile by tile.
 
     Tiles overlap; across an overlap one fades into the next, in the raw predictions (logits,
-    metres, normals at length 1 again), before they become labels. All have one size, so that what
+    meters, normals at length 1 again), before they become labels. All have one size, so that what
     is compiled is compiled once: those at the edges are moved into the image. Memory beyond the
     network's own is a few tiles and the overlap of one row of them; the next tile is read, and the
     last one written, while the network computes. Tiles begin where the network's strides do, so
@@ -47,7 +47,7 @@ def predict_tiled(
             it is started again, to the same bytes; until it is finished the file is called
             `….part`, and a file `….state.npz` beside it says what was done.
         raw: whether to write predictions as the network gives them, in place of what
-            `head.decode` makes of them: labels (uint8 up to 256 classes), metres, normals.
+            `head.decode` makes of them: labels (uint8 up to 256 classes), meters, normals.
         batch_size: int, tiles that go through the network together.
         progress: whether to show a bar.
         value_range: `(low, high)` in which all pixels must be; `None` for a model of one's own

@@ -1,4 +1,4 @@
-"""Where tiles lie in a picture, and how neighbours are mixed where they overlap."""
+"""Where tiles lie in a picture, and how neighbors are mixed where they overlap."""
 
 from dataclasses import dataclass
 from math import ceil, inf

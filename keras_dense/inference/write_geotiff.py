@@ -8,7 +8,7 @@ from keras_dense._optional import require
 from keras_dense.inference.geotiff import GeoTiff
 
 _BLOCK = 512  # side of the blocks that are written
-_UNITS = {"metre": "metre", "degree": "degree", "unit vector": "1"}
+_UNITS = {"meter": "meter", "degree": "degree", "unit vector": "1"}
 
 
 def write_geotiff(path, array, like=None, facts=None):

@@ -1,4 +1,4 @@
-"""Convolutions with holes (à trous): a rate, strides along with it, padding in cells."""
+"""Convolutions with holes (atrous): a rate, strides along with it, padding in cells."""
 
 import keras
 from keras import ops

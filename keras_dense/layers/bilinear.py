@@ -15,8 +15,8 @@ def bilinear_kernel(factor):
     [0.25, 0.75, 0.75, 0.25]
     """
     size = 2 * factor - factor % 2
-    centre = (size - 1) / 2
-    return 1 - np.abs(np.arange(size) - centre) / factor
+    center = (size - 1) / 2
+    return 1 - np.abs(np.arange(size) - center) / factor
 
 
 class _Upsampling(keras.layers.Layer):

@@ -1,4 +1,4 @@
-"""From an image to its lightness, and from predicted colours back to an image."""
+"""From an image to its lightness, and from predicted colors back to an image."""
 
 import keras
 from keras import ops
@@ -10,7 +10,7 @@ from keras_dense.ops import ab_bins, annealed_mean, full_size, gray, lightness, 
 
 @keras.saving.register_keras_serializable("keras_dense")
 class Lightness(Float32Layer):
-    """What a network sees that is to predict colours: an image's lightness.
+    """What a network sees that is to predict colors: an image's lightness.
 
     Args:
         as_image: whether it comes as a gray image, RGB 0–255 `(B, H, W, 3)`, which any backbone
@@ -51,7 +51,7 @@ class Lightness(Float32Layer):
 
 @keras.saving.register_keras_serializable("keras_dense")
 class AnnealedMean(Float32Layer):
-    """The colour that a distribution over bins stands for: logits `(…, bins)` → ab `(…, 2)`.
+    """The color that a distribution over bins stands for: logits `(…, bins)` → ab `(…, 2)`.
 
     Args:
         grid: of the bins, see `kd.ops.ab_bins`.
@@ -95,10 +95,10 @@ class AnnealedMean(Float32Layer):
 
 @keras.saving.register_keras_serializable("keras_dense")
 class Recolor(Float32Layer):
-    """An image in predicted colours, at its own size and of its own lightness.
+    """An image in predicted colors, at its own size and of its own lightness.
 
     Call with two tensors: `Recolor(4)(ab, image)`, ab `(B, ceil(H / 4), ceil(W / 4), 2)` and RGB
-    0–255 `(B, H, W, 3)`; returns RGB, uint8 `(B, H, W, 3)`. The colours are upsampled (half-pixel
+    0–255 `(B, H, W, 3)`; returns RGB, uint8 `(B, H, W, 3)`. The colors are upsampled (half-pixel
     bilinear), and what lies outside of sRGB is clipped.
 
     Args:

@@ -38,8 +38,8 @@ class CRFasRNN(keras.layers.Layer):
 
     Args:
         iterations: int ≥ 0; may be set later: the authors train with 5 and predict with 10.
-        theta_alpha: float > 0, in pixels: how far pixels of like colour see each other.
-        theta_beta: float > 0, in the units of the image (0–255): what counts as like colour.
+        theta_alpha: float > 0, in pixels: how far pixels of like color see each other.
+        theta_beta: float > 0, in the units of the image (0–255): what counts as like color.
         theta_gamma: float > 0, in pixels, of the spatial kernel.
         spatial_weight, bilateral_weight: floats, W is that multiple of the identity at first.
         normalization: "after" (the authors'): what a pixel hears is divided by the kernel's sum
@@ -48,7 +48,7 @@ class CRFasRNN(keras.layers.Layer):
         exact: pair by pair rather than on the lattice: slow, for small images and comparisons.
         capacity: of the lattice, in corners a pixel, where sizes must be known beforehand: in
             compiled functions on TensorFlow and JAX. Default 2, but 131,072 at least. An image that
-            needs more (noise does, in tiny colour steps) gives NaN, never a wrong result; 6 is
+            needs more (noise does, in tiny color steps) gives NaN, never a wrong result; 6 is
             enough for any image of three channels.
 
     Raises:

@@ -1,4 +1,4 @@
-"""From any number to a depth in metres."""
+"""From any number to a depth in meters."""
 
 import math
 import numbers
@@ -19,7 +19,7 @@ def check_range(min_depth, max_depth):
     ]
     if not all(good) or not 0 < min_depth < max_depth:
         raise ValueError(
-            "`min_depth` and `max_depth` must be metres with 0 < min_depth < max_depth. "
+            "`min_depth` and `max_depth` must be meters with 0 < min_depth < max_depth. "
             f"Received: min_depth={min_depth!r}, max_depth={max_depth!r}"
         )
     return float(min_depth), float(max_depth)
@@ -27,7 +27,7 @@ def check_range(min_depth, max_depth):
 
 @keras.saving.register_keras_serializable("keras_dense")
 class DepthActivation(Float32Layer):
-    """Any numbers as depths in metres, positive by construction; of any shape, in float32.
+    """Any numbers as depths in meters, positive by construction; of any shape, in float32.
 
     | `activation` | depth of a score x, with s = sigmoid(x) | at x = 0 |
     |---|---|---|
@@ -42,7 +42,7 @@ class DepthActivation(Float32Layer):
 
     Args:
         activation: one of these.
-        min_depth, max_depth: metres.
+        min_depth, max_depth: meters.
 
     Raises:
         ValueError: for another activation, or not 0 < min_depth < max_depth.

@@ -70,7 +70,7 @@ class HypercolumnMLP(keras.layers.Layer):
         self._check(maps_shape)
         channels = [shape[-1] for shape in maps_shape]
         inputs = (sum(channels), *self.units[:-1])
-        # As one matrix would be initialised: each part of the first layer sees but a few inputs.
+        # As one matrix would be initialized: each part of the first layer sees but a few inputs.
         starts = [
             keras.initializers.RandomNormal(stddev=(gain / n) ** 0.5)
             for n, gain in zip(inputs, (2.0,) * (len(self.units) - 1) + (1.0,), strict=True)

@@ -8,7 +8,7 @@ from keras_dense import _check
 
 @keras.saving.register_keras_serializable("keras_dense")
 class LocalResponseNormalization(keras.layers.Layer):
-    """Each number divided by the strength of its neighbours among the channels, pixel by pixel.
+    """Each number divided by the strength of its neighbors among the channels, pixel by pixel.
 
         y_c = x_c / (bias + alpha / size · Σ x_d²)^beta,   the sum over |d - c| ≤ size // 2
 

@@ -17,8 +17,8 @@ class PlaceLike(keras.layers.Layer):
     `(B, H, W, C)`. All sizes may be unknown.
 
     Args:
-        first: the row (and column) of the first cell's centre, in pixels of the image that the
-            network saw; 0 is the centre of the first pixel.
+        first: the row (and column) of the first cell's center, in pixels of the image that the
+            network saw; 0 is the center of the first pixel.
         step: pixels from cell to cell.
         size: `(height, width)` of the image that the network saw, of which `image` is a version of
             another size.

@@ -1,7 +1,7 @@
 """Windows over a list of cells instead of a map, with the weights of the layers for maps.
 
 A list is a batch of images of one pixel, `(N, 1, 1, C)`: whatever looks at each pixel alone takes
-it as it is. What looks at neighbours finds them in a table, see `keras_dense.ops.region`.
+it as it is. What looks at neighbors finds them in a table, see `keras_dense.ops.region`.
 """
 
 import keras

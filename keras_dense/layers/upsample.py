@@ -8,7 +8,7 @@ from keras_dense import _check
 
 @keras.saving.register_keras_serializable("keras_dense")
 class ICNR(keras.initializers.Initializer):
-    """A kernel with which a pixel shuffle starts as nearest-neighbour upsampling.
+    """A kernel with which a pixel shuffle starts as nearest-neighbor upsampling.
 
     The f² channels that become one block of cells get the same weights, drawn from `initializer`
     as for a convolution with 1 / f² of the channels. So all cells of a block start equal, and

@@ -1,4 +1,4 @@
-"""Losses of colour: the target is the RGB image itself, the prediction lies in the plane (a, b).
+"""Losses of color: the target is the RGB image itself, the prediction lies in the plane (a, b).
 
 Zhang, Isola, Efros, "Colorful Image Colorization", ECCV 2016.
 """
@@ -42,7 +42,7 @@ def check_prior(prior, grid):
 
 
 def rebalancing(prior, lam=0.5):
-    """What a pixel of each bin weighs, so that rare colours count.
+    """What a pixel of each bin weighs, so that rare colors count.
 
         w = 1 / ((1 - lam) prior + lam / bins),  scaled so that sum(prior · w) = 1
 
@@ -66,7 +66,7 @@ def rebalancing(prior, lam=0.5):
 
 
 def subsampled(ab, weight, stride, subsample="mean"):
-    """Colours and weights at a fraction of the size, see `ColorLoss`.
+    """Colors and weights at a fraction of the size, see `ColorLoss`.
 
     Args:
         ab: `(B, H, W, 2)`.
@@ -92,12 +92,12 @@ class ColorLoss(MapLoss):
 
     Args:
         stride: int ≥ 1; predictions are `(B, ceil(H / stride), ceil(W / stride), C)`.
-        subsample: how a pixel of the prediction gets its colour: "mean": the mean (a, b) of the
+        subsample: how a pixel of the prediction gets its color: "mean": the mean (a, b) of the
             known pixels in its block, which is where half-pixel upsampling puts it back;
             "nearest": the block's top left pixel, as published. It weighs as many pixels as are
             known (mean), or 1 (nearest).
         gray_threshold: if given, images in which no |a| or |b| exceeds it cost nothing (5 in the
-            authors' code): they are no examples of colour.
+            authors' code): they are no examples of color.
 
     A pixel is unknown where a float target is not finite. Subclasses implement
     `price(ab, y_pred)`, `(B, h, w)`.
@@ -152,26 +152,26 @@ class ColorLoss(MapLoss):
 
 @keras.saving.register_keras_serializable("keras_dense")
 class ColorCrossEntropy(ColorLoss):
-    """Cross-entropy over bins of colour, rebalanced so that rare colours count.
+    """Cross-entropy over bins of color, rebalanced so that rare colors count.
 
     ```
     loss = sum_n w[n] v[n] * l[n] / sum_n w[n]
     l[n] = -sum_k z[n, k] * log(softmax(logits[n])[k])
     ```
 
-    with `z` the soft encoding of the pixel's colour (`kd.ops.soft_encode`), `v` the rebalancing
+    with `z` the soft encoding of the pixel's color (`kd.ops.soft_encode`), `v` the rebalancing
     weight of its nearest bin (its mean over the prior is 1; 1 without a prior) and `w` the sample
     weight, 0 where unknown. No target over all bins is ever built.
 
     Args:
         grid: of the bins, see `kd.ops.ab_bins`: 10 means 313.
-        prior: the share of each bin among the colours of the data
+        prior: the share of each bin among the colors of the data
             (`kd.training.estimate_ab_prior`); `None`: all pixels count the same.
         lam: 0 to 1, how much of a uniform prior is mixed in; above 0 where a bin has no share.
-        neighbours: int ≥ 1, bins that share a colour: 5 in the paper, 10 in its code.
+        neighbors: int ≥ 1, bins that share a color: 5 in the paper, 10 in its code.
         sigma: number > 0, width of the Gaussian of these shares.
         stride, subsample, gray_threshold: see `ColorLoss`: predictions are at a quarter of the
-            size; "mean" or "nearest"; images without colour.
+            size; "mean" or "nearest"; images without color.
         name: name of the loss.
         reduction: As in Keras: `"sum_over_batch_size"` (the weighted mean of what is known; so are
             `"mean"` and `"mean_with_sample_weight"`), `"sum"`, or `"none"`: the loss of each
@@ -197,7 +197,7 @@ class ColorCrossEntropy(ColorLoss):
         grid=10,
         prior=None,
         lam=0.5,
-        neighbours=5,
+        neighbors=5,
         sigma=5.0,
         stride=4,
         subsample="mean",
@@ -209,7 +209,7 @@ class ColorCrossEntropy(ColorLoss):
         self.grid = _check.integer(grid, "grid", 1)
         self.bins = len(ab_bins(grid))
         self.lam = check_number("lam", lam, 0.0, 1.0)
-        self.neighbours = _check.integer(neighbours, "neighbours", 1)
+        self.neighbors = _check.integer(neighbors, "neighbors", 1)
         self.sigma = check_number("sigma", sigma, 1e-3)
         share = check_prior(prior, grid)
         if share is not None and self.lam == 0 and not share.all():
@@ -226,7 +226,7 @@ class ColorCrossEntropy(ColorLoss):
                 f"y_pred must have a logit for each of the {self.bins} bins of grid={self.grid}. "
                 f"Received: y_pred of shape {tuple(y_pred.shape)}"
             )
-        index, share = soft_encode(ab, self.grid, self.neighbours, self.sigma)
+        index, share = soft_encode(ab, self.grid, self.neighbors, self.sigma)
         logits = ops.take_along_axis(y_pred, index, axis=-1)
         # The shares sum to 1.
         price = ops.logsumexp(y_pred, axis=-1) - ops.sum(share * logits, axis=-1)
@@ -241,7 +241,7 @@ class ColorCrossEntropy(ColorLoss):
             "grid": self.grid,
             "prior": self.prior,
             "lam": self.lam,
-            "neighbours": self.neighbours,
+            "neighbors": self.neighbors,
             "sigma": self.sigma,
         }
 
@@ -257,7 +257,7 @@ class AbSmoothL1(ColorLoss):
     Args:
         beta: number > 0: where the square ends, in units of a and b.
         stride, subsample, gray_threshold: see `ColorLoss`: predictions are at a quarter of the
-            size; "mean" or "nearest"; images without colour.
+            size; "mean" or "nearest"; images without color.
         name: name of the loss.
         reduction: As in Keras: `"sum_over_batch_size"` (the weighted mean of what is known; so are
             `"mean"` and `"mean_with_sample_weight"`), `"sum"`, or `"none"`: the loss of each

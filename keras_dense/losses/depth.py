@@ -12,7 +12,7 @@ from keras_dense.losses.weighted import (
     safe_divide,
 )
 
-_SMALLEST = 1e-3  # metres: below, logarithm and reciprocal go on as their tangents
+_SMALLEST = 1e-3  # meters: below, logarithm and reciprocal go on as their tangents
 
 
 def log_depth(depth):
@@ -58,10 +58,10 @@ def image_costs(values, weight):
     return Costs((seen * values)[:, 0, 0, 0], seen[:, 0, 0, 0])
 
 
-def neighbours(x, axis):
+def neighbors(x, axis):
     """A map without its last row or column, and the map of what comes after each of its pixels.
 
-    >>> before, after = neighbours(ops.reshape(ops.arange(3), (1, 1, 3, 1)), axis=2)
+    >>> before, after = neighbors(ops.reshape(ops.arange(3), (1, 1, 3, 1)), axis=2)
     >>> ops.convert_to_numpy(before).ravel().tolist(), ops.convert_to_numpy(after).ravel().tolist()
     ([0, 1], [1, 2])
     """
@@ -70,13 +70,13 @@ def neighbours(x, axis):
 
 def steps(x, weight, axis):
     """Forward differences of a map, and the weights of the pairs: 0 unless both are known."""
-    before, after = neighbours(x, axis)
-    first, second = neighbours(weight, axis)
+    before, after = neighbors(x, axis)
+    first, second = neighbors(weight, axis)
     return after - before, first * second
 
 
 class DepthLoss(MapLoss):
-    """Base of losses of depth in metres; what is not finite or not positive is unknown.
+    """Base of losses of depth in meters; what is not finite or not positive is unknown.
 
     Subclasses implement `score(y_true, y_pred, weight)`. All are float32 `(B, H, W, 1)`; where
     `weight` is 0 both maps are 1, so their difference is 0.
@@ -133,8 +133,8 @@ class ScaleInvariantLog(DepthLoss):
     Example:
 
     >>> import numpy as np
-    >>> metres = np.array([[[1.0, 2.0, 0.0]]])  # the last pixel is unknown
-    >>> round(float(ScaleInvariantLog(lam=1.0)(metres, 3 * metres[..., None])), 6)
+    >>> meters = np.array([[[1.0, 2.0, 0.0]]])  # the last pixel is unknown
+    >>> round(float(ScaleInvariantLog(lam=1.0)(meters, 3 * meters[..., None])), 6)
     0.0
     """
 
@@ -256,7 +256,7 @@ class BerHu(DepthLoss):
 
 @keras.saving.register_keras_serializable("keras_dense")
 class DepthL1(DepthLoss):
-    """Mean absolute error of depth, in metres, or of its logarithm.
+    """Mean absolute error of depth, in meters, or of its logarithm.
 
     ```
     loss = mean |y_pred - y_true|,  or  mean |log y_pred - log y_true|

@@ -1,4 +1,4 @@
-"""Losses of depth that look at neighbours: gradients, alignment, SSIM, smoothness."""
+"""Losses of depth that look at neighbors: gradients, alignment, SSIM, smoothness."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ from keras_dense.losses.depth import (
     image_sums,
     inverse_depth,
     log_depth,
-    neighbours,
+    neighbors,
     steps,
 )
 from keras_dense.losses.weighted import (
@@ -59,7 +59,7 @@ class GradientMatching(DepthLoss):
 
     Args:
         scales: int ≥ 1.
-        log: Whether logarithms are compared, or metres.
+        log: Whether logarithms are compared, or meters.
         name: Name of the loss.
         reduction: A mean, as Keras calls it (`"sum_over_batch_size"`, `"mean"`,
             `"mean_with_sample_weight"`): there is no loss of each pixel to sum or return.
@@ -67,8 +67,8 @@ class GradientMatching(DepthLoss):
     Example:
 
     >>> import numpy as np
-    >>> metres = np.array([[[1.0, 2.0, 3.0]]])
-    >>> round(float(GradientMatching()(metres, 2 * metres[..., None])), 6)
+    >>> meters = np.array([[[1.0, 2.0, 3.0]]])
+    >>> round(float(GradientMatching()(meters, 2 * meters[..., None])), 6)
     0.0
     """
 
@@ -92,11 +92,11 @@ def fit_line(x, y, weight):
     """
     n = image_sums(weight)
     mean_x, mean_y = (safe_divide(image_sums(weight * v), n) for v in (x, y))
-    centred = x - mean_x
-    squares = image_sums(weight * ops.square(centred))
+    centered = x - mean_x
+    squares = image_sums(weight * ops.square(centered))
     # Of a constant, rounding leaves differences of 1e-7.
     squares = ops.where(squares > 1e-10 * n * ops.square(mean_x), squares, 0.0)
-    scale = safe_divide(image_sums(weight * centred * (y - mean_y)), squares)
+    scale = safe_divide(image_sums(weight * centered * (y - mean_y)), squares)
     return scale, mean_y - scale * mean_x
 
 
@@ -150,8 +150,8 @@ class ScaleAndShiftInvariant(DepthLoss):
     Example:
 
     >>> import numpy as np
-    >>> metres = np.array([[[1.0, 2.0, 5.0]]])
-    >>> round(float(ScaleAndShiftInvariant()(metres, 3 * metres[..., None] + 1)), 6)
+    >>> meters = np.array([[[1.0, 2.0, 5.0]]])
+    >>> round(float(ScaleAndShiftInvariant()(meters, 3 * meters[..., None] + 1)), 6)
     0.0
     """
 
@@ -225,8 +225,8 @@ def masked_ssim(x, y, known, data_range, window=11, sigma=1.5):
     kernel = ops.convert_to_tensor(kernel / kernel.sum(), "float32")
     batch = ops.shape(x)[0]
     # (Co)variances do not change with a common shift, but lose fewer digits around 0.
-    centre = safe_divide(image_sums(known * y), image_sums(known))
-    x, y = known * (x - centre), known * (y - centre)
+    center = safe_divide(image_sums(known * y), image_sums(known))
+    x, y = known * (x - center), known * (y - center)
     stacked = ops.concatenate([known, x, y, x * x, y * y, x * y], axis=0)
     for shape in ((-1, 1, 1, 1), (1, -1, 1, 1)):
         stacked = ops.conv(
@@ -236,7 +236,7 @@ def masked_ssim(x, y, known, data_range, window=11, sigma=1.5):
     mean_x, mean_y, xx, yy, xy = (safe_divide(s, share) for s in sums)
     spread = ops.maximum(xx - ops.square(mean_x), 0) + ops.maximum(yy - ops.square(mean_y), 0)
     covariance = xy - mean_x * mean_y
-    mean_x, mean_y = mean_x + centre, mean_y + centre
+    mean_x, mean_y = mean_x + center, mean_y + center
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     luminance = (2 * mean_x * mean_y + c1) / (ops.square(mean_x) + ops.square(mean_y) + c1)
     similarity = luminance * (2 * covariance + c2) / (spread + c2)
@@ -256,7 +256,7 @@ class DepthSSIM(DepthLoss):
     reciprocal depths (`reciprocal=True, data_range=10.0` for 0.1 to 10 m).
 
     Args:
-        data_range: Span of the values: of metres, or of reciprocal metres. Positive.
+        data_range: Span of the values: of meters, or of reciprocal meters. Positive.
         reciprocal: Whether 1 / depth is compared.
         window: Odd int, size of the Gaussian window.
         sigma: Standard deviation of the Gaussian, in pixels. Positive.
@@ -268,8 +268,8 @@ class DepthSSIM(DepthLoss):
     Example:
 
     >>> import numpy as np
-    >>> metres = np.arange(1.0, 17.0).reshape(1, 4, 4)
-    >>> round(float(DepthSSIM()(metres, metres[..., None])), 6)
+    >>> meters = np.arange(1.0, 17.0).reshape(1, 4, 4)
+    >>> round(float(DepthSSIM()(meters, meters[..., None])), 6)
     0.0
     """
 
@@ -340,7 +340,7 @@ def edge_aware_smoothness(depth, image, weight=None):
     cost = 0.0
     for axis in (1, 2):
         step, pair = steps(depth, weight, axis)
-        before, after = neighbours(image, axis)
+        before, after = neighbors(image, axis)
         edge = ops.mean(ops.absolute(after - before), axis=-1, keepdims=True)
         smooth = pair * ops.absolute(step) * ops.exp(-edge)
         cost = cost + safe_divide(ops.sum(smooth), ops.sum(pair))

@@ -12,7 +12,7 @@ def lovasz_extension(errors, truth, weight):
 
     Sorts the errors in descending order; error i then has the weight `J(1..i) - J(1..i-1)`, with J
     the Jaccard loss of mispredicting exactly those pixels. The differences are written out, since
-    subtracting two neighbouring J in float32 would leave a few bits on a large image:
+    subtracting two neighboring J in float32 would leave a few bits on a large image:
 
     ```
     foreground: w[i] / union[i]        background: w[i] * inter[i] / (union[i-1] * union[i])

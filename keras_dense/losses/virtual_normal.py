@@ -68,7 +68,7 @@ class VirtualNormal(DepthLoss):
     for depth prediction", ICCV 2019, section 3.2.
 
     Args:
-        intrinsics: `(fx, fy, cx, cy)` in pixels of the maps; the centre of the top left pixel is
+        intrinsics: `(fx, fy, cx, cy)` in pixels of the maps; the center of the top left pixel is
             (0, 0).
         triplets: int >= 1, drawn in each image.
         drop: Share of the triplets that counts nothing, in [0, 1).
@@ -83,8 +83,8 @@ class VirtualNormal(DepthLoss):
     Example:
 
     >>> import numpy as np
-    >>> metres = np.full((1, 8, 8), 2.0)
-    >>> round(float(VirtualNormal((8, 8, 4, 4))(metres, 3 * metres[..., None])), 6)
+    >>> meters = np.full((1, 8, 8), 2.0)
+    >>> round(float(VirtualNormal((8, 8, 4, 4))(meters, 3 * meters[..., None])), 6)
     0.0
     """
 

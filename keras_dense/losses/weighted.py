@@ -169,7 +169,7 @@ class WeightedLoss(keras.losses.Loss):
 class MapLoss(WeightedLoss):
     """Base of losses over maps whose targets say by themselves where nothing is known.
 
-    The contract of every loss of depth, normals and colour:
+    The contract of every loss of depth, normals and color:
 
     - **Predictions** `y_pred` `(B, H, W, C)`, of any float dtype; computed in float32.
     - **Targets** `y_true` `(B, H, W, C')`; without the last axis where it is 1. A pixel that the

@@ -1,4 +1,4 @@
-"""Scores of predicted colours."""
+"""Scores of predicted colors."""
 
 import math
 
@@ -28,15 +28,15 @@ _LEAST = 1e-10  # mean squared error below which PSNR stays at 100 dB
 
 @keras.saving.register_keras_serializable("keras_dense")
 class ColorErrors(SharedMetric):
-    """How close predicted colours are, over a whole data set.
+    """How close predicted colors are, over a whole data set.
 
-    Predictions are what `kd.heads.Colorization` gives: they are brought to colours (a, b) as there,
+    Predictions are what `kd.heads.Colorization` gives: they are brought to colors (a, b) as there,
     upsampled to the image, and, for PSNR and SSIM, put together with the image's own lightness. d
-    is the distance of two colours in the plane (a, b).
+    is the distance of two colors in the plane (a, b).
 
     - `"auc"`: area under the share of pixels with d ≤ t, for t from 0 to 150, as a share of 150:
       the mean of max(0, 1 − d / 150).
-    - `"auc_rebalanced"`: the same, a pixel weighted by one over the prior of its true colour's bin.
+    - `"auc_rebalanced"`: the same, a pixel weighted by one over the prior of its true color's bin.
     - `"accuracy"`: share of pixels with d ≤ `threshold`.
     - `"rmse_ab"`: root of the mean squared error over pixels, a and b.
     - `"psnr"`: dB, on clipped sRGB, of each image, and the mean over images; 100 at most.

@@ -73,7 +73,7 @@ def edge(value, size):
 
 @keras.saving.register_keras_serializable("keras_dense")
 class DepthErrors(SharedMetric):
-    """Errors of predicted depth p against the true depth t, in metres.
+    """Errors of predicted depth p against the true depth t, in meters.
 
     | score | over the known pixels |
     |---|---|
@@ -100,8 +100,8 @@ class DepthErrors(SharedMetric):
 
     Args:
         score: What `result()` returns, one of the above.
-        min_depth: Metres; 0.001 unless the protocol says otherwise.
-        max_depth: Metres, or `None`: no limit.
+        min_depth: Meters; 0.001 unless the protocol says otherwise.
+        max_depth: Meters, or `None`: no limit.
         crop: `(top, bottom, left, right)`, half-open: ints are rows and columns, floats shares of
             the height and width (cut to whole pixels); `None`: the whole image.
         reduction: `"image"` (default): the mean over images of the score of each; `"pixel"`: the
@@ -112,8 +112,8 @@ class DepthErrors(SharedMetric):
         name: Name of the metric; by default the name of the score.
 
     Call arguments:
-        y_true: Metres `(B, H, W, 1)` or `(B, H, W)`.
-        y_pred: Metres `(B, H, W, 1)`.
+        y_true: Meters `(B, H, W, 1)` or `(B, H, W)`.
+        y_pred: Meters `(B, H, W, 1)`.
         sample_weight: `(B,)`, `(B, H, W)` or `(B, H, W, 1)`: pixels of weight 0 are not counted,
             all others once.
 
@@ -203,8 +203,8 @@ class DepthErrors(SharedMetric):
         n = sums[:, -1:]
         means = safe_divide(sums[:, :-1], n)
         d, one = errors[..., 5:6], errors[..., -1:]
-        centred = ops.square(d - one * means[:, None, None, 5:6])
-        variance = safe_divide(ops.sum(ops.sum(centred, axis=2), axis=1), n)[:, 0]
+        centered = ops.square(d - one * means[:, None, None, 5:6])
+        variance = safe_divide(ops.sum(ops.sum(centered, axis=2), axis=1), n)[:, 0]
         values = _scores([means[:, i] for i in range(len(SCORES))], variance, ops)
         seen = ops.cast(n > 0, "float32")
         each = ops.stack(list(values.values()), axis=-1)

@@ -4,7 +4,7 @@ Every builder is `name(backbone, num_classes, *, heads, weights, input_shape, na
 initialize_from, …)` and takes in common:
 
 - `backbone`: the name of a network of `keras.applications` or of `kd.backbones` ("resnet50",
-  "MobileNetV2", "xception65", …), a trunk from `kd.backbone`, or any functional `keras.Model`.
+  "MobileNetV2", "xception65", …), a backbone from `kd.backbone`, or any functional `keras.Model`.
 - `num_classes`: short for `heads=kd.heads.Segmentation(num_classes)`; default 21.
 - `heads`: a head, or a dict of heads: their structure is that of the output. Not together with
   `num_classes`. `kd.heads.with_auxiliary(head)` adds an auxiliary loss.

@@ -104,11 +104,11 @@ def assemble(backbone, decoder, heads, *, input_shape=(None, None, 3), name=None
 
     The image is padded at the bottom and the right to a multiple of the backbone's stride, the
     predictions are upsampled (half-pixel bilinear) and cut back. A head with a `stride` predicts
-    at a fraction of the size, rounded up. With a head that predicts colours
+    at a fraction of the size, rounded up. With a head that predicts colors
     (`kd.heads.Colorization`) the backbone sees the image in gray.
 
     Args:
-        backbone: a trunk from `kd.backbone`, `kd.surgery.feature_pyramid` or of your own: a
+        backbone: a backbone from `kd.backbone`, `kd.surgery.feature_pyramid` or of your own: a
             functional `keras.Model` from the image to `{"P1": feature, …}`. A string or a
             classifier is turned into one.
         decoder: a callable from the dict of features to a feature map, such as those of
@@ -122,8 +122,8 @@ def assemble(backbone, decoder, heads, *, input_shape=(None, None, 3), name=None
         A `keras.Model`: `(B, H, W, C)`, RGB 0–255, uint8 or float → float32 predictions
         `(B, H, W, channels of the head)`.
 
-    >>> trunk = make_backbone("mobilenet_v2", weights=None, alpha=0.35)
-    >>> model = assemble(trunk, lambda features: features["P3"], as_heads(num_classes=5))
+    >>> backbone = make_backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> model = assemble(backbone, lambda features: features["P3"], as_heads(num_classes=5))
     >>> model.output_shape
     (None, None, None, 5)
     """

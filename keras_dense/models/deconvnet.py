@@ -10,10 +10,10 @@ from keras_dense.backbones import application, family_of
 from keras_dense.heads import as_heads
 from keras_dense.layers import CropLike, PadToMinimum
 from keras_dense.models.mirror import (
+    backbone_with_indices,
     conv_bn,
     mirror_of,
     mirrored,
-    trunk_with_indices,
     way_down,
 )
 from keras_dense.models.parts import finished, is_vgg
@@ -52,10 +52,10 @@ def deconvnet_decoder(depths=(2, 2, 3, 3, 3), filters=4096, pools=None):
         depths: deconvolutions at each level, finest first.
         filters: channels of fc6 and fc7.
         pools: `{"I1": {"pool_size": …, "strides": …, "padding": …}, …}`, where the poolings of the
-            trunk are not 2×2.
+            backbone are not 2×2.
 
     Returns:
-        A decoder for `kd.assemble`, above a trunk with indices (`kd.surgery.pool_with_indices`).
+        A decoder for `kd.assemble`, above a backbone with indices (`kd.surgery.pool_with_indices`).
     """
 
     def decode(features):
@@ -116,10 +116,10 @@ def deconvnet(
     if is_vgg(backbone) and weights is not None:
         vgg, _ = family_of(backbone)
         backbone = classifier = application(vgg, weights, standardize=True, include_top=True)
-    trunk = trunk_with_indices(backbone, weights, input_shape)
-    mirror, pools = mirror_of(trunk, "DeconvNet")
+    backbone = backbone_with_indices(backbone, weights, input_shape)
+    mirror, pools = mirror_of(backbone, "DeconvNet")
     decoder = deconvnet_decoder(mirror if depths is None else depths, filters, pools)
-    model = finished(trunk, decoder, heads, input_shape, name or "deconvnet", initialize_from)
+    model = finished(backbone, decoder, heads, input_shape, name or "deconvnet", initialize_from)
     if classifier is not None and initialize_from is None:
         for layer, dense in zip(("fc6", "fc7"), fully_connected(classifier), strict=True):
             _keep(model.get_layer(layer), *dense.get_weights())

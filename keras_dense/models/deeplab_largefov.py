@@ -10,18 +10,18 @@ from keras_dense.backbones import application, check_shape, family_of
 from keras_dense.backbones import backbone as make_backbone
 from keras_dense.heads import as_heads
 from keras_dense.layers import AtrousAveragePooling2D, AtrousConv2D
-from keras_dense.models.parts import finished, is_vgg, trunk_of
+from keras_dense.models.parts import backbone_of, finished, is_vgg
 from keras_dense.surgery import dilate, rebuild
 from keras_dense.surgery.feature_pyramid import feature
 from keras_dense.surgery.graph import transfer
 from keras_dense.surgery.top import fully_connected
 
 
-def largefov_trunk(trunk):
+def largefov_backbone(backbone):
     """VGG as in the authors' network files: 3×3 pooling, the last two without stride, and the
     convolutions after the first of these dilated by 2; a mean over 3×3 cells at the end.
 
-    Not the exact dilation of VGG, whose pooling is 2×2 (that is `kd.surgery.dilate(trunk, 8)`).
+    Not the exact dilation of VGG, whose pooling is 2×2 (that is `kd.surgery.dilate(backbone, 8)`).
     """
 
     def rewrite(node, copies, x, **kwargs):
@@ -42,7 +42,7 @@ def largefov_trunk(trunk):
             return copies(op, x, kind=AtrousConv2D, config={"dilation_rate": None, "rate": 2})
         return None
 
-    return rebuild(trunk, rewrite)
+    return rebuild(backbone, rewrite)
 
 
 def fully_connected_branch(x, rate, *, suffix="", prefix=""):
@@ -101,7 +101,7 @@ def deeplab_largefov(
     """DeepLab-LargeFOV: VGG at stride 8, fc6 a 3×3 convolution of rate 12, 20.5 M weights.
 
     With "vgg16" or "vgg19" the authors' network, fc6 and fc7 decimated from the classifier's where
-    it has weights. Another trunk is dilated exactly to stride 8 and gets the same two layers. The
+    it has weights. Another backbone is dilated exactly to stride 8 and gets the same two layers. The
     paper's dense CRF comes afterwards.
 
     Args:
@@ -118,8 +118,8 @@ def deeplab_largefov(
     Reference: Chen et al., ICLR 2015, sections 3.1, 3.2 and 5 (table 2, DeepLab-LargeFOV).
 
     >>> import keras_dense as kd
-    >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
-    >>> deeplab_largefov(trunk, 11).output_shape
+    >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> deeplab_largefov(backbone, 11).output_shape
     (None, None, None, 11)
     """
     heads, classifier = as_heads(heads, num_classes), None
@@ -129,12 +129,12 @@ def deeplab_largefov(
             vgg, _ = family_of(backbone)
             classifier = application(vgg, weights, standardize=True, include_top=True)
         source = backbone if classifier is None else classifier
-        trunk = largefov_trunk(make_backbone(source, None, channels=channels))
+        backbone = largefov_backbone(make_backbone(source, None, channels=channels))
     else:
-        trunk = dilate(trunk_of(backbone, weights, input_shape), 8)
+        backbone = dilate(backbone_of(backbone, weights, input_shape), 8)
     decoder = deeplab_largefov_decoder(rate)
     model = finished(
-        trunk, decoder, heads, input_shape, name or "deeplab_largefov", initialize_from
+        backbone, decoder, heads, input_shape, name or "deeplab_largefov", initialize_from
     )
     if classifier is not None and initialize_from is None:
         _decimate(model, classifier)

@@ -9,8 +9,8 @@ from keras import layers
 from keras_dense import _check
 from keras_dense.heads import as_heads
 from keras_dense.models.assemble import scores
-from keras_dense.models.deeplab_largefov import fully_connected_branch, largefov_trunk
-from keras_dense.models.parts import added, finished, is_vgg, summed_scores, trunk_of
+from keras_dense.models.deeplab_largefov import fully_connected_branch, largefov_backbone
+from keras_dense.models.parts import added, backbone_of, finished, is_vgg, summed_scores
 from keras_dense.surgery import dilate
 from keras_dense.surgery.feature_pyramid import feature
 
@@ -59,16 +59,16 @@ def deeplabv2(
     output_stride=8,
     rates=(6, 12, 18, 24),
 ):
-    """DeepLabv2 (ASPP-L): a dilated trunk, and the sum of scores seen at four rates.
+    """DeepLabv2 (ASPP-L): a dilated backbone, and the sum of scores seen at four rates.
 
-    With "vgg16" or "vgg19" the trunk is that of DeepLab-LargeFOV, and each rate has its own fully
-    connected layers; other trunks are dilated exactly and scored directly, as ResNet-101 is in
+    With "vgg16" or "vgg19" the backbone is that of DeepLab-LargeFOV, and each rate has its own fully
+    connected layers; other backbones are dilated exactly and scored directly, as ResNet-101 is in
     the paper. The paper's dense CRF comes afterwards.
 
     Args:
         backbone, num_classes, heads, weights, input_shape, name, initialize_from: as of every
             builder, see `kd.models`.
-        output_stride: of the dilated trunk (8 with VGG).
+        output_stride: of the dilated backbone (8 with VGG).
         rates: of the four branches.
 
     Returns:
@@ -81,18 +81,18 @@ def deeplabv2(
     Reference: Chen et al., PAMI 2018, sections 3.2 and 4.1.2.
 
     >>> import keras_dense as kd
-    >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
-    >>> deeplabv2(trunk, 11).output_shape
+    >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> deeplabv2(backbone, 11).output_shape
     (None, None, None, 11)
     """
     heads = as_heads(heads, num_classes)
     vgg = is_vgg(backbone)
     if vgg and output_stride != 8:
         raise ValueError(
-            "The VGG of DeepLab has output stride 8. For another pass a trunk, which is dilated "
+            "The VGG of DeepLab has output stride 8. For another pass a backbone, which is dilated "
             f"exactly: `kd.backbone({backbone!r})`. Received: output_stride={output_stride!r}"
         )
     decoder = deeplabv2_decoder(rates, hidden=vgg)
-    trunk = trunk_of(backbone, weights, input_shape)
-    trunk = largefov_trunk(trunk) if vgg else dilate(trunk, output_stride)
-    return finished(trunk, decoder, heads, input_shape, name or "deeplabv2", initialize_from)
+    backbone = backbone_of(backbone, weights, input_shape)
+    backbone = largefov_backbone(backbone) if vgg else dilate(backbone, output_stride)
+    return finished(backbone, decoder, heads, input_shape, name or "deeplabv2", initialize_from)

@@ -6,7 +6,7 @@ Chen, Papandreou, Schroff, Adam, "Rethinking Atrous Convolution for Semantic Ima
 
 from keras_dense import _check
 from keras_dense.heads import as_heads
-from keras_dense.models.parts import aspp, finished, trunk_of, windows_of_stage
+from keras_dense.models.parts import aspp, backbone_of, finished, windows_of_stage
 from keras_dense.surgery import dilate
 from keras_dense.surgery.arguments import check_output_stride
 from keras_dense.surgery.feature_pyramid import feature
@@ -27,7 +27,7 @@ def rates_at(output_stride, rates=None):
     return tuple(max(r * 16 // output_stride, 1) for r in RATES)
 
 
-def multi_grid_rates(trunk, multi_grid, output_stride):
+def multi_grid_rates(backbone, multi_grid, output_stride):
     """Rates for `dilate` by layer name: unit rates of the last stage's 3×3 convolutions, times
     the dilation of that stage.
 
@@ -35,7 +35,7 @@ def multi_grid_rates(trunk, multi_grid, output_stride):
     ResNets (not V2, which stride in the block before), and none elsewhere.
     """
     check_output_stride(output_stride)
-    names = windows_of_stage(trunk, 32)
+    names = windows_of_stage(backbone, 32)
     if multi_grid == "auto":
         multi_grid = (1, 2, 4) if len(names) == 3 else None
     if multi_grid is None:
@@ -86,7 +86,7 @@ def deeplabv3(
     image_pooling=True,
     multi_grid="auto",
 ):
-    """DeepLabv3: a dilated trunk and atrous spatial pyramid pooling with image-level features.
+    """DeepLabv3: a dilated backbone and atrous spatial pyramid pooling with image-level features.
 
     The authors train at output stride 16 and predict at 8, with the same weights:
 
@@ -95,7 +95,7 @@ def deeplabv3(
     Args:
         backbone, num_classes, heads, weights, input_shape, name, initialize_from: as of every
             builder, see `kd.models`.
-        output_stride: of the dilated trunk: 32, 16, 8, …
+        output_stride: of the dilated backbone: 32, 16, 8, …
         rates: of the pyramid; default (6, 12, 18) at output stride 16, scaled for others.
         image_pooling: whether the mean of the whole map is a part of the pyramid.
         multi_grid: unit rates of the last stage's 3×3 convolutions, multiplied with the dilation;
@@ -111,13 +111,13 @@ def deeplabv3(
     Reference: Chen et al., arXiv:1706.05587, sections 3.2, 3.3 and 4.1.
 
     >>> import keras_dense as kd
-    >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
-    >>> deeplabv3(trunk, 11).output_shape
+    >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> deeplabv3(backbone, 11).output_shape
     (None, None, None, 11)
     """
     heads, rates = as_heads(heads, num_classes), rates_at(output_stride, rates)
-    trunk = trunk_of(backbone, weights, input_shape)
-    rates_of_units = multi_grid_rates(trunk, multi_grid, output_stride)
-    trunk = dilate(trunk, output_stride, rates=rates_of_units)
+    backbone = backbone_of(backbone, weights, input_shape)
+    rates_of_units = multi_grid_rates(backbone, multi_grid, output_stride)
+    backbone = dilate(backbone, output_stride, rates=rates_of_units)
     decoder = deeplabv3_decoder(rates, image_pooling=image_pooling)
-    return finished(trunk, decoder, heads, input_shape, name or "deeplabv3", initialize_from)
+    return finished(backbone, decoder, heads, input_shape, name or "deeplabv3", initialize_from)

@@ -9,7 +9,7 @@ from keras import layers
 from keras_dense import _check
 from keras_dense.heads import as_heads
 from keras_dense.models.deeplabv3 import RATES, rates_at
-from keras_dense.models.parts import aspp, conv_bn_relu, finished, trunk_of
+from keras_dense.models.parts import aspp, backbone_of, conv_bn_relu, finished
 from keras_dense.models.upsampling import check_upsampling, upsample
 from keras_dense.surgery import dilate
 from keras_dense.surgery.feature_pyramid import feature
@@ -72,12 +72,12 @@ def deeplabv3plus(
 
     Args:
         backbone, num_classes, heads, weights, input_shape, name, initialize_from: as of every
-            builder, see `kd.models`. The paper's trunks are "resnet101" and the aligned
+            builder, see `kd.models`. The paper's backbones are "resnet101" and the aligned
             "xception65" and "xception71".
-        output_stride: of the dilated trunk: 32, 16, 8, …
+        output_stride: of the dilated backbone: 32, 16, 8, …
         rates: of the pyramid; default (6, 12, 18) at output stride 16, scaled for others.
         separable: whether the 3×3 convolutions of pyramid and decoder are depthwise separable;
-            default: with the Xception trunks, as in the paper.
+            default: with the Xception backbones, as in the paper.
         image_pooling: whether the mean of the whole map is a part of the pyramid; the authors
             leave it out on Cityscapes.
         upsampling: of the pyramid to the finer feature, see `kd.decoders.upsample`.
@@ -92,15 +92,15 @@ def deeplabv3plus(
     Reference: Chen et al., ECCV 2018, section 3 and table 1 to 3 for the decoder's widths.
 
     >>> import keras_dense as kd
-    >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
-    >>> deeplabv3plus(trunk, 11).output_shape
+    >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> deeplabv3plus(backbone, 11).output_shape
     (None, None, None, 11)
     """
     heads, rates = as_heads(heads, num_classes), rates_at(output_stride, rates)
     if separable is None:
         separable = isinstance(backbone, str) and "xception" in backbone.lower()
-    trunk = dilate(trunk_of(backbone, weights, input_shape), output_stride)
+    backbone = dilate(backbone_of(backbone, weights, input_shape), output_stride)
     decoder = deeplabv3plus_decoder(
         rates, separable=separable, image_pooling=image_pooling, upsampling=upsampling
     )
-    return finished(trunk, decoder, heads, input_shape, name or "deeplabv3plus", initialize_from)
+    return finished(backbone, decoder, heads, input_shape, name or "deeplabv3plus", initialize_from)

@@ -14,7 +14,7 @@ from keras_dense.backbones import application, check_shape, family_of
 from keras_dense.heads import as_heads
 from keras_dense.layers import AtrousConv2D, ReflectionPadding2D
 from keras_dense.models.assemble import scores
-from keras_dense.models.parts import finished, is_vgg, trunk_of
+from keras_dense.models.parts import backbone_of, finished, is_vgg
 from keras_dense.surgery import convolutionalize, dilate, rebuild, replace_input
 from keras_dense.surgery.feature_pyramid import feature, image_of, resized
 from keras_dense.surgery.top import fully_connected
@@ -27,7 +27,7 @@ _MARGIN = 186
 class ContextIdentity(keras.initializers.Initializer):
     """A kernel that passes its input on: the start of the context module (equations 4 and 5).
 
-    Output channel b takes the centre of the input channels that stand for the same class; with
+    Output channel b takes the center of the input channels that stand for the same class; with
     widths c_in and c_out that are multiples of C, those with ⌊a C / c_in⌋ = ⌊b C / c_out⌋; and
     noise elsewhere. Each has weight C / c_in, so that every layer keeps the scale; the paper's
     C / c_out gives the same network, with smaller numbers where it is wide.
@@ -153,8 +153,8 @@ def front_end(classifier):
         return copies(op, x) if op is first else None
 
     first = next(op for op in dense.operations if isinstance(op, layers.Conv2D))
-    trunk = rebuild(dense, rewrite, inputs=resized(image_of(dense)))
-    return keras.Model(trunk.input, {"P5": trunk.output}, name="backbone")
+    backbone = rebuild(dense, rewrite, inputs=resized(image_of(dense)))
+    return keras.Model(backbone.input, {"P5": backbone.output}, name="backbone")
 
 
 def dilated_context(
@@ -172,7 +172,7 @@ def dilated_context(
     """Dilated front end and context module: 141 M weights with VGG-16 and the large module.
 
     With "vgg16" or "vgg19" the authors' front end at stride 8, without padding inside: the image
-    is mirrored by 186 pixels instead. Another trunk is dilated exactly to stride 8. A fresh
+    is mirrored by 186 pixels instead. Another backbone is dilated exactly to stride 8. A fresh
     context module passes on what is positive in the scores ("basic": exactly, "large": but for a
     little noise), so it can be trained after the front end: `initialize_from=` a network with
     `context=None`.
@@ -193,8 +193,8 @@ def dilated_context(
     Reference: Yu, Koltun, ICLR 2016, sections 3 and 4.
 
     >>> import keras_dense as kd
-    >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
-    >>> dilated_context(trunk, 11).output_shape
+    >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> dilated_context(backbone, 11).output_shape
     (None, None, None, 11)
     """
     heads = as_heads(heads, num_classes)
@@ -202,8 +202,10 @@ def dilated_context(
     if is_vgg(backbone):
         channels = check_shape(input_shape)[-1]
         vgg, _ = family_of(backbone)
-        trunk = front_end(application(vgg, weights, standardize=True, include_top=True))
-        trunk = trunk if channels == 3 else replace_input(trunk, channels)
+        backbone = front_end(application(vgg, weights, standardize=True, include_top=True))
+        backbone = backbone if channels == 3 else replace_input(backbone, channels)
     else:
-        trunk = dilate(trunk_of(backbone, weights, input_shape), 8)
-    return finished(trunk, decoder, heads, input_shape, name or "dilated_context", initialize_from)
+        backbone = dilate(backbone_of(backbone, weights, input_shape), 8)
+    return finished(
+        backbone, decoder, heads, input_shape, name or "dilated_context", initialize_from
+    )

@@ -10,7 +10,7 @@ from keras_dense import _check
 from keras_dense.heads import as_heads
 from keras_dense.layers import PixelShuffle
 from keras_dense.models.assemble import scores
-from keras_dense.models.parts import finished, summed_scores, trunk_of, windows_of_stage
+from keras_dense.models.parts import backbone_of, finished, summed_scores, windows_of_stage
 from keras_dense.surgery import dilate
 from keras_dense.surgery.feature_pyramid import feature
 
@@ -18,7 +18,7 @@ from keras_dense.surgery.feature_pyramid import feature
 def hdc_rates(count, stage):
     """Rates of hybrid dilated convolution for the 3×3 convolutions of a stage.
 
-    Neighbouring rates without a common divisor leave no gaps in what is seen.
+    Neighboring rates without a common divisor leave no gaps in what is seen.
 
     >>> hdc_rates(6, 4), hdc_rates(3, 5)
     ([2, 2, 5, 9, 1, 2], [5, 9, 17])
@@ -64,11 +64,11 @@ def duc_hdc(
     rates=(6, 12, 18, 24),
     hybrid=True,
 ):
-    """DUC-HDC: a trunk of hybrid dilation at stride 8, upsampled by dense upsampling convolution.
+    """DUC-HDC: a backbone of hybrid dilation at stride 8, upsampled by dense upsampling convolution.
 
     Args:
         backbone, num_classes, heads, weights, input_shape, name, initialize_from: as of every
-            builder, see `kd.models`. The authors' trunks have three 3×3 convolutions as stem:
+            builder, see `kd.models`. The authors' backbones have three 3×3 convolutions as stem:
             "resnet101c", "resnet152c".
         cell_width: pixels of the image for each predicted one; the authors' files have 2, which
             bilinear upsampling brings to full size. 1, 2, 4 or 8.
@@ -86,17 +86,17 @@ def duc_hdc(
     Reference: Wang et al., WACV 2018, sections 3.1 (DUC), 3.2 (HDC) and 4.1.
 
     >>> import keras_dense as kd
-    >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
-    >>> duc_hdc(trunk, 11).output_shape
+    >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> duc_hdc(backbone, 11).output_shape
     (None, None, None, 11)
     """
     if cell_width not in (1, 2, 4, 8):
         raise ValueError(f"`cell_width` must be 1, 2, 4 or 8. Received: cell_width={cell_width!r}")
     heads, decoder = as_heads(heads, num_classes), duc_hdc_decoder(rates, factor=8 // cell_width)
-    trunk = trunk_of(backbone, weights, input_shape)
+    backbone = backbone_of(backbone, weights, input_shape)
     hdc = {}
     for stage in (4, 5) if hybrid else ():
-        names = windows_of_stage(trunk, 2**stage)
+        names = windows_of_stage(backbone, 2**stage)
         hdc |= dict(zip(names, hdc_rates(len(names), stage), strict=True))
-    trunk = dilate(trunk, 8, rates=hdc)
-    return finished(trunk, decoder, heads, input_shape, name or "duc_hdc", initialize_from)
+    backbone = dilate(backbone, 8, rates=hdc)
+    return finished(backbone, decoder, heads, input_shape, name or "duc_hdc", initialize_from)

@@ -20,13 +20,13 @@ from keras_dense.layers import (
 )
 from keras_dense.models.assemble import early_prediction, final_head
 from keras_dense.models.initialize import initialize
-from keras_dense.models.parts import is_vgg, trunk_of
+from keras_dense.models.parts import backbone_of, is_vgg
 from keras_dense.surgery import rebuild, replace_input
 from keras_dense.surgery.strides import strides
 
 # What the authors scale images by for the two finer scales.
 _MEAN, _STD = 109.31410628, 76.18328376
-# The centre of the first cell: 4 pixels in for a 9×9 window, one cell of stride 2 for a 3×3 one.
+# The center of the first cell: 4 pixels in for a 9×9 window, one cell of stride 2 for a 3×3 one.
 _FIRST = 6
 _SMALLEST = 36
 
@@ -39,19 +39,19 @@ def _unpadded(node, copies, *args, **kwargs):
 
 
 def _coarsest(backbone, weights, input_shape, image):
-    """The last feature of the trunk over the image."""
+    """The last feature of the backbone over the image."""
     if is_vgg(backbone):
         vgg, _ = family_of(backbone)
-        trunk = application(vgg, weights, standardize=True, include_top=False)
-        trunk = rebuild(trunk, _unpadded, name="backbone")
-        if input_shape[-1] != trunk.input_shape[-1]:
-            trunk = replace_input(trunk, input_shape[-1], name="backbone")
+        backbone = application(vgg, weights, standardize=True, include_top=False)
+        backbone = rebuild(backbone, _unpadded, name="backbone")
+        if input_shape[-1] != backbone.input_shape[-1]:
+            backbone = replace_input(backbone, input_shape[-1], name="backbone")
         # The features are in the hundreds; the authors bring them to the size of weights.
-        return layers.Rescaling(0.01, name="scale1_rescale")(trunk(image))
-    trunk = trunk_of(backbone, weights, input_shape)
-    level, stride = max(strides(trunk).items(), key=lambda item: item[1])
+        return layers.Rescaling(0.01, name="scale1_rescale")(backbone(image))
+    backbone = backbone_of(backbone, weights, input_shape)
+    level, stride = max(strides(backbone).items(), key=lambda item: item[1])
     stride = max(stride) if isinstance(stride, tuple) else stride
-    return trunk(PadToMultiple(stride, name="scale1_pad", dtype="float32")(image))[level]
+    return backbone(PadToMultiple(stride, name="scale1_pad", dtype="float32")(image))[level]
 
 
 def _convolution(x, filters, size, name, **kwargs):
@@ -139,8 +139,8 @@ def eigen_fergus(
 
     Reference: Eigen and Fergus, ICCV 2015, section 3 and figure 1 (the VGG variant).
 
-    >>> trunk = keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(4, 3, 8)])
-    >>> model = eigen_fergus(trunk, 5, size=(64, 80), units=8, filters=4)
+    >>> backbone = keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(4, 3, 8)])
+    >>> model = eigen_fergus(backbone, 5, size=(64, 80), units=8, filters=4)
     >>> model.output_shape
     (None, None, None, 5)
     """

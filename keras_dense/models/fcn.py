@@ -10,7 +10,7 @@ from keras import layers
 from keras_dense.backbones import application, check_shape, family_of
 from keras_dense.heads import as_heads
 from keras_dense.models.assemble import scores
-from keras_dense.models.parts import finished, is_vgg, trunk_of
+from keras_dense.models.parts import backbone_of, finished, is_vgg
 from keras_dense.models.upsampling import upsample
 from keras_dense.surgery import convolutionalize, replace_input
 from keras_dense.surgery.feature_pyramid import feature, last_features, stages
@@ -75,17 +75,17 @@ def fcn_decoder(skips=("P4", "P3"), *, learned=True, per_channel=False, at_once=
 
 
 def _transplanted(classifier, channels):
-    """The paper's trunk: hidden fully connected layers become convolutions with dropout, and the
+    """The paper's backbone: hidden fully connected layers become convolutions with dropout, and the
     skips read the maps right after pooling."""
     dense = convolutionalize(classifier, padding="same", include_top=False, dropout=0.5)
     features = {level: maps[0].tensor for level, maps in stages(dense).items()}
     features["P5"] = last_features(dense)["P5"]
-    trunk = keras.Model(dense.inputs[0], features, name="backbone")
-    return trunk if channels == 3 else replace_input(trunk, channels)
+    backbone = keras.Model(dense.inputs[0], features, name="backbone")
+    return backbone if channels == 3 else replace_input(backbone, channels)
 
 
-def fcn_trunk(backbone, weights, input_shape):
-    """A trunk in which hidden fully connected layers are convolutions, if there are any."""
+def fcn_backbone(backbone, weights, input_shape):
+    """A backbone in which hidden fully connected layers are convolutions, if there are any."""
     if is_vgg(backbone):
         name, _ = family_of(backbone)
         backbone = application(name, weights, standardize=True, include_top=True)
@@ -94,15 +94,17 @@ def fcn_trunk(backbone, weights, input_shape):
     )
     if classifier and fully_connected(backbone):
         return _transplanted(backbone, check_shape(input_shape)[-1])
-    return trunk_of(backbone, weights, input_shape)
+    return backbone_of(backbone, weights, input_shape)
 
 
 def _fcn(
     skips, backbone, num_classes, heads, weights, input_shape, name, initialize_from, **decoder
 ):
     heads = as_heads(heads, num_classes)
-    trunk = fcn_trunk(backbone, weights, input_shape)
-    return finished(trunk, fcn_decoder(skips, **decoder), heads, input_shape, name, initialize_from)
+    backbone = fcn_backbone(backbone, weights, input_shape)
+    return finished(
+        backbone, fcn_decoder(skips, **decoder), heads, input_shape, name, initialize_from
+    )
 
 
 def fcn32s(
@@ -120,7 +122,7 @@ def fcn32s(
     """FCN-32s: class scores at stride 32, upsampled by one learned transposed convolution.
 
     Args:
-        backbone: name of a `keras.applications` network ("vgg16", "ResNet50", …), a trunk from
+        backbone: name of a `keras.applications` network ("vgg16", "ResNet50", …), a backbone from
             `kd.backbone`, or a functional `keras.Model`. A classifier with hidden fully connected
             layers (VGG, your own) is taken as in the paper: they become convolutions with
             dropout .5, and skips read the maps right after pooling. Of other networks the last
@@ -145,8 +147,8 @@ def fcn32s(
     Reference: Long, Shelhamer, Darrell, CVPR 2015, section 4; PAMI 2017.
 
     >>> import keras_dense as kd
-    >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
-    >>> fcn32s(trunk, 11).output_shape
+    >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> fcn32s(backbone, 11).output_shape
     (None, None, None, 11)
     """
     return _fcn(
@@ -179,7 +181,7 @@ def fcn16s(
     """FCN-16s: FCN-32s with the scores of stride 16 added before upsampling.
 
     Args:
-        backbone: name of a `keras.applications` network ("vgg16", "ResNet50", …), a trunk from
+        backbone: name of a `keras.applications` network ("vgg16", "ResNet50", …), a backbone from
             `kd.backbone`, or a functional `keras.Model`. A classifier with hidden fully connected
             layers (VGG, your own) is taken as in the paper: they become convolutions with
             dropout .5, and skips read the maps right after pooling. Of other networks the last
@@ -205,8 +207,8 @@ def fcn16s(
     Reference: Long, Shelhamer, Darrell, CVPR 2015, section 4; PAMI 2017.
 
     >>> import keras_dense as kd
-    >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
-    >>> fcn16s(trunk, 11).output_shape
+    >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> fcn16s(backbone, 11).output_shape
     (None, None, None, 11)
     """
     return _fcn(
@@ -240,7 +242,7 @@ def fcn8s(
     """FCN-8s: FCN-16s with the scores of stride 8 added before upsampling.
 
     Args:
-        backbone: name of a `keras.applications` network ("vgg16", "ResNet50", …), a trunk from
+        backbone: name of a `keras.applications` network ("vgg16", "ResNet50", …), a backbone from
             `kd.backbone`, or a functional `keras.Model`. A classifier with hidden fully connected
             layers (VGG, your own) is taken as in the paper: they become convolutions with
             dropout .5, and skips read the maps right after pooling. Of other networks the last
@@ -267,8 +269,8 @@ def fcn8s(
     Reference: Long, Shelhamer, Darrell, CVPR 2015, section 4; PAMI 2017.
 
     >>> import keras_dense as kd
-    >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
-    >>> fcn8s(trunk, 11).output_shape
+    >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> fcn8s(backbone, 11).output_shape
     (None, None, None, 11)
     """
     return _fcn(

@@ -10,7 +10,7 @@ from keras import layers
 
 from keras_dense import _check
 from keras_dense.heads import as_heads
-from keras_dense.models.parts import added, finished, trunk_of
+from keras_dense.models.parts import added, backbone_of, finished
 from keras_dense.models.upsampling import check_upsampling, doublings, upsample
 from keras_dense.surgery.feature_pyramid import feature
 from keras_dense.surgery.strides import stride_between
@@ -30,7 +30,7 @@ def _conv_gn_relu(x, filters, name):
 def fpn_decoder(filters=(256, 128), *, levels=LEVELS, upsampling="bilinear", dropout=0.0):
     """Features enriched from the coarsest down, then summed at the grid of the finest (figure 3).
 
-    Pyramid: a 1×1 convolution of each feature plus the coarser sum (nearest neighbour), then 3×3.
+    Pyramid: a 1×1 convolution of each feature plus the coarser sum (nearest neighbor), then 3×3.
     Branch: each of these maps is doubled in size by stages of 3×3 convolution, group norm, ReLU
     and bilinear upsampling until it has stride 4, and all are summed.
 
@@ -119,11 +119,11 @@ def fpn(
     Reference: Kirillov et al., CVPR 2019, section 3.1 and figure 3.
 
     >>> import keras_dense as kd
-    >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
-    >>> fpn(trunk, 11, filters=(32, 16)).output_shape
+    >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> fpn(backbone, 11, filters=(32, 16)).output_shape
     (None, None, None, 11)
     """
     heads = as_heads(heads, num_classes)
     decoder = fpn_decoder(filters, upsampling=upsampling, dropout=dropout)
-    trunk = trunk_of(backbone, weights, input_shape)
-    return finished(trunk, decoder, heads, input_shape, name or "fpn", initialize_from)
+    backbone = backbone_of(backbone, weights, input_shape)
+    return finished(backbone, decoder, heads, input_shape, name or "fpn", initialize_from)

@@ -8,7 +8,7 @@ from keras import layers
 
 from keras_dense.heads import as_heads
 from keras_dense.models.assemble import scores
-from keras_dense.models.parts import finished, trunk_of
+from keras_dense.models.parts import backbone_of, finished
 from keras_dense.models.upsampling import check_upsampling, doublings, upsample
 from keras_dense.surgery.feature_pyramid import feature
 from keras_dense.surgery.graph import source_of
@@ -136,14 +136,14 @@ def global_convolutional_network(
     Reference: Peng et al., CVPR 2017, section 3 and figure 2.
 
     >>> import keras_dense as kd
-    >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
-    >>> global_convolutional_network(trunk, 11, kernel_size=7).output_shape
+    >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> global_convolutional_network(backbone, 11, kernel_size=7).output_shape
     (None, None, None, 11)
     """
     heads = as_heads(heads, num_classes)
     decoder = global_convolutional_network_decoder(
         kernel_size, levels=levels, upsampling=upsampling
     )
-    trunk = trunk_of(backbone, weights, input_shape)
+    backbone = backbone_of(backbone, weights, input_shape)
     name = name or "global_convolutional_network"
-    return finished(trunk, decoder, heads, input_shape, name, initialize_from)
+    return finished(backbone, decoder, heads, input_shape, name, initialize_from)

@@ -13,8 +13,8 @@ from keras_dense import _check
 from keras_dense.heads import Auxiliary, as_heads
 from keras_dense.layers import BilinearUpsampling, HypercolumnMLP
 from keras_dense.models.assemble import scores
-from keras_dense.models.fcn import fcn_trunk
-from keras_dense.models.parts import added, finished, is_vgg, trunk_of
+from keras_dense.models.fcn import fcn_backbone
+from keras_dense.models.parts import added, backbone_of, finished, is_vgg
 from keras_dense.surgery.feature_pyramid import feature, image_of, named_layers
 from keras_dense.surgery.graph import source_of
 from keras_dense.surgery.strides import stride_between, strides
@@ -31,7 +31,7 @@ def hypercolumn_decoder(taps=None, *, mlp=(), batch_norm=None):
     Args:
         taps: the features that are read; default: all.
         mlp: widths of the hidden layers of a perceptron at every pixel; `()`: scores are linear.
-        batch_norm: whether taps are normalised, each where it is small; default: with `mlp`.
+        batch_norm: whether taps are normalized, each where it is small; default: with `mlp`.
 
     Returns:
         A decoder for `kd.assemble` that predicts the scores of a head.
@@ -108,15 +108,15 @@ def checked_taps(taps):
     return listed
 
 
-def tapped(trunk, taps):
-    """A trunk that gives the named features: levels that it has, and layers inside it."""
-    inside = {tap: tap for tap in taps if tap not in trunk.output}
-    features = {**trunk.output, **named_layers(trunk, inside)}
-    model = keras.Model(image_of(trunk), {tap: features[tap] for tap in taps}, name="backbone")
+def tapped(backbone, taps):
+    """A backbone that gives the named features: levels that it has, and layers inside it."""
+    inside = {tap: tap for tap in taps if tap not in backbone.output}
+    features = {**backbone.output, **named_layers(backbone, inside)}
+    model = keras.Model(image_of(backbone), {tap: features[tap] for tap in taps}, name="backbone")
     for tap, stride in strides(model).items():
         if stride is None:
             raise ValueError(
-                f"`taps` must be maps with a stride, but {tap!r} of {trunk.name!r} is none: its "
+                f"`taps` must be maps with a stride, but {tap!r} of {backbone.name!r} is none: its "
                 f"shape is {tuple(features[tap].shape)}."
             )
     return model
@@ -152,11 +152,11 @@ def hypercolumn(
     Args:
         backbone, num_classes, heads, weights, input_shape, name, initialize_from: as of every
             builder, see `kd.models`.
-        taps: what makes up the hypercolumn: levels of the trunk ("P1"), names of layers
+        taps: what makes up the hypercolumn: levels of the backbone ("P1"), names of layers
             ("block4_conv3") in any number and at any stride; default: all levels. Of VGG by name
             also "fc1" and "fc2", which become convolutions (the weights are then those with top).
         mlp: widths of the hidden layers, such as (1024,), or (4096, 4096) as in PixelNet.
-        batch_norm: whether taps are normalised, each where it is small; default: with `mlp`.
+        batch_norm: whether taps are normalized, each where it is small; default: with `mlp`.
 
     Returns:
         A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.
@@ -168,17 +168,17 @@ def hypercolumn(
     Reference: Hariharan et al., CVPR 2015, sections 2 and 4; Bansal et al., 2017, section 3.
 
     >>> import keras_dense as kd
-    >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
-    >>> hypercolumn(trunk, 11, taps=("P1", "P3", "block_12_add")).output_shape
+    >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> hypercolumn(backbone, 11, taps=("P1", "P3", "block_12_add")).output_shape
     (None, None, None, 11)
     """
     heads = as_heads(heads, num_classes)
     decoder = hypercolumn_decoder(taps, mlp=mlp, batch_norm=batch_norm)
     with_top = is_vgg(backbone) and taps is not None and {"fc1", "fc2"} & set(taps)
-    trunk = (fcn_trunk if with_top else trunk_of)(backbone, weights, input_shape)
+    backbone = (fcn_backbone if with_top else backbone_of)(backbone, weights, input_shape)
     if taps is not None:
         parts = heads.values() if isinstance(heads, dict) else [heads]
         levels = [head.level for head in parts if isinstance(head, Auxiliary)]
-        named = dict.fromkeys((*taps, *(x for x in levels if x in trunk.output)))
-        trunk = tapped(trunk, tuple(named))
-    return finished(trunk, decoder, heads, input_shape, name or "hypercolumn", initialize_from)
+        named = dict.fromkeys((*taps, *(x for x in levels if x in backbone.output)))
+        backbone = tapped(backbone, tuple(named))
+    return finished(backbone, decoder, heads, input_shape, name or "hypercolumn", initialize_from)

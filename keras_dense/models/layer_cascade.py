@@ -12,7 +12,7 @@ from keras_dense.heads import Auxiliary, Intermediate, as_heads
 from keras_dense.layers import Certainty, KeepCells, Settled, Unsure
 from keras_dense.layers.cascade import as_threshold
 from keras_dense.models.assemble import scores
-from keras_dense.models.parts import conv_bn_relu, finished, trunk_of
+from keras_dense.models.parts import backbone_of, conv_bn_relu, finished
 from keras_dense.surgery import dilate, rebuild
 from keras_dense.surgery.feature_pyramid import feature
 from keras_dense.surgery.region import masked
@@ -63,18 +63,18 @@ def layer_cascade_decoder(
     return decode
 
 
-def split(trunk, levels):
-    """A trunk cut at features: the first part with all features up to there, and the further ones.
+def split(backbone, levels):
+    """A backbone cut at features: the first part with all features up to there, and the further ones.
 
-    Names are those of the trunk with a number from 2 on: "backbone", "backbone_2", ….
+    Names are those of the backbone with a number from 2 on: "backbone", "backbone_2", ….
     """
-    ends = [feature(trunk.output, level) for level in levels]
-    passed = list(trunk.output)[: list(trunk.output).index(levels[0]) + 1]
-    first = keras.Model(trunk.input, {level: trunk.output[level] for level in passed})
-    parts = [rebuild(first, name=trunk.name)]
+    ends = [feature(backbone.output, level) for level in levels]
+    passed = list(backbone.output)[: list(backbone.output).index(levels[0]) + 1]
+    first = keras.Model(backbone.input, {level: backbone.output[level] for level in passed})
+    parts = [rebuild(first, name=backbone.name)]
     for n, (before, end) in enumerate(zip(ends, ends[1:], strict=False), 2):
         try:
-            part = keras.Model(before, end, name=f"{trunk.name}_{n}")
+            part = keras.Model(before, end, name=f"{backbone.name}_{n}")
         except ValueError as error:
             raise ValueError(
                 f"`levels` must be features through which everything later flows: {levels[n - 1]} "
@@ -132,9 +132,9 @@ def layer_cascade(
     filters=256,
     dropout=0.1,
 ):
-    """Deep Layer Cascade: three stages of one trunk, of which the early ones settle what is easy.
+    """Deep Layer Cascade: three stages of one backbone, of which the early ones settle what is easy.
 
-    The trunk, at stride 8 throughout, is cut where its strides were: after Inception-ResNet-A,
+    The backbone, at stride 8 throughout, is cut where its strides were: after Inception-ResNet-A,
     -B and -C. Each stage has a classifier of its own, and all learn together:
 
         heads = kd.heads.with_intermediate(kd.heads.Segmentation(11), ["stage1", "stage2"])
@@ -147,7 +147,7 @@ def layer_cascade(
     model computes all stages everywhere all the same; `kd.inference.LayerCascade(model)` predicts
     the same, and computes later ones only where they are needed.
 
-    The trunk is in as many layers as there are stages, "backbone", "backbone_2", "backbone_3". With
+    The backbone is in as many layers as there are stages, "backbone", "backbone_2", "backbone_3". With
     a single head it is in one, with the last classifier alone: the paper's baseline.
 
     Args:
@@ -171,19 +171,19 @@ def layer_cascade(
     Reference: Li et al., CVPR 2017, sections 3.1 and 3.2.
 
     >>> import keras_dense as kd
-    >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
     >>> heads = kd.heads.with_intermediate(kd.heads.Segmentation(11), ["stage1", "stage2"])
-    >>> sorted(layer_cascade(trunk, heads=heads).output)
+    >>> sorted(layer_cascade(backbone, heads=heads).output)
     ['segmentation', 'stage1', 'stage2']
     """
     heads, thresholds = as_heads(heads, num_classes), check_thresholds(thresholds, len(levels))
     settings = {"filters": filters, "dropout": dropout}
     layer_cascade_decoder(**settings)  # An error before the work.
     mode, levels = _mode(heads), tuple(levels)
-    trunk = dilate(trunk_of(backbone, weights, input_shape), 8)
+    backbone = dilate(backbone_of(backbone, weights, input_shape), 8)
     if mode is None:
         decoder = layer_cascade_decoder(level=levels[-1], **settings)
     else:
-        trunk, *stages = split(trunk, levels)
+        backbone, *stages = split(backbone, levels)
         decoder = layer_cascade_decoder(stages, thresholds, level=levels[0], mode=mode, **settings)
-    return finished(trunk, decoder, heads, input_shape, name or "layer_cascade", initialize_from)
+    return finished(backbone, decoder, heads, input_shape, name or "layer_cascade", initialize_from)

@@ -4,16 +4,16 @@ from keras import layers
 
 from keras_dense import _check
 from keras_dense.layers import MaxPoolWithArgmax2D, MaxUnpool2D
-from keras_dense.models.parts import trunk_of, windows_of_stage
+from keras_dense.models.parts import backbone_of, windows_of_stage
 from keras_dense.surgery import insert_batch_norm, pool_with_indices
 
 
-def trunk_with_indices(backbone, weights, input_shape):
-    """A trunk with batch norms and `{"P0": …, "I1": …, …}`, from what builders take."""
-    trunk = trunk_of(backbone, weights, input_shape)
-    if any(name.startswith("I") for name in trunk.output):
-        return trunk
-    return pool_with_indices(insert_batch_norm(trunk))
+def backbone_with_indices(backbone, weights, input_shape):
+    """A backbone with batch norms and `{"P0": …, "I1": …, …}`, from what builders take."""
+    backbone = backbone_of(backbone, weights, input_shape)
+    if any(name.startswith("I") for name in backbone.output):
+        return backbone
+    return pool_with_indices(insert_batch_norm(backbone))
 
 
 def way_down(features, reader="decoder"):
@@ -36,8 +36,8 @@ def way_down(features, reader="decoder"):
     return [features[f"I{n}"] for n in levels]
 
 
-def mirror_of(trunk, reader="decoder"):
-    """Arguments of a decoder that mirrors a trunk: how often it convolves, and how it pools.
+def mirror_of(backbone, reader="decoder"):
+    """Arguments of a decoder that mirrors a backbone: how often it convolves, and how it pools.
 
     >>> import keras
     >>> image = keras.Input((None, None, 3))
@@ -46,9 +46,9 @@ def mirror_of(trunk, reader="decoder"):
     >>> depths, pools["I1"]
     ((2,), {'pool_size': (2, 2), 'strides': (2, 2), 'padding': 'valid'})
     """
-    levels = len(way_down(trunk.output, reader))
-    depths = tuple(max(1, len(windows_of_stage(trunk, 2**n))) for n in range(levels))
-    made = {name: tensor._keras_history.operation for name, tensor in trunk.output.items()}
+    levels = len(way_down(backbone.output, reader))
+    depths = tuple(max(1, len(windows_of_stage(backbone, 2**n))) for n in range(levels))
+    made = {name: tensor._keras_history.operation for name, tensor in backbone.output.items()}
     pools = {
         name: {key: getattr(op, key) for key in ("pool_size", "strides", "padding")}
         for name, op in made.items()

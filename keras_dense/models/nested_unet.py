@@ -14,7 +14,7 @@ def nested_unet_decoder(filters=None, *, upsampling="up_conv", batch_norm=True):
     """U-Nets of every depth within each other (figure 1a): features are refined before they join.
 
     Node (i, j) of level i joins all nodes before it on its level, (i, 0) being the feature of the
-    trunk, and node (i + 1, j - 1), upsampled.
+    backbone, and node (i + 1, j - 1), upsampled.
 
     Args:
         filters: widths of the levels, coarsest first; default as of `kd.decoders.unet`.
@@ -22,7 +22,7 @@ def nested_unet_decoder(filters=None, *, upsampling="up_conv", batch_norm=True):
         batch_norm: batch norm after each 3×3 convolution, which then has no bias.
 
     Returns:
-        A decoder for `kd.assemble`. On levels of which the trunk has no feature there is the last
+        A decoder for `kd.assemble`. On levels of which the backbone has no feature there is the last
         node only.
     """
     filters = check_filters(filters)

@@ -11,8 +11,8 @@ from keras_dense.surgery.graph import functional, walk
 from keras_dense.surgery.strides import CONVOLUTIONS, Stride, stride_after
 
 
-def trunk_of(backbone, weights, input_shape):
-    """A trunk `{"P1": …}` from what builders take for `backbone`."""
+def backbone_of(backbone, weights, input_shape):
+    """A backbone `{"P1": …}` from what builders take for `backbone`."""
     channels = check_shape(input_shape)[-1]
     if not isinstance(backbone, str) and isinstance(functional(backbone, "backbone").output, dict):
         return backbone
@@ -28,17 +28,17 @@ def is_vgg(backbone):
     return isinstance(backbone, str) and family_of(backbone)[0].startswith("VGG")
 
 
-def finished(trunk, decoder, heads, input_shape, name, initialize_from=None):
+def finished(backbone, decoder, heads, input_shape, name, initialize_from=None):
     """The last step of a builder."""
-    model = assemble(trunk, decoder, heads, input_shape=input_shape, name=name)
+    model = assemble(backbone, decoder, heads, input_shape=input_shape, name=name)
     return model if initialize_from is None else initialize(model, initialize_from)
 
 
-def windows_of_stage(trunk, stride):
+def windows_of_stage(backbone, stride):
     """Names of the convolutions with windows larger than 1×1 that make maps of a stride.
 
-    >>> trunk = make_backbone("resnet50", weights=None)
-    >>> windows_of_stage(trunk, 32)
+    >>> backbone = make_backbone("resnet50", weights=None)
+    >>> windows_of_stage(backbone, 32)
     ['conv5_block1_2_conv', 'conv5_block2_2_conv', 'conv5_block3_2_conv']
     """
     names = []
@@ -51,7 +51,7 @@ def windows_of_stage(trunk, stride):
                 names.append(op.name)
         return [after] * len(node.outputs)
 
-    walk(trunk, Stride((1, 1)), visit)
+    walk(backbone, Stride((1, 1)), visit)
     return names
 
 

@@ -8,7 +8,7 @@ from keras import layers
 from keras_dense import _check
 from keras_dense.heads import as_heads
 from keras_dense.layers import AdaptiveAveragePooling2D, ResizeLike
-from keras_dense.models.parts import conv_bn_relu, finished, trunk_of
+from keras_dense.models.parts import backbone_of, conv_bn_relu, finished
 from keras_dense.surgery import dilate
 from keras_dense.surgery.feature_pyramid import feature
 
@@ -54,7 +54,7 @@ def pspnet(
     bins=(1, 2, 3, 6),
     strided_rate="before",
 ):
-    """PSPNet: a dilated trunk and pyramid pooling, which sees the whole scene.
+    """PSPNet: a dilated backbone and pyramid pooling, which sees the whole scene.
 
     The published network learns with an auxiliary loss on stage 4:
     `heads=kd.heads.with_auxiliary(kd.heads.Segmentation(21))`.
@@ -63,7 +63,7 @@ def pspnet(
         backbone, num_classes, heads, weights, input_shape, name, initialize_from: as of every
             builder, see `kd.models`. The authors' network files have three 3×3 convolutions
             as stem: "resnet50c", "resnet101c".
-        output_stride: of the dilated trunk.
+        output_stride: of the dilated backbone.
         bins: parts along each side of the pyramid's levels.
         strided_rate: the dilation of a convolution that lost its stride: that "before" the stride
             (exact), or that "after" (as published; the same where strides sit on 1×1
@@ -79,12 +79,12 @@ def pspnet(
     Reference: Zhao et al., CVPR 2017, section 3.2 and figure 3.
 
     >>> import keras_dense as kd
-    >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
     >>> heads = kd.heads.with_auxiliary(kd.heads.Segmentation(11))
-    >>> sorted(pspnet(trunk, heads=heads).output)
+    >>> sorted(pspnet(backbone, heads=heads).output)
     ['auxiliary', 'segmentation']
     """
     heads, decoder = as_heads(heads, num_classes), pspnet_decoder(bins)
-    trunk = trunk_of(backbone, weights, input_shape)
-    trunk = dilate(trunk, output_stride, strided_rate=strided_rate)
-    return finished(trunk, decoder, heads, input_shape, name or "pspnet", initialize_from)
+    backbone = backbone_of(backbone, weights, input_shape)
+    backbone = dilate(backbone, output_stride, strided_rate=strided_rate)
+    return finished(backbone, decoder, heads, input_shape, name or "pspnet", initialize_from)

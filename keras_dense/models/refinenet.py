@@ -13,7 +13,7 @@ from keras_dense.backbones import backbone as make_backbone
 from keras_dense.backbones import check_shape, family_of
 from keras_dense.heads import as_heads
 from keras_dense.models.assemble import read_through
-from keras_dense.models.parts import added, finished, trunk_of
+from keras_dense.models.parts import added, backbone_of, finished
 from keras_dense.models.upsampling import upsample
 from keras_dense.surgery.feature_pyramid import feature
 from keras_dense.surgery.strides import stride_between
@@ -191,8 +191,8 @@ def refinenet(
     Reference: Lin et al., CVPR 2017, section 3; Nekrasov et al., BMVC 2018, section 3.
 
     >>> import keras_dense as kd
-    >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
-    >>> refinenet(trunk, 11, light=True).output_shape
+    >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> refinenet(backbone, 11, light=True).output_shape
     (None, None, None, 11)
     """
     heads = as_heads(heads, num_classes)
@@ -201,9 +201,9 @@ def refinenet(
     if light and mobile:
         decoder = refinenet_decoder(light, filters=filters or (256,) * 4, **_ON_MOBILENET, **knobs)
         channels = check_shape(input_shape)[-1]
-        trunk = make_backbone(backbone, weights, channels=channels, taps=_MOBILENET)
+        backbone = make_backbone(backbone, weights, channels=channels, taps=_MOBILENET)
     else:
         decoder = refinenet_decoder(light, filters=filters or FILTERS, **knobs)
-        trunk = trunk_of(backbone, weights, input_shape)
+        backbone = backbone_of(backbone, weights, input_shape)
     name = name or ("light_weight_refinenet" if light else "refinenet")
-    return finished(trunk, decoder, heads, input_shape, name, initialize_from)
+    return finished(backbone, decoder, heads, input_shape, name, initialize_from)

@@ -7,7 +7,7 @@ Pattern Recognition 2019 (arXiv:1611.10080).
 from keras_dense.heads import as_heads
 from keras_dense.layers import AtrousConv2D
 from keras_dense.models.assemble import scores
-from keras_dense.models.parts import conv_bn_relu, finished, trunk_of
+from keras_dense.models.parts import backbone_of, conv_bn_relu, finished
 from keras_dense.surgery import dilate
 from keras_dense.surgery.feature_pyramid import feature
 
@@ -46,15 +46,15 @@ def resnet38(
     output_stride=8,
     rate=12,
 ):
-    """ResNet-38 (model A1): a wide and shallow pre-activation trunk at stride 8, 124 M weights.
+    """ResNet-38 (model A1): a wide and shallow pre-activation backbone at stride 8, 124 M weights.
 
     The authors train it with `kd.losses.OhemCrossEntropy` (bootstrapping of hard pixels).
 
     Args:
         backbone, num_classes, heads, weights, input_shape, name, initialize_from: as of every
-            builder, see `kd.models`. No ImageNet weights of this trunk are published for Keras,
+            builder, see `kd.models`. No ImageNet weights of this backbone are published for Keras,
             so here `weights` is `None` by default.
-        output_stride: of the dilated trunk.
+        output_stride: of the dilated backbone.
         rate: of the two convolutions that predict.
 
     Returns:
@@ -66,12 +66,12 @@ def resnet38(
     Reference: Wu et al., arXiv:1611.10080, section 5 and table 1.
 
     >>> import keras_dense as kd
-    >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
-    >>> resnet38(trunk, 11).output_shape
+    >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> resnet38(backbone, 11).output_shape
     (None, None, None, 11)
     """
     heads = as_heads(heads, num_classes)
-    trunk = dilate(trunk_of(backbone, weights, input_shape), output_stride)
+    backbone = dilate(backbone_of(backbone, weights, input_shape), output_stride)
     return finished(
-        trunk, resnet38_decoder(rate), heads, input_shape, name or "resnet38", initialize_from
+        backbone, resnet38_decoder(rate), heads, input_shape, name or "resnet38", initialize_from
     )

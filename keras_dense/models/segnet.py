@@ -12,10 +12,10 @@ from keras_dense.heads import as_heads
 from keras_dense.layers import LocalResponseNormalization, MaxPoolWithArgmax2D
 from keras_dense.models.assemble import read_through
 from keras_dense.models.mirror import (
+    backbone_with_indices,
     conv_bn,
     mirror_of,
     mirrored,
-    trunk_with_indices,
     unpooled,
     way_down,
 )
@@ -30,10 +30,10 @@ def segnet_decoder(depths=(2, 2, 3, 3, 3), pools=None):
         depths: 3×3 convolutions at each level, finest first; the last one of the finest is that
             of the heads.
         pools: `{"I1": {"pool_size": …, "strides": …, "padding": …}, …}`, where the poolings of the
-            trunk are not 2×2.
+            backbone are not 2×2.
 
     Returns:
-        A decoder for `kd.assemble`, above a trunk with indices (`kd.surgery.pool_with_indices`).
+        A decoder for `kd.assemble`, above a backbone with indices (`kd.surgery.pool_with_indices`).
     """
 
     @read_through(3)
@@ -84,16 +84,16 @@ def segnet(
     (None, None, None, 11)
     """
     heads = as_heads(heads, num_classes)
-    trunk = trunk_with_indices(backbone, weights, input_shape)
-    mirror, pools = mirror_of(trunk, "SegNet")
+    backbone = backbone_with_indices(backbone, weights, input_shape)
+    mirror, pools = mirror_of(backbone, "SegNet")
     decoder = segnet_decoder(mirror if depths is None else depths, pools)
-    return finished(trunk, decoder, heads, input_shape, name or "segnet", initialize_from)
+    return finished(backbone, decoder, heads, input_shape, name or "segnet", initialize_from)
 
 
-def segnet_basic_trunk(filters=64, kernel_size=7, channels=3):
+def segnet_basic_backbone(filters=64, kernel_size=7, channels=3):
     """Four times a 7×7 convolution of 64, batch norm, ReLU and 2×2 pooling.
 
-    As in the authors' network file, the image is not centred: local response normalization across
+    As in the authors' network file, the image is not centered: local response normalization across
     its channels evens out bright and dark.
     """
     image = keras.Input((None, None, channels), name="image")
@@ -111,12 +111,12 @@ def segnet_basic_decoder(filters=64, kernel_size=7, pools=None):
     """Unpooled four times, each time followed by a 7×7 convolution and batch norm, without ReLU.
 
     Args:
-        filters: of the convolutions; above another trunk the channels that its indices have.
+        filters: of the convolutions; above another backbone the channels that its indices have.
         kernel_size: of the convolutions.
         pools: see `segnet_decoder`.
 
     Returns:
-        A decoder for `kd.assemble`, above a trunk with indices.
+        A decoder for `kd.assemble`, above a backbone with indices.
     """
 
     def decode(features):
@@ -172,14 +172,14 @@ def segnet_basic(
     kernel_size = _check.integer(kernel_size, "kernel_size", low=1)
     pools = None
     if backbone is not None:
-        trunk = trunk_with_indices(backbone, weights, input_shape)
-        _, pools = mirror_of(trunk, "SegNet-Basic")
+        backbone = backbone_with_indices(backbone, weights, input_shape)
+        _, pools = mirror_of(backbone, "SegNet-Basic")
     elif weights is not None:
         raise ValueError(
             "`weights` are those of a backbone; start SegNet-Basic itself with `initialize_from=`. "
             f"Received: backbone=None, weights={weights!r}"
         )
     else:
-        trunk = segnet_basic_trunk(filters, kernel_size, channels)
+        backbone = segnet_basic_backbone(filters, kernel_size, channels)
     decoder = segnet_basic_decoder(filters, kernel_size, pools)
-    return finished(trunk, decoder, heads, input_shape, name or "segnet_basic", initialize_from)
+    return finished(backbone, decoder, heads, input_shape, name or "segnet_basic", initialize_from)

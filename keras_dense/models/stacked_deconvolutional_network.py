@@ -9,7 +9,7 @@ from keras import layers
 from keras_dense import _check
 from keras_dense.heads import as_heads
 from keras_dense.models.assemble import scores
-from keras_dense.models.parts import added, conv_bn_relu, finished, trunk_of
+from keras_dense.models.parts import added, backbone_of, conv_bn_relu, finished
 from keras_dense.models.upsampling import check_upsampling, upsample
 from keras_dense.surgery import dilate
 from keras_dense.surgery.feature_pyramid import feature
@@ -38,20 +38,20 @@ def stacked_deconvolutional_network_decoder(
 ):
     """Units of an encoder and a decoder one after the other, each supervised at three scales.
 
-    The first encoder is the trunk. A decoder upsamples twice; a later encoder pools twice and, at
+    The first encoder is the backbone. A decoder upsamples twice; a later encoder pools twice and, at
     each scale, gets the map of the unit before it (inter-unit connections). All decoders read the
-    trunk's finer features. The scores of a scale are added up over the units.
+    backbone's finer features. The scores of a scale are added up over the units.
 
     What the units predict before the last one does, and what each predicts at coarser scales, is
     there for `kd.heads.Intermediate`: "unit1_P4", "unit1_P3", "unit1_P2", "unit2_P4", ….
 
     Args:
         units: int ≥ 1.
-        growth: channels of a densely connected convolution, and of what a trunk's feature is
+        growth: channels of a densely connected convolution, and of what a backbone's feature is
             brought to where a decoder reads it.
         convolutions: how many of them are in a block.
         widths: channels that a block is compressed to, at strides 4, 8 and 16.
-        levels: the trunk's features of stride 4, 8 and 16.
+        levels: the backbone's features of stride 4, 8 and 16.
         upsampling: see `kd.decoders.upsample`; the paper's is a 2×2 deconvolution of stride 2.
 
     Returns:
@@ -81,7 +81,7 @@ def stacked_deconvolutional_network_decoder(
         return x
 
     def decoder(x, skips, name):
-        """From stride 16 to 4, beside what the trunk had there."""
+        """From stride 16 to 4, beside what the backbone had there."""
         maps = {"P4": x}
         for level in ("P3", "P2"):
             here = f"{name}_{level}"
@@ -153,7 +153,7 @@ def stacked_deconvolutional_network(
         growth: channels of a densely connected convolution.
         convolutions: how many of them are in a block.
         widths: channels that a block is compressed to, at strides 4, 8 and 16.
-        levels: the trunk's features of stride 4, 8 and 16.
+        levels: the backbone's features of stride 4, 8 and 16.
         upsampling: see `kd.decoders.upsample`; the paper's is a 2×2 deconvolution of stride 2.
 
     Returns:
@@ -166,8 +166,8 @@ def stacked_deconvolutional_network(
     Reference: Fu et al., arXiv 1708.04943, section 3 and figure 2.
 
     >>> import keras_dense as kd
-    >>> trunk = kd.backbone("mobilenet", weights=None, alpha=0.25)
-    >>> model = stacked_deconvolutional_network(trunk, 11, units=2, growth=8, widths=(16, 24, 32))
+    >>> backbone = kd.backbone("mobilenet", weights=None, alpha=0.25)
+    >>> model = stacked_deconvolutional_network(backbone, 11, units=2, growth=8, widths=(16, 24, 32))
     >>> model.output_shape
     (None, None, None, 11)
     """
@@ -180,6 +180,6 @@ def stacked_deconvolutional_network(
         levels=levels,
         upsampling=upsampling,
     )
-    trunk = dilate(trunk_of(backbone, weights, input_shape), 16)
+    backbone = dilate(backbone_of(backbone, weights, input_shape), 16)
     name = name or "stacked_deconvolutional_network"
-    return finished(trunk, decoder, heads, input_shape, name, initialize_from)
+    return finished(backbone, decoder, heads, input_shape, name, initialize_from)

@@ -11,7 +11,7 @@ from keras_dense.backbones import check_shape
 from keras_dense.heads import as_heads
 from keras_dense.layers import ReflectionPadding2D, Standardize
 from keras_dense.models.nested_unet import nested_unet_decoder
-from keras_dense.models.parts import finished, trunk_of
+from keras_dense.models.parts import backbone_of, finished
 from keras_dense.models.unet_parts import attention_gate, check_filters, climb, double_conv
 from keras_dense.models.upsampling import check_upsampling, upsample
 
@@ -25,7 +25,7 @@ def _check_padding(padding):
     return padding
 
 
-def unet_trunk(filters=FILTERS, *, padding="same", batch_norm=False, dropout=0.5, channels=3):
+def unet_backbone(filters=FILTERS, *, padding="same", batch_norm=False, dropout=0.5, channels=3):
     """The contracting path (figure 1, left): two 3×3 convolutions at each level, then pooling.
 
     With `padding="valid"` the image is mirrored around by as much as all convolutions take away
@@ -79,13 +79,13 @@ def unet_decoder(
         filters: widths of the levels, coarsest first; default 16 at the size of the image and
             twice as many at each coarser level: (256, 128, 64, 32, 16) above P5. With fewer than
             levels the result is coarser than the image.
-        padding: "same", or "valid" above a trunk of `unet(padding="valid")`.
+        padding: "same", or "valid" above a backbone of `unet(padding="valid")`.
         upsampling: see `kd.decoders.upsample`.
         batch_norm: batch norm after each 3×3 convolution, which then has no bias.
         attention: gate the features before they are joined (Attention U-Net).
 
     Returns:
-        A decoder for `kd.assemble`. It joins what the trunk has of P0, P1, …; where a level is
+        A decoder for `kd.assemble`. It joins what the backbone has of P0, P1, …; where a level is
         missing, it upsamples and convolves.
     """
     filters, padding = check_filters(filters), _check_padding(padding)
@@ -193,7 +193,7 @@ def unet(
                 f"Received: backbone=None, weights={weights!r}"
             )
         filters = FILTERS if filters is None else filters
-        trunk = unet_trunk(
+        backbone = unet_backbone(
             filters,
             padding=padding,
             batch_norm=bool(batch_norm),
@@ -201,7 +201,7 @@ def unet(
             channels=check_shape(input_shape)[-1],
         )
     else:
-        trunk = trunk_of(backbone, weights, input_shape)
+        backbone = backbone_of(backbone, weights, input_shape)
     shared = {
         "upsampling": upsampling,
         "batch_norm": not own if batch_norm is None else batch_norm,
@@ -210,4 +210,4 @@ def unet(
         decoder = nested_unet_decoder(filters, **shared)
     else:
         decoder = unet_decoder(filters, padding=padding, attention=attention, **shared)
-    return finished(trunk, decoder, heads, input_shape, name or "unet", initialize_from)
+    return finished(backbone, decoder, heads, input_shape, name or "unet", initialize_from)

@@ -74,7 +74,7 @@ def climb(features, filters, letter="P"):
 
     Returns:
         `(feature, steps)`: for each finer level a step `(n, filters, factor, skip)`; `skip` is
-        `None` where the trunk has no feature of that level.
+        `None` where the backbone has no feature of that level.
 
     Raises:
         ValueError: if there is no feature, or if there are more widths than levels.

@@ -52,7 +52,7 @@ def upsample(
     | "bilinear" | half-pixel bilinear; before it a 1×1 convolution where channels change | |
     | "transposed" | transposed convolution, stride f, kernel `2 f - f % 2` | bilinear |
     | "up_conv" | transposed convolution, stride f, kernel f (U-Net's up-convolution) | nearest |
-    | "resize_conv" | nearest neighbour, then a 3×3 convolution | |
+    | "resize_conv" | nearest neighbor, then a 3×3 convolution | |
     | "pixel_shuffle" | 3×3 convolution to f² `filters`, then `PixelShuffle` | nearest |
     | "unpool" | values back to where the maxima lay, zeros between; `MaxUnpool2D` | |
 

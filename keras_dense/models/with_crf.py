@@ -38,8 +38,8 @@ def with_crf(model, key=None, *, name=None, **settings):
     Reference: Zheng et al., ICCV 2015, section 5.
 
     >>> import keras_dense as kd
-    >>> trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
-    >>> model = kd.with_crf(kd.fcn8s(trunk, 5), theta_beta=10.0)
+    >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> model = kd.with_crf(kd.fcn8s(backbone, 5), theta_beta=10.0)
     >>> model.output_shape, model.get_layer("crf").iterations
     ((None, None, None, 5), 5)
     """

@@ -24,7 +24,7 @@ _BLOCKS = (
 )
 
 
-def zhang_trunk(width=1.0):
+def zhang_backbone(width=1.0):
     """conv1 to conv7: no pooling, strides in convolutions, the last three blocks at stride 8.
 
     It sees L − 50. Strided convolutions are padded by one on all sides, as published: their cells
@@ -33,7 +33,7 @@ def zhang_trunk(width=1.0):
     Args:
         width: number > 0, what the published numbers of filters are multiplied by.
 
-    >>> {level: x.shape[-1] for level, x in zhang_trunk(0.125).output.items()}
+    >>> {level: x.shape[-1] for level, x in zhang_backbone(0.125).output.items()}
     {'P1': 8, 'P2': 16, 'P3': 64}
     """
     image = keras.Input((None, None, 3), name="image")
@@ -117,13 +117,13 @@ def zhang_colorization(
 ):
     """Zhang's colorization network: 22 convolutions from lightness to 313 bins of color.
 
-    32,236,011 weights as published, which counts 626 numbers for the colours of the bins (here
+    32,236,011 weights as published, which counts 626 numbers for the colors of the bins (here
     constants of the head) and leaves out what batch norms have seen. Trained from random weights
-    in the paper, with rare colours rebalanced: `Colorization(prior=…)`. Weights of the authors'
+    in the paper, with rare colors rebalanced: `Colorization(prior=…)`. Weights of the authors'
     release load with `kd.weights.load_zhang_colorization`.
 
     Args:
-        backbone: `None`: the network has a trunk of its own.
+        backbone: `None`: the network has a backbone of its own.
         num_classes, heads, input_shape, name, initialize_from: as of every builder, see
             `kd.models`; heads default to `kd.heads.Colorization()`. Other heads see lightness, too.
         weights: `None`.
@@ -143,7 +143,7 @@ def zhang_colorization(
     """
     if backbone is not None or weights is not None:
         raise ValueError(
-            "zhang_colorization has a trunk of its own, without weights of a classifier; start it "
+            "zhang_colorization has a backbone of its own, without weights of a classifier; start it "
             "with `initialize_from=` or kd.weights.load_zhang_colorization. "
             f"Received: backbone={backbone!r}, weights={weights!r}"
         )
@@ -156,7 +156,7 @@ def zhang_colorization(
     heads = (
         Colorization() if heads is None and num_classes is None else as_heads(heads, num_classes)
     )
-    trunk, decoder = zhang_trunk(width), zhang_decoder(_scaled(256, width))
+    backbone, decoder = zhang_backbone(width), zhang_decoder(_scaled(256, width))
     return finished(
-        trunk, decoder, heads, input_shape, name or "zhang_colorization", initialize_from
+        backbone, decoder, heads, input_shape, name or "zhang_colorization", initialize_from
     )

@@ -1,4 +1,4 @@
-"""The plane of colours (a, b) of CIE Lab, cut into bins.
+"""The plane of colors (a, b) of CIE Lab, cut into bins.
 
 Zhang, Isola, Efros, "Colorful Image Colorization", ECCV 2016, sections 2.2 and 2.3.
 """
@@ -17,13 +17,13 @@ _SIDE = 2 * _REACH + 1
 
 @functools.lru_cache(typed=True)
 def ab_bins(grid=10):
-    """The bins of colour: 313 for the published grid of 10.
+    """The bins of color: 313 for the published grid of 10.
 
     The plane (a, b) is cut into squares with corners at the multiples of `grid`. Bins are the
-    corners of all squares that share an area with the convex hull of the colours of sRGB.
+    corners of all squares that share an area with the convex hull of the colors of sRGB.
 
     Args:
-        grid: int ≥ 1, distance of neighbouring bins.
+        grid: int ≥ 1, distance of neighboring bins.
 
     Returns:
         int64 `(bins, 2)`, a and b, in the order of the published list: a ascends, and for one a
@@ -39,7 +39,7 @@ def ab_bins(grid=10):
         raise ValueError(f"`grid` must be an integer from 1 to 55. Received: grid={grid!r}")
     first = -(_REACH // grid + 2)
     cells = np.stack(np.mgrid[first:-first, first:-first], axis=-1) + 0.5
-    cells = cells * grid  # their centres
+    cells = cells * grid  # their centers
     hull = _hull()
     low, high = hull.min(0), hull.max(0)
     apart = ((cells + grid / 2 <= low) | (cells - grid / 2 >= high)).any(-1)
@@ -80,7 +80,7 @@ def _turn(p, q, r):
 
 
 @functools.lru_cache(typed=True)
-def _candidates(grid, neighbours):
+def _candidates(grid, neighbors):
     """For every whole (a, b), the bins that may be among the nearest of a point that rounds to it.
 
     int32 `(221², m)`. Rounding moves a point by √½ at most, so what is nearest to it is no farther
@@ -96,82 +96,82 @@ def _candidates(grid, neighbours):
         keys = (along_a[a] + along_b) * len(bins) + np.arange(len(bins))
         return np.sort(np.partition(keys, count - 1, axis=1)[:, :count], axis=1)
 
-    most = neighbours
+    most = neighbors
     for a in range(_SIDE):
         squared = along_a[a] + along_b
-        kth = np.partition(squared, neighbours - 1, axis=1)[:, neighbours - 1, None]
+        kth = np.partition(squared, neighbors - 1, axis=1)[:, neighbors - 1, None]
         near = np.sqrt(squared) <= np.sqrt(kth) + 2**0.5 + 1e-6
         most = max(most, int(near.sum(1).max()))
     table = np.stack([sorted_part(a, most) % len(bins) for a in range(_SIDE)])
     return table.reshape(-1, most).astype("int32")
 
 
-def nearest_bins(ab, grid=10, neighbours=5):
-    """The bins nearest to colours, exactly, without the distances to all bins.
+def nearest_bins(ab, grid=10, neighbors=5):
+    """The bins nearest to colors, exactly, without the distances to all bins.
 
     Args:
         ab: `(…, 2)`; beyond ±110 taken as ±110.
         grid: of `ab_bins`.
-        neighbours: int ≥ 1, how many.
+        neighbors: int ≥ 1, how many.
 
     Returns:
-        int32 `(…, neighbours)`, numbers of bins, the nearest first, and float32
-        `(…, neighbours)`, their squared distances.
+        int32 `(…, neighbors)`, numbers of bins, the nearest first, and float32
+        `(…, neighbors)`, their squared distances.
 
     Raises:
-        ValueError: for less than one neighbour, or more than there are bins.
+        ValueError: for less than one neighbor, or more than there are bins.
 
-    >>> index, squared = nearest_bins(np.array([3.0, -1.0]), neighbours=2)
+    >>> index, squared = nearest_bins(np.array([3.0, -1.0]), neighbors=2)
     >>> ab_bins()[ops.convert_to_numpy(index)].tolist(), ops.convert_to_numpy(squared).tolist()
     ([[0, 0], [10, 0]], [10.0, 50.0])
     """
     count = len(ab_bins(grid))
-    whole = isinstance(neighbours, (int, np.integer)) and not isinstance(neighbours, bool)
-    if not whole or not 1 <= neighbours <= count:
+    whole = isinstance(neighbors, (int, np.integer)) and not isinstance(neighbors, bool)
+    if not whole or not 1 <= neighbors <= count:
         raise ValueError(
-            f"`neighbours` must be an integer from 1 to the number of bins, {count}. "
-            f"Received: neighbours={neighbours!r}"
+            f"`neighbors` must be an integer from 1 to the number of bins, {count}. "
+            f"Received: neighbors={neighbors!r}"
         )
     ab = ops.clip(ops.cast(ab, "float32"), -_REACH, _REACH)
     place = ops.cast(ops.round(ab), "int32") + _REACH
     place = place[..., 0] * _SIDE + place[..., 1]
-    table = ops.convert_to_tensor(_candidates(grid, neighbours), "int32")
+    table = ops.convert_to_tensor(_candidates(grid, neighbors), "int32")
     near = ops.take(table, place, axis=0)
-    centres = ops.take(ops.convert_to_tensor(ab_bins(grid), "float32"), near, axis=0)
-    squared = ops.sum(ops.square(centres - ops.expand_dims(ab, -2)), axis=-1)
-    closest, order = ops.top_k(-squared, neighbours)
+    centers = ops.take(ops.convert_to_tensor(ab_bins(grid), "float32"), near, axis=0)
+    squared = ops.sum(ops.square(centers - ops.expand_dims(ab, -2)), axis=-1)
+    closest, order = ops.top_k(-squared, neighbors)
     return ops.take_along_axis(near, ops.cast(order, "int32"), axis=-1), -closest
 
 
-def soft_encode(ab, grid=10, neighbours=5, sigma=5.0):
-    """Colours as weighted bins: a Gaussian of the distance to each of the nearest ones.
+def soft_encode(ab, grid=10, neighbors=5, sigma=5.0):
+    """Colors as weighted bins: a Gaussian of the distance to each of the nearest ones.
 
     Args:
         ab: `(…, 2)`.
         grid: of `ab_bins`.
-        neighbours: int ≥ 1, how many bins share a colour: 5 in the paper, 10 in its code.
+        neighbors: int ≥ 1, how many bins share a color: 5 in the paper, 10 in its code.
         sigma: number > 0, width of the Gaussian.
 
     Returns:
-        int32 `(…, neighbours)`, numbers of bins, the nearest first, and float32
-        `(…, neighbours)`, their weights, which sum to 1.
+        int32 `(…, neighbors)`, numbers of bins, the nearest first, and float32
+        `(…, neighbors)`, their weights, which sum to 1.
 
     Raises:
         ValueError: as `nearest_bins`.
 
     Reference: Zhang et al., ECCV 2016, section 2.2 (H⁻¹ of the ground truth).
 
-    >>> index, weight = soft_encode(np.array([0.0, 0.0]), neighbours=5)
+    >>> index, weight = soft_encode(np.array([0.0, 0.0]), neighbors=5)
     >>> [round(float(w), 3) for w in weight]
     [0.649, 0.088, 0.088, 0.088, 0.088]
     """
-    index, squared = nearest_bins(ab, grid, neighbours)
+    index, squared = nearest_bins(ab, grid, neighbors)
     share = ops.exp((squared[..., :1] - squared) / (2.0 * sigma**2))
     return index, share / ops.sum(share, axis=-1, keepdims=True)
 
 
 def annealed_mean(logits, grid=10, temperature=0.38):
-    """The colour that a distribution over bins stands for.
+    """The color that a distribution over bins stands for.
 
     `softmax(logits / temperature)`, and the mean of the bins under it: temperature 1 gives the
     mean, which is pale; towards 0 the most likely bin, which jumps.

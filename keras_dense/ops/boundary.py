@@ -31,7 +31,7 @@ def boundary(masks, reach):
 
 
 def _window(x, reach, axis):
-    """Sums of `2 reach + 1` neighbours along an axis; what lies outside counts 0."""
+    """Sums of `2 reach + 1` neighbors along an axis; what lies outside counts 0."""
     pads = [(0, 0)] * 4
     pads[axis] = (1, 0)
     sums = ops.pad(ops.cumsum(x, axis=axis), pads)

@@ -1,7 +1,7 @@
-"""sRGB and CIE Lab: lightness and two axes of colour.
+"""sRGB and CIE Lab: lightness and two axes of color.
 
 RGB is 0–255, as in every image here; L is 0–100, a (green to red) lies in −86.2…98.2 and b (blue to
-yellow) in −107.9…94.5 for the colours of sRGB. White is D65, 2° observer; the constants are those
+yellow) in −107.9…94.5 for the colors of sRGB. White is D65, 2° observer; the constants are those
 of scikit-image. All of it is computed in float32 whatever comes in, and every gradient is finite.
 """
 
@@ -62,7 +62,7 @@ def to_lab(rgb, xp=np):
 
 
 def rgb_to_lab(rgb):
-    """Lab of sRGB colours: `skimage.color.rgb2lab(rgb / 255)`.
+    """Lab of sRGB colors: `skimage.color.rgb2lab(rgb / 255)`.
 
     Args:
         rgb: `(…, 3)`, 0–255, of any dtype.
@@ -77,14 +77,14 @@ def rgb_to_lab(rgb):
 
 
 def lab_to_rgb(lab, clip=True):
-    """sRGB of Lab colours: `255 * skimage.color.lab2rgb(lab)`.
+    """sRGB of Lab colors: `255 * skimage.color.lab2rgb(lab)`.
 
-    Many Lab colours are none of sRGB (see `in_gamut`).
+    Many Lab colors are none of sRGB (see `in_gamut`).
 
     Args:
         lab: `(…, 3)`: L 0–100, a, b.
         clip: whether what lies outside of sRGB is brought to 0–255, as scikit-image does; without,
-            values below 0 and above 255 say how far outside a colour is.
+            values below 0 and above 255 say how far outside a color is.
 
     Returns:
         float32 `(…, 3)`; not rounded.
@@ -106,7 +106,7 @@ def lab_to_rgb(lab, clip=True):
 
 
 def in_gamut(lab, tolerance=0.05):
-    """Whether Lab colours can be shown in sRGB.
+    """Whether Lab colors can be shown in sRGB.
 
     Args:
         lab: `(…, 3)`: L 0–100, a, b.
@@ -125,7 +125,7 @@ def in_gamut(lab, tolerance=0.05):
 
 
 def lightness(rgb):
-    """L of sRGB colours 0–255: `(…, 3)` → float32 `(…, 1)`, 0–100.
+    """L of sRGB colors 0–255: `(…, 3)` → float32 `(…, 1)`, 0–100.
 
     >>> round(float(lightness(np.array([255, 0, 0]))[0]), 2)
     53.24
@@ -134,7 +134,7 @@ def lightness(rgb):
 
 
 def gray(rgb):
-    """The grey of the same lightness: `(…, 3)` → float32 `(…, 3)`, both 0–255.
+    """The gray of the same lightness: `(…, 3)` → float32 `(…, 3)`, both 0–255.
 
     >>> [round(float(x), 1) for x in gray(np.array([255, 0, 0]))]
     [127.1, 127.1, 127.1]
@@ -150,7 +150,7 @@ def _luminance(rgb):
 
 
 def full_size(ab, image, stride=4):
-    """Colours predicted at a fraction of an image's size, at its size: half-pixel bilinear.
+    """Colors predicted at a fraction of an image's size, at its size: half-pixel bilinear.
 
     Args:
         ab: `(B, ceil(H / stride), ceil(W / stride), 2)`.
@@ -164,7 +164,7 @@ def full_size(ab, image, stride=4):
 
 
 def recolor(image, ab):
-    """An image of the same lightness and other colours, clipped to sRGB.
+    """An image of the same lightness and other colors, clipped to sRGB.
 
     Args:
         image: `(…, 3)`, RGB 0–255; only its lightness matters.

@@ -1,7 +1,7 @@
 """Depth, points, normals and cameras.
 
 A camera looks along z, x to the right, y down. Its 3 × 3 matrix of intrinsics takes a point to
-pixels, `depth · (u, v, 1) = K · point`; the centre of the pixel in row v, column u is `(u, v)`.
+pixels, `depth · (u, v, 1) = K · point`; the center of the pixel in row v, column u is `(u, v)`.
 """
 
 import math
@@ -113,12 +113,12 @@ def depth_to_points(depth, intrinsics):
     """The points that pixels show, `depth · K⁻¹ (u, v, 1)`.
 
     Args:
-        depth: `(B, H, W, 1)` or `(B, H, W)`, metres along the optical axis; not finite or ≤ 0 is
+        depth: `(B, H, W, 1)` or `(B, H, W)`, meters along the optical axis; not finite or ≤ 0 is
             unknown.
         intrinsics: `(3, 3)`, or `(B, 3, 3)`, in pixels of this map.
 
     Returns:
-        float32 `(B, H, W, 3)`, metres; (0, 0, 0) where unknown.
+        float32 `(B, H, W, 3)`, meters; (0, 0, 0) where unknown.
 
     Raises:
         ValueError: if a shape is wrong.
@@ -146,7 +146,7 @@ def points_to_pixels(points, intrinsics):
     """Where a camera sees points: the inverse of `depth_to_points`.
 
     Args:
-        points: `(B, H, W, 3)`, metres.
+        points: `(B, H, W, 3)`, meters.
         intrinsics: `(3, 3)`, or `(B, 3, 3)`.
 
     Returns:
@@ -174,7 +174,7 @@ def points_to_pixels(points, intrinsics):
 
 
 def normals_from_depth(depth, intrinsics):
-    """Normals of the surface that a depth map shows, from the differences of neighbours' points.
+    """Normals of the surface that a depth map shows, from the differences of neighbors' points.
 
     ```
     n = unit((X[v-1, u] - X[v+1, u]) × (X[v, u-1] - X[v, u+1])),   turned so that n · X < 0
@@ -183,12 +183,12 @@ def normals_from_depth(depth, intrinsics):
     exact on planes; across an edge between two things it is the direction of neither.
 
     Args:
-        depth: `(B, H, W, 1)` or `(B, H, W)`, metres; not finite or ≤ 0 is unknown.
+        depth: `(B, H, W, 1)` or `(B, H, W)`, meters; not finite or ≤ 0 is unknown.
         intrinsics: `(3, 3)`, or `(B, 3, 3)`, in pixels of this map.
 
     Returns:
         float32 `(B, H, W, 3)`, x right, y down, z forward, towards the camera; (0, 0, 0) at the
-        border and wherever the pixel or one of its four neighbours is unknown.
+        border and wherever the pixel or one of its four neighbors is unknown.
 
     Raises:
         ValueError: if a shape is wrong.
@@ -201,8 +201,8 @@ def normals_from_depth(depth, intrinsics):
     depth = _read_depth(depth)
     known = ops.cast(_known(depth), "float32")
     points = depth_to_points(depth, intrinsics)
-    middle, up, down, left, right = _neighbours(points)
-    seen = math.prod(_neighbours(known))
+    middle, up, down, left, right = _neighbors(points)
+    seen = math.prod(_neighbors(known))
     # Divided by depth, so that the lengths are those of a pixel whatever the distance.
     scale = ops.where(seen > 0, middle[..., 2:3], 1.0)
     # The axis must be named: torch takes the first one of size 3 otherwise.
@@ -297,7 +297,7 @@ def warp_intrinsics(intrinsics, pixels, points=None):
     return (warped + 0.0).astype(dtype)
 
 
-def _neighbours(x):
+def _neighbors(x):
     """The inner pixels, and those above, below, to the left and to the right of them."""
     return (
         x[:, 1:-1, 1:-1],

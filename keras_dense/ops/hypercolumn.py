@@ -82,7 +82,7 @@ def dense(x, kernel):
 
 
 def bands(x, rows):
-    """A map cut into bands of rows, each with one more row of its neighbours above and below.
+    """A map cut into bands of rows, each with one more row of its neighbors above and below.
 
     Args:
         x: `(B, n rows, W, C)`.

@@ -175,7 +175,7 @@ def sum_blocks(x, factor):
 
 
 def _phases(factor):
-    """Where each of the `factor` new cells lies between the old ones: (neighbour, its weight)."""
+    """Where each of the `factor` new cells lies between the old ones: (neighbor, its weight)."""
     for phase in range(factor):
         position = (phase + 0.5) / factor - 0.5
         yield (-1, -position) if position < 0 else (1, position)
@@ -185,7 +185,7 @@ def upsample_bilinear(x, factor):
     """Half-pixel bilinear upsampling by whole factors, edges repeated; exact at the borders too.
 
     Equals `keras.ops.image.resize(x, (f H, f W), "bilinear")`, which cannot be traced where H or
-    W is unknown. Each phase of the result is a mean of two neighbours with fixed weights, so
+    W is unknown. Each phase of the result is a mean of two neighbors with fixed weights, so
     nothing but slices and sums is needed.
 
     Args:
@@ -208,12 +208,12 @@ def _upsample_axis(x, factor, axis):
     def part(start, stop):
         return x[:, start:stop] if axis == 1 else x[:, :, start:stop]
 
-    neighbour = {
+    neighbor = {
         -1: ops.concatenate([part(0, 1), part(0, -1)], axis=axis),
         1: ops.concatenate([part(1, None), part(-1, None)], axis=axis),
     }
     # The difference first: then a constant stays exactly constant.
-    step = {side: value - x for side, value in neighbour.items()}
+    step = {side: value - x for side, value in neighbor.items()}
     cells = [x + step[side] * weight if weight else x for side, weight in _phases(factor)]
     height, width = ops.shape(x)[1:3]
     size = (height * factor, width) if axis == 1 else (height, width * factor)

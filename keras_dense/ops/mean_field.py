@@ -20,7 +20,7 @@ def spatial_kernel(sigma):
 
 
 def bilateral_features(image, sigma, sigma_color):
-    """Position and colour of pixels, `(B, H * W, channels + 2)`, in standard deviations.
+    """Position and color of pixels, `(B, H * W, channels + 2)`, in standard deviations.
 
     Args:
         image: `(B, H, W, channels)`.

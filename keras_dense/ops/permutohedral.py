@@ -23,7 +23,7 @@ from keras_dense.ops.rows import (
     weighted_rows,
 )
 
-# Odd factors of the hash of a corner's coordinates: linear, so that the hash of a neighbour is the
+# Odd factors of the hash of a corner's coordinates: linear, so that the hash of a neighbor is the
 # hash plus a constant. It wraps around at 32 bits.
 _FACTORS = (-1640531535, -2048144777, -1028477379, 668265263, 374761393, 1103515245)
 
@@ -41,13 +41,13 @@ _TURNS = (-1640531527, 668265261, -2048144789, 374761397, 1274126177)
 
 
 class Lattice(NamedTuple):
-    """Where points lie in a lattice, and which of its corners are neighbours.
+    """Where points lie in a lattice, and which of its corners are neighbors.
 
     Attributes:
         corners: int32 `(P, d + 1)`, the rows of the corners of each point's simplex.
         weights: `(P, d + 1)`, its barycentric coordinates.
-        neighbours: int32 `(d + 1, K + 1, 2)`, for each axis the rows of the neighbours. Row K is
-            empty, and stands for neighbours that are not there.
+        neighbors: int32 `(d + 1, K + 1, 2)`, for each axis the rows of the neighbors. Row K is
+            empty, and stands for neighbors that are not there.
         spreading: what `ops.rows.spread` needs to add points' values to corners.
         count: int32, how many corners there are.
         fits: bool, whether there was room for all of them.
@@ -55,7 +55,7 @@ class Lattice(NamedTuple):
 
     corners: object
     weights: object
-    neighbours: object
+    neighbors: object
     spreading: tuple
     count: object
     fits: object
@@ -122,23 +122,23 @@ def permutohedral_lattice(features, capacity=None):
     for table in tables:
         taken = take_rows(rank, ops.minimum(table.owners, total - 1))
         table.rows = ops.where(table.owners < total, taken, rows)
-    here, neighbours = ops.arange(rows + 1, dtype="int32"), []
+    here, neighbors = ops.arange(rows + 1, dtype="int32"), []
     for step in _steps(d):
         wanted = corner_keys + step
-        neighbour = ops.full_like(here, rows)
+        neighbor = ops.full_like(here, rows)
         for table in tables:
             found = take_rows(table.rows, table.place(wanted, corner_images))
             same = ops.logical_and(ops.equal(take_rows(corner_keys, found), wanted), found < rows)
-            neighbour = ops.where(same, found, neighbour)
-        neighbour = ops.where(here < ops.minimum(count, rows), neighbour, rows)
-        back = set_rows(ops.full_like(here, rows), neighbour, here)
-        neighbours.append(ops.stack([neighbour, ops.where(here < rows, back, rows)], axis=-1))
-    return _lattice(ops.reshape(corners, (-1, d + 1)), weights, ops.stack(neighbours), count, fits)
+            neighbor = ops.where(same, found, neighbor)
+        neighbor = ops.where(here < ops.minimum(count, rows), neighbor, rows)
+        back = set_rows(ops.full_like(here, rows), neighbor, here)
+        neighbors.append(ops.stack([neighbor, ops.where(here < rows, back, rows)], axis=-1))
+    return _lattice(ops.reshape(corners, (-1, d + 1)), weights, ops.stack(neighbors), count, fits)
 
 
-def _lattice(corners, weights, neighbours, count, fits):
-    plan = spreading(corners, weights, neighbours.shape[1])
-    return Lattice(corners, weights, neighbours, plan, count, fits)
+def _lattice(corners, weights, neighbors, count, fits):
+    plan = spreading(corners, weights, neighbors.shape[1])
+    return Lattice(corners, weights, neighbors, plan, count, fits)
 
 
 def fitted_lattice(lattice):
@@ -150,20 +150,18 @@ def fitted_lattice(lattice):
     >>> import numpy as np
     >>> lattice = permutohedral_lattice(np.random.default_rng(0).normal(size=(1, 9999, 2)))
     >>> lattice = fitted_lattice(lattice)
-    >>> int(lattice.count) < lattice.neighbours.shape[1] < 2 * int(lattice.count)
+    >>> int(lattice.count) < lattice.neighbors.shape[1] < 2 * int(lattice.count)
     True
     """
     steps = math.ceil(2 * math.log2(max(int(lattice.count), 1024)))
     rows = math.ceil(2 ** (steps / 2))
-    if rows >= lattice.neighbours.shape[1] - 1:
+    if rows >= lattice.neighbors.shape[1] - 1:
         return lattice
-    corners, neighbours = (
-        ops.minimum(numbers, rows) for numbers in (lattice.corners, lattice.neighbours)
+    corners, neighbors = (
+        ops.minimum(numbers, rows) for numbers in (lattice.corners, lattice.neighbors)
     )
-    # Beyond the corners there are, every row's neighbour is the empty one.
-    return _lattice(
-        corners, lattice.weights, neighbours[:, : rows + 1], lattice.count, lattice.fits
-    )
+    # Beyond the corners there are, every row's neighbor is the empty one.
+    return _lattice(corners, lattice.weights, neighbors[:, : rows + 1], lattice.count, lattice.fits)
 
 
 def lattice_filter(values, lattice):
@@ -198,20 +196,20 @@ def lattice_filter(values, lattice):
 
         return _filter(values, *parts), gradient
 
-    corners, weights, neighbours, plan, _, fits = lattice
-    return filtered(ops.convert_to_tensor(values), corners, weights, neighbours, fits, *plan)
+    corners, weights, neighbors, plan, _, fits = lattice
+    return filtered(ops.convert_to_tensor(values), corners, weights, neighbors, fits, *plan)
 
 
-def _filter(values, corners, weights, neighbours, fits, *plan, reverse=False):
-    axes, rows = neighbours.shape[0], neighbours.shape[1]
+def _filter(values, corners, weights, neighbors, fits, *plan, reverse=False):
+    axes, rows = neighbors.shape[0], neighbors.shape[1]
     if rows is None:
-        rows = ops.shape(neighbours)[1]
+        rows = ops.shape(neighbors)[1]
     x = spread(values, plan, rows)
     half = ops.full((rows, 2), 0.5, dtype=x.dtype)
 
     # A loop, as XLA would compute each axis anew for each use of it.
     def blur(n, x):
-        numbers = take_rows(neighbours, axes - 1 - n if reverse else n)
+        numbers = take_rows(neighbors, axes - 1 - n if reverse else n)
         return x + weighted_rows(x, numbers, half)
 
     x = ops.fori_loop(0, axes, blur, x)
@@ -296,7 +294,7 @@ def _factors(d):
 
 
 def _steps(d):
-    """What the key of the neighbour along each axis has over that of a corner, in 32 bits."""
+    """What the key of the neighbor along each axis has over that of a corner, in 32 bits."""
     factors = _factors(d)
     steps = [sum(factors) - (d + 1) * factors[j] for j in range(d)] + [sum(factors)]
     return [(step + 2**31) % 2**32 - 2**31 for step in steps]

@@ -1,4 +1,4 @@
-"""Windows over the cells that are left of a map: a list of cells, and a table of neighbours.
+"""Windows over the cells that are left of a map: a list of cells, and a table of neighbors.
 
 A list `(N, C)` holds some cells of a batch of maps. A table `(N, taps)` names for each of them the
 rows of the list that its window covers: row `r` as `r + 2`, a cell that is on the map but not in
@@ -14,7 +14,7 @@ LEFT, OUTSIDE = 0, 1
 _SPECIAL = 2
 
 
-def neighbours(mask, kernel_size, rate=(1, 1), pads=((0, 0), (0, 0)), zeros=False, rows=None):
+def neighbors(mask, kernel_size, rate=(1, 1), pads=((0, 0), (0, 0)), zeros=False, rows=None):
     """The table of a window for the cells where a mask is true, in NumPy.
 
     Args:
@@ -27,7 +27,7 @@ def neighbours(mask, kernel_size, rate=(1, 1), pads=((0, 0), (0, 0)), zeros=Fals
     Returns:
         int32 `(rows, k_h k_w)`.
 
-    >>> neighbours(np.array([[[True, False, True]]]), (1, 3), pads=((0, 0), (1, 1))).tolist()
+    >>> neighbors(np.array([[[True, False, True]]]), (1, 3), pads=((0, 0), (1, 1))).tolist()
     [[1, 2, 0], [0, 3, 1]]
     """
     batch, height, width = mask.shape
@@ -70,14 +70,14 @@ def region_conv(x, table, kernel):
 
     Args:
         x: `(N, C)`.
-        table: `(N, k_h k_w)` from `neighbours`; `None` for a kernel of one cell.
+        table: `(N, k_h k_w)` from `neighbors`; `None` for a kernel of one cell.
         kernel: `(k_h, k_w, C / groups, filters)`; its shape says how many groups there are.
 
     Returns:
         `(N, filters)`.
 
     >>> x = np.array([[1.0], [5.0]], "float32")  # the cells 0 and 2 of three
-    >>> table = neighbours(np.array([[[True, False, True]]]), (1, 3), (1, 1), ((0, 0), (1, 1)))
+    >>> table = neighbors(np.array([[[True, False, True]]]), (1, 3), (1, 1), ((0, 0), (1, 1)))
     >>> y = region_conv(x, table, np.ones((1, 3, 1, 1), "float32"))
     >>> ops.convert_to_numpy(y).tolist()
     [[1.0], [5.0]]
@@ -116,7 +116,7 @@ def region_depthwise_conv(x, table, kernel):
 
     Args:
         x: `(N, C)`.
-        table: `(N, k_h k_w)` from `neighbours`; `None` for a kernel of one cell.
+        table: `(N, k_h k_w)` from `neighbors`; `None` for a kernel of one cell.
         kernel: `(k_h, k_w, C, multiplier)`.
 
     Returns:

@@ -25,7 +25,7 @@ def _matrix_of_bins(bins, size):
 def _matrix_of_positions(size, new):
     """`(new, size)`: row i mixes the two cells between which the i-th new cell lies.
 
-    Its centre is at `((2 i + 1) n - m) / (2 m)`; all but the last division is done in integers.
+    Its center is at `((2 i + 1) n - m) / (2 m)`; all but the last division is done in integers.
     """
     cells = ops.expand_dims(ops.arange(size, dtype="int32"), 0)
     position = (2 * ops.expand_dims(ops.arange(new, dtype="int32"), 1) + 1) * size - new
@@ -50,7 +50,7 @@ def adaptive_average_pool(x, bins):
     """The map averaged over a grid of bins, whatever its size.
 
     Bin i of b on an axis of n cells is the mean of the cells from floor(i n / b) to
-    ceil((i + 1) n / b): neighbouring bins share a cell where b does not divide n, and cells are
+    ceil((i + 1) n / b): neighboring bins share a cell where b does not divide n, and cells are
     repeated where n < b. Equals `torch.nn.functional.adaptive_avg_pool2d`.
 
     Args:

@@ -64,7 +64,7 @@ def colors(palette, who):
         )
     if palette.ndim != 2 or palette.shape[1] != 3 or not _from_0_to_255(palette):
         raise ValueError(
-            f"{who}: palette must be (classes, 3) colours from 0 to 255. "
+            f"{who}: palette must be (classes, 3) colors from 0 to 255. "
             f"Received: shape {palette.shape}"
         )
     return np.rint(palette).astype(np.uint8)

@@ -28,7 +28,7 @@ def overlay(image, labels, palette, alpha=0.5, class_names=None, ignore_class=25
         uint8 `(H + legend, W, 3)`.
 
     Raises:
-        ValueError: if sizes differ, a label has no colour, or `alpha` is out of range.
+        ValueError: if sizes differ, a label has no color, or `alpha` is out of range.
 
     Example:
 
@@ -81,7 +81,7 @@ def panel(
         uint8 `(h, w, 3)`.
 
     Raises:
-        ValueError: if numbers or sizes differ, or a label has no colour.
+        ValueError: if numbers or sizes differ, or a label has no color.
 
     Example:
 
@@ -264,7 +264,7 @@ def _entries(maps, palette, class_names, ignore_class, void):
     """Legend entries of the classes that appear."""
     palette = colors(palette, "legend")
     if len(class_names) != len(palette):
-        raise ValueError(f"legend: {len(class_names)} class names for {len(palette)} colours")
+        raise ValueError(f"legend: {len(class_names)} class names for {len(palette)} colors")
     present = np.unique(np.concatenate([np.unique(m) for m in maps]))
     entries = [(class_names[i], tuple(palette[i].tolist())) for i in present if i < len(palette)]
     if void and ignore_class is not None and ignore_class in present:

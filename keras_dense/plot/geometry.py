@@ -1,4 +1,4 @@
-"""Space in pictures: what colours of depth and normals mean, and points seen from the side."""
+"""Space in pictures: what colors of depth and normals mean, and points seen from the side."""
 
 import math
 
@@ -12,11 +12,11 @@ from keras_dense.plot.text import INK, PAPER, text_width, write
 
 
 def color_bar(low, high, width, size=14, unit="m"):
-    """What the colours of `depth(metres, low, high)` mean, in metres.
+    """What the colors of `depth(meters, low, high)` mean, in meters.
 
     Args:
-        low: float > 0, metres shown brightest.
-        high: float > low, metres shown darkest (`depth_limits` tells both).
+        low: float > 0, meters shown brightest.
+        high: float > low, meters shown darkest (`depth_limits` tells both).
         width: int, pixels.
         size: int, of the text.
         unit: str, after the last number.
@@ -68,7 +68,7 @@ def _ticks(low, high):
 
 
 def normals_legend(size=128):
-    """A ball in the colours of `normals`: which colour is which direction.
+    """A ball in the colors of `normals`: which color is which direction.
 
     Args:
         size: int, pixels.
@@ -93,13 +93,13 @@ def normals_legend(size=128):
 
 
 def point_cloud(depth, image, intrinsics, *, yaw=25.0, pitch=15.0, size=None, background=PAPER):
-    """The points of a depth map in the image's colours, seen from another place.
+    """The points of a depth map in the image's colors, seen from another place.
 
     The view turns about the middle of the points and is framed so that they fill it. Near points
     hide far ones; between them, where the camera saw nothing, is background.
 
     Args:
-        depth: `(H, W)` or `(H, W, 1)`, metres; not finite or <= 0 is left out.
+        depth: `(H, W)` or `(H, W, 1)`, meters; not finite or <= 0 is left out.
         image: `(H, W, 3)`, 0 to 255.
         intrinsics: `(3, 3)`, in pixels of the depth map.
         yaw: float, degrees: from how far to the right the points are seen.
@@ -115,8 +115,8 @@ def point_cloud(depth, image, intrinsics, *, yaw=25.0, pitch=15.0, size=None, ba
 
     Example:
 
-    >>> wall, grey = np.full((24, 32), 2.0), np.full((24, 32, 3), 90, "uint8")
-    >>> point_cloud(wall, grey, [[30, 0, 15.5], [0, 30, 11.5], [0, 0, 1]]).shape
+    >>> wall, gray = np.full((24, 32), 2.0), np.full((24, 32, 3), 90, "uint8")
+    >>> point_cloud(wall, gray, [[30, 0, 15.5], [0, 30, 11.5], [0, 0, 1]]).shape
     (24, 32, 3)
     """
     depth = as_array(depth, "point_cloud: depth").astype(float)

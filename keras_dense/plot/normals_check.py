@@ -16,7 +16,7 @@ def normals_check(sample, tile=256):
     frame only borders do, where depth jumps. The last title has the median angle.
 
     Args:
-        sample: a dict with "image", "normals" `(H, W, 3)`, "depth" `(H, W, 1)` in metres and
+        sample: a dict with "image", "normals" `(H, W, 3)`, "depth" `(H, W, 1)` in meters and
             "intrinsics" `(3, 3)`, as `kd.datasets.scenes` and `depth_folder` give it.
         tile: int, the width of each picture in pixels.
 

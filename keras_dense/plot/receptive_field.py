@@ -14,14 +14,14 @@ from keras_dense.plot.text import PAPER, legend
 def receptive_field(fields, image=None, cell=None):
     """Draw the receptive fields of one place of an image, one rectangle for each map.
 
-    The small filled square of a colour is one cell of that map (its stride), the rectangle all
+    The small filled square of a color is one cell of that map (its stride), the rectangle all
     that this cell depends on. Parts beyond the image, which the network sees as padding, are drawn
     on the paper around it.
 
     Args:
         fields: `{"name": kd.surgery.ReceptiveField, …}`, such as
-            `kd.surgery.receptive_field(trunk, gates=False)`; infinite ones are only named.
-        image: `(H, W, 3)`, 0 to 255; default: a grey one of 320×320.
+            `kd.surgery.receptive_field(backbone, gates=False)`; infinite ones are only named.
+        image: `(H, W, 3)`, 0 to 255; default: a gray one of 320×320.
         cell: `(y, x)`, the pixel whose cells are drawn; default: the middle.
 
     Returns:
@@ -48,15 +48,15 @@ def receptive_field(fields, image=None, cell=None):
             f"Received: cell={cell}"
         )
     drawn, entries = [], []
-    colours = voc_palette(len(fields) + 1)[1:].tolist()
-    for (name, field), colour in zip(fields.items(), colours, strict=True):
+    colors = voc_palette(len(fields) + 1)[1:].tolist()
+    for (name, field), color in zip(fields.items(), colors, strict=True):
         rows, columns = field.size
         size = "the whole image" if inf in field.size else f"sees {rows} x {columns}"
         stride = "" if field.stride is None else f", stride {field.stride[0]}"
-        entries.append((f"{name}: {size}{stride}", tuple(colour)))
+        entries.append((f"{name}: {size}{stride}", tuple(color)))
         if inf not in field.size and field.stride is not None:
             i, j = (int(p // s) for p, s in zip((y, x), field.stride, strict=True))
-            drawn.append((field.box(i, j), (i, j), field.stride, tuple(colour)))
+            drawn.append((field.box(i, j), (i, j), field.stride, tuple(color)))
 
     reach = [max(-t, -left, b - height, r - width) for (t, left, b, r), *_ in drawn]
     margin = max(8, *(int(r) + 8 for r in reach)) if reach else 8
@@ -69,13 +69,13 @@ def receptive_field(fields, image=None, cell=None):
     draw = require("PIL.ImageDraw", extra="examples").Draw(canvas)
     draw.rectangle((margin - 1, margin - 1, margin + width, margin + height), outline=(150,) * 3)
     # The largest first, so that the small ones stay in sight.
-    for (top, left, bottom, right), (i, j), stride, colour in sorted(
+    for (top, left, bottom, right), (i, j), stride, color in sorted(
         drawn, key=lambda part: part[0][0] - part[0][2]
     ):
         box = [int(v) + margin for v in (left, top, right - 1, bottom - 1)]
-        draw.rectangle(box, outline=colour, width=3)
+        draw.rectangle(box, outline=color, width=3)
         corner = (j * stride[1] + margin, i * stride[0] + margin)
         opposite = (corner[0] + stride[1] - 1, corner[1] + stride[0] - 1)
-        draw.rectangle([int(v) for v in (*corner, *opposite)], fill=colour)
+        draw.rectangle([int(v) for v in (*corner, *opposite)], fill=color)
     picture = np.asarray(canvas)
     return np.concatenate([picture, legend(entries, picture.shape[1])])

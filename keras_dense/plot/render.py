@@ -1,4 +1,4 @@
-"""Predictions as colours: labels, errors, normals. Unknown pixels are hatched grey."""
+"""Predictions as colors: labels, errors, normals. Unknown pixels are hatched gray."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ RIGHT, WRONG = (64, 160, 110), (224, 58, 44)
 
 
 def colorize(labels, palette, ignore_class=255):
-    """Labels in their colours.
+    """Labels in their colors.
 
     Args:
         labels: int `(H, W)`.
@@ -21,7 +21,7 @@ def colorize(labels, palette, ignore_class=255):
         uint8 `(H, W, 3)`.
 
     Raises:
-        ValueError: if a shape is wrong or a label has no colour.
+        ValueError: if a shape is wrong or a label has no color.
 
     Example:
 
@@ -33,7 +33,7 @@ def colorize(labels, palette, ignore_class=255):
     strange = labels[~void & ((labels < 0) | (labels >= len(palette)))]
     if len(strange):
         raise ValueError(
-            f"colorize: label {strange[0]} has no colour: the palette has {len(palette)}, "
+            f"colorize: label {strange[0]} has no color: the palette has {len(palette)}, "
             f"0 to {len(palette) - 1}, and ignore_class is {ignore_class}"
         )
     picture = palette[np.where(void, 0, labels)]
@@ -64,12 +64,12 @@ def error_map(truth, prediction, image=None, ignore_class=255):
     prediction = class_map(prediction, "error_map", truth.shape)
     picture = np.where((truth == prediction)[..., None], np.uint8(RIGHT), np.uint8(WRONG))
     if image is not None:
-        grey = rgb(image, "error_map").astype(float) @ (0.299, 0.587, 0.114)
-        if grey.shape != truth.shape:
+        gray = rgb(image, "error_map").astype(float) @ (0.299, 0.587, 0.114)
+        if gray.shape != truth.shape:
             raise ValueError(
-                f"error_map: image {grey.shape} and labels {truth.shape} differ in size"
+                f"error_map: image {gray.shape} and labels {truth.shape} differ in size"
             )
-        picture = (picture * (0.45 + 0.55 * grey[..., None] / 255)).astype(np.uint8)
+        picture = (picture * (0.45 + 0.55 * gray[..., None] / 255)).astype(np.uint8)
     if ignore_class is not None:
         void = (truth == ignore_class)[..., None]
         picture = np.where(void, hatch(*truth.shape), picture)
@@ -77,7 +77,7 @@ def error_map(truth, prediction, image=None, ignore_class=255):
 
 
 def normals(vectors):
-    """Normals as colours: red to the right, green up, blue towards the camera.
+    """Normals as colors: red to the right, green up, blue towards the camera.
 
     Args:
         vectors: `(H, W, 3)`, x right, y down, z forward; shorter than 0.5, or not

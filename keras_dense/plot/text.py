@@ -43,10 +43,10 @@ def write(picture, text, xy, size, color=INK, anchor="la", plate=False):
 
 
 def legend(entries, width, size=14):
-    """Names beside their colours, in as many lines as are needed.
+    """Names beside their colors, in as many lines as are needed.
 
     Args:
-        entries: list of `(name, (r, g, b))`; `None` for a colour is the hatching of void.
+        entries: list of `(name, (r, g, b))`; `None` for a color is the hatching of void.
         width: int, pixels.
         size: int, of the text.
 

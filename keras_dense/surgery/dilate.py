@@ -32,7 +32,7 @@ class _Map:
 
     tensor: keras.KerasTensor
     stride: tuple = (1, 1)  # of the new network up to here, in pixels
-    rate: tuple = (1, 1)  # neighbours in the old map are so many cells apart in the new one
+    rate: tuple = (1, 1)  # neighbors in the old map are so many cells apart in the new one
     size: tuple = (0, 0)  # of the old map, for an image whose sides the stride divides
     padding: tuple = _NONE  # zeros still to be put around it, in cells of the old map
     padder: layers.ZeroPadding2D | None = None  # what would have put them
@@ -80,7 +80,7 @@ class _Dilation:
             )
         return next(iter(grids), maps[0])
 
-    # What does not look at neighbours
+    # What does not look at neighbors
 
     def other(self, node, maps, old, args, kwargs):
         op, dense = node.operation, any(x.rate != (1, 1) for x in maps)
@@ -294,7 +294,7 @@ def dilate(
     rules=None,
     name=None,
 ):
-    """A network made to give denser maps with the same weights, by the à trous algorithm.
+    """A network made to give denser maps with the same weights, by the atrous algorithm.
 
     Strides beyond `output_stride` are taken out, and every window after them is dilated by what
     was taken out before it. Nothing needs to be trained again: with k the ratio of the old stride
@@ -318,8 +318,8 @@ def dilate(
 
     Args:
         model: functional `keras.Model` of feature maps or scores: without a classifier's top, or
-            after `kd.surgery.convolutionalize`. Trunks of `kd.backbone` keep the names of their
-            levels: in `dilate(trunk, 8)` "P4" and "P5" have stride 8.
+            after `kd.surgery.convolutionalize`. Backbones of `kd.backbone` keep the names of their
+            levels: in `dilate(backbone, 8)` "P4" and "P5" have stride 8.
         output_stride: 1, 2, 4, … up to the stride of the model: the new one.
         mode: "exact", or "same": the usual approximation, in Keras' own layers only, with
             symmetric "same" padding, undilated pooling, and gates and whatever else looks at all
@@ -329,7 +329,7 @@ def dilate(
             exactness demands, or that "after", as in the published PSPNet and TuSimple.
         rates: `{"layer name": rate}`: other rates for single convolutions or poolings, in cells
             of the new map (multi-grid, hybrid dilation): an int or a pair.
-        rules: `{Class: rule}`, what to do with layers not known here that look at neighbours:
+        rules: `{Class: rule}`, what to do with layers not known here that look at neighbors:
             `rule(layer, x, rate, strides)` returns the symbolic output of that layer with taps
             `rate` cells apart (a pair) and the given strides, using the layer's weights.
         name: name of the new model.

@@ -10,14 +10,14 @@ from keras_dense.surgery.strides import pair, strides
 
 
 def pool_with_indices(model, name=None):
-    """A trunk that hands out the indices of its max poolings beside its features.
+    """A backbone that hands out the indices of its max poolings beside its features.
 
     Every max pooling of stride 2 becomes a `MaxPoolWithArgmax2D`; the features stay what they are.
     The indices that lead from stride 2ⁿ⁻¹ to 2ⁿ are called "In": they lie on the grid of "Pn". Of
     several poolings at one stride (parallel branches) the last counts.
 
     Args:
-        model: a trunk of `kd.backbone`, or any functional `keras.Model`, which is turned into one.
+        model: a backbone of `kd.backbone`, or any functional `keras.Model`, which is turned into one.
         name: name of the new model.
 
     Returns:
@@ -31,8 +31,8 @@ def pool_with_indices(model, name=None):
     >>> image = keras.Input((None, None, 3))
     >>> x = layers.MaxPooling2D()(layers.Conv2D(4, 3, padding="same")(image))
     >>> x = layers.Conv2D(8, 3, strides=2, padding="same")(x)
-    >>> trunk = pool_with_indices(keras.Model(image, x))
-    >>> sorted(trunk.output), trunk.output["I1"].dtype
+    >>> backbone = pool_with_indices(keras.Model(image, x))
+    >>> sorted(backbone.output), backbone.output["I1"].dtype
     (['I1', 'P0', 'P1', 'P2'], 'int32')
     """
     model = functional(model)

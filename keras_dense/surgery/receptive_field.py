@@ -47,7 +47,7 @@ class ReceptiveField:
         offset: pair, minus infinity where the whole image is seen.
 
     >>> field = ReceptiveField(size=(3, 3), stride=(2, 2), offset=(-1, -1))
-    >>> field.box(1, 2), field.centre
+    >>> field.box(1, 2), field.center
     ((1, 3, 4, 6), (Fraction(1, 2), Fraction(1, 2)))
     """
 
@@ -56,7 +56,7 @@ class ReceptiveField:
     offset: tuple
 
     @property
-    def centre(self):
+    def center(self):
         """The middle of what cell (0, 0) sees; the first pixel reaches from 0 to 1.
 
         A map lies on the image, as upsampling assumes, where this is half the stride.
@@ -245,7 +245,7 @@ def receptive_field(model, gates=True, every=False):
     >>> field = receptive_field(keras.Model(image, x))
     >>> field
     ReceptiveField(size=(11, 11), stride=(4, 4), offset=(-2, -2))
-    >>> field.centre, field.box(10, 20)
+    >>> field.center, field.box(10, 20)
     ((Fraction(7, 2), Fraction(7, 2)), (38, 78, 49, 89))
     """
     model = functional(model)

@@ -17,7 +17,7 @@ from keras_dense.layers.region import (
     TakeRows,
 )
 from keras_dense.ops.atrous import explicit_pads
-from keras_dense.ops.region import neighbours, rows_for
+from keras_dense.ops.region import neighbors, rows_for
 from keras_dense.surgery.graph import Copies, values, walk
 from keras_dense.surgery.pointwise import is_pointwise, is_reshape
 from keras_dense.surgery.spread import policy_of
@@ -229,7 +229,7 @@ class RegionNetwork:
         model: a functional `keras.Model` from maps to maps, all of one size.
 
     Raises:
-        ValueError: for an operation that changes the size of its map, or looks at neighbours in a
+        ValueError: for an operation that changes the size of its map, or looks at neighbors in a
             way not known here.
     """
 
@@ -264,7 +264,7 @@ class RegionNetwork:
             for n, x in enumerate(cells)
         }
         for window, table in self._tables.items():
-            inputs[table.name] = neighbours(mask, *window, rows=rows)
+            inputs[table.name] = neighbors(mask, *window, rows=rows)
         image, row, column = np.nonzero(mask)
         for (r_h, r_w), (group, groups) in self._groups.items():
             # Rows beyond the cells are a group of their own.

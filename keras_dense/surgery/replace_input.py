@@ -29,7 +29,7 @@ def _spread(stored, channels):
 
 
 def _spread_kernel(kernel, channels):
-    """A kernel `(h, w, C, …)` for another C, that answers grey images as before."""
+    """A kernel `(h, w, C, …)` for another C, that answers gray images as before."""
     if channels == 1:
         return kernel.sum(axis=2, keepdims=True)
     stored = kernel.shape[2]
@@ -106,7 +106,7 @@ def replace_input(model, channels, name=None):
     """A pretrained network for images with another number of channels.
 
     The first convolution is adapted: for one channel its kernel is summed over RGB, so that a
-    grey image is answered as its RGB copy was; for other numbers the RGB parts are repeated in
+    gray image is answered as its RGB copy was; for other numbers the RGB parts are repeated in
     turn (R, G, B, R, …) and scaled by 3/n, so that the size of the response stays. Standardizing
     layers before it follow (a mean over RGB for one channel: exact where RGB are standardized
     alike). All other weights are kept.

@@ -1,4 +1,4 @@
-"""How many pixels of the image lie between two neighbouring cells of a feature map."""
+"""How many pixels of the image lie between two neighboring cells of a feature map."""
 
 from dataclasses import dataclass
 from fractions import Fraction

@@ -32,8 +32,8 @@ def check_model(model, heads, *, sizes=((64, 64), (65, 97)), steps=3, tolerance=
     Example:
 
     >>> import keras_dense as kd
-    >>> trunk = kd.backbone("mobilenet", weights=None, alpha=0.25)
-    >>> check_model(kd.fcn32s(trunk, 3), kd.heads.Segmentation(3))
+    >>> backbone = kd.backbone("mobilenet", weights=None, alpha=0.25)
+    >>> check_model(kd.fcn32s(backbone, 3), kd.heads.Segmentation(3))
     """
     heads = as_heads(heads)
     rng = np.random.default_rng(0)

@@ -25,7 +25,7 @@ def median_frequency(dataset, num_classes=None, ignore_class=255):
 
     Raises:
         TypeError: If labels are no array of numbers.
-        ValueError: If a label is not whole or out of range, or there is no labelled pixel.
+        ValueError: If a label is not whole or out of range, or there is no labeled pixel.
 
     Source: Eigen and Fergus, ICCV 2015 (arXiv 1411.4734), §6.3.2; Badrinarayanan et al., SegNet.
 
@@ -51,7 +51,7 @@ def median_frequency(dataset, num_classes=None, ignore_class=255):
         pixels += found
         present += labels.size * (found > 0)
     if not pixels.any():
-        raise ValueError("There is no labelled pixel in `dataset`.")
+        raise ValueError("There is no labeled pixel in `dataset`.")
     never = np.flatnonzero(pixels == 0)
     if never.size:
         warnings.warn(

@@ -1,4 +1,4 @@
-"""Batch normalization of a pretrained trunk: kept as it is, or quick to follow new pictures."""
+"""Batch normalization of a pretrained backbone: kept as it is, or quick to follow new pictures."""
 
 import itertools
 import numbers

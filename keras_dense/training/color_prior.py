@@ -1,4 +1,4 @@
-"""How often each colour occurs."""
+"""How often each color occurs."""
 
 import numpy as np
 from keras import ops
@@ -9,16 +9,16 @@ from keras_dense.ops import ab_bins, rgb_to_lab, soft_encode
 
 
 def estimate_ab_prior(
-    dataset, grid=10, *, neighbours=5, sigma=5.0, stride=4, subsample="mean", key="image"
+    dataset, grid=10, *, neighbors=5, sigma=5.0, stride=4, subsample="mean", key="image"
 ):
-    """The share of each bin among the colours of a data set, for `kd.heads.Colorization(prior=…)`.
+    """The share of each bin among the colors of a data set, for `kd.heads.Colorization(prior=…)`.
 
     The mean of the soft encodings of all known pixels, made as in the loss. It goes through the
     data once, an image at a time. Bins that never occur have 0, which the loss can take.
 
     Args:
         dataset: what gives samples with an image: `len(dataset)`, `dataset[i]`.
-        grid, neighbours, sigma: of the encoding, see `kd.ops.soft_encode`.
+        grid, neighbors, sigma: of the encoding, see `kd.ops.soft_encode`.
         stride, subsample: what of an image is looked at, see `kd.losses.ColorCrossEntropy`.
         key: of the RGB image 0–255 `(H, W, 3)`; float pixels that are not finite are unknown.
 
@@ -30,7 +30,7 @@ def estimate_ab_prior(
 
     Reference: Zhang et al., ECCV 2016, section 2.2.
 
-    >>> prior = estimate_ab_prior([{"image": np.full((8, 8, 3), 128)}])  # grey: (0, 0) and around
+    >>> prior = estimate_ab_prior([{"image": np.full((8, 8, 3), 128)}])  # gray: (0, 0) and around
     >>> int((prior > 0).sum()), round(float(prior.max()), 3)
     (5, 0.649)
     """
@@ -41,7 +41,7 @@ def estimate_ab_prior(
         known = np.isfinite(image).all(-1, keepdims=True)
         ab = rgb_to_lab(np.where(known, image, 0.0))[..., 1:]
         ab, weight = subsampled(ab, ops.cast(known, "float32"), stride, subsample)
-        near, share = soft_encode(ab, grid, neighbours, sigma)
+        near, share = soft_encode(ab, grid, neighbors, sigma)
         share = ops.convert_to_numpy(share * weight).astype("float64")
         near = ops.convert_to_numpy(near)
         total += np.bincount(near.ravel(), share.ravel(), minlength=len(total))

@@ -10,7 +10,7 @@ from keras_dense.training.batch_norm import sublayers
 def layerwise(model, optimizer, multipliers):
     """An optimizer whose learning rate differs from layer to layer.
 
-    The usual recipe trains new layers at the full rate and the pretrained trunk at a tenth of it:
+    The usual recipe trains new layers at the full rate and the pretrained backbone at a tenth of it:
 
     ```python
     schedule = keras.optimizers.schedules.PolynomialDecay(0.01, steps, 0.0, power=0.9)
@@ -38,11 +38,11 @@ def layerwise(model, optimizer, multipliers):
             negative.
 
     Source: Chen et al., "DeepLab", ICLR 2015 (arXiv 1412.7062), §4.1: the classifier's rate is ten
-    times the trunk's. Long et al., "FCN", CVPR 2015, §4.3: biases learn at twice the rate.
+    times the backbone's. Long et al., "FCN", CVPR 2015, §4.3: biases learn at twice the rate.
 
-    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, name="trunk"),
+    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, name="backbone"),
     ...                           keras.layers.Dense(1, name="head")])
-    >>> layerwise(model, keras.optimizers.SGD(0.1), {"trunk": 0.1}).multipliers
+    >>> layerwise(model, keras.optimizers.SGD(0.1), {"backbone": 0.1}).multipliers
     [0.1, 0.1, 1.0, 1.0]
     """
     if not isinstance(model, keras.Model):

@@ -23,7 +23,7 @@ class Preview(keras.callbacks.Callback):
         directory: Folder of the pictures `epoch_0001.png`, …; made if need be.
         count: How many samples, spread evenly over the data set.
         every: Draw after every so many epochs.
-        transform: Optional callable `(sample, rng) -> sample`, such as a centre crop.
+        transform: Optional callable `(sample, rng) -> sample`, such as a center crop.
         draw: Optional function `(head, images, truths, predictions) -> picture`, which gets lists
             of arrays (targets as the head encodes them, predictions decoded) and draws what it
             likes instead, say with `kd.plot.panel`.

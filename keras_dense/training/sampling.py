@@ -25,7 +25,7 @@ def on_sampled_pixels(model):
         A `keras.Model` from `{"image": (B, H, W, C), "positions": (B, N, 2)}`, positions being rows
         and columns, to predictions `(B, 1, N, channels)`, maps of one row, in the structure of
         `model.output`. It is compiled with the same `kd.objectives(heads)` and trained on the
-        targets of these pixels: see `SampledPixels`. Losses of neighbours (gradients of depth, say)
+        targets of these pixels: see `SampledPixels`. Losses of neighbors (gradients of depth, say)
         mean nothing there.
 
     Raises:

@@ -39,9 +39,9 @@ def test_preprocessing_is_that_of_the_application(family):
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "MobileNetV2", "MOBILENETV2", "mobilenet-v2"])
 def test_names_in_any_case(name):
-    trunk = kd.backbone(name, weights=None, alpha=0.35)
-    assert trunk.name == "backbone" and trunk.input_shape == (None, None, None, 3)
-    assert trunk.output["P5"].shape[-1] == 1280
+    backbone = kd.backbone(name, weights=None, alpha=0.35)
+    assert backbone.name == "backbone" and backbone.input_shape == (None, None, None, 3)
+    assert backbone.output["P5"].shape[-1] == 1280
 
 
 @pytest.mark.parametrize("include_top", [True, False])
@@ -50,18 +50,18 @@ def test_weights_from_a_file_with_or_without_top(tmp_path, include_top):
         weights=None, alpha=0.35, include_top=include_top, input_shape=(96, 96, 3)
     )
     app.save_weights(tmp_path / "app.weights.h5")
-    trunk = kd.backbone("mobilenet_v2", tmp_path / "app.weights.h5", alpha=0.35)
+    backbone = kd.backbone("mobilenet_v2", tmp_path / "app.weights.h5", alpha=0.35)
     x = images(1, 96, 96)
     features = keras.Model(app.input, app.get_layer("out_relu").output)
     np.testing.assert_allclose(
-        trunk.predict(x, verbose=0)["P5"],
+        backbone.predict(x, verbose=0)["P5"],
         features.predict(x / np.float32(127.5) - 1, verbose=0),
         atol=1e-5,
     )
 
 
 def test_real_weights_classify(shared_data):
-    """Pretrained weights through the trunk see what is in photographs."""
+    """Pretrained weights through the backbone see what is in photographs."""
     import csv
 
     from PIL import Image
@@ -69,7 +69,7 @@ def test_real_weights_classify(shared_data):
     app = keras.applications.MobileNetV2(weights=None)
     file = shared_data / "weights" / "mobilenet_v2_1.0_224.weights.h5"
     app.load_weights(file)
-    trunk = kd.backbone("mobilenet_v2", file)
+    backbone = kd.backbone("mobilenet_v2", file)
     top = app.layers[-1].get_weights()
     folder = shared_data / "photos" / "imagenet"
     with open(next((shared_data / "photos").rglob("imagenet_labels.csv"))) as file:
@@ -80,7 +80,7 @@ def test_real_weights_classify(shared_data):
         side = min(picture.size)
         left, upper = (picture.width - side) // 2, (picture.height - side) // 2
         picture = picture.crop((left, upper, left + side, upper + side)).resize((224, 224))
-        features = trunk.predict(np.asarray(picture)[None], verbose=0)["P5"].mean((1, 2))
+        features = backbone.predict(np.asarray(picture)[None], verbose=0)["P5"].mean((1, 2))
         right += int(np.argmax(features @ top[0] + top[1]) == int(row["index"]))
     assert right / len(rows) > 0.7
 

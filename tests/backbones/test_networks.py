@@ -1,4 +1,4 @@
-"""Trunks of published segmentation networks that keras.applications lacks."""
+"""Backbones of published segmentation networks that keras.applications lacks."""
 
 import math
 
@@ -67,15 +67,15 @@ def test_counts_names_and_shapes(name, zero_weights):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_features_of_the_trunk(name, zero_weights):
-    trunk = kd.backbone(name, weights=None)
-    assert trained(trunk) == COUNTS[name][0]
+def test_features_of_the_backbone(name, zero_weights):
+    backbone = kd.backbone(name, weights=None)
+    assert trained(backbone) == COUNTS[name][0]
     levels = range(6 - len(CHANNELS[name]), 6)  # ResNet-38 has features of the image's size too
-    assert kd.surgery.strides(trunk) == {f"P{n}": 2**n for n in levels}
-    assert tuple(x.shape[-1] for x in trunk.output.values()) == CHANNELS[name]
+    assert kd.surgery.strides(backbone) == {f"P{n}": 2**n for n in levels}
+    assert tuple(x.shape[-1] for x in backbone.output.values()) == CHANNELS[name]
     # The pooling of DenseNets drops a last row, where it is odd.
     for size in ((96, 64),) if name == "densenet161" else ((96, 64), (65, 97)):
-        shapes = trunk.compute_output_shape((1, *size, 3))
+        shapes = backbone.compute_output_shape((1, *size, 3))
         for n in levels:
             assert shapes[f"P{n}"][1:3] == tuple(-(-s // 2**n) for s in size)
 
@@ -92,9 +92,9 @@ def test_features_of_the_trunk(name, zero_weights):
 def test_taps(name, first, last, zero_weights):
     """Read before a block strides (Xception), at the end of a stage (ResNet), or, pre-activated,
     as the next stage reads it (ResNet-38)."""
-    trunk = kd.backbone(name, weights=None)
+    backbone = kd.backbone(name, weights=None)
     for n in range(1, last + 1):
-        assert first in trunk.output[f"P{n}"]._keras_history.operation.name
+        assert first in backbone.output[f"P{n}"]._keras_history.operation.name
 
 
 def test_taps_of_deeplabv3plus(zero_weights):
@@ -161,11 +161,13 @@ def test_weights_from_a_file_with_or_without_top(tmp_path):
     blue_green_red = x[..., ::-1] - np.float32([103.939, 116.779, 123.68])
     y = run(features, blue_green_red)
     classifier = build("resnet50c", weights=tmp_path / "net.weights.h5", classes=5)
-    for trunk in (
+    for backbone in (
         kd.backbone("ResNet50C", tmp_path / "net.weights.h5"),
         kd.backbone(classifier, preprocessing="caffe"),
     ):
-        np.testing.assert_allclose(run(trunk, x)["P5"], y, rtol=1e-4, atol=1e-4 * np.abs(y).max())
+        np.testing.assert_allclose(
+            run(backbone, x)["P5"], y, rtol=1e-4, atol=1e-4 * np.abs(y).max()
+        )
     with pytest.raises(ValueError, match=r"net\.weights\.h5' do not fit resnet50c.*another"):
         build("resnet50c", weights=tmp_path / "net.weights.h5", classes=6)
     with pytest.raises(FileNotFoundError, match="nor an existing file"):

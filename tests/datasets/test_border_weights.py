@@ -56,7 +56,7 @@ def test_lines_between_objects():
     apart = separate_instances(instances)
     kept = apart > 0
     np.testing.assert_array_equal(apart[kept], instances[kept])
-    # With corners counted as neighbours, no object touches another.
+    # With corners counted as neighbors, no object touches another.
     for name in np.unique(apart)[1:]:
         grown = ndimage.binary_dilation(apart == name, np.ones((3, 3)))
         assert set(np.unique(apart[grown])) <= {0, name}

@@ -73,9 +73,9 @@ UP = np.broadcast_to([0.0, 0.0, -1.0], (2, 3, 3))
         (twice(), r"Images that occur more than once: 1 \(0.png = 1.png\)"),
         (
             samples([0, 1, 2], depth=DEPTH * 1500),
-            "Depth is 2250 m in the middle: are these metres?",
+            "Depth is 2250 m in the middle: are these meters?",
         ),
-        (samples([0, 1, 2], depth=DEPTH / 255), "are these metres?"),
+        (samples([0, 1, 2], depth=DEPTH / 255), "are these meters?"),
         (samples([0, 1, 2], depth=DEPTH * 0 + 3), r"Depth that is the same at every pixel: 1 \(0"),
         (samples([0, 1, 2], normals=UP * 2), "100.0 % of the normals are not of length 1"),
         (samples([0, 1, 2], normals=-UP), "100.0 % of the normals face away from the camera"),

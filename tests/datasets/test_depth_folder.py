@@ -45,7 +45,7 @@ def room(tmp_path):
 
 
 @pytest.mark.parametrize("scale", [1000.0, 256])
-def test_depth_in_metres(room, scale):
+def test_depth_in_meters(room, scale):
     ds = depth_folder(room / "rgb", room / "depth", scale=scale)
     assert len(ds) == 2 and repr(ds) == "<depth_folder: 2 samples>"
     sample = ds[1]

@@ -1,6 +1,6 @@
-"""Depth and normals of every format that people have: the right metres, or an error that says why.
+"""Depth and normals of every format that people have: the right meters, or an error that says why.
 
-Each row of the tables writes one file. What is read is compared with the metres that were meant,
+Each row of the tables writes one file. What is read is compared with the meters that were meant,
 or the error with its text: no row may pass in silence with other numbers.
 """
 
@@ -23,8 +23,8 @@ from keras_dense.datasets.rasters import read_raster
 Image = pytest.importorskip("PIL.Image")
 pytestmark = pytest.mark.once
 
-# Metres with an odd size; halves and quarters that float16 and millimetres hold exactly.
-METRES = np.array([[0.5, 1.25, 2.0], [9.75, 60.5, 0.25], [3.0, 7.5, 8.25], [0, 1, 4]], "float32")
+# Meters with an odd size; halves and quarters that float16 and millimeters hold exactly.
+METERS = np.array([[0.5, 1.25, 2.0], [9.75, 60.5, 0.25], [3.0, 7.5, 8.25], [0, 1, 4]], "float32")
 
 
 def png(array, path, **more):
@@ -84,79 +84,79 @@ def turned(numbers):
     return (numbers << 3) | (numbers >> 13)
 
 
-MILLIMETRES = np.rint(METRES * 1000).astype("uint16")
-HOLES = METRES.copy()
+MILLIMETERS = np.rint(METERS * 1000).astype("uint16")
+HOLES = METERS.copy()
 HOLES[0] = [np.nan, -np.inf, -9999]  # to be read as unknown
 KNOWN = np.where(np.isfinite(HOLES) & (HOLES > 0), HOLES, 0)
 NO_SCALE = {"scale": None}
-Z = np.float32(METRES)
-CARLA = np.rint(METRES / 1000 * (2**24 - 1)).astype("int64")
+Z = np.float32(METERS)
+CARLA = np.rint(METERS / 1000 * (2**24 - 1)).astype("int64")
 PACKED = np.stack([CARLA % 256, CARLA // 256 % 256, CARLA // 65536], -1).astype("uint8")
 
 GOOD = {
-    "png, 16 bits of millimetres": ("a.png", png, MILLIMETRES, {}, {}),
-    "png, 1/256 m": ("a.png", png, np.rint(METRES * 256).astype("uint16"), {}, {"scale": 256}),
+    "png, 16 bits of millimeters": ("a.png", png, MILLIMETERS, {}, {}),
+    "png, 1/256 m": ("a.png", png, np.rint(METERS * 256).astype("uint16"), {}, {"scale": 256}),
     "png, bits turned": (
-        "a.png", png, turned(MILLIMETRES), {}, {"decode": lambda v: (v >> 3) | (v << 13)},
+        "a.png", png, turned(MILLIMETERS), {}, {"decode": lambda v: (v >> 3) | (v << 13)},
     ),
     "png, packed in colors": (
         "a.png", png, PACKED, {}, {"decode": lambda v: v @ [1, 256, 65536] / (2**24 - 1) * 1000},
     ),
     "png, 8 bits": (
-        "a.png", png, (METRES * 4).astype("uint8"), {}, {"decode": lambda v: v / 4},
+        "a.png", png, (METERS * 4).astype("uint8"), {}, {"decode": lambda v: v / 4},
     ),
-    "npy float16": ("a.npy", np.save, METRES.astype("float16"), None, {}),
-    "npy float32": ("a.npy", np.save, METRES, None, {}),
-    "npy float64": ("a.npy", np.save, METRES.astype("float64"), None, {}),
-    "npy of the other byte order": ("a.npy", np.save, METRES.astype(">f4"), None, {}),
-    "npy in the order of Fortran": ("a.npy", np.save, np.asfortranarray(METRES), None, {}),
-    "npy with a last axis": ("a.npy", np.save, METRES[..., None], None, {}),
-    "npy int32 of millimetres": ("a.npy", np.save, MILLIMETRES.astype("int32"), None, {}),
+    "npy float16": ("a.npy", np.save, METERS.astype("float16"), None, {}),
+    "npy float32": ("a.npy", np.save, METERS, None, {}),
+    "npy float64": ("a.npy", np.save, METERS.astype("float64"), None, {}),
+    "npy of the other byte order": ("a.npy", np.save, METERS.astype(">f4"), None, {}),
+    "npy in the order of Fortran": ("a.npy", np.save, np.asfortranarray(METERS), None, {}),
+    "npy with a last axis": ("a.npy", np.save, METERS[..., None], None, {}),
+    "npy int32 of millimeters": ("a.npy", np.save, MILLIMETERS.astype("int32"), None, {}),
     "npy int64 with scale": (
-        "a.npy", np.save, (METRES * 5000).astype("int64"), None, {"scale": 5000},
+        "a.npy", np.save, (METERS * 5000).astype("int64"), None, {"scale": 5000},
     ),
-    "npy float millimetres, said": ("a.npy", np.save, METRES * 1000, None, {"scale": 1000}),
-    "npz": ("a.npz", npz, {"depth": METRES}, {}, {}),
-    "npz, one of two": ("a.npz", npz, {"d": METRES, "x": METRES[:1]}, {}, {"key": "d"}),
-    "pfm, small end first": ("a.pfm", pfm, METRES, {}, {}),
-    "pfm, big end first": ("a.pfm", pfm, METRES, {"scale": "1.0"}, {}),
-    "pfm, lines of Windows": ("a.pfm", pfm, METRES, {"end": b"\r\n"}, {}),
-    "pfm, its factor not meant": ("a.pfm", pfm, METRES, {"scale": "-0.003922"}, {"scale": 1}),
-    "tif float32": ("a.tif", tif, METRES, {}, {}),
-    "tif float64": ("a.tif", tif, METRES.astype("float64"), {}, {}),
-    "tif uint16": ("a.tif", tif, MILLIMETRES, {}, {}),
-    "tif int16": ("a.tif", tif, (METRES * 100).astype("int16"), {}, {"scale": 100}),
-    "tif uint32": ("a.tif", tif, MILLIMETRES.astype("uint32"), {}, {}),
+    "npy float millimeters, said": ("a.npy", np.save, METERS * 1000, None, {"scale": 1000}),
+    "npz": ("a.npz", npz, {"depth": METERS}, {}, {}),
+    "npz, one of two": ("a.npz", npz, {"d": METERS, "x": METERS[:1]}, {}, {"key": "d"}),
+    "pfm, small end first": ("a.pfm", pfm, METERS, {}, {}),
+    "pfm, big end first": ("a.pfm", pfm, METERS, {"scale": "1.0"}, {}),
+    "pfm, lines of Windows": ("a.pfm", pfm, METERS, {"end": b"\r\n"}, {}),
+    "pfm, its factor not meant": ("a.pfm", pfm, METERS, {"scale": "-0.003922"}, {"scale": 1}),
+    "tif float32": ("a.tif", tif, METERS, {}, {}),
+    "tif float64": ("a.tif", tif, METERS.astype("float64"), {}, {}),
+    "tif uint16": ("a.tif", tif, MILLIMETERS, {}, {}),
+    "tif int16": ("a.tif", tif, (METERS * 100).astype("int16"), {}, {"scale": 100}),
+    "tif uint32": ("a.tif", tif, MILLIMETERS.astype("uint32"), {}, {}),
     "tif, compressed": (
-        "a.tif", tif, METRES, {"compress": "zstd", "predictor": 3, "tiled": True,
+        "a.tif", tif, METERS, {"compress": "zstd", "predictor": 3, "tiled": True,
                                "blockxsize": 16, "blockysize": 16}, {},
     ),
-    "tif with a unit that is metres": ("a.tif", tif, METRES, {"tags": {"units": ["m"]}}, {}),
+    "tif with a unit that is meters": ("a.tif", tif, METERS, {"tags": {"units": ["m"]}}, {}),
     "tif with a scale, told": (
-        "a.tif", tif, MILLIMETRES, {"tags": {"scales": [0.001]}}, {"scale": 1000},
+        "a.tif", tif, MILLIMETERS, {"tags": {"scales": [0.001]}}, {"scale": 1000},
     ),
-    "hdf5": ("a.h5", hdf5, {"dataset": METRES.astype("float16")}, {}, {}),
+    "hdf5": ("a.h5", hdf5, {"dataset": METERS.astype("float16")}, {}, {}),
     "hdf5, within groups": (
-        "a.hdf5", hdf5, {"a/depth": METRES, "a/rgb": np.ones(3)}, {}, {"key": "a/depth"},
+        "a.hdf5", hdf5, {"a/depth": METERS, "a/rgb": np.ones(3)}, {}, {"key": "a/depth"},
     ),
-    "mat": ("a.mat", mat, {"depth": METRES.astype("float64")}, {}, {}),
-    "mat 7.3": ("a.mat", mat, {"depth": METRES}, {"new": True}, {}),
-    "exr half": ("a.exr", exr, {"Z": METRES.astype("float16")}, {}, {}),
-    "exr float, one channel": ("a.exr", exr, {"V": METRES}, {}, {}),
-    "exr, Z beside others": ("a.exr", exr, {"Z": METRES, "A": METRES * 0}, {}, {}),
-    "exr, named": ("a.exr", exr, {"R": METRES, "G": METRES, "B": METRES}, {}, {"key": "G"}),
+    "mat": ("a.mat", mat, {"depth": METERS.astype("float64")}, {}, {}),
+    "mat 7.3": ("a.mat", mat, {"depth": METERS}, {"new": True}, {}),
+    "exr half": ("a.exr", exr, {"Z": METERS.astype("float16")}, {}, {}),
+    "exr float, one channel": ("a.exr", exr, {"V": METERS}, {}, {}),
+    "exr, Z beside others": ("a.exr", exr, {"Z": METERS, "A": METERS * 0}, {}, {}),
+    "exr, named": ("a.exr", exr, {"R": METERS, "G": METERS, "B": METERS}, {}, {"key": "G"}),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("row", GOOD)
-def test_metres_of_every_format(tmp_path, row):
+def test_meters_of_every_format(tmp_path, row):
     name, write, content, how, arguments = GOOD[row]
     path = tmp_path / name
     write(path, content) if write is np.save else write(content, path, **how)
     depth = read_depth(path, **arguments)
     assert depth.dtype == np.float32 and depth.shape == (4, 3, 1)
     np.testing.assert_allclose(
-        depth[..., 0], METRES, rtol=1e-6, atol=2e-3 if "1/256" in row else 1e-4
+        depth[..., 0], METERS, rtol=1e-6, atol=2e-3 if "1/256" in row else 1e-4
     )
 
 
@@ -217,71 +217,71 @@ def raw(content, path):
 
 SPREAD = turned(np.arange(1000, 1000 + 7 * 64, 7, dtype="uint16").reshape(8, 8))
 BAD = {
-    "8 bits": ("a.png", png, np.uint8(METRES), {}, {}, "no more than 8 bits a pixel.*give decode="),
-    "8 bits with a scale": ("a.png", png, np.uint8(METRES), {}, {"scale": 25}, "no more than 8"),
+    "8 bits": ("a.png", png, np.uint8(METERS), {}, {}, "no more than 8 bits a pixel.*give decode="),
+    "8 bits with a scale": ("a.png", png, np.uint8(METERS), {}, {"scale": 25}, "no more than 8"),
     "colors": ("a.png", png, PACKED, {}, {}, "has 3 channels, where one is depth; give decode="),
     "a palette": (
         "a.png", lambda a, p: Image.fromarray(a).quantize().save(p), PACKED, {}, {}, "has 3 chan",
     ),
-    "JPEG": ("a.jpg", png, np.uint8(METRES), {}, {}, "is a JPEG, whose numbers are not the orig"),
-    "orientation": ("a.png", with_exif, MILLIMETRES, {}, {"scale": 1000}, "stored turned"),
-    "pages": ("a.tif", pages, METRES, {}, {}, "holds 2 pages"),
+    "JPEG": ("a.jpg", png, np.uint8(METERS), {}, {}, "is a JPEG, whose numbers are not the orig"),
+    "orientation": ("a.png", with_exif, MILLIMETERS, {}, {"scale": 1000}, "stored turned"),
+    "pages": ("a.tif", pages, METERS, {}, {}, "holds 2 pages"),
     "bits turned": ("a.png", png, SPREAD, {}, {}, r"multiples of 8.*v >> 3.*scale=1000 if"),
-    "float millimetres": (
-        "a.npy", np.save, METRES * 1000, None, {}, "goes up to 60500 m as float32. Give scale=1000",
+    "float millimeters": (
+        "a.npy", np.save, METERS * 1000, None, {}, "goes up to 60500 m as float32. Give scale=1000",
     ),
     "far integers": (
-        "a.npy", np.save, np.int64(METRES * 1e6), None, {}, "goes up to 60500 m as int64",
+        "a.npy", np.save, np.int64(METERS * 1e6), None, {}, "goes up to 60500 m as int64",
     ),
     "negative throughout": (
-        "a.npy", np.save, -METRES, None, {}, "no number above 0, and 11 below, from -60.5 to -0.25",
+        "a.npy", np.save, -METERS, None, {}, "no number above 0, and 11 below, from -60.5 to -0.25",
     ),
     "white is 0": (
-        "a.tif", lambda a, p: Image.fromarray(a).save(p, tiffinfo={262: 0}), MILLIMETRES, {}, {},
+        "a.tif", lambda a, p: Image.fromarray(a).save(p, tiffinfo={262: 0}), MILLIMETERS, {}, {},
         "0 is white",
     ),
     "objects": (
         "a.npy", np.save, np.array([[None]]), None, {}, "cannot be read as arrays .*pickle",
     ),
     "a pickle": ("a.npy", raw, b"\x80\x04N.", {}, {}, "cannot be read as arrays of NumPy"),
-    "complex numbers": ("a.npy", np.save, METRES * 1j, None, {}, "must hold numbers of shape"),
-    "booleans": ("a.npy", np.save, METRES > 1, None, {}, "no more than 8 bits"),
-    "one axis": ("a.npy", np.save, METRES[0], None, {}, r"Received: float32 of shape \(3,\)"),
-    "nothing": ("a.npy", np.save, METRES[:0], None, {}, r"shape \(0, 3\)"),
+    "complex numbers": ("a.npy", np.save, METERS * 1j, None, {}, "must hold numbers of shape"),
+    "booleans": ("a.npy", np.save, METERS > 1, None, {}, "no more than 8 bits"),
+    "one axis": ("a.npy", np.save, METERS[0], None, {}, r"Received: float32 of shape \(3,\)"),
+    "nothing": ("a.npy", np.save, METERS[:0], None, {}, r"shape \(0, 3\)"),
     "key of one array": (
-        "a.npy", np.save, METRES, None, {"key": "d"}, "holds one array without a name",
+        "a.npy", np.save, METERS, None, {"key": "d"}, "holds one array without a name",
     ),
-    "key of a picture": ("a.png", png, MILLIMETRES, {}, {"key": "d"}, "there is no `key` to it"),
-    "npz, which": ("a.npz", npz, {"a": METRES, "b": METRES}, {}, {}, "holds 'a', 'b'; `key` must"),
-    "npz, another": ("a.npz", npz, {"a": METRES}, {}, {"key": "b"}, "Received: key='b'"),
+    "key of a picture": ("a.png", png, MILLIMETERS, {}, {"key": "d"}, "there is no `key` to it"),
+    "npz, which": ("a.npz", npz, {"a": METERS, "b": METERS}, {}, {}, "holds 'a', 'b'; `key` must"),
+    "npz, another": ("a.npz", npz, {"a": METERS}, {}, {"key": "b"}, "Received: key='b'"),
     "npz, cut": ("a.npz", raw, b"PK\x03\x04no", {}, {}, "cannot be read as arrays"),
     "pfm, colors": (
-        "a.pfm", pfm, np.stack([METRES] * 3, -1), {"kind": b"PF"}, {}, "has 3 channels",
+        "a.pfm", pfm, np.stack([METERS] * 3, -1), {"kind": b"PF"}, {}, "has 3 channels",
     ),
-    "pfm, a factor": ("a.pfm", pfm, METRES, {"scale": "-0.5"}, {}, "says of itself: a scale fac"),
-    "pfm, factor 0": ("a.pfm", pfm, METRES, {"scale": "0"}, {}, "scale factor 0"),
-    "pfm, no factor": ("a.pfm", pfm, METRES, {"scale": "one"}, {}, "cannot be read as a PFM"),
+    "pfm, a factor": ("a.pfm", pfm, METERS, {"scale": "-0.5"}, {}, "says of itself: a scale fac"),
+    "pfm, factor 0": ("a.pfm", pfm, METERS, {"scale": "0"}, {}, "scale factor 0"),
+    "pfm, no factor": ("a.pfm", pfm, METERS, {"scale": "one"}, {}, "cannot be read as a PFM"),
     "pfm, cut": ("a.pfm", raw, b"Pf\n3 4\n-1.0\n" + b"0" * 47, {}, {}, "must hold 48 bytes"),
-    "pfm, longer": ("a.pfm", pfm, METRES, {"tail": b"more"}, {}, "must hold 48 bytes"),
+    "pfm, longer": ("a.pfm", pfm, METERS, {"tail": b"more"}, {}, "must hold 48 bytes"),
     "no pfm": ("a.pfm", raw, b"P6 3 4 255 ", {}, {}, "cannot be read as a PFM"),
-    "tif, bands": ("a.tif", tif, np.stack([METRES] * 2, -1), {}, {}, "has 2 channels"),
+    "tif, bands": ("a.tif", tif, np.stack([METERS] * 2, -1), {}, {}, "has 2 channels"),
     "tif, a scale": (
-        "a.tif", tif, MILLIMETRES, {"tags": {"scales": [0.01]}}, {}, "says of itself: scale 0.01",
+        "a.tif", tif, MILLIMETERS, {"tags": {"scales": [0.01]}}, {}, "says of itself: scale 0.01",
     ),
-    "tif, a unit": ("a.tif", tif, METRES, {"tags": {"units": ["ft"]}}, {}, "unittype ft.*scale="),
+    "tif, a unit": ("a.tif", tif, METERS, {"tags": {"units": ["ft"]}}, {}, "unittype ft.*scale="),
     "tif, broken": ("a.tif", raw, b"II*\0nothing", {}, {}, "cannot be read"),
-    "hdf5, which": ("a.h5", hdf5, {"a": METRES, "g/b": METRES}, {}, {}, "holds 'a', 'g/b'"),
+    "hdf5, which": ("a.h5", hdf5, {"a": METERS, "g/b": METERS}, {}, {}, "holds 'a', 'g/b'"),
     "hdf5, a scale": (
-        "a.h5", hdf5, {"a": MILLIMETRES}, {"scale_factor": 0.01}, {}, "scale_factor=0.01",
+        "a.h5", hdf5, {"a": MILLIMETERS}, {"scale_factor": 0.01}, {}, "scale_factor=0.01",
     ),
-    "hdf5, a unit": ("a.h5", hdf5, {"a": METRES}, {"units": "cm"}, {}, "units='cm'"),
+    "hdf5, a unit": ("a.h5", hdf5, {"a": METERS}, {"units": "cm"}, {}, "units='cm'"),
     "hdf5, broken": ("a.h5", raw, b"nothing", {}, {}, "cannot be read as HDF5"),
-    "mat, which": ("a.mat", mat, {"a": METRES, "b": METRES}, {}, {}, "holds 'a', 'b'"),
+    "mat, which": ("a.mat", mat, {"a": METERS, "b": METERS}, {}, {}, "holds 'a', 'b'"),
     "mat, broken": ("a.mat", raw, b"nothing" * 30, {}, {}, "cannot be read as a MATLAB file"),
-    "exr, which": ("a.exr", exr, {"A": METRES, "V": METRES}, {}, {}, "holds 'A', 'V'"),
+    "exr, which": ("a.exr", exr, {"A": METERS, "V": METERS}, {}, {}, "holds 'A', 'V'"),
     "exr, colors": ("a.exr", exr, {"R": Z, "G": Z, "B": Z}, {}, {}, "has 3 channels"),
     "exr, a window": (
-        "a.exr", exr, {"Z": METRES},
+        "a.exr", exr, {"Z": METERS},
         {"displayWindow": (np.zeros(2, "int32"), np.array([5, 5], "int32")),
          "dataWindow": (np.zeros(2, "int32"), np.array([2, 3], "int32"))},
         {}, "must hold its whole picture .*Received: the window",
@@ -289,14 +289,14 @@ BAD = {
     "exr, broken": ("a.exr", raw, b"nothing", {}, {}, "cannot be read as OpenEXR"),
     "another ending": ("a.raw", raw, b"nothing", {}, {}, "must end in one of .png"),
     "decode of another shape": (
-        "a.npy", np.save, METRES, None, {"decode": lambda v: v[0]}, r"depth must be .*shape \(3,\)",
+        "a.npy", np.save, METERS, None, {"decode": lambda v: v[0]}, r"depth must be .*shape \(3,\)",
     ),
     "decode of another size": (
-        "a.png", png, MILLIMETRES, {"transparency": 500}, {"decode": lambda v: v[:2]},
+        "a.png", png, MILLIMETERS, {"transparency": 500}, {"decode": lambda v: v[:2]},
         "is 4 x 3 pixels, and `decode` returns 2 x 3",
     ),
     "decode that fails": (
-        "a.npy", np.save, METRES, None, {"decode": lambda v: v["x"]}, "`decode` fails on float32",
+        "a.npy", np.save, METERS, None, {"decode": lambda v: v["x"]}, "`decode` fails on float32",
     ),
 }  # fmt: skip
 
@@ -374,12 +374,12 @@ def test_writing_rounds_and_never_cuts(tmp_path):
     assert depth_to_png16(np.array([[65.5]], "float16")).tolist() == [[65500]]
     with pytest.raises(TypeError, match=r"fill masked arrays with 0 first"):
         depth_to_png16(np.ma.masked_less([[1.0, 2.0]], 1.5))
-    with pytest.raises(TypeError, match="`metres` must be an array of numbers"):
+    with pytest.raises(TypeError, match="`meters` must be an array of numbers"):
         depth_to_png16("far")
     with pytest.raises(ValueError, match="`path` must end in .png"):
-        write_depth(tmp_path / "a.tif", METRES)
-    write_depth(str(tmp_path / "a.PNG"), METRES[..., None])
-    np.testing.assert_array_equal(read_depth(tmp_path / "a.PNG")[..., 0], METRES)
+        write_depth(tmp_path / "a.tif", METERS)
+    write_depth(str(tmp_path / "a.PNG"), METERS[..., None])
+    np.testing.assert_array_equal(read_depth(tmp_path / "a.PNG")[..., 0], METERS)
     for wrong in (np.array([[1.5]]), np.array([[-1]]), np.array([[65536]]), np.array([1])):
         with pytest.raises(ValueError, match="`numbers` must be integers from 0 to 65535"):
             depth_from_png16(wrong)
@@ -453,8 +453,8 @@ def one_folder(tmp_path):
     for name in ("x/a", "y/a", "b"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (3, 4)).save(tmp_path / f"{name}_rgb.png")
-        write_depth(tmp_path / f"{name}_depth.png", METRES)
-        np.save(tmp_path / f"{name}_ok.npy", METRES > 1)
+        write_depth(tmp_path / f"{name}_depth.png", METERS)
+        np.save(tmp_path / f"{name}_ok.npy", METERS > 1)
     return tmp_path
 
 
@@ -466,13 +466,13 @@ def test_suffixes_folders_below_and_masks_of_what_is_valid(one_folder):
     ds = depth_folder(one_folder, one_folder, **arguments)
     names = [path.image.relative_to(one_folder).as_posix() for path in ds.files]
     assert names == ["b_rgb.png", "x/a_rgb.png", "y/a_rgb.png"]
-    np.testing.assert_array_equal(ds[1]["depth"][..., 0], np.where(METRES > 1, METRES, 0))
+    np.testing.assert_array_equal(ds[1]["depth"][..., 0], np.where(METERS > 1, METERS, 0))
     kept = depth_folder(one_folder, one_folder, names=["y/a"], **arguments)
     assert len(kept) == 1 and kept.files[0].valid == one_folder / "y/a_ok.npy"
-    np.save(one_folder / "b_ok.npy", METRES)
+    np.save(one_folder / "b_ok.npy", METERS)
     with pytest.raises(ValueError, match=r"b_ok.npy: must hold 0 \(not valid\) and one other"):
         ds[0]
-    np.save(one_folder / "b_ok.npy", METRES[:1] > 1)
+    np.save(one_folder / "b_ok.npy", METERS[:1] > 1)
     with pytest.raises(ValueError, match=r"b_ok.npy: must be 4 x 3 pixels"):
         ds[0]
     (one_folder / "x/a_ok.npy").unlink()
@@ -483,10 +483,10 @@ def test_suffixes_folders_below_and_masks_of_what_is_valid(one_folder):
 def test_images_beside_depth_of_another_ending(tmp_path):
     for name in "ab":
         Image.new("RGB", (3, 4)).save(tmp_path / f"{name}.jpg")
-        np.save(tmp_path / f"{name}.npy", METRES)
+        np.save(tmp_path / f"{name}.npy", METERS)
     ds = depth_folder(tmp_path, tmp_path, image_suffix=".jpg", depth_suffix=".npy")
     assert len(ds) == 2
-    np.testing.assert_array_equal(ds[0]["depth"][..., 0], METRES)
+    np.testing.assert_array_equal(ds[0]["depth"][..., 0], METERS)
 
 
 def test_depth_lies_on_images_that_are_turned(tmp_path):
@@ -496,7 +496,7 @@ def test_depth_lies_on_images_that_are_turned(tmp_path):
     exif = picture.getexif()
     exif[274] = 6
     picture.save(tmp_path / "i/a.png", exif=exif)
-    np.save(tmp_path / "d/a.npy", METRES)
+    np.save(tmp_path / "d/a.npy", METERS)
     for upright in (True, None):  # the size says it, too
         sample = depth_folder(tmp_path / "i", tmp_path / "d", upright=upright)[0]
         assert sample["image"].shape == (4, 3, 3) and sample["depth"].shape == (4, 3, 1)
@@ -508,11 +508,11 @@ def test_arguments_reach_the_files(tmp_path):
     for folder in "id":
         (tmp_path / folder).mkdir()
     Image.new("RGB", (3, 4)).save(tmp_path / "i/a.png")
-    np.savez(tmp_path / "d/a.npz", z=METRES * 10, other=METRES)
+    np.savez(tmp_path / "d/a.npz", z=METERS * 10, other=METERS)
     ds = depth_folder(tmp_path / "i", tmp_path / "d", key="z", scale=10, max_depth=8)
-    np.testing.assert_allclose(ds[0]["depth"][..., 0], np.where(METRES <= 8, METRES, 0))
+    np.testing.assert_allclose(ds[0]["depth"][..., 0], np.where(METERS <= 8, METERS, 0))
     ds = depth_folder(tmp_path / "i", tmp_path / "d", key="z", decode=lambda v: v / 10)
-    np.testing.assert_allclose(ds[0]["depth"][..., 0], METRES)
+    np.testing.assert_allclose(ds[0]["depth"][..., 0], METERS)
     (tmp_path / "k.txt").write_text("2 0 1\n0 2 1\n0 0 1\n")
     ds = depth_folder(tmp_path / "i", tmp_path / "d", key="z", intrinsics=tmp_path / "k.txt")
     assert ds.intrinsics.tolist() == [[2, 0, 1], [0, 2, 1], [0, 0, 1]]

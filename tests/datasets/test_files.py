@@ -40,10 +40,10 @@ def folders(tmp_path):
     return tmp_path / "images", tmp_path / "masks"
 
 
-def test_grey_and_palette_masks(tmp_path):
-    pixels = picture(tmp_path / "images" / "grey.png")
+def test_gray_and_palette_masks(tmp_path):
+    pixels = picture(tmp_path / "images" / "gray.png")
     picture(tmp_path / "images" / "palette.png")
-    mask(tmp_path / "masks" / "grey.png")
+    mask(tmp_path / "masks" / "gray.png")
     mask(tmp_path / "masks" / "palette.png", palette=voc_palette(256))
     ds = folder(tmp_path / "images", tmp_path / "masks", class_names=["x", "y", "z"])
     assert len(ds) == 2 and ds.num_classes == 3 and ds.class_names == ["x", "y", "z"]
@@ -56,7 +56,7 @@ def test_grey_and_palette_masks(tmp_path):
     assert ds.describe(1).endswith("palette.png")
 
 
-def test_colour_masks(tmp_path):
+def test_color_masks(tmp_path):
     palette = np.array([[255, 0, 0], [1, 2, 3], [0, 0, 255]])
     colors = np.concatenate([palette, np.tile([[224, 224, 192]], (253, 1))])[LABELS]
     picture(tmp_path / "images" / "a.jpg")
@@ -70,9 +70,9 @@ def test_colour_masks(tmp_path):
         folder(tmp_path / "images", tmp_path / "masks", num_classes=3, encoding="index")[0]
 
 
-def test_palette_pngs_read_by_their_colours(tmp_path):
+def test_palette_pngs_read_by_their_colors(tmp_path):
     palette = np.array([[9, 9, 9], [200, 0, 0], [0, 200, 0]], np.uint8)
-    order = [2, 0, 1]  # the file numbers its colours otherwise
+    order = [2, 0, 1]  # the file numbers its colors otherwise
     picture(tmp_path / "images" / "a.png")
     indices = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
     mask(tmp_path / "masks" / "a.png", indices, palette[order])
@@ -376,16 +376,16 @@ def test_instances_bad_input(tmp_path):
 
 @pytest.mark.parametrize("scale", [1000, 256])
 def test_depth_in_16_bits(tmp_path, scale):
-    metres = np.random.default_rng(0).uniform(0.1, 60, (5, 7, 1)).astype("float32")
-    metres[0, :4, 0] = [0, np.nan, -1, np.inf]
-    write_depth(tmp_path / "depth.png", metres, scale)
+    meters = np.random.default_rng(0).uniform(0.1, 60, (5, 7, 1)).astype("float32")
+    meters[0, :4, 0] = [0, np.nan, -1, np.inf]
+    write_depth(tmp_path / "depth.png", meters, scale)
     with Image.open(tmp_path / "depth.png") as stored:
         assert stored.mode.startswith("I")
     again = read_depth(tmp_path / "depth.png", scale)
     assert again.shape == (5, 7, 1) and again.dtype == np.float32
     assert not again[0, :4].any()
-    known = np.isfinite(metres) & (metres > 0)
-    np.testing.assert_allclose(again[known], metres[known], rtol=0, atol=0.5001 / scale)
+    known = np.isfinite(meters) & (meters > 0)
+    np.testing.assert_allclose(again[known], meters[known], rtol=0, atol=0.5001 / scale)
 
 
 def test_depth_that_does_not_fit_16_bits():
@@ -394,5 +394,5 @@ def test_depth_that_does_not_fit_16_bits():
         depth_to_png16([[80.0]])
     with pytest.raises(ValueError, match="`scale` must be a positive number"):
         depth_to_png16([[1.0]], scale=0)
-    with pytest.raises(ValueError, match="`metres` must have shape"):
+    with pytest.raises(ValueError, match="`meters` must have shape"):
         depth_to_png16(np.ones((2, 2, 3)))

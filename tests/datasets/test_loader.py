@@ -60,12 +60,12 @@ def test_batches_and_targets():
     images, targets = Loader(Numbered(5), Head(), 2)[1]
     assert images.shape == (2, 4, 6, 3) and images.dtype == np.uint8
     np.testing.assert_array_equal(targets[:, 0, 0], [2, 0])
-    heads = {"labels": Head(), "metres": Head("depth")}
+    heads = {"labels": Head(), "meters": Head("depth")}
     loader = Loader(Numbered(5), heads, 2)
     assert len(loader) == 3
     images, targets = loader[2]
-    assert images.shape[0] == 1 and set(targets) == {"labels", "metres"}
-    assert targets["metres"].shape == (1, 4, 6, 1)
+    assert images.shape[0] == 1 and set(targets) == {"labels", "meters"}
+    assert targets["meters"].shape == (1, 4, 6, 1)
     (images,) = Loader(Numbered(3), None, 3)[0]
     assert images.shape[0] == 3
     assert len(Loader(Numbered(5), None, 2, drop_last=True)) == 2
@@ -233,12 +233,12 @@ def test_fit_on_varying_sizes_and_a_dict_of_heads():
     x = keras.layers.Rescaling(1 / 255)(inputs)
     outputs = {
         "labels": keras.layers.Conv2D(3, 1, name="labels")(x),
-        "metres": keras.layers.Conv2D(1, 1, name="metres")(x),
+        "meters": keras.layers.Conv2D(1, 1, name="meters")(x),
     }
     net = keras.Model(inputs, outputs)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255)
-    net.compile("sgd", {"labels": loss, "metres": "mse"})
-    loader = Loader(ds, {"labels": Head(), "metres": Head("depth")}, 2, pad=True)
+    net.compile("sgd", {"labels": loss, "meters": "mse"})
+    loader = Loader(ds, {"labels": Head(), "meters": Head("depth")}, 2, pad=True)
     history = net.fit(loader, epochs=2, shuffle=False, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
     predicted = net.predict(Loader(Numbered(4), None, 2), verbose=0)
@@ -256,10 +256,10 @@ class Weighted(Numbered):
 def test_weights_go_with_the_targets():
     images, targets, weights = Loader(Weighted(3), Head(), 2)[1]
     assert weights.dtype == np.float32 and weights.shape == targets.shape == (1, 4, 6)
-    heads = {"labels": Head(), "metres": Head("depth")}
+    heads = {"labels": Head(), "meters": Head("depth")}
     images, targets, weights = Loader(Weighted(3), heads, 2)[0]
     assert set(weights) == set(targets)
-    np.testing.assert_array_equal(weights["metres"][:, 0, 0], [1, 2])
+    np.testing.assert_array_equal(weights["meters"][:, 0, 0], [1, 2])
     assert len(Loader(Weighted(3), None, 2)[0]) == 1
 
 
@@ -383,7 +383,7 @@ class AbsoluteError(MapLoss):
         )
 
 
-class Metres(Head):
+class Meters(Head):
     """A head of another task, as far as loading and training go."""
 
     target, loss, weight = "depth", AbsoluteError(), 1.0
@@ -396,7 +396,7 @@ class Metres(Head):
 
 
 def partial_heads():
-    return {"labels": Segmentation(3), "metres": Metres()}
+    return {"labels": Segmentation(3), "meters": Meters()}
 
 
 @pytest.mark.parametrize("pad", [False, True])
@@ -409,8 +409,8 @@ def test_missing_annotations_are_unknown(pad):
     ]
     np.testing.assert_array_equal(known[0], [True, False] * 3)
     np.testing.assert_array_equal(known[1], [True, False, False] * 2)
-    assert targets["labels"].dtype == np.int32 and targets["metres"].dtype == np.float32
-    assert (targets["labels"][1::2] == 255).all() and (targets["metres"][[1, 2, 4, 5]] == 0).all()
+    assert targets["labels"].dtype == np.int32 and targets["meters"].dtype == np.float32
+    assert (targets["labels"][1::2] == 255).all() and (targets["meters"][[1, 2, 4, 5]] == 0).all()
     single = Loader(Partial(2), Segmentation(3), 2, missing="unknown")
     np.testing.assert_array_equal(single[0][1][1], np.full((4, 6), 255))
     with pytest.raises(RuntimeError, match="sample 1 of numbered: .*no 'segmentation' to train"):
@@ -424,7 +424,7 @@ def test_partial_labels_train(balancer):
     x = keras.layers.Rescaling(1 / 255)(inputs)
     outputs = {
         "labels": keras.layers.Conv2D(3, 1, name="labels")(x),
-        "metres": keras.layers.Conv2D(1, 1, name="metres")(x),
+        "meters": keras.layers.Conv2D(1, 1, name="meters")(x),
     }
     net = keras.Model(inputs, outputs)
     net = balanced(net, balancer()) if balancer else net
@@ -445,10 +445,10 @@ def test_partial_labels_train(balancer):
             for name in outputs
         }
 
-    assert fit(range(12), 3) == {"labels": True, "metres": True}
-    assert fit([2, 4], 2) == {"labels": True, "metres": False}
-    assert fit([3, 9], 1) == {"labels": False, "metres": True}
-    assert fit([1, 5], 2) == {"labels": False, "metres": False}
+    assert fit(range(12), 3) == {"labels": True, "meters": True}
+    assert fit([2, 4], 2) == {"labels": True, "meters": False}
+    assert fit([3, 9], 1) == {"labels": False, "meters": True}
+    assert fit([1, 5], 2) == {"labels": False, "meters": False}
 
 
 def test_intrinsics_travel_along_untouched():
@@ -460,7 +460,7 @@ def test_intrinsics_travel_along_untouched():
     np.testing.assert_array_equal(cached(ds)[0]["intrinsics"], np.eye(3))
     loader = Loader(ds, partial_heads(), 2, missing="unknown", pad=True)
     images, targets = loader[0]
-    assert images.shape == (2, 3, 4, 3) and set(targets) == {"labels", "metres"}
+    assert images.shape == (2, 3, 4, 3) and set(targets) == {"labels", "meters"}
     with pytest.raises(ValueError, match=r"'intrinsics' must have shape \(3, 3\).*\(3, 4\)"):
         Loader([{**ds[0], "intrinsics": np.eye(3, 4)}], None, 1)[0]
 

@@ -50,7 +50,7 @@ def test_frames(home):
         assert sample["depth"].dtype == np.float32 and sample["image"].dtype == np.uint8
     raw = nyu_depth_v2(home / "nyu_depth_v2_labeled.mat", "all", raw=True)
     np.testing.assert_array_equal(raw[2]["depth"][..., 0], wanted["rawDepths"][2])
-    # The published centre counts from 1.
+    # The published center counts from 1.
     np.testing.assert_allclose(ds.intrinsics[:2, 2], [324.58244941, 252.73616633], rtol=1e-6)
     np.testing.assert_allclose(np.diag(ds.intrinsics), [518.85790117, 519.46961112, 1], rtol=1e-6)
 

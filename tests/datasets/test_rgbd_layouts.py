@@ -22,8 +22,8 @@ Image = pytest.importorskip("PIL.Image")
 pytestmark = pytest.mark.once
 
 RNG = np.random.default_rng(0)
-METRES = RNG.uniform(1, 9, (6, 8)).round(2).astype("float32")
-METRES[0, :3] = 0
+METERS = RNG.uniform(1, 9, (6, 8)).round(2).astype("float32")
+METERS[0, :3] = 0
 RGB = RNG.integers(0, 256, (6, 8, 3), "uint8")
 
 
@@ -32,9 +32,9 @@ def image(path, pixels=RGB):
     Image.fromarray(pixels).save(path)
 
 
-def depth(path, metres=METRES, scale=1000):
+def depth(path, meters=METERS, scale=1000):
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_depth(path, metres, scale)
+    write_depth(path, meters, scale)
 
 
 def test_nyu_depth_v2_as_pictures(tmp_path):
@@ -46,7 +46,7 @@ def test_nyu_depth_v2_as_pictures(tmp_path):
     sample = train[0]
     assert train.describe(0).endswith("bath_1/rgb_00000.jpg") and (sample["depth"] == 2.5).all()
     np.testing.assert_allclose(sample["intrinsics"][:2, 2], [324.582, 252.736], atol=1e-3)
-    with pytest.raises(ValueError, match="`mapping` and `raw` are for the labelled file"):
+    with pytest.raises(ValueError, match="`mapping` and `raw` are for the labeled file"):
         nyu_depth_v2(tmp_path, raw=True)
     (tmp_path / "test/bath_1/rgb_00001.jpg").unlink()
     with pytest.raises(FileNotFoundError, match=r"no image .*rgb_00001.jpg' for sync_depth_00001"):
@@ -83,7 +83,7 @@ def test_kitti_depth(kitti):
     assert len(ds) == 4 and repr(ds) == "<kitti_depth, split='train': 4 samples>"
     assert ds.describe(0).endswith(f"2011_09_26/{DRIVE}/image_02/data/0000000005.png")
     sample = ds[0]
-    np.testing.assert_allclose(sample["depth"][..., 0], METRES, atol=0.5001 / 256)
+    np.testing.assert_allclose(sample["depth"][..., 0], METERS, atol=0.5001 / 256)
     assert (sample["depth"][0, :3] == 0).all()
     assert sample["intrinsics"].tolist() == [[7, 0, 3], [0, 7.5, 2], [0, 0, 1]]
     right = kitti_depth(kitti, raw=kitti / "raw", cameras=["image_03"])
@@ -112,7 +112,7 @@ def test_kitti_depth_selection(tmp_path):
     ds = kitti_depth(tmp_path, "val_selection_cropped")
     assert len(ds) == 2 and ds[0]["intrinsics"][0].tolist() == [7, 0, 3]
     assert "intrinsics" not in ds[1] and ds.intrinsics is None
-    np.testing.assert_allclose(ds[1]["depth"][..., 0], METRES, atol=0.5001 / 256)
+    np.testing.assert_allclose(ds[1]["depth"][..., 0], METERS, atol=0.5001 / 256)
     assert len(kitti_depth(home, "val_selection_cropped", cameras=("image_03",))) == 1
 
 
@@ -135,19 +135,19 @@ def test_kitti_depth_says_what_is_wrong(kitti):
 
 
 def test_diode(tmp_path):
-    valid = RNG.uniform(size=METRES.shape) > 0.5
+    valid = RNG.uniform(size=METERS.shape) > 0.5
     scans = ("val/indoors/scene_00019/scan_00183", "val/outdoor/scene_00022/scan_00193")
     for scan in scans:
         stem = tmp_path / scan / f"{scan[-5:]}_010"
         image(stem.with_name(stem.name + ".png"))
-        np.save(f"{stem}_depth.npy", METRES[..., None])
+        np.save(f"{stem}_depth.npy", METERS[..., None])
         np.save(f"{stem}_depth_mask.npy", valid.astype("float64"))
         np.save(f"{stem}_normal.npy", np.full((6, 8, 3), (0, 0.6, 0.8)))
     camera = {"intrinsics": (9, 9, 3.5, 2.5)}
     ds = diode(tmp_path, "val", **camera)
     assert len(ds) == 2 and repr(ds) == "<diode, split='val': 2 samples>"
     sample = ds[1]
-    np.testing.assert_array_equal(sample["depth"][..., 0], METRES * valid)
+    np.testing.assert_array_equal(sample["depth"][..., 0], METERS * valid)
     assert set(sample) == {"image", "depth", "intrinsics"}
     assert len(diode(tmp_path, "val/outdoor", **camera)) == len(diode(tmp_path / scans[0])) == 1
     np.testing.assert_allclose(diode(tmp_path).intrinsics[:2, 2], [511.5, 383.5])
@@ -215,7 +215,7 @@ def test_the_focal_length_of_hypersim_is_the_published_one(tmp_path):
 
 @pytest.fixture
 def sun(tmp_path):
-    numbers = np.rint(METRES * 1000).astype("uint16")
+    numbers = np.rint(METERS * 1000).astype("uint16")
     for i, name in enumerate(("SUNRGBD/kv2/align/b", "SUNRGBD/kv1/NYUdata/NYU0001")):
         image(tmp_path / name / f"image/{i:07d}-1.jpg")
         image(tmp_path / name / f"depth_bfx/{i:07d}.png", (numbers << 3) | (numbers >> 13))
@@ -228,7 +228,7 @@ def sun(tmp_path):
 def test_sun_rgbd(sun):
     ds = sun_rgbd(sun)
     assert len(ds) == 2 and ds.intrinsics is None
-    np.testing.assert_allclose(ds[0]["depth"][..., 0], METRES, atol=5e-4)
+    np.testing.assert_allclose(ds[0]["depth"][..., 0], METERS, atol=5e-4)
     assert [ds[i]["intrinsics"][0, 0] for i in range(2)] == [8, 7]
     assert not sun_rgbd(sun / "SUNRGBD/kv2", raw=True)[0]["depth"].any()
     io = pytest.importorskip("scipy.io", reason="SciPy, which writes .mat files, is not installed")
@@ -254,10 +254,10 @@ def test_sun_rgbd(sun):
 
 def test_sun_rgbd_says_what_is_wrong(sun):
     home = sun / "SUNRGBD/kv2/align/b"
-    image(home / "depth_bfx/0000000.png", np.uint8(METRES))
+    image(home / "depth_bfx/0000000.png", np.uint8(METERS))
     with pytest.raises(ValueError, match=r"depth_bfx/0000000.png: `decode` fails .*16 bits"):
         sun_rgbd(sun)[1]
-    image(home / "depth_bfx/second.png", np.uint8(METRES))
+    image(home / "depth_bfx/second.png", np.uint8(METERS))
     with pytest.raises(ValueError, match="depth_bfx' must hold one depth map. Received: 2"):
         sun_rgbd(sun)
     (home / "depth_bfx/second.png").unlink()

@@ -110,7 +110,7 @@ def test_nothing_is_in_front_of_what_is_seen(ds):
 
 
 def test_normals_are_the_slope_of_depth(ds):
-    """By central differences of the points, wherever the neighbours are on the same flat thing."""
+    """By central differences of the points, wherever the neighbors are on the same flat thing."""
     world, sample = ds.world(0), ds[0]
     points, normals = points_of(ds, sample, world)
     right = points[1:-1, 2:] - points[1:-1, :-2]
@@ -191,7 +191,7 @@ def test_splits_seeds_and_indices_differ():
 def test_size_changes_only_the_resolution():
     small = scenes(count=1, size=(40, 60))
     large = scenes(count=1, size=(120, 180))
-    # Pixel (1, 1) of each 3 x 3 has its centre where the small pixel has it.
+    # Pixel (1, 1) of each 3 x 3 has its center where the small pixel has it.
     np.testing.assert_allclose(large[0]["depth"][1::3, 1::3], small[0]["depth"], rtol=1e-6)
     np.testing.assert_array_equal(large[0]["segmentation"][1::3, 1::3], small[0]["segmentation"])
 
@@ -212,7 +212,7 @@ def test_ranges_and_attributes():
     assert (counts >= 10).all()  # every class is in a quarter of the pictures
 
 
-def test_antialias_touches_edges_and_colours_only():
+def test_antialias_touches_edges_and_colors_only():
     smooth, rough = scenes(count=1, size=64)[0], scenes(count=1, size=64, antialias=False)[0]
     for key in ("segmentation", "depth", "normals"):
         np.testing.assert_array_equal(smooth[key], rough[key])

@@ -56,7 +56,7 @@ def assert_consistent(sample, focal, share):
     where = smooth(sample)
     assert where.mean() > share
     error = angles(normals_from_depth(sample["depth"], focal), sample["normals"][1:-1, 1:-1])[where]
-    # Depth read by nearest neighbour is a staircase of half-pixel errors: compare in the median.
+    # Depth read by nearest neighbor is a staircase of half-pixel errors: compare in the median.
     assert np.median(error) < 6, np.median(error)
     return error
 
@@ -118,7 +118,7 @@ def test_scale_is_a_nearer_world(scene, factor):
     assert np.isin(
         np.round(out["depth"] * np.float32(zoom), 3), np.round(scene["depth"], 3)
     ).mean() > (0.99)
-    # Half-pixel nearest neighbour, by the formula.
+    # Half-pixel nearest neighbor, by the formula.
     rows = np.floor((np.arange(height) + 0.5) * 96 / height).astype(int)
     columns = np.floor((np.arange(width) + 0.5) * 128 / width).astype(int)
     np.testing.assert_array_equal(out["segmentation"], scene["segmentation"][rows][:, columns])
@@ -151,7 +151,7 @@ def test_scale_range_and_distribution():
     assert 0.45 < (sizes < 100).mean() < 0.53  # log-uniform
 
 
-def test_resize_keeps_metres_and_aspect(scene):
+def test_resize_keeps_meters_and_aspect(scene):
     out = transforms.Resize((48, 64))(scene)
     assert out["image"].shape == (48, 64, 3)
     assert np.isin(out["depth"], scene["depth"]).all()
@@ -271,8 +271,8 @@ def test_jitter_by_hand():
     out = transforms.ColorJitter(0.4, 0, 0, 0)({"image": image}, RNG(7))["image"]
     np.testing.assert_allclose(out, np.clip(image * (1 + 0.4 * draws[0]), 0, 255), atol=1)
     out = transforms.ColorJitter(0, 0, 1, 0)({"image": image}, RNG(7))["image"]
-    grey = (image @ [0.299, 0.587, 0.114])[..., None]
-    wanted = np.clip(grey + (1 + draws[2]) * (image - grey), 0, 255)
+    gray = (image @ [0.299, 0.587, 0.114])[..., None]
+    wanted = np.clip(gray + (1 + draws[2]) * (image - gray), 0, 255)
     np.testing.assert_allclose(out, wanted, atol=1.5)
     out = transforms.ColorJitter(0, 0, 0, 0.5)({"image": image}, RNG(7))["image"]
     hue = [colorsys.rgb_to_hsv(*(p / 255))[0] for p in image[0]]
@@ -360,7 +360,7 @@ def test_the_camera_of_a_turned_picture(with_camera, degrees):
     turned = out["source"].copy()
     turned[..., :2] = turned[..., :2] @ turn.T
     known = (out["u"] > 0) & (out["depth"][..., 0] > 0)
-    if degrees != 17.0:  # nearest neighbour reads every pixel at its centre
+    if degrees != 17.0:  # nearest neighbor reads every pixel at its center
         np.testing.assert_allclose(points_of(out)[known], turned[known], atol=1e-6)
     seen = turned[known] @ out["intrinsics"].T
     miss = seen[:, :2] / seen[:, 2:] - np.stack([u, v], -1)[known]

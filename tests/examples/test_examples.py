@@ -118,8 +118,8 @@ def test_dilate_classifier(tmp_path):
 @pytest.mark.exhaustive
 def test_search_crf(tmp_path, shared_data):
     Image = pytest.importorskip("PIL.Image")
-    trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
-    model = kd.fcn8s(trunk, 11)
+    backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    model = kd.fcn8s(backbone, 11)
     model.save(tmp_path / "model.keras")
     kd.with_crf(model, theta_alpha=20.0, iterations=1).save(tmp_path / "joint.keras")
     out = tmp_path / "crf"
@@ -167,7 +167,7 @@ def test_train_tasks(tmp_path):
     result = run("train_tasks.py", *arguments)
     assert result.returncode == 0, result.stderr
     told = (out / "results.md").read_text()
-    for words in ("gain over single tasks:", "| mean depth map |", "| grey |", "| single tasks |"):
+    for words in ("gain over single tasks:", "| mean depth map |", "| gray |", "| single tasks |"):
         assert words in told, words
     results = json.loads((out / "results.json").read_text())
     assert set(results["scores"]) == {"segmentation", "depth", "normals", "color"}
@@ -187,12 +187,12 @@ def test_tour(tmp_path):
 
 @pytest.mark.once
 @pytest.mark.exhaustive
-def test_predict_ray(trunk, tmp_path):
+def test_predict_ray(backbone, tmp_path):
     """On Ray's local mode: what a model predicts, broken files named, what is there skipped."""
     pytest.importorskip("ray.data")
     Image = pytest.importorskip("PIL.Image")
     heads = {"objects": kd.heads.Segmentation(5), "depth": kd.heads.Depth()}
-    model = kd.assemble(trunk, kd.decoders.fpn((8, 8)), heads)
+    model = kd.assemble(backbone, kd.decoders.fpn((8, 8)), heads)
     model.save(tmp_path / "model.keras")
     told = json.dumps(keras.saving.serialize_keras_object(heads))
     (tmp_path / "heads.json").write_text(told)

@@ -53,8 +53,8 @@ def network(tmp_path_factory):
     for package in ("onnxruntime", "starlette", "uvicorn", "python_multipart", "tf2onnx"):
         pytest.importorskip(package)
     keras.utils.set_random_seed(0)
-    trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
-    model = kd.fcn8s(trunk, heads=HEAD)
+    backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    model = kd.fcn8s(backbone, heads=HEAD)
     rng = np.random.default_rng(0)
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.Conv2D) and layer.filters == HEAD.channels:
@@ -75,7 +75,7 @@ def labels_of(model, pixels):
 
 
 def pixels(seed=0, height=96, width=128):
-    """Blocks of colours, so that there is something to tell apart."""
+    """Blocks of colors, so that there is something to tell apart."""
     rng = np.random.default_rng(seed)
     blocks = rng.integers(0, 256, (height // 16 + 1, width // 16 + 1, 3), dtype="uint8")
     return blocks.repeat(16, 0).repeat(16, 1)[:height, :width]
@@ -232,7 +232,7 @@ def test_pictures_of_all_kinds(server, network, tmp_path):
         "turned.jpg": encoded(rgb, "JPEG", exif=turned),
         "alpha.png": encoded(rgb.convert("RGBA")),
         "palette.png": encoded(rgb.quantize(16), transparency=0),
-        "grey.png": encoded(rgb.convert("L")),
+        "gray.png": encoded(rgb.convert("L")),
         "bits.png": encoded(rgb.convert("1")),
         "odd.png": encoded(pixels(4, 81, 77)),
     }

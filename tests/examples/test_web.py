@@ -141,9 +141,9 @@ def lively(model):
 
 def test_labels_of_a_photograph(opened, shared_data, tmp_path):
     Image = pytest.importorskip("PIL.Image")
-    trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
     head = kd.heads.Segmentation(5, class_names=["sky", "road", "tree", "car", "dog"])
-    model = lively(kd.fcn8s(trunk, heads=head))
+    model = lively(kd.fcn8s(backbone, heads=head))
     photograph = Image.open(min((shared_data / "voc_mini" / "images").iterdir())).convert("RGB")
     photograph.save(tmp_path / "photograph.png")
     pixels = np.asarray(photograph)
@@ -186,10 +186,10 @@ def test_labels_of_a_photograph(opened, shared_data, tmp_path):
     assert page.faults == []
 
 
-def test_weights_in_float16(opened, trunk, tmp_path):
+def test_weights_in_float16(opened, backbone, tmp_path):
     Image = pytest.importorskip("PIL.Image")
     head = kd.heads.Segmentation(5)
-    model = lively(kd.fcn32s(trunk, heads=head))
+    model = lively(kd.fcn32s(backbone, heads=head))
     scene = kd.datasets.scenes(count=1, size=(97, 131))[0]["image"]
     Image.fromarray(scene).save(tmp_path / "scene.png")
     page = opened(model, head, "--float16")
@@ -198,7 +198,7 @@ def test_weights_in_float16(opened, trunk, tmp_path):
     assert page.faults == []
 
 
-def test_four_tasks_on_a_phone(opened, trunk, tmp_path):
+def test_four_tasks_on_a_phone(opened, backbone, tmp_path):
     Image = pytest.importorskip("PIL.Image")
     heads = {
         "segmentation": kd.heads.Segmentation(5),
@@ -206,7 +206,7 @@ def test_four_tasks_on_a_phone(opened, trunk, tmp_path):
         "normals": kd.heads.Normals(concentration=True),
         "color": kd.heads.Colorization(grid=40),
     }
-    model = lively(kd.assemble(trunk, kd.decoders.unet((8, 8, 4, 4, 4)), heads))
+    model = lively(kd.assemble(backbone, kd.decoders.unet((8, 8, 4, 4, 4)), heads))
     scene = kd.datasets.scenes(count=1, size=(97, 131))[0]["image"]
     Image.fromarray(scene).save(tmp_path / "scene.png")
 

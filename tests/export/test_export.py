@@ -50,22 +50,22 @@ def four():
     }
 
 
-def small_unet(trunk, heads):
-    return kd.assemble(trunk, kd.decoders.unet((8, 8, 4, 4, 4)), heads)
+def small_unet(backbone, heads):
+    return kd.assemble(backbone, kd.decoders.unet((8, 8, 4, 4, 4)), heads)
 
 
 BUILD = {
-    "fcn8s": lambda trunk: (kd.fcn8s(trunk, heads=HEAD), HEAD),
-    "deeplabv3plus": lambda trunk: (kd.deeplabv3plus(trunk, heads=HEAD, rates=(2,)), HEAD),
-    "segnet": lambda trunk: (kd.segnet_basic(heads=HEAD, filters=4, kernel_size=3), HEAD),
-    "unet": lambda trunk: (small_unet(trunk, HEAD), HEAD),
-    "four": lambda trunk: (small_unet(trunk, four()), four()),
-    "crf": lambda trunk: (kd.with_crf(kd.fcn32s(trunk, heads=HEAD), iterations=2), HEAD),
+    "fcn8s": lambda backbone: (kd.fcn8s(backbone, heads=HEAD), HEAD),
+    "deeplabv3plus": lambda backbone: (kd.deeplabv3plus(backbone, heads=HEAD, rates=(2,)), HEAD),
+    "segnet": lambda backbone: (kd.segnet_basic(heads=HEAD, filters=4, kernel_size=3), HEAD),
+    "unet": lambda backbone: (small_unet(backbone, HEAD), HEAD),
+    "four": lambda backbone: (small_unet(backbone, four()), four()),
+    "crf": lambda backbone: (kd.with_crf(kd.fcn32s(backbone, heads=HEAD), iterations=2), HEAD),
 }
 
 
-def network(name, trunk):
-    model, heads = BUILD[name](trunk)
+def network(name, backbone):
+    model, heads = BUILD[name](backbone)
     return lively(model), heads
 
 
@@ -141,10 +141,10 @@ def exhaustive(*names):
 
 @on_tensorflow
 @pytest.mark.parametrize("name", ["fcn8s", "four", *exhaustive("deeplabv3plus", "segnet", "unet")])
-def test_any_size(trunk, tmp_path, capsys, name):
+def test_any_size(backbone, tmp_path, capsys, name):
     for package in ("tf2onnx", "onnxruntime", "openvino", "ai_edge_litert"):
         pytest.importorskip(package)
-    model, heads = network(name, trunk)
+    model, heads = network(name, backbone)
     before, images = model.get_weights(), [pictures(size) for size in SIZES]
     wanted = [expected(model, heads, x) for x in images]
     for format in ("onnx", "openvino", "litert"):
@@ -180,10 +180,10 @@ for name in json.loads(sys.argv[2]):
 
 @on_tensorflow
 @pytest.mark.parametrize("names", [("fcn8s",), *exhaustive(tuple(BUILD)[1:])], ids=["one", "all"])
-def test_savedmodels_in_a_fresh_process_without_keras(trunk, tmp_path, names):
+def test_savedmodels_in_a_fresh_process_without_keras(backbone, tmp_path, names):
     images = {str(n): pictures(size) for n, size in enumerate(SIZES)}
     np.savez(tmp_path / "images.npz", **images)
-    networks = {name: network(name, trunk) for name in names}
+    networks = {name: network(name, backbone) for name in names}
     for name, (model, heads) in networks.items():
         kd.export.savedmodel(model, heads, tmp_path / name)
     command = [sys.executable, "-c", ALONE, tmp_path, json.dumps(list(networks))]
@@ -202,10 +202,10 @@ def test_savedmodels_in_a_fresh_process_without_keras(trunk, tmp_path, names):
 
 
 @on_tensorflow
-def test_savedmodel_of_encoded_images(trunk, tmp_path):
+def test_savedmodel_of_encoded_images(backbone, tmp_path):
     import tensorflow as tf
 
-    model, heads = network("fcn8s", trunk)
+    model, heads = network("fcn8s", backbone)
     path = tmp_path / "served"
     for _ in range(2):  # The second takes the place of the first.
         kd.export.savedmodel(model, heads, path)
@@ -232,11 +232,11 @@ def test_savedmodel_of_encoded_images(trunk, tmp_path):
 
 
 @on_tensorflow
-def test_fixed_size_and_what_travels_along(trunk, tmp_path):
+def test_fixed_size_and_what_travels_along(backbone, tmp_path):
     ort, ov = pytest.importorskip("onnxruntime"), pytest.importorskip("openvino")
     pytest.importorskip("tf2onnx")
     litert = pytest.importorskip("ai_edge_litert.interpreter")
-    model, heads = network("fcn8s", trunk)
+    model, heads = network("fcn8s", backbone)
     images = pictures((64, 80), 3)
     wanted, said = expected(model, heads, images), {}
     for format in ("onnx", "openvino", "litert"):
@@ -271,11 +271,11 @@ def test_fixed_size_and_what_travels_along(trunk, tmp_path):
         pytest.param("deeplabv3plus", "upsample", marks=pytest.mark.exhaustive),
     ],
 )
-def test_labels_before_the_last_upsampling(trunk, tmp_path, name, last):
+def test_labels_before_the_last_upsampling(backbone, tmp_path, name, last):
     """Those of the coarse scores, each repeated; all else as always."""
     for package in ("tf2onnx", "onnxruntime", "openvino", "ai_edge_litert"):
         pytest.importorskip(package)
-    model, head = network(name, trunk)
+    model, head = network(name, backbone)
     images = pictures(SIZES[0])
     upsampling = model.get_layer(last)
     scores = keras.Model(model.input, upsampling.input)(images.astype("float32"))
@@ -303,24 +303,24 @@ def test_labels_before_the_last_upsampling(trunk, tmp_path, name, last):
 
 
 @on_tensorflow
-def test_labels_before_an_upsampling_that_is_not_there(trunk, tmp_path):
-    model, heads = network("unet", trunk)
+def test_labels_before_an_upsampling_that_is_not_there(backbone, tmp_path):
+    model, heads = network("unet", backbone)
     with pytest.raises(ValueError, match="ends in bilinear upsampling.* ends in Conv2D 'scores'"):
         kd.export.savedmodel(model, heads, tmp_path / "m", early_labels=True)
     depth = kd.heads.Depth()
     with pytest.raises(ValueError, match="needs a head that predicts labels"):
         kd.export.savedmodel(
-            kd.fcn32s(trunk, heads=depth), depth, tmp_path / "m", early_labels=True
+            kd.fcn32s(backbone, heads=depth), depth, tmp_path / "m", early_labels=True
         )
     assert not list(tmp_path.iterdir())
 
 
 @on_tensorflow
 @pytest.mark.exhaustive
-def test_crf(trunk, tmp_path):
+def test_crf(backbone, tmp_path):
     """ONNX holds it, OpenVINO and LiteRT say what they lack."""
     pytest.importorskip("tf2onnx")
-    model, heads = network("crf", trunk)
+    model, heads = network("crf", backbone)
     kd.export.onnx(model, heads, tmp_path / "crf.onnx")
     for size in SIZES:
         images = pictures(size)
@@ -341,16 +341,16 @@ def test_crf(trunk, tmp_path):
         for q, s in SMALLER.items()
     ],
 )
-def test_quantized(trunk, tmp_path, format, quantize, share):
+def test_quantized(backbone, tmp_path, format, quantize, share):
     pytest.importorskip({"onnx": "tf2onnx", "litert": "ai_edge_litert"}.get(format, format))
     if (format, quantize) == ("openvino", "int8"):
         pytest.importorskip("nncf")
     x = image = keras.Input((None, None, 3))
     for _ in range(5):
         x = layers.Conv2D(64, 3, strides=2, activation="relu", padding="same")(x)
-    trunk = kd.backbone(keras.Model(image, x), preprocessing="tf")
+    backbone = kd.backbone(keras.Model(image, x), preprocessing="tf")
     heads = kd.heads.Depth()
-    model = lively(kd.fcn32s(trunk, heads=heads))
+    model = lively(kd.fcn32s(backbone, heads=heads))
     suffix, sizes = FORMATS[format], []
     images = pictures((64, 64), 4)
     for kind in (None, quantize):
@@ -360,7 +360,7 @@ def test_quantized(trunk, tmp_path, format, quantize, share):
     assert sizes[1] < share * sizes[0]
     if format == "onnx":
         assert "depth" in json.loads(onnx_about(path))["outputs"]
-    assert 0 < found["depth"] < 0.2  # of 10 metres
+    assert 0 < found["depth"] < 0.2  # of 10 meters
     np.testing.assert_allclose(
         run(format, path, images)["depth"], model(images.astype("float32")), atol=0.3
     )
@@ -368,9 +368,9 @@ def test_quantized(trunk, tmp_path, format, quantize, share):
 
 @on_tensorflow
 @pytest.mark.parametrize("mode, classes", [("binary", 1), ("multilabel", 3)])
-def test_other_modes(trunk, tmp_path, mode, classes):
+def test_other_modes(backbone, tmp_path, mode, classes):
     head = kd.heads.Segmentation(classes, mode=mode)
-    model = lively(kd.fcn32s(trunk, heads=head))
+    model = lively(kd.fcn32s(backbone, heads=head))
     kd.export.savedmodel(model, head, tmp_path / "m")
     import tensorflow as tf
 
@@ -464,10 +464,10 @@ def test_operations_that_a_format_lacks(tmp_path, format):
 
 
 @on_tensorflow
-def test_a_wrong_graph_is_not_written(trunk, tmp_path, monkeypatch):
+def test_a_wrong_graph_is_not_written(backbone, tmp_path, monkeypatch):
     from keras_dense.export import product
 
-    model, heads = network("fcn8s", trunk)
+    model, heads = network("fcn8s", backbone)
     other = kd.surgery.rebuild(model)
     other.set_weights([w + 0.3 for w in other.get_weights()])
     monkeypatch.setattr(product, "fold_batch_norm", lambda m: other)
@@ -477,10 +477,10 @@ def test_a_wrong_graph_is_not_written(trunk, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_arguments(trunk, tmp_path, format):
+def test_arguments(backbone, tmp_path, format):
     """Checked first, on every backend."""
     export, path = getattr(kd.export, format), tmp_path / f"m{FORMATS[format]}"
-    model = kd.fcn32s(trunk, heads=HEAD)
+    model = kd.fcn32s(backbone, heads=HEAD)
     for heads in ({"objects": HEAD}, kd.heads.Segmentation(4)):
         with pytest.raises(ValueError, match="`heads` must be those that the model was built with"):
             export(model, heads, path)
@@ -546,13 +546,13 @@ def test_numbers_that_are_not_finite_and_whose_fault_it_is():
 
 @pytest.mark.once
 @pytest.mark.parametrize("format", FORMATS)
-def test_heads_of_another_task_with_as_many_channels(trunk, tmp_path, format):
+def test_heads_of_another_task_with_as_many_channels(backbone, tmp_path, format):
     path = tmp_path / f"m{FORMATS[format]}"
-    depth = kd.fcn32s(trunk, heads=kd.heads.Depth())
+    depth = kd.fcn32s(backbone, heads=kd.heads.Depth())
     with pytest.raises(ValueError, match="its output  is that of Depth .*Received: Segmentation"):
         getattr(kd.export, format)(depth, kd.heads.Segmentation(1), path)
     heads = {"a": kd.heads.Normals()}
-    both = kd.fcn32s(trunk, heads=heads)
+    both = kd.fcn32s(backbone, heads=heads)
     with pytest.raises(
         ValueError, match="its output a is that of Normals .*Received: Segmentation"
     ):
@@ -560,8 +560,8 @@ def test_heads_of_another_task_with_as_many_channels(trunk, tmp_path, format):
 
 
 @pytest.mark.once
-def test_exports_take_the_place_of_exports_only(trunk, tmp_path):
-    model = kd.fcn32s(trunk, heads=HEAD)
+def test_exports_take_the_place_of_exports_only(backbone, tmp_path):
+    model = kd.fcn32s(backbone, heads=HEAD)
     folder = tmp_path / "served"
     (folder / "variables").mkdir(parents=True)
     (folder / "saved_model.pb").write_bytes(b"")
@@ -580,10 +580,10 @@ def test_exports_take_the_place_of_exports_only(trunk, tmp_path):
 
 
 @pytest.mark.once
-def test_images_and_sizes_at_the_door(trunk, tmp_path):
+def test_images_and_sizes_at_the_door(backbone, tmp_path):
     from keras_dense.export.arguments import _checked_images, _checked_size
 
-    model, path = kd.fcn32s(trunk, heads=HEAD), tmp_path / "m.onnx"
+    model, path = kd.fcn32s(backbone, heads=HEAD), tmp_path / "m.onnx"
     x = pictures((32, 32))
     for given in (x, x.tolist(), keras.ops.convert_to_tensor(x)):
         found = _checked_images(given, (None, None, 3))
@@ -619,7 +619,7 @@ def test_messages_of_packages_are_back_afterwards(tmp_path, caplog):
 
 @pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="there it works")
 @pytest.mark.parametrize("format", FORMATS)
-def test_other_backends_say_where_to_go(trunk, tmp_path, format):
-    model = kd.fcn32s(trunk, heads=HEAD)
+def test_other_backends_say_where_to_go(backbone, tmp_path, format):
+    model = kd.fcn32s(backbone, heads=HEAD)
     with pytest.raises(RuntimeError, match="TensorFlow backend only.* KERAS_BACKEND=tensorflow"):
         getattr(kd.export, format)(model, HEAD, tmp_path / f"m{FORMATS[format]}")

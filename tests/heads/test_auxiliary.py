@@ -12,8 +12,8 @@ def network(heads, channels=1024):
     image = keras.Input((None, None, 3))
     x = layers.Conv2D(channels, 3, strides=16, padding="same", name="fourth")(image)
     y = layers.Conv2D(4, 3, strides=2, padding="same", name="fifth")(x)
-    trunk = keras.Model(image, {"P4": x, "P5": y}, name="backbone")
-    return kd.assemble(trunk, lambda features: features["P5"], heads)
+    backbone = keras.Model(image, {"P4": x, "P5": y}, name="backbone")
+    return kd.assemble(backbone, lambda features: features["P5"], heads)
 
 
 def images(*shape):

@@ -16,7 +16,7 @@ def image(*shape):
 
 
 def small(stride=2, channels=8):
-    """A trunk of one feature, and a decoder that hands it on."""
+    """A backbone of one feature, and a decoder that hands it on."""
     x = keras.Input((None, None, 3))
     y = layers.Conv2D(channels, 3, strides=stride, padding="same", activation="relu")(x)
     return keras.Model(x, {"P1": y}, name="backbone"), lambda features: features["P1"]
@@ -44,12 +44,12 @@ def test_pooled_before_the_scores():
     assert model.get_layer("pool").output.shape[-1] == 8
 
 
-def test_hypercolumns_of_a_colorizer(trunk):
+def test_hypercolumns_of_a_colorizer(backbone):
     """After Larsson et al.: a perceptron on hypercolumns, at a quarter of the size throughout."""
     head = Colorization(40)
     x = image(2, 64, 72, 3)
     for mlp in ((16,), ()):
-        model = kd.hypercolumn(trunk, heads=head, mlp=mlp)
+        model = kd.hypercolumn(backbone, heads=head, mlp=mlp)
         assert model.get_layer("pool_P1").pool_size == (2, 2)
         assert not any(layer.name == "pool" for layer in model.layers)  # nothing left to pool
         model.compile(keras.optimizers.Adam(1e-2), **kd.objectives(head))
@@ -60,9 +60,9 @@ def test_hypercolumns_of_a_colorizer(trunk):
 
 def test_hypercolumns_pooled_early_are_the_same():
     """Scores are linear in what a tap has: the mean before them is the mean after them."""
-    trunk, _ = small(1)
-    early = kd.hypercolumn(trunk, heads=Colorization(40))
-    late = kd.hypercolumn(trunk, heads=Colorization(40, stride=1))
+    backbone, _ = small(1)
+    early = kd.hypercolumn(backbone, heads=Colorization(40))
+    late = kd.hypercolumn(backbone, heads=Colorization(40, stride=1))
     random = np.random.default_rng(0)
     late.set_weights([random.normal(size=w.shape) * 0.1 for w in late.get_weights()])
     for layer in late.layers:
@@ -75,20 +75,20 @@ def test_hypercolumns_pooled_early_are_the_same():
 
 
 def test_sees_lightness_only():
-    trunk, decoder = small()
+    backbone, decoder = small()
     heads = {"color": Colorization(40), "labels": Segmentation(3)}
     x = image(1, 16, 24, 3)
     same = ops.convert_to_numpy(kd.ops.gray(x))
     assert np.abs(same - x).max() > 100
     for several in (heads, {"labels": Segmentation(3), "help": Colorization(40)}):
-        model = kd.assemble(trunk, decoder, several)
+        model = kd.assemble(backbone, decoder, several)
         for a, b in zip(
             keras.tree.flatten(model.predict(x, verbose=0)),
             keras.tree.flatten(model.predict(same, verbose=0)),
             strict=True,
         ):
             np.testing.assert_allclose(a, b, atol=2e-3)
-    alone = kd.assemble(trunk, decoder, Segmentation(3))
+    alone = kd.assemble(backbone, decoder, Segmentation(3))
     assert not any(isinstance(layer, kd.layers.Lightness) for layer in alone.layers)
 
 
@@ -100,14 +100,14 @@ def test_contract_of_the_model():
 
 
 @pytest.mark.parametrize("build", [kd.fcn8s, kd.unet, kd.segnet_basic, kd.hypercolumn, kd.duc_hdc])
-def test_any_builder(build, trunk):
+def test_any_builder(build, backbone):
     heads = {"color": Colorization(40), "labels": Segmentation(3)}
     if build is kd.segnet_basic:
         model = build(heads=heads, filters=4)
     else:
         # Else FCN-8s has upsamplings of 40×40 kernels, which take most of the test.
         options = {"per_channel": True} if build is kd.fcn8s else {}
-        model = build(trunk, heads=heads, **options)
+        model = build(backbone, heads=heads, **options)
     y = model.predict(image(1, 65, 70, 3), verbose=0)
     assert y["color"].shape == (1, 17, 18, 40) and y["labels"].shape == (1, 65, 70, 3)
 
@@ -136,7 +136,7 @@ def test_decoding(regression, tmp_path):
 
 def test_decoded_images_keep_their_lightness():
     head = Colorization(regression=True)
-    x = image(1, 16, 16, 3) // 4 + 96  # mid gray: moderate colours are in gamut
+    x = image(1, 16, 16, 3) // 4 + 96  # mid gray: moderate colors are in gamut
     ab = np.full((1, 4, 4, 2), 8 / 110, "float32")
     rgb = ops.convert_to_numpy(head.decode(ab, x)).astype("float64")
     lab, before = to_lab(rgb), to_lab(x.astype("float64"))
@@ -144,9 +144,9 @@ def test_decoded_images_keep_their_lightness():
     np.testing.assert_allclose(lab[..., 1:], 8, atol=1)
 
 
-def test_auxiliary_head_of_colors(trunk):
+def test_auxiliary_head_of_colors(backbone):
     heads = {"labels": Segmentation(3), "help": Auxiliary(Colorization(40), "P4", filters=4)}
-    model = kd.fcn8s(trunk, heads=heads)
+    model = kd.fcn8s(backbone, heads=heads)
     y = model.predict(image(1, 65, 70, 3), verbose=0)
     assert y["help"].shape == (1, 17, 18, len(ab_bins(40)))
     assert any(isinstance(layer, kd.layers.Lightness) for layer in model.layers)
@@ -208,9 +208,9 @@ def test_bad_input():
     with pytest.raises(KeyError, match="has no 'photo' to train this head on. It has: 'image'"):
         Colorization(target="photo").encode({"image": 0})
     x = keras.Input((None, None, 4))
-    trunk = keras.Model(x, {"P1": layers.Conv2D(2, 3, strides=2, padding="same")(x)})
+    backbone = keras.Model(x, {"P1": layers.Conv2D(2, 3, strides=2, padding="same")(x)})
     with pytest.raises(ValueError, match="RGB images, which have 3 channels"):
-        kd.assemble(trunk, lambda f: f["P1"], Colorization(40), input_shape=(None, None, 4))
+        kd.assemble(backbone, lambda f: f["P1"], Colorization(40), input_shape=(None, None, 4))
     model = kd.assemble(*small(), Colorization(40))
     with pytest.raises(ValueError, match="prediction at 1/4 of the image's size"):
         kd.training.on_sampled_pixels(model)

@@ -26,18 +26,18 @@ def test_activations(activation):
     np.testing.assert_allclose(found, DEPTHS[activation], rtol=1e-6)
     far = np.array([-1e30, -100.0, 100.0, 1e30], "float32").reshape(1, 2, 2, 1)
     for x in (far, ops.cast(far, "bfloat16")):
-        metres = ops.convert_to_numpy(layer(x))
-        assert metres.dtype == np.float32 and np.isfinite(metres).all()
-        assert metres.min() >= 0.5 * (1 - 1e-6)
+        meters = ops.convert_to_numpy(layer(x))
+        assert meters.dtype == np.float32 and np.isfinite(meters).all()
+        assert meters.min() >= 0.5 * (1 - 1e-6)
         if activation not in ("exp", "softplus"):
-            assert metres.max() <= 8.0 * (1 + 1e-6)
+            assert meters.max() <= 8.0 * (1 + 1e-6)
     check_layer(layer, (2, 5, 7, 1))
 
 
 def test_encode_and_decode():
     head = Depth(0.5, 8.0)
-    metres = np.array([[0.4, 0.5, 3.0], [8.0, 8.1, np.nan]])
-    for form in (metres, metres[..., None]):
+    meters = np.array([[0.4, 0.5, 3.0], [8.0, 8.1, np.nan]])
+    for form in (meters, meters[..., None]):
         target = head.encode({"image": None, "depth": form})
         assert target.shape == (2, 3, 1) and target.dtype == np.float32
         np.testing.assert_array_equal(target[..., 0], [[0, 0.5, 3], [8, 0, 0]])
@@ -47,14 +47,14 @@ def test_encode_and_decode():
 
 def test_pictures():
     head = Depth(max_depth=10.0)
-    metres = np.array([[0.2, 0.5, 10.0, 0.0, np.nan]], "float32")[..., None]
-    drawn = head.draw(metres)
+    meters = np.array([[0.2, 0.5, 10.0, 0.0, np.nan]], "float32")[..., None]
+    drawn = head.draw(meters)
     assert drawn.shape == (1, 5, 3) and drawn.dtype == np.uint8
     np.testing.assert_array_equal(drawn[0, :3], picture.magma(np.array([1.0, 1.0, 0.0])))
     np.testing.assert_array_equal(drawn[0, 3:], picture.hatch(1, 5)[0, 3:])
-    np.testing.assert_array_equal(drawn, kd.plot.depth(metres, 0.5, 10.0))
+    np.testing.assert_array_equal(drawn, kd.plot.depth(meters, 0.5, 10.0))
     # The scale does not follow what is in the picture.
-    np.testing.assert_array_equal(head.draw(metres[:, 1:2]), drawn[:, 1:2])
+    np.testing.assert_array_equal(head.draw(meters[:, 1:2]), drawn[:, 1:2])
     legend = head.legend()
     assert [legend[0][0], legend[-1][0]] == ["0.5 m", "10 m"]
     assert legend[0][1] == tuple(drawn[0, 1].tolist())
@@ -78,15 +78,15 @@ def test_errors_of_labels():
     np.testing.assert_array_equal(none, [[[0, 0, 0], [230, 40, 40], [0, 0, 0]]])
 
 
-def test_contract_of_a_model(trunk):
+def test_contract_of_a_model(backbone):
     heads = {"depth": Depth(), "labels": Segmentation(3)}
     # Random predictions near 5 m, targets of 2 m.
-    check_model(kd.fcn32s(trunk, heads=heads), heads, sizes=((64, 64), (65, 97)))
+    check_model(kd.fcn32s(backbone, heads=heads), heads, sizes=((64, 64), (65, 97)))
 
 
-def test_mixed_precision(trunk):
+def test_mixed_precision(backbone):
     keras.config.set_dtype_policy("mixed_bfloat16")
-    model = kd.fcn32s(trunk, heads=Depth())
+    model = kd.fcn32s(backbone, heads=Depth())
     model.compile("sgd", **kd.objectives(Depth()))
     image = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), "uint8")
     logs = model.train_on_batch(image, np.full((1, 32, 32, 1), 2.0), return_dict=True)

@@ -52,17 +52,17 @@ def test_labels_in_other_forms():
 
 
 def test_numbers_that_are_none():
-    millimetres = np.full((2, 2), 1500, "uint16")
+    millimeters = np.full((2, 2), 1500, "uint16")
     with pytest.raises(
         ValueError, match="`depth` must be floats.*uint16 from 1500 to 1500; divide"
     ):
-        Depth().encode({"depth": millimetres})
+        Depth().encode({"depth": millimeters})
     with pytest.raises(ValueError, match="`normals` must be floats.*uint8"):
         Normals().encode({"normals": np.full((2, 2, 3), 128, "uint8")})
     holes = np.array([[[0.0, 0, -1], [np.nan, 0, 1], [0, np.inf, 0]]])
     assert Normals().encode({"normals": holes}).tolist() == [[[0, 0, -1], [0, 0, 0], [0, 0, 0]]]
-    metres = np.array([[np.nan, np.inf, -np.inf, -1.0, 2.0]])
-    assert Depth().encode({"depth": metres}).ravel().tolist() == [0, 0, 0, 0, 2]
+    meters = np.array([[np.nan, np.inf, -np.inf, -1.0, 2.0]])
+    assert Depth().encode({"depth": meters}).ravel().tolist() == [0, 0, 0, 0, 2]
 
 
 @pytest.mark.parametrize(

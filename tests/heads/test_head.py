@@ -33,9 +33,9 @@ def images(height, width):
     return np.random.default_rng(0).integers(0, 256, (2, height, width, 3), "uint8")
 
 
-def lively(trunk):
+def lively(backbone):
     """Scores that begin at zero would say nothing."""
-    model = kd.fcn8s(trunk, heads=Brightness())
+    model = kd.fcn8s(backbone, heads=Brightness())
     rng = np.random.default_rng(0)
     for weight in model.trainable_weights:
         if len(weight.shape) == 4:
@@ -43,9 +43,9 @@ def lively(trunk):
     return model
 
 
-def test_trains_on_any_network(trunk):
+def test_trains_on_any_network(backbone):
     head, pictures = Brightness(), images(37, 45)
-    model = kd.fcn8s(trunk, heads=head)
+    model = kd.fcn8s(backbone, heads=head)
     model.compile("sgd", **kd.objectives(head))
     samples = [{"image": x, "brightness": x.mean(-1, keepdims=True) / 255} for x in pictures]
     history = model.fit(kd.datasets.Loader(samples, head, 2), verbose=0).history
@@ -53,8 +53,8 @@ def test_trains_on_any_network(trunk):
     assert history["loss"][0] == pytest.approx(np.square(truth).mean(), rel=1e-4)
 
 
-def test_views_of_an_image_are_averaged_as_numbers(trunk):
-    model, x = lively(trunk), images(64, 96)
+def test_views_of_an_image_are_averaged_as_numbers(backbone):
+    model, x = lively(backbone), images(64, 96)
     found = kd.inference.predict_multiscale(model, x, Brightness(), scales=(1.0,))
     plain = model.predict(x, verbose=0)
     mirrored = model.predict(x[:, :, ::-1], verbose=0)[:, :, ::-1]
@@ -62,8 +62,8 @@ def test_views_of_an_image_are_averaged_as_numbers(trunk):
     np.testing.assert_allclose(found, (plain + mirrored) / 2, rtol=1e-4, atol=1e-5)
 
 
-def test_tiles_are_mixed_as_numbers(trunk):
-    model, x = lively(trunk), images(96, 128)[0]
+def test_tiles_are_mixed_as_numbers(backbone):
+    model, x = lively(backbone), images(96, 128)[0]
     settings = {"tile": 64, "overlap": 16, "progress": False}
     found = kd.inference.predict_tiled(model, x, Brightness(), **settings)
     same = kd.inference.predict_tiled(model, x, **settings)

@@ -11,7 +11,7 @@ def network(heads):
     """A decoder that makes two predictions, of which the second adds to the first."""
     image = keras.Input((None, None, 3))
     x = layers.Conv2D(4, 3, strides=2, padding="same", name="conv")(image)
-    trunk = keras.Model(image, {"P1": x}, name="backbone")
+    backbone = keras.Model(image, {"P1": x}, name="backbone")
 
     @kd.models.scores
     def decode(features, channels, prefix=""):
@@ -19,7 +19,7 @@ def network(heads):
         more = layers.Conv2D(channels, 1, name=f"{prefix}more")(features["P1"])
         return layers.Add(name=f"{prefix}sum")([early, more]), {"early": early}
 
-    return kd.assemble(trunk, decode, heads)
+    return kd.assemble(backbone, decode, heads)
 
 
 def images(*shape):

@@ -68,9 +68,9 @@ def test_error():
 
 
 @pytest.mark.parametrize("concentration", [False, True])
-def test_any_builder_predicts_and_learns_unit_normals(trunk, concentration):
+def test_any_builder_predicts_and_learns_unit_normals(backbone, concentration):
     head = Normals(concentration=concentration)
-    model = kd.fcn8s(trunk, heads={"normals": head})
+    model = kd.fcn8s(backbone, heads={"normals": head})
     assert model.output["normals"].shape[-1] == head.channels == 3 + concentration
     ds = kd.datasets.scenes(count=2, size=(40, 56))
     batches = kd.datasets.Loader(ds, {"normals": head}, 2)
@@ -98,9 +98,9 @@ def test_any_builder_predicts_and_learns_unit_normals(trunk, concentration):
     assert head.draw(product[0]).shape == (40, 56, 3)
 
 
-def test_a_model_and_what_people_use_are_saved(trunk, tmp_path):
+def test_a_model_and_what_people_use_are_saved(backbone, tmp_path):
     heads = {"n": Normals("opengl", concentration=True)}
-    model = kd.fcn32s(trunk, heads=heads)
+    model = kd.fcn32s(backbone, heads=heads)
     model.compile("sgd", **kd.objectives(heads))
     image = np.random.default_rng(0).integers(0, 256, (1, 40, 56, 3)).astype("uint8")
     for i, each in enumerate((model, kd.decoded(model, heads))):
@@ -113,7 +113,7 @@ def test_a_model_and_what_people_use_are_saved(trunk, tmp_path):
         np.testing.assert_allclose(each.predict(image, verbose=0)["n"][..., 2], 1)
 
 
-def test_mixed_precision(trunk):
+def test_mixed_precision(backbone):
     keras.config.set_dtype_policy("mixed_bfloat16")
     x = keras.Input((None, None, 3))
     out = Normals().finish(keras.layers.Conv2D(3, 1)(x), "n")

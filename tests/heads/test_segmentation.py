@@ -61,8 +61,8 @@ def test_config_round_trip():
 
 def test_dict_of_heads_trains_and_decodes():
     heads = {"objects": Segmentation(4, weight=0.5), "edges": Segmentation(1, target="edges")}
-    trunk = kd.backbone("mobilenet", weights=None, alpha=0.25)
-    model = kd.fcn32s(trunk, heads=heads)
+    backbone = kd.backbone("mobilenet", weights=None, alpha=0.25)
+    model = kd.fcn32s(backbone, heads=heads)
     assert set(model.output) == set(heads)
     image = np.zeros((2, 40, 50, 3), "uint8")
     targets = {"objects": np.zeros((2, 40, 50), "int32"), "edges": np.ones((2, 40, 50), "int32")}

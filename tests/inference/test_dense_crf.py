@@ -7,7 +7,7 @@ from keras_dense.inference import crf_energy, dense_crf
 
 
 def scene(height, width, classes=3, seed=0):
-    """Patches of colour with noise, and probabilities that have seen them badly."""
+    """Patches of color with noise, and probabilities that have seen them badly."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:height, :width]
     labels = ((rows // 9) * 3 + columns // 11) % classes

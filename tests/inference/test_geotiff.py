@@ -217,7 +217,7 @@ def test_labels_have_the_heads_colors_and_names(tmp_path):
         assert file.descriptions == ("é", "b", "c") and file.count == 3
     tiled(scene, kd.heads.Depth(), pointwise(classes=1), out=tmp_path / "depth.tif")
     with rasterio.open(tmp_path / "depth.tif") as file:
-        assert file.units == ("metre",) and file.nodata == 0 and file.descriptions == ("depth",)
+        assert file.units == ("meter",) and file.nodata == 0 and file.descriptions == ("depth",)
     tiled(scene, kd.heads.Normals(), model, out=tmp_path / "normals.tif")
     with rasterio.open(tmp_path / "normals.tif") as file:
         assert file.nodata is None and json.loads(file.tags()["about"])["frame"] == "opencv"

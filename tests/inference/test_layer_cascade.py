@@ -20,8 +20,8 @@ def images(*shape, seed=0):
 def model():
     """A network that is sure in some places and not in others."""
     keras.utils.set_random_seed(0)
-    trunk = kd.backbone("mobilenet", weights=None, alpha=0.25)
-    model = kd.layer_cascade(trunk, heads=HEADS, filters=16, thresholds=2.0)
+    backbone = kd.backbone("mobilenet", weights=None, alpha=0.25)
+    model = kd.layer_cascade(backbone, heads=HEADS, filters=16, thresholds=2.0)
     rng = np.random.default_rng(0)
     for layer in model._flatten_layers():
         if isinstance(layer, layers.BatchNormalization):
@@ -132,8 +132,8 @@ def test_loaded_from_its_file_and_evaluated(model, tmp_path):
 
 def test_two_stages_and_binary():
     heads = with_intermediate(Segmentation(1), ["stage1"])
-    trunk = kd.backbone("mobilenet", weights=None, alpha=0.25)
-    model = kd.layer_cascade(trunk, heads=heads, levels=("P4", "P5"), thresholds=0.9, filters=8)
+    backbone = kd.backbone("mobilenet", weights=None, alpha=0.25)
+    model = kd.layer_cascade(backbone, heads=heads, levels=("P4", "P5"), thresholds=0.9, filters=8)
     x = images(1, 33, 47)
     result = LayerCascade(model, thresholds=2.0).predict(x)
     assert result.reached == (1.0, 1.0)
@@ -143,9 +143,9 @@ def test_two_stages_and_binary():
 
 
 def test_bad_input(model):
-    trunk = kd.backbone("mobilenet", weights=None, alpha=0.25)
+    backbone = kd.backbone("mobilenet", weights=None, alpha=0.25)
     with pytest.raises(ValueError, match="'fcn32s' has no stages that pixels could leave"):
-        LayerCascade(kd.fcn32s(trunk, 3))
+        LayerCascade(kd.fcn32s(backbone, 3))
     with pytest.raises(ValueError, match="`thresholds` must be a number, or one for each of the 2"):
         LayerCascade(model, thresholds=[0.9])
     with pytest.raises(ValueError, match="`thresholds` must be a probability above 0"):

@@ -18,7 +18,7 @@ HEADS = {
     "multilabel": kd.heads.Segmentation(3, mode="multilabel"),
     "depth": kd.heads.Depth(),
     "normals": kd.heads.Normals(concentration=True),
-    "colours": kd.heads.Colorization(grid=40),
+    "colors": kd.heads.Colorization(grid=40),
     "ab": kd.heads.Colorization(regression=True),
     "aux": kd.heads.Auxiliary(kd.heads.Segmentation(5)),
 }
@@ -35,8 +35,8 @@ class Given:
         return self.function(x.astype("float32"))
 
 
-def test_one_version_is_predict(trunk):
-    model = kd.fcn32s(trunk, heads=HEADS)
+def test_one_version_is_predict(backbone):
+    model = kd.fcn32s(backbone, heads=HEADS)
     found = kd.inference.predict_multiscale(model, images(), HEADS, scales=(1,), flip=False)
     expected = model.predict(images(), verbose=0)
     assert set(found) == set(expected)
@@ -44,9 +44,9 @@ def test_one_version_is_predict(trunk):
         np.testing.assert_allclose(found[key], expected[key], rtol=1e-5, atol=1e-6)
 
 
-def test_every_head_keeps_its_sizes(trunk):
+def test_every_head_keeps_its_sizes(backbone):
     heads = dict(HEADS)
-    model = kd.fcn32s(trunk, heads=heads)
+    model = kd.fcn32s(backbone, heads=heads)
     found = kd.inference.predict_multiscale(model, images(), heads, scales=(0.7, 1.3), batch_size=1)
     plain = model.predict_on_batch(images())
     for key, head in heads.items():
@@ -75,7 +75,7 @@ def test_a_symmetric_model_gains_nothing_from_flips(key):
 
 
 @pytest.mark.parametrize("width", [67, 68])
-def test_colours_of_mirrored_images_lie_on_the_others(width):
+def test_colors_of_mirrored_images_lie_on_the_others(width):
     """Predictions at a quarter of the size, of a width that four does not divide."""
     head = kd.heads.Colorization(regression=True)
 

@@ -57,7 +57,7 @@ def test_a_fitted_tile_computes_little_and_lies_on_the_strides():
 def test_a_stitcher_mixes_by_weights_that_sum_to_one():
     rows, columns = Axis.of(50, 24, 6, 1), Axis.of(71, 24, 6, 1)
     whole = np.random.default_rng(0).normal(size=(50, 71, 2)).astype("float32")
-    # Every tile is wrong by a constant of its own: what comes out is a mean of neighbours.
+    # Every tile is wrong by a constant of its own: what comes out is a mean of neighbors.
     stitcher = Stitcher(rows, columns, 0, lambda x: x)
     found = np.zeros_like(whole)
     exact = np.zeros_like(whole)
@@ -97,32 +97,32 @@ def test_equals_the_whole_where_the_network_sees_less_than_the_overlap(size, til
     assert (labels != whole.argmax(-1)).mean() < 1e-4
 
 
-def test_a_picture_that_fits_is_predicted_as_it_is(trunk):
-    model = kd.fcn32s(trunk, 5)
+def test_a_picture_that_fits_is_predicted_as_it_is(backbone):
+    model = kd.fcn32s(backbone, 5)
     image = picture(45, 67)
     found = kd.inference.predict_tiled(model, image, progress=False)
     np.testing.assert_array_equal(found, model.predict_on_batch(image[None])[0])
 
 
-def test_every_head_at_once(trunk):
+def test_every_head_at_once(backbone):
     heads = {
         "labels": kd.heads.Segmentation(5),
         "depth": kd.heads.Depth(),
         "normals": kd.heads.Normals(concentration=True),
-        "colours": kd.heads.Colorization(grid=40),
+        "colors": kd.heads.Colorization(grid=40),
         "aux": kd.heads.Auxiliary(kd.heads.Segmentation(5)),
     }
-    model = kd.fcn32s(trunk, heads=heads)
+    model = kd.fcn32s(backbone, heads=heads)
     image = picture(150, 230)
     found = kd.inference.predict_tiled(model, image, heads, tile=128, progress=False)
     assert {key: (x.shape, x.dtype.name) for key, x in found.items()} == {
         "labels": ((150, 230), "uint8"),
         "depth": ((150, 230, 1), "float32"),
         "normals": ((150, 230, 3), "float32"),
-        "colours": ((150, 230, 3), "uint8"),
+        "colors": ((150, 230, 3), "uint8"),
     }
     np.testing.assert_allclose(np.linalg.norm(found["normals"], axis=-1), 1, rtol=1e-4)
-    del heads["colours"]
+    del heads["colors"]
     raw = kd.inference.predict_tiled(model, image, heads, tile=128, raw=True, progress=False)
     assert raw["labels"].shape == (150, 230, 5) and raw["normals"].shape == (150, 230, 4)
     np.testing.assert_allclose(np.linalg.norm(raw["normals"][..., :3], axis=-1), 1, rtol=1e-4)
@@ -298,10 +298,10 @@ def test_what_cannot_be(message, change):
         kd.inference.predict_tiled(shallow(), progress=False, **arguments)
 
 
-def test_models_that_cannot_be(trunk):
+def test_models_that_cannot_be(backbone):
     image = picture(64, 64)
     head = kd.heads.Colorization(grid=40)
-    model = kd.fcn32s(trunk, heads=head)
+    model = kd.fcn32s(backbone, heads=head)
     with pytest.raises(ValueError, match="cannot be written raw"):
         kd.inference.predict_tiled(model, image, head, raw=True, progress=False)
     classifier = keras.Sequential([keras.Input((None, None, 3)), layers.GlobalMaxPooling2D()])

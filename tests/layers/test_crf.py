@@ -62,7 +62,7 @@ def exact(logits, image, layer, matrices=None, known=None):
 
 
 def scene(height, width, classes=4, seed=0):
-    """Patches of colour with noise, and scores that have seen them badly."""
+    """Patches of color with noise, and scores that have seen them badly."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:height, :width]
     labels = ((rows // 9) * 3 + columns // 11) % classes
@@ -235,7 +235,7 @@ def test_export_with_free_sizes(tmp_path):
         np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
-def test_images_of_one_colour_and_of_one_row(compiled):
+def test_images_of_one_color_and_of_one_row(compiled):
     for size in ((6, 8), (1, 9), (1, 1)):
         logits, image, _ = scene(*size)
         layer = CRFasRNN(2)

@@ -61,7 +61,7 @@ def test_bands_and_samples_are_the_whole(strides, units):
 
 
 def test_scale_does_not_depend_on_the_number_of_maps():
-    """The first layer is initialised as one matrix on the whole hypercolumn."""
+    """The first layer is initialized as one matrix on the whole hypercolumn."""
     for count in (1, 8):
         keras.utils.set_random_seed(0)
         maps = [np.random.default_rng(n).normal(size=(1, 16, 16, 32)) for n in range(count)]

@@ -10,12 +10,12 @@ from keras_dense.testing.expect import reload
 
 
 def grown(x, factor):
-    """Nearest-neighbour upsampling."""
+    """Nearest-neighbor upsampling."""
     return x.repeat(factor[0], 1).repeat(factor[1], 2)
 
 
 @pytest.mark.parametrize("factor", [(2, 2), (3, 3), (2, 3), (1, 4)])
-def test_a_shuffle_starts_as_nearest_neighbour(factor):
+def test_a_shuffle_starts_as_nearest_neighbor(factor):
     f_h, f_w = factor
     x = np.random.default_rng(0).normal(size=(2, 5, 7, 3)).astype("float32")
     conv = layers.Conv2D(4 * f_h * f_w, 3, padding="same", kernel_initializer=ICNR(factor))
@@ -31,7 +31,7 @@ def test_a_shuffle_starts_as_nearest_neighbour(factor):
 
 
 @pytest.mark.parametrize("factor", [2, (3, 2)])
-def test_a_transposed_convolution_starts_as_nearest_neighbour(factor):
+def test_a_transposed_convolution_starts_as_nearest_neighbor(factor):
     pair = (factor, factor) if isinstance(factor, int) else factor
     x = np.random.default_rng(0).normal(size=(2, 5, 7, 3)).astype("float32")
     start = ICNR(factor, "he_normal", transposed=True)

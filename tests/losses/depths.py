@@ -7,7 +7,7 @@ UNKNOWN = (0.0, -1.0, np.nan, np.inf, -np.inf)
 
 
 def batch(shape=(2, 6, 5), seed=0, unknown=True):
-    """Depth in metres, a fifth of it unknown, and predictions that are right by half."""
+    """Depth in meters, a fifth of it unknown, and predictions that are right by half."""
     rng = np.random.default_rng(seed)
     truth = rng.uniform(0.5, 9.0, shape)
     prediction = truth * np.exp(rng.normal(0.1, 0.3, shape))

@@ -45,12 +45,12 @@ def reference(image, weight, stride, subsample, price, threshold=None):
     return total / divisor
 
 
-def cross_entropy(logits, grid=10, neighbours=5, sigma=5.0, balance=None):
+def cross_entropy(logits, grid=10, neighbors=5, sigma=5.0, balance=None):
     log_p, bins = log_softmax(np.asarray(logits, "float64")), ab_bins(grid)
 
     def price(ab, n, i, j):
         squared = ((bins - ab) ** 2).sum(-1)
-        near = np.argsort(squared)[:neighbours]
+        near = np.argsort(squared)[:neighbors]
         z = np.exp(-squared[near] / (2 * sigma**2))
         value = -(z / z.sum() * log_p[n, i, j, near]).sum()
         return value if balance is None else balance[near[0]] * value
@@ -69,12 +69,12 @@ def test_cross_entropy_against_numpy(stride, subsample):
         assert float(loss(image, logits, w)) == pytest.approx(expected, rel=2e-5)
 
 
-@pytest.mark.parametrize("grid, neighbours, sigma", [(10, 10, 5.0), (20, 3, 12.0), (10, 1, 5.0)])
-def test_encodings_and_grids(grid, neighbours, sigma):
+@pytest.mark.parametrize("grid, neighbors, sigma", [(10, 10, 5.0), (20, 3, 12.0), (10, 1, 5.0)])
+def test_encodings_and_grids(grid, neighbors, sigma):
     image, logits = batch(channels=len(ab_bins(grid)))
-    price = cross_entropy(logits, grid, neighbours, sigma)
+    price = cross_entropy(logits, grid, neighbors, sigma)
     expected = reference(image, np.ones(image.shape[:3]), 4, "mean", price)
-    loss = ColorCrossEntropy(grid, neighbours=neighbours, sigma=sigma)
+    loss = ColorCrossEntropy(grid, neighbors=neighbors, sigma=sigma)
     assert float(loss(image, logits)) == pytest.approx(expected, rel=2e-5)
 
 

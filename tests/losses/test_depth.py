@@ -208,9 +208,9 @@ def test_l1_by_the_formula():
     truth, prediction = batch()
     weight = np.random.default_rng(3).random(truth.shape)
     t, p, w = rows(truth, prediction, weight)
-    metres = (w * np.abs(p - t)).sum() / w.sum()
+    meters = (w * np.abs(p - t)).sum() / w.sum()
     logs = (w * np.abs(np.log(p / t))).sum() / w.sum()
-    assert float(DepthL1()(truth, prediction, weight)) == pytest.approx(metres, rel=1e-5)
+    assert float(DepthL1()(truth, prediction, weight)) == pytest.approx(meters, rel=1e-5)
     assert float(DepthL1(log=True)(truth, prediction, weight)) == pytest.approx(logs, rel=1e-5)
 
 

@@ -103,10 +103,10 @@ def test_gradient_matching_by_the_formula(shape):
     known, p = known_of(truth), prediction[..., 0].astype("float64")
     for scales in (1, 4):
         logs = matching(np.log(p) - np.log(clean(truth)), known, scales)
-        metres = matching(p - clean(truth), known, scales)
+        meters = matching(p - clean(truth), known, scales)
         assert float(GradientMatching(scales)(truth, prediction)) == pytest.approx(logs, rel=1e-5)
         value = GradientMatching(scales, log=False)(truth, prediction)
-        assert float(value) == pytest.approx(metres, rel=1e-5)
+        assert float(value) == pytest.approx(meters, rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["least_squares", "median"])

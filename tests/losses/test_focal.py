@@ -10,7 +10,7 @@ COST = {"multiclass": [1.0, 2.0, 0.5, 4.0], "binary": [0.75, 0.25], "multilabel"
 
 @pytest.mark.parametrize("mode", ["multiclass", "binary", "multilabel"])
 def test_gamma_0_is_cross_entropy(mode):
-    """The softmax form, not one sigmoid a class; and normalised once, weights or not."""
+    """The softmax form, not one sigmoid a class; and normalized once, weights or not."""
     labels, logits = reference.batch(mode)
     for cost in (None, COST[mode]):
         ours = float(Focal(mode, class_weight=cost, gamma=0.0)(labels, logits))

@@ -71,7 +71,7 @@ def test_at_the_corners_it_is_the_jaccard_loss():
 
 
 def test_weights_of_steps_keep_their_bits_on_a_large_image():
-    """Foreground 1/2 of 2^18 pixels: neighbouring Jaccard losses differ by 4e-6, exact to 1e-4."""
+    """Foreground 1/2 of 2^18 pixels: neighboring Jaccard losses differ by 4e-6, exact to 1e-4."""
     random = np.random.default_rng(0)
     logits = random.normal(size=(1, 512, 512, 1)).astype("float32") * 0.3
     labels = random.integers(0, 2, (1, 512, 512))

@@ -33,7 +33,7 @@ TURNED = (NORMALS + RNG.normal(0, 0.3, NORMALS.shape)).astype("float32")
 CONCENTRATED = np.concatenate([TURNED, RNG.uniform(1, 9, DEPTH.shape)], -1).astype("float32")
 
 SEGMENTATION = (LABELS, 255, LOGITS)
-METRES = (DEPTH, np.nan, NEAR)
+METERS = (DEPTH, np.nan, NEAR)
 DIRECTIONS = (NORMALS, np.nan, TURNED)
 SURE = (NORMALS, np.nan, CONCENTRATED)
 
@@ -75,19 +75,19 @@ TABLE = {
     "Jaccard": (functools.partial(losses.Jaccard, per_image=True), *SEGMENTATION, "image"),
     "Tversky": (functools.partial(losses.Tversky, per_image=True), *SEGMENTATION, "image"),
     "Lovasz": (functools.partial(losses.Lovasz, per_image=True), *SEGMENTATION, "image"),
-    "DepthL1": (losses.DepthL1, *METRES, lambda: np.abs(DEPTH - NEAR)[..., 0]),
-    "BerHu": (losses.BerHu, *METRES, "pixel"),
-    "DepthSSIM": (losses.DepthSSIM, *METRES, "pixel"),
+    "DepthL1": (losses.DepthL1, *METERS, lambda: np.abs(DEPTH - NEAR)[..., 0]),
+    "BerHu": (losses.BerHu, *METERS, "pixel"),
+    "DepthSSIM": (losses.DepthSSIM, *METERS, "pixel"),
     "ScaleInvariantLog": (
         functools.partial(losses.ScaleInvariantLog, reduction_over="image"),
-        *METRES,
+        *METERS,
         "image",
     ),
-    "ScaleAndShiftInvariant": (losses.ScaleAndShiftInvariant, *METRES, "image"),
-    "GradientMatching": (losses.GradientMatching, *METRES, None),
+    "ScaleAndShiftInvariant": (losses.ScaleAndShiftInvariant, *METERS, "image"),
+    "GradientMatching": (losses.GradientMatching, *METERS, None),
     "VirtualNormal": (
         functools.partial(losses.VirtualNormal, (6.0, 6.0, 3.0, 3.0), triplets=50),
-        *METRES,
+        *METERS,
         None,
     ),
     "EdgeAwareSmoothness": (losses.EdgeAwareSmoothness, IMAGE, np.nan, NEAR, None),
@@ -382,7 +382,7 @@ def test_options_may_be_scalars_of_numpy():
         losses.OhemCrossEntropy(min_kept=np.int64(5), thresh=np.array(0.5)),
         losses.Dice(per_image=np.bool_(True), smooth=np.float16(1)),
         losses.GradientMatching(scales=np.int32(2)),
-        losses.ColorCrossEntropy(grid=np.int64(40), neighbours=np.int64(3), stride=np.int64(2)),
+        losses.ColorCrossEntropy(grid=np.int64(40), neighbors=np.int64(3), stride=np.int64(2)),
         losses.VirtualNormal(np.array([8, 8, 4, 4]), triplets=np.int64(9), seed=np.int64(1)),
         losses.Sum([losses.Dice()], np.array([2])),
     ]

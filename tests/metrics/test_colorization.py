@@ -157,7 +157,7 @@ def test_shared_measuring_and_config():
 
 
 def test_perfect_and_empty():
-    """A perfect prediction of one colour; nothing known."""
+    """A perfect prediction of one color; nothing known."""
     image = np.full((1, 12, 12, 3), (200, 90, 40), "uint8")
     ab = to_lab(image.astype("float64"))[:, ::4, ::4, 1:] / 110
     best = {"auc": 1, "auc_rebalanced": 1, "accuracy": 1, "rmse_ab": 0, "psnr": 100, "ssim": 1}

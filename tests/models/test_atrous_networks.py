@@ -54,16 +54,16 @@ def trained(model):
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_contract(name, trunk):
+def test_contract(name, backbone):
     sizes = ((64, 64), (97, 131))
-    check_model(BUILDERS[name](trunk, 3), kd.heads.Segmentation(3), sizes=sizes)
+    check_model(BUILDERS[name](backbone, 3), kd.heads.Segmentation(3), sizes=sizes)
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_auxiliary_head_beside_every_decoder(name, trunk):
+def test_auxiliary_head_beside_every_decoder(name, backbone):
     """Names do not collide, small images pass, and both predictions have their size."""
     heads = kd.heads.with_auxiliary(kd.heads.Segmentation(3))
-    model = BUILDERS[name](trunk, heads=heads, input_shape=(33, 47, 3), name="mine")
+    model = BUILDERS[name](backbone, heads=heads, input_shape=(33, 47, 3), name="mine")
     assert model.name == "mine"
     assert {key: y.shape for key, y in run(model, images(2, 33, 47)).items()} == {
         "segmentation": (2, 33, 47, 3),
@@ -73,8 +73,8 @@ def test_auxiliary_head_beside_every_decoder(name, trunk):
 
 @pytest.mark.parametrize("name", STRIDED)
 @pytest.mark.parametrize("stride", [2, 4, 32])
-def test_other_output_strides(name, stride, trunk):
-    model = BUILDERS[name](trunk, 3, output_stride=stride)
+def test_other_output_strides(name, stride, backbone):
+    model = BUILDERS[name](backbone, 3, output_stride=stride)
     assert kd.surgery.strides(model.get_layer("backbone"))["P5"] == stride
     assert run(model, images(1, 33, 47)).shape == (1, 33, 47, 3)
 
@@ -108,10 +108,10 @@ def test_mixed_precision_ends_in_float32(name):
         for n in BUILDERS
     ],
 )
-def test_export_with_free_sizes(name, trunk, tmp_path):
+def test_export_with_free_sizes(name, backbone, tmp_path):
     import tensorflow as tf
 
-    model = BUILDERS[name](trunk, 3)
+    model = BUILDERS[name](backbone, 3)
     model.export(tmp_path / name, verbose=False)
     loaded = tf.saved_model.load(tmp_path / name)
     for size in ((33, 47), (97, 131)):
@@ -146,7 +146,7 @@ def test_parameters_of_the_authors_files(build, count, zero_weights):
 
 
 def pyramid_of(channels):
-    """A trunk without weights, whose features are as wide as those of a real one."""
+    """A backbone without weights, whose features are as wide as those of a real one."""
     image = keras.Input((None, None, 3))
     features, x = {}, image
     for level, width in enumerate(channels, 1):
@@ -170,20 +170,20 @@ def test_parameters_of_decoders():
 
 
 @pytest.mark.parametrize("build", [kd.deeplabv3, kd.deeplabv3plus])
-def test_without_the_mean_of_the_map(build, trunk):
+def test_without_the_mean_of_the_map(build, backbone):
     """One branch less, of 256 channels: its convolution, and its share of the one that joins."""
-    with_mean, without = (build(trunk, 3, image_pooling=on) for on in (True, False))
-    channels = trunk.output["P5"].shape[-1]
+    with_mean, without = (build(backbone, 3, image_pooling=on) for on in (True, False))
+    channels = backbone.output["P5"].shape[-1]
     assert with_mean.count_params() - without.count_params() == 256 * (channels + 4 + 256)
     names = [layer.name for layer in without.layers]
     assert "aspp_pool" not in names and "aspp_project" in names
 
 
-def test_deeplabv3_goes_from_stride_16_to_8_with_the_same_weights(trunk):
-    first = kd.deeplabv3(trunk, 3)
+def test_deeplabv3_goes_from_stride_16_to_8_with_the_same_weights(backbone):
+    first = kd.deeplabv3(backbone, 3)
     waves = (np.sin(np.arange(w.size)).reshape(w.shape) for w in first.get_weights())
     first.set_weights([w + 0.01 * z for w, z in zip(first.get_weights(), waves, strict=True)])
-    fine = kd.deeplabv3(trunk, 3, output_stride=8, initialize_from=first)
+    fine = kd.deeplabv3(backbone, 3, output_stride=8, initialize_from=first)
     for a, b in zip(first.get_weights(), fine.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     strides = [kd.surgery.strides(m.get_layer("backbone"))["P5"] for m in (first, fine)]
@@ -195,14 +195,14 @@ def test_deeplabv3_goes_from_stride_16_to_8_with_the_same_weights(trunk):
 
 
 def test_multi_grid_of_resnet50():
-    trunk = kd.backbone("resnet50", weights=None)
+    backbone = kd.backbone("resnet50", weights=None)
     last = [f"conv5_block{n}_2_conv" for n in (1, 2, 3)]
     for stride, wanted in ((16, [2, 4, 8]), (8, [4, 8, 16])):
-        rates = multi_grid_rates(trunk, "auto", stride)
-        dense = kd.surgery.dilate(trunk, stride, rates=rates)
+        rates = multi_grid_rates(backbone, "auto", stride)
+        dense = kd.surgery.dilate(backbone, stride, rates=rates)
         assert [dense.get_layer(name).rate for name in last] == [(r, r) for r in wanted]
-    assert multi_grid_rates(trunk, None, 16) == {}
-    assert list(multi_grid_rates(trunk, [3], 32).values()) == [3, 3, 3]
+    assert multi_grid_rates(backbone, None, 16) == {}
+    assert list(multi_grid_rates(backbone, [3], 32).values()) == [3, 3, 3]
 
 
 def test_deeplabv3_multiplies_unit_rates(mobilenet):
@@ -219,30 +219,30 @@ def test_hybrid_rates():
 @pytest.mark.slow
 def test_hybrid_rates_of_resnet101c():
     model = kd.duc_hdc("resnet101c", 19, weights=None)
-    trunk = model.get_layer("backbone")
-    fourth = [trunk.get_layer(f"conv4_{n}_3x3").dilation_rate[0] for n in range(1, 24)]
+    backbone = model.get_layer("backbone")
+    fourth = [backbone.get_layer(f"conv4_{n}_3x3").dilation_rate[0] for n in range(1, 24)]
     assert fourth == [2, 2, 5, 9, *[1, 2, 5, 9] * 4, 1, 2, 5]
-    assert [trunk.get_layer(f"conv5_{n}_3x3").dilation_rate[0] for n in (1, 2, 3)] == [5, 9, 17]
+    assert [backbone.get_layer(f"conv5_{n}_3x3").dilation_rate[0] for n in (1, 2, 3)] == [5, 9, 17]
     assert [model.get_layer(f"aspp_{n}").rate[0] for n in range(1, 5)] == [6, 12, 18, 24]
     assert model.get_layer("aspp_1").filters == 16 * 19
     plain = kd.surgery.dilate(kd.backbone("resnet101c", weights=None), 8)
     assert {plain.get_layer(f"conv4_{n}_3x3").rate for n in range(1, 24)} == {(2, 2)}
 
 
-def test_dense_upsampling_at_every_cell_width(trunk):
+def test_dense_upsampling_at_every_cell_width(backbone):
     for width in (1, 2, 4, 8):
-        model = kd.duc_hdc(trunk, 3, cell_width=width, hybrid=False, rates=[6])
+        model = kd.duc_hdc(backbone, 3, cell_width=width, hybrid=False, rates=[6])
         assert model.get_layer("aspp_1").filters == 3 * (8 // width) ** 2
         assert run(model, images(1, 33, 47)).shape == (1, 33, 47, 3)
 
 
 @pytest.mark.parametrize("context", ["basic", "large"])
-def test_fresh_context_passes_positive_scores_on(context, trunk):
-    front = kd.dilated_context(trunk, 4, context=None)
+def test_fresh_context_passes_positive_scores_on(context, backbone):
+    front = kd.dilated_context(backbone, 4, context=None)
     kernel, bias = front.get_layer("front_end").get_weights()
     rng = np.random.default_rng(0)
     front.get_layer("front_end").set_weights([rng.normal(0, 0.1, kernel.shape), bias + 9])
-    model = kd.dilated_context(trunk, 4, context=context, initialize_from=front)
+    model = kd.dilated_context(backbone, 4, context=context, initialize_from=front)
     x = images(1, 64, 72)
     wanted, got = run(front, x), run(model, x)
     assert wanted.min() > 0
@@ -260,8 +260,8 @@ def test_context_identity_sums_what_stands_for_a_class():
 
 
 @pytest.mark.parametrize("rates", [(1, 2, 1), [1, 1, 2, 4, 8, 16, 32, 64, 1]])
-def test_context_of_other_depths(rates, trunk):
-    model = kd.dilated_context(trunk, 2, rates=rates)
+def test_context_of_other_depths(rates, backbone):
+    model = kd.dilated_context(backbone, 2, rates=rates)
     last = model.get_layer(f"context_{len(rates)}")
     assert last.filters == 2 * (4 if len(rates) == 3 else 32)
     assert run(model, images(1, 33, 47)).shape == (1, 33, 47, 2)
@@ -299,15 +299,15 @@ def vgg(monkeypatch):
     monkeypatch.setattr(keras.applications, "VGG16", small_vgg)
 
 
-def test_largefov_trunk(vgg):
-    trunk = kd.deeplab_largefov("vgg16", 3, weights=None).get_layer("backbone")
-    assert list(kd.surgery.strides(trunk).values()) == [1, 2, 4, 8, 8, 8]
-    pools = {n: trunk.get_layer(f"block{n}_pool") for n in range(1, 6)}
+def test_largefov_backbone(vgg):
+    backbone = kd.deeplab_largefov("vgg16", 3, weights=None).get_layer("backbone")
+    assert list(kd.surgery.strides(backbone).values()) == [1, 2, 4, 8, 8, 8]
+    pools = {n: backbone.get_layer(f"block{n}_pool") for n in range(1, 6)}
     assert {n: (p.pool_size[0], p.strides[0]) for n, p in pools.items()} == {
         **dict.fromkeys((1, 2, 3), (3, 2)),
         **dict.fromkeys((4, 5), (3, 1)),
     }
-    fifth = [trunk.get_layer(f"block5_conv{n}") for n in (1, 2, 3)]
+    fifth = [backbone.get_layer(f"block5_conv{n}") for n in (1, 2, 3)]
     assert all(type(x) is AtrousConv2D and x.rate == (2, 2) for x in fifth)
 
 
@@ -322,11 +322,11 @@ def test_vgg_takes_any_size(name, channels, vgg):
 
 def test_front_end_sees_a_cell_for_8_pixels(vgg):
     model = kd.dilated_context("vgg16", 2, weights=None, context=None)
-    trunk = model.get_layer("backbone")
+    backbone = model.get_layer("backbone")
     for size in (8, 40):
-        assert run(trunk, images(1, size, 48))["P5"].shape == (1, size // 8, 6, 4096)
-    same = [x.name for x in trunk.layers if getattr(x, "padding", None) == "same"]
-    assert same == [] and trunk.get_layer("fc1").rate == (4, 4)
+        assert run(backbone, images(1, size, 48))["P5"].shape == (1, size // 8, 6, 4096)
+    same = [x.name for x in backbone.layers if getattr(x, "padding", None) == "same"]
+    assert same == [] and backbone.get_layer("fc1").rate == (4, 4)
 
 
 def test_largefov_starts_from_every_third_tap_and_fourth_channel(vgg, tmp_path):
@@ -381,9 +381,9 @@ def auxiliary_weights(model):
     return [ops.convert_to_numpy(w.value).copy() for x in parts for w in x.trainable_weights]
 
 
-def test_auxiliary_from_data_to_labels(trunk):
+def test_auxiliary_from_data_to_labels(backbone):
     heads = kd.heads.with_auxiliary(kd.heads.Segmentation(2), weight=0.3)
-    model = kd.pspnet(trunk, heads=heads)
+    model = kd.pspnet(backbone, heads=heads)
     settings = kd.objectives(heads)
     assert settings["loss_weights"] == {"segmentation": 1.0, "auxiliary": 0.3}
     model.compile(keras.optimizers.SGD(0.01), **settings)
@@ -411,39 +411,39 @@ class Subclassed(keras.Model):
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_bad_input_of_every_builder(name, trunk):
+def test_bad_input_of_every_builder(name, backbone):
     build = BUILDERS[name]
     with pytest.raises(TypeError, match="`backbone` must be.*Received: Subclassed"):
         build(Subclassed(), 3)
     with pytest.raises(ValueError, match="Did you mean"):
         build("vgg61", 3, weights=None)
     with pytest.raises(ValueError, match="`num_classes` must be an integer >= 1"):
-        build(trunk, 0)
+        build(backbone, 0)
     with pytest.raises(ValueError, match="either `num_classes` or `heads`"):
-        build(trunk, 3, heads=kd.heads.Segmentation(3))
+        build(backbone, 3, heads=kd.heads.Segmentation(3))
     with pytest.raises(ValueError, match="`input_shape` must be"):
-        build(trunk, 3, input_shape=(None, None))
+        build(backbone, 3, input_shape=(None, None))
     with pytest.raises(FileNotFoundError, match="neither 'imagenet', None, nor an existing file"):
         build("mobilenet", 3, weights="nowhere.weights.h5")
     heads = {"a": kd.heads.Segmentation(3), "b": kd.heads.Auxiliary(kd.heads.Segmentation(3), "P6")}
     with pytest.raises(ValueError, match="no feature P6 for the auxiliary head.*P1, P2"):
-        build(trunk, heads=heads)
+        build(backbone, heads=heads)
     if name in STRIDED:
         for stride in (0, 3, "8"):
             with pytest.raises(ValueError, match="`output_stride` must be a power of two"):
-                build(trunk, 3, output_stride=stride)
+                build(backbone, 3, output_stride=stride)
         with pytest.raises(ValueError, match="must not be larger than the network's, which is 32"):
-            build(trunk, 3, output_stride=64)
+            build(backbone, 3, output_stride=64)
 
 
-def test_too_small_an_image_and_too_many_channels(trunk):
+def test_too_small_an_image_and_too_many_channels(backbone):
     with pytest.raises(ValueError, match="too small.*stride 8"):
-        kd.pspnet(trunk, 3, input_shape=(4, 64, 3))
+        kd.pspnet(backbone, 3, input_shape=(4, 64, 3))
     with pytest.raises(ValueError, match="takes 3 channels, but `input_shape` has 4"):
-        kd.pspnet(trunk, 3, input_shape=(None, None, 4))
+        kd.pspnet(backbone, 3, input_shape=(None, None, 4))
 
 
-def test_bad_knobs(trunk):
+def test_bad_knobs(backbone):
     for build, knob, values in (
         (kd.deeplabv2, "rates", (6, (), (0,), (1.5,))),
         (kd.deeplabv3, "rates", (6, (), "12")),
@@ -455,24 +455,24 @@ def test_bad_knobs(trunk):
     ):
         for value in values:
             with pytest.raises(ValueError, match=f"`{knob}` must be a tuple of integers >= 1"):
-                build(trunk, 3, **{knob: value})
+                build(backbone, 3, **{knob: value})
     with pytest.raises(ValueError, match="`multi_grid` must have a rate for each of the 2"):
-        kd.deeplabv3(trunk, 3, multi_grid=(1, 2, 4))
+        kd.deeplabv3(backbone, 3, multi_grid=(1, 2, 4))
     with pytest.raises(ValueError, match="`rate` must be an integer >= 1"):
-        kd.deeplab_largefov(trunk, 3, rate=0)
+        kd.deeplab_largefov(backbone, 3, rate=0)
     with pytest.raises(ValueError, match="`cell_width` must be 1, 2, 4 or 8"):
-        kd.duc_hdc(trunk, 3, cell_width=3)
+        kd.duc_hdc(backbone, 3, cell_width=3)
     with pytest.raises(ValueError, match="`context` must be"):
-        kd.dilated_context(trunk, 3, context="huge")
+        kd.dilated_context(backbone, 3, context="huge")
     with pytest.raises(ValueError, match="`strided_rate` must be"):
-        kd.pspnet(trunk, 3, strided_rate="between")
+        kd.pspnet(backbone, 3, strided_rate="between")
     with pytest.raises(ValueError, match="The VGG of DeepLab has output stride 8.*kd.backbone"):
         kd.deeplabv2("vgg16", 3, weights=None, output_stride=16)
 
 
 @pytest.mark.parametrize("name", [n for n in BUILDERS if n not in ("deeplabv3", "deeplabv3plus")])
-def test_a_trunk_without_the_feature(name, trunk):
-    tap = windows_of_stage(trunk, 8)[0]
-    shallow = kd.surgery.feature_pyramid(trunk, taps={"P3": tap})
+def test_a_backbone_without_the_feature(name, backbone):
+    tap = windows_of_stage(backbone, 8)[0]
+    shallow = kd.surgery.feature_pyramid(backbone, taps={"P3": tap})
     with pytest.raises(ValueError, match="no feature P5 for the decoder to read. It has: P3"):
         BUILDERS[name](shallow, 3)

@@ -25,7 +25,7 @@ def channels_first():
     keras.config.set_image_data_format("channels_first")  # every test starts with channels_last
 
 
-def trunk():
+def backbone():
     image = x = keras.Input((None, None, 3))
     for _ in range(5):
         x = layers.Conv2D(4, 3, padding="same", activation="relu", data_format="channels_last")(x)
@@ -45,7 +45,7 @@ def build(name):
     settings = {"weights": None, **SMALL.get(name, {})}
     known = inspect.signature(getattr(kd, name)).parameters
     if name != "resnet38" and getattr(known.get("backbone"), "default", None) is not None:
-        settings["backbone"] = trunk()
+        settings["backbone"] = backbone()
     return getattr(kd, name)(**{key: settings[key] for key in settings if key in known})
 
 
@@ -107,14 +107,14 @@ def test_a_network_of_keras_applications_is_channels_last_too(channels_first):
 @pytest.mark.once
 def test_layers_of_a_users_decoder_are_channels_last(channels_first):
     heads = kd.heads.Segmentation(3)
-    model = kd.assemble(trunk(), lambda features: layers.Conv2D(8, 3)(features["P3"]), heads)
+    model = kd.assemble(backbone(), lambda features: layers.Conv2D(8, 3)(features["P3"]), heads)
     check_channels_last(model)
 
     def stubborn(features):
         return layers.Conv2D(8, 1, data_format="channels_first", name="own")(features["P3"])
 
     with pytest.raises(ValueError, match="channels_last.*Received: 'own'.*data_format"):
-        kd.assemble(trunk(), stubborn, heads, input_shape=(64, 64, 3))
+        kd.assemble(backbone(), stubborn, heads, input_shape=(64, 64, 3))
 
 
 @pytest.mark.once

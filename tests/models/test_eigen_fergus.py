@@ -31,13 +31,13 @@ class Three:
 
 
 def small(**kwargs):
-    """A trunk of stride 8, few channels, a small size."""
+    """A backbone of stride 8, few channels, a small size."""
     x = image = keras.Input((None, None, 3))
     for n in range(3):
         x = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu", name=f"conv{n}")(x)
-    trunk = kd.backbone(keras.Model(image, x), preprocessing="tf")
+    backbone = kd.backbone(keras.Model(image, x), preprocessing="tf")
     kwargs = {"heads": kd.heads.Depth(), "size": (52, 68), "units": 16, "filters": 8, **kwargs}
-    return kd.eigen_fergus(trunk, **kwargs)
+    return kd.eigen_fergus(backbone, **kwargs)
 
 
 def shape(model, layer):
@@ -87,10 +87,10 @@ def test_vgg_weights_are_kept_and_its_first_convolutions_unpadded(zero_weights, 
     model = kd.eigen_fergus(
         num_classes=3, weights=tmp_path / "vgg.weights.h5", size=(64, 96), units=4, filters=4
     )
-    trunk = model.get_layer("backbone")
-    for mine, theirs in zip(trunk.get_weights(), weights, strict=True):
+    backbone = model.get_layer("backbone")
+    for mine, theirs in zip(backbone.get_weights(), weights, strict=True):
         np.testing.assert_array_equal(mine, theirs)
-    padding = {x.name: x.padding for x in trunk.layers if isinstance(x, layers.Conv2D)}
+    padding = {x.name: x.padding for x in backbone.layers if isinstance(x, layers.Conv2D)}
     assert [name for name in padding if padding[name] == "valid"] == [
         "block1_conv1",
         "block1_conv2",
@@ -150,20 +150,20 @@ def test_scale_3_stays_where_its_pixels_are():
         if layer.weights:
             layer.set_weights([np.zeros_like(w) for w in layer.get_weights()])
     image_kernel, bias = model.get_layer("scale3_image").get_weights()
-    image_kernel[4, 4, 0, 0] = 1.0  # the centre of the window
+    image_kernel[4, 4, 0, 0] = 1.0  # the center of the window
     model.get_layer("scale3_image").set_weights([image_kernel, bias])
     said = 3  # channels of scale 2 before those of the image
     for name, at in (("scale3_conv1", said), ("scale3_conv2", 0), ("scale3_scores", 0)):
         kernel, bias = model.get_layer(name).get_weights()
         kernel[2, 2, at, 0] = 1.0
         model.get_layer(name).set_weights([kernel, bias])
-    column = 40  # even: seen by the centre of a window
+    column = 40  # even: seen by the center of a window
     image = np.zeros((1, 64, 80, 3), "uint8")
     image[:, :, column] = 255
     answer = model.predict(image, verbose=0)[0, 32, :, 0]
     # The 3×3 pooling widens it by a cell of two pixels to either side.
-    centre = (answer * np.arange(80)).sum() / answer.sum()
-    assert answer.sum() > 0 and centre == pytest.approx(column, abs=0.2)
+    center = (answer * np.arange(80)).sum() / answer.sum()
+    assert answer.sum() > 0 and center == pytest.approx(column, abs=0.2)
 
 
 def test_saved_and_loaded_with_mixed_precision(tmp_path):

@@ -13,7 +13,7 @@ def images(count=1, height=64, width=64, channels=3, seed=0):
 
 
 @pytest.fixture(scope="module")
-def trunk():
+def backbone():
     return kd.backbone("mobilenet", weights=None, alpha=0.25)
 
 
@@ -47,19 +47,19 @@ def vgg_like():
 def test_fully_connected_layers_are_transplanted():
     classifier = vgg_like()
     model = kd.fcn8s(classifier, 5)
-    trunk = model.get_layer("backbone")
+    backbone = model.get_layer("backbone")
     for name, kernel in (("fc6", (7, 7, 9, 20)), ("fc7", (1, 1, 20, 16))):
-        weights, stored = trunk.get_layer(name).get_weights(), classifier.get_layer(name)
+        weights, stored = backbone.get_layer(name).get_weights(), classifier.get_layer(name)
         assert weights[0].shape == kernel
         np.testing.assert_array_equal(weights[0].ravel(), stored.get_weights()[0].ravel())
-    assert [x.rate for x in trunk.layers if isinstance(x, layers.Dropout)] == [0.5, 0.5]
-    made_by = {k: v._keras_history.operation.name for k, v in trunk.output.items()}
+    assert [x.rate for x in backbone.layers if isinstance(x, layers.Dropout)] == [0.5, 0.5]
+    made_by = {k: v._keras_history.operation.name for k, v in backbone.output.items()}
     assert made_by["P3"] == "pool3" and made_by["P4"] == "pool4"
     # In the middle of a 224×224 image, fc7 sees what the classifier's sees.
     x = images(1, 224, 224)
     wanted = keras.Model(classifier.input, classifier.get_layer("fc7").output)
     np.testing.assert_allclose(
-        trunk.predict(x, verbose=0)["P5"][:, 3, 3],
+        backbone.predict(x, verbose=0)["P5"][:, 3, 3],
         wanted.predict(x.astype("float32"), verbose=0),
         rtol=1e-4,
         atol=1e-4,
@@ -67,26 +67,26 @@ def test_fully_connected_layers_are_transplanted():
 
 
 @pytest.mark.parametrize("builder", [kd.fcn32s, kd.fcn16s, kd.fcn8s])
-def test_contract(builder, trunk):
-    check_model(builder(kd.surgery.rebuild(trunk), 3), kd.heads.Segmentation(3))
+def test_contract(builder, backbone):
+    check_model(builder(kd.surgery.rebuild(backbone), 3), kd.heads.Segmentation(3))
 
 
-def test_options_keep_the_contract(trunk):
+def test_options_keep_the_contract(backbone):
     heads = {"classes": kd.heads.Segmentation(3), "mask": kd.heads.Segmentation(1)}
-    model = kd.fcn8s(kd.surgery.rebuild(trunk), heads=heads, per_channel=True, at_once=True)
+    model = kd.fcn8s(kd.surgery.rebuild(backbone), heads=heads, per_channel=True, at_once=True)
     assert {x.name for x in model.layers if isinstance(x, layers.Rescaling)} == {
         f"{key}_scale_{level}" for key in heads for level in ("P3", "P4")
     }
     check_model(model, heads)
 
 
-def test_a_fresh_network_predicts_bilinear_scores(trunk):
+def test_a_fresh_network_predicts_bilinear_scores(backbone):
     """With skips at zero, FCN-8s is the coarse score, upsampled by 2, 2 and 8."""
-    model = kd.fcn8s(trunk, 2)
+    model = kd.fcn8s(backbone, 2)
     score = model.get_layer("score_P5")
     score.set_weights([np.random.default_rng(0).normal(size=w.shape) for w in score.get_weights()])
     x = images(1, 256, 320)
-    coarse = ops.convert_to_numpy(score(trunk(x.astype("float32"))["P5"]))
+    coarse = ops.convert_to_numpy(score(backbone(x.astype("float32"))["P5"]))
     y = model.predict(x, verbose=0)
     fine = coarse
     for factor in (2, 2, 8):
@@ -95,13 +95,13 @@ def test_a_fresh_network_predicts_bilinear_scores(trunk):
     np.testing.assert_allclose(y[inside], fine[inside], atol=1e-4)
 
 
-def test_stages_start_where_the_one_before_ended(trunk, tmp_path):
-    first = kd.fcn32s(kd.surgery.rebuild(trunk), 4)
+def test_stages_start_where_the_one_before_ended(backbone, tmp_path):
+    first = kd.fcn32s(kd.surgery.rebuild(backbone), 4)
     rng = np.random.default_rng(0)
     for name in ("score_P5", "upscore32"):
         layer = first.get_layer(name)
         layer.set_weights([w + 0.1 * rng.normal(size=w.shape) for w in layer.get_weights()])
-    second = kd.fcn16s(kd.surgery.rebuild(trunk), 4, initialize_from=first)
+    second = kd.fcn16s(kd.surgery.rebuild(backbone), 4, initialize_from=first)
     np.testing.assert_array_equal(
         second.get_layer("score_P5").get_weights()[0], first.get_layer("score_P5").get_weights()[0]
     )
@@ -110,32 +110,32 @@ def test_stages_start_where_the_one_before_ended(trunk, tmp_path):
         np.testing.assert_array_equal(a, b)
     x = images(1, 256, 256)
     first.get_layer("upscore32").set_weights(
-        kd.fcn32s(trunk, 4).get_layer("upscore32").get_weights()
+        kd.fcn32s(backbone, 4).get_layer("upscore32").get_weights()
     )
     # The new skip starts at zero, so the prediction is that of the first stage, away from borders
     # up to how two bilinear steps differ from one.
     a, b = (m.predict(x, verbose=0)[:, 96:-96, 96:-96] for m in (first, second))
     assert np.abs(a - b).max() < 0.15 * np.ptp(a)
     second.save(tmp_path / "second.keras")
-    third = kd.fcn8s(kd.surgery.rebuild(trunk), 4, initialize_from=tmp_path / "second.keras")
+    third = kd.fcn8s(kd.surgery.rebuild(backbone), 4, initialize_from=tmp_path / "second.keras")
     np.testing.assert_array_equal(
         third.get_layer("upscore_P5").get_weights()[0],
         second.get_layer("upscore_P5").get_weights()[0],
     )
 
 
-def test_initialize_from_what_does_not_fit(trunk, tmp_path):
-    first = kd.fcn32s(trunk, 4)
+def test_initialize_from_what_does_not_fit(backbone, tmp_path):
+    first = kd.fcn32s(backbone, 4)
     with pytest.raises(ValueError, match="other shapes in the layer 'score_P5'"):
-        kd.fcn16s(trunk, 5, initialize_from=first)
+        kd.fcn16s(backbone, 5, initialize_from=first)
     with pytest.raises(ValueError, match="shares no layer with 'fcn16s'"):
-        kd.fcn16s(trunk, 5, initialize_from=vgg_like())
+        kd.fcn16s(backbone, 5, initialize_from=vgg_like())
     with pytest.raises(FileNotFoundError, match="`initialize_from` does not exist"):
-        kd.fcn16s(trunk, 5, initialize_from=tmp_path / "none.keras")
+        kd.fcn16s(backbone, 5, initialize_from=tmp_path / "none.keras")
 
 
-def test_frozen_upsampling(trunk):
-    model = kd.fcn8s(trunk, 3, learned=False)
+def test_frozen_upsampling(backbone):
+    model = kd.fcn8s(backbone, 3, learned=False)
     frozen = [x for x in model.layers if x.name.startswith("upscore")]
     assert len(frozen) == 3 and not any(x.trainable_weights for x in frozen)
 
@@ -144,7 +144,7 @@ def test_mixed_precision_ends_in_float32():
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = kd.fcn8s(kd.backbone("mobilenet", weights=None, alpha=0.25), 3)
     assert model.get_layer("score_P5").compute_dtype == "bfloat16"
-    # 0–255 must not be rounded before the trunk standardizes it.
+    # 0–255 must not be rounded before the backbone standardizes it.
     assert model.get_layer("pad").compute_dtype == "float32"
     model.compile("sgd", **kd.objectives(kd.heads.Segmentation(3)))
     history = model.fit(images(2), np.zeros((2, 64, 64), "int32"), verbose=0).history
@@ -153,16 +153,16 @@ def test_mixed_precision_ends_in_float32():
     assert y.shape == (1, 65, 77, 3) and y.dtype == np.float32
 
 
-def test_a_decoder_of_ones_own(trunk):
+def test_a_decoder_of_ones_own(backbone):
     def decoder(features):
         return layers.Conv2D(8, 3, padding="same", activation="relu")(features["P5"])
 
     heads = {"a": kd.heads.Segmentation(3), "b": kd.heads.Segmentation(2)}
-    check_model(kd.assemble(kd.surgery.rebuild(trunk), decoder, heads), heads)
+    check_model(kd.assemble(kd.surgery.rebuild(backbone), decoder, heads), heads)
 
 
-def test_fixed_input_shape(trunk):
-    model = kd.fcn8s(trunk, 3, input_shape=(97, 131, 3))
+def test_fixed_input_shape(backbone):
+    model = kd.fcn8s(backbone, 3, input_shape=(97, 131, 3))
     assert model.output_shape == (None, 97, 131, 3)
 
 
@@ -171,23 +171,23 @@ class Subclassed(keras.Model):
         return x
 
 
-def test_bad_input(trunk):
+def test_bad_input(backbone):
     with pytest.raises(ValueError, match="`num_classes` must be an integer >= 1"):
-        kd.fcn8s(trunk, 0)
+        kd.fcn8s(backbone, 0)
     with pytest.raises(TypeError, match="`num_classes` must be an integer >= 1"):
-        kd.fcn8s(trunk, 21.0)
+        kd.fcn8s(backbone, 21.0)
     with pytest.raises(ValueError, match="either `num_classes` or `heads`"):
-        kd.fcn8s(trunk, 3, heads=kd.heads.Segmentation(3))
+        kd.fcn8s(backbone, 3, heads=kd.heads.Segmentation(3))
     with pytest.raises(ValueError, match="Did you mean 'VGG19' or 'VGG16'"):
         kd.fcn8s("vgg61", 3)
     with pytest.raises(TypeError, match="Received: Subclassed"):
         kd.fcn8s(Subclassed(), 3)
     with pytest.raises(ValueError, match="`input_shape` must be"):
-        kd.fcn8s(trunk, 3, input_shape=(None, None))
+        kd.fcn8s(backbone, 3, input_shape=(None, None))
     with pytest.raises(ValueError, match="too small.*stride 32.*height=16, width=64"):
-        kd.fcn8s(trunk, 3, input_shape=(16, 64, 3))
+        kd.fcn8s(backbone, 3, input_shape=(16, 64, 3))
     with pytest.raises(ValueError, match="no feature P4 for the FCN"):
-        kd.fcn8s(kd.surgery.feature_pyramid(trunk, taps={"P5": "conv_pw_13_relu"}), 3)
+        kd.fcn8s(kd.surgery.feature_pyramid(backbone, taps={"P5": "conv_pw_13_relu"}), 3)
 
 
 @pytest.mark.parametrize(
@@ -195,8 +195,8 @@ def test_bad_input(trunk):
     [(images(1, 31, 64), "too small.*height=31"), (images(1, 64, 64, channels=4), r"64, 4\)")],
     ids=["size", "channels"],
 )
-def test_bad_images(trunk, batch, match):
+def test_bad_images(backbone, batch, match):
     # Called, not `predict`ed: on JAX, Keras 3.15 takes the weights out of a model while `predict`
-    # runs, and an error there, whatever its cause, leaves the model (and its trunk) without them.
+    # runs, and an error there, whatever its cause, leaves the model (and its backbone) without them.
     with pytest.raises(ValueError, match=match):
-        kd.fcn8s(trunk, 3)(batch)
+        kd.fcn8s(backbone, 3)(batch)

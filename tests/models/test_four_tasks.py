@@ -33,9 +33,9 @@ class Partial:
 
 
 @pytest.mark.parametrize("build", [kd.fcn8s, kd.unet])
-def test_one_model_predicts_all(trunk, build):
+def test_one_model_predicts_all(backbone, build):
     heads = four()
-    model = build(trunk, heads=heads)
+    model = build(backbone, heads=heads)
     image = kd.datasets.scenes(1, SIZE)[0]["image"][None]
     output = model.predict(image, verbose=0)
     shapes = {key: value.shape[1:] for key, value in output.items()}
@@ -47,7 +47,7 @@ def test_one_model_predicts_all(trunk, build):
     }
     assert (output["depth"] > 0).all()
     np.testing.assert_allclose(np.linalg.norm(output["normals"], axis=-1), 1, atol=1e-5)
-    # A model with a colour head sees lightness only.
+    # A model with a color head sees lightness only.
     gray = np.asarray(kd.ops.gray(image.astype("float32")))
     again = model.predict(gray, verbose=0)
     for key, value in output.items():
@@ -57,9 +57,9 @@ def test_one_model_predicts_all(trunk, build):
     assert product["depth"].max() <= 30 and product["color"].dtype == np.uint8
 
 
-def test_it_trains_and_is_drawn(trunk, tmp_path):
+def test_it_trains_and_is_drawn(backbone, tmp_path):
     heads, data = four(), Partial(4)
-    model = kd.fcn8s(trunk, heads=heads)
+    model = kd.fcn8s(backbone, heads=heads)
     balanced = kd.training.balanced(model, kd.training.UncertaintyWeighting())
     balanced.compile("adam", **kd.objectives(heads))
     loader = kd.datasets.Loader(data, heads, 2, missing="unknown")

@@ -27,11 +27,11 @@ def trained(model):
     return sum(math.prod(w.shape) for w in model.trainable_weights)
 
 
-def naive(trunk, classes, mlp=()):
+def naive(backbone, classes, mlp=()):
     """Every tap upsampled to the image, all of them concatenated, then 1×1 convolutions."""
     image = keras.Input((None, None, 3))
-    features = trunk(PadToMultiple(32, dtype="float32")(image))
-    strides = kd.surgery.strides(trunk)
+    features = backbone(PadToMultiple(32, dtype="float32")(image))
+    strides = kd.surgery.strides(backbone)
     columns = [BilinearUpsampling(strides[tap])(x) for tap, x in features.items()]
     x = layers.Concatenate()(columns)
     for n, width in enumerate(mlp):
@@ -40,10 +40,12 @@ def naive(trunk, classes, mlp=()):
     return keras.Model(image, CropLike()(x, image))
 
 
-def parts_of(kernel, trunk):
+def parts_of(kernel, backbone):
     """A kernel on hypercolumns, cut into those of the taps."""
-    widths = [x.shape[-1] for x in trunk.output.values()]
-    return dict(zip(trunk.output, np.split(kernel, np.cumsum(widths)[:-1], axis=-2), strict=True))
+    widths = [x.shape[-1] for x in backbone.output.values()]
+    return dict(
+        zip(backbone.output, np.split(kernel, np.cumsum(widths)[:-1], axis=-2), strict=True)
+    )
 
 
 def random_weights(model, names, seed=0):
@@ -55,17 +57,17 @@ def random_weights(model, names, seed=0):
 
 def moved(slow, fast):
     """Weights of the naive form, put into the other."""
-    trunk = fast.get_layer("backbone")
+    backbone = fast.get_layer("backbone")
     kernel, bias = slow.get_layer("scores").get_weights()
-    for tap, part in parts_of(kernel, trunk).items():
+    for tap, part in parts_of(kernel, backbone).items():
         score = fast.get_layer(f"score_{tap}")
         score.set_weights([part, bias] if score.use_bias else [part])
 
 
 @pytest.fixture
-def pair(trunk):
+def pair(backbone):
     """The naive form and ours, with the same weights."""
-    fast = kd.hypercolumn(trunk, 3, taps=TAPS)
+    fast = kd.hypercolumn(backbone, 3, taps=TAPS)
     slow = naive(fast.get_layer("backbone"), 3)
     random_weights(slow, ["scores"])
     moved(slow, fast)
@@ -99,8 +101,8 @@ def test_same_gradient_as_the_naive_form(pair):
         np.testing.assert_allclose(got, part, atol=1e-5)
 
 
-def test_same_perceptron_as_the_naive_form(trunk):
-    fast = kd.hypercolumn(trunk, 3, taps=TAPS, mlp=(8, 6), batch_norm=False)
+def test_same_perceptron_as_the_naive_form(backbone):
+    fast = kd.hypercolumn(backbone, 3, taps=TAPS, mlp=(8, 6), batch_norm=False)
     slow = naive(fast.get_layer("backbone"), 3, (8, 6))
     random_weights(slow, ["hidden_0", "hidden_1", "scores"])
     (kernel, *biases), *others = [
@@ -118,12 +120,12 @@ def test_same_perceptron_as_the_naive_form(trunk):
 
 
 @pytest.mark.parametrize("mlp", [(), (8,)], ids=["linear", "mlp"])
-def test_contract(mlp, trunk):
-    model = kd.hypercolumn(trunk, 3, mlp=mlp)
+def test_contract(mlp, backbone):
+    model = kd.hypercolumn(backbone, 3, mlp=mlp)
     check_model(model, kd.heads.Segmentation(3), sizes=((97, 131),))
 
 
-def test_several_heads_and_an_auxiliary_one(trunk):
+def test_several_heads_and_an_auxiliary_one(backbone):
     heads = {
         "objects": kd.heads.Segmentation(5),
         "edges": kd.heads.Segmentation(1),
@@ -131,7 +133,7 @@ def test_several_heads_and_an_auxiliary_one(trunk):
     }
     for mlp in ((), (8,)):
         shape = (33, 47, 3)
-        model = kd.hypercolumn(trunk, heads=heads, taps=TAPS, mlp=mlp, input_shape=shape)
+        model = kd.hypercolumn(backbone, heads=heads, taps=TAPS, mlp=mlp, input_shape=shape)
         assert {key: y.shape for key, y in model.output.items()} == {
             "objects": (None, 33, 47, 5),
             "edges": (None, 33, 47, 1),
@@ -141,7 +143,7 @@ def test_several_heads_and_an_auxiliary_one(trunk):
 
 def test_mixed_precision_ends_in_float32(request):
     keras.config.set_dtype_policy("mixed_bfloat16")
-    model = kd.hypercolumn(request.getfixturevalue("trunk"), 3, mlp=(8,))
+    model = kd.hypercolumn(request.getfixturevalue("backbone"), 3, mlp=(8,))
     model.compile("sgd", **kd.objectives(kd.heads.Segmentation(3)))
     assert np.isfinite(model.train_on_batch(images(2), np.zeros((2, 64, 64), "int32"))[0])
     y = model.predict(images(1, 65, 77), verbose=0)
@@ -151,10 +153,10 @@ def test_mixed_precision_ends_in_float32(request):
 @pytest.mark.exhaustive
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")
 @pytest.mark.parametrize("mlp", [(), (8,)], ids=["linear", "mlp"])
-def test_export_with_free_sizes(mlp, trunk, tmp_path):
+def test_export_with_free_sizes(mlp, backbone, tmp_path):
     import tensorflow as tf
 
-    model = kd.hypercolumn(trunk, 3, mlp=mlp)
+    model = kd.hypercolumn(backbone, 3, mlp=mlp)
     random_weights(model, [f"score_P{n}" for n in range(1, 6)] if not mlp else ["mlp"])
     model.export(tmp_path / "model", verbose=False)
     loaded = tf.saved_model.load(tmp_path / "model")
@@ -203,9 +205,9 @@ shows_what_it_makes = pytest.mark.skipif(
 
 
 @shows_what_it_makes
-def test_memory_of_the_linear_form(trunk):
+def test_memory_of_the_linear_form(backbone):
     """No more than a map of scores at full size; hypercolumns have more channels."""
-    model = kd.hypercolumn(trunk, 8, taps=TAPS)
+    model = kd.hypercolumn(backbone, 8, taps=TAPS)
     size = largest(lambda x: model(x, training=False), ops.convert_to_tensor(images(1, 128, 96)))
     assert size <= 128 * 96 * 8
     slow = naive(model.get_layer("backbone"), 8)
@@ -215,25 +217,25 @@ def test_memory_of_the_linear_form(trunk):
 
 
 @shows_what_it_makes
-def test_memory_of_a_perceptron_is_that_of_a_band(trunk):
+def test_memory_of_a_perceptron_is_that_of_a_band(backbone):
     """A hidden map of the image would have 2 · 160 · 64 · 256 numbers."""
-    model = kd.hypercolumn(trunk, 3, taps=("P1", "P3", "P5"), mlp=(256,))
+    model = kd.hypercolumn(backbone, 3, taps=("P1", "P3", "P5"), mlp=(256,))
     for height in (32, 160):
         x = ops.convert_to_tensor(images(2, height, 64))
         size = largest(lambda x: model(x, training=False), x)
-        # A coarse row and its two neighbours, before they are cut away.
+        # A coarse row and its two neighbors, before they are cut away.
         assert size <= 3 * 32 * 64 * 256
 
 
 # Taps
 
 
-def test_any_taps(trunk):
+def test_any_taps(backbone):
     for taps in (("P5",), ["conv_1", "sum_4"], ("P2", "sum_2", "P1")):
-        model = kd.hypercolumn(trunk, 3, taps=taps)
+        model = kd.hypercolumn(backbone, 3, taps=taps)
         assert list(model.get_layer("backbone").output) == list(taps)
         assert run(model, images(1, 33, 47)).shape == (1, 33, 47, 3)
-    assert list(kd.hypercolumn(trunk, 3).get_layer("backbone").output) == list(trunk.output)
+    assert list(kd.hypercolumn(backbone, 3).get_layer("backbone").output) == list(backbone.output)
 
 
 def small_vgg(include_top=True, weights=None, input_tensor=None, **kwargs):
@@ -263,41 +265,41 @@ def test_fully_connected_layers_of_vgg(monkeypatch, channels):
 # Bad input
 
 
-def test_bad_knobs(trunk):
+def test_bad_knobs(backbone):
     with pytest.raises(ValueError, match="names a layer that 'backbone' does not have.*'block_77'"):
-        kd.hypercolumn(trunk, 3, taps=("P1", "block_77"))
+        kd.hypercolumn(backbone, 3, taps=("P1", "block_77"))
     for taps in ("P1", (), (1, 2), 3):
         with pytest.raises(ValueError, match="`taps` must be a tuple of levels or names of layers"):
-            kd.hypercolumn(trunk, 3, taps=taps)
+            kd.hypercolumn(backbone, 3, taps=taps)
     with pytest.raises(ValueError, match="`taps` names the same one twice"):
-        kd.hypercolumn(trunk, 3, taps=("P1", "P1"))
+        kd.hypercolumn(backbone, 3, taps=("P1", "P1"))
     for mlp in (1024, (0,), (2.5,)):
         with pytest.raises(ValueError, match="`mlp` must be a tuple of integers >= 1"):
-            kd.hypercolumn(trunk, 3, mlp=mlp)
+            kd.hypercolumn(backbone, 3, mlp=mlp)
     with pytest.raises(ValueError, match="no feature P7 for the hypercolumn to read. It has: P1"):
-        kd.assemble(trunk, kd.decoders.hypercolumn(("P7",)), kd.heads.Segmentation(3))
+        kd.assemble(backbone, kd.decoders.hypercolumn(("P7",)), kd.heads.Segmentation(3))
 
 
 def test_a_tap_without_a_stride():
     image = keras.Input((None, None, 3))
     x = layers.Conv2D(4, 3, strides=2, padding="same", name="half")(image)
     gate = layers.GlobalAveragePooling2D(keepdims=True, name="gate")(x)
-    trunk = keras.Model(image, {"P1": layers.Multiply()([x, gate])}, name="mine")
+    backbone = keras.Model(image, {"P1": layers.Multiply()([x, gate])}, name="mine")
     with pytest.raises(ValueError, match="'gate' of 'mine' is none"):
-        kd.hypercolumn(trunk, 3, taps=("half", "gate"))
+        kd.hypercolumn(backbone, 3, taps=("half", "gate"))
 
 
-def test_perceptron_knows_its_stride(trunk):
-    model = kd.hypercolumn(trunk, 3, mlp=(4,))
+def test_perceptron_knows_its_stride(backbone):
+    model = kd.hypercolumn(backbone, 3, mlp=(4,))
     layer = model.get_layer("mlp")
     assert isinstance(layer, HypercolumnMLP) and kd.surgery.strides(model) == 1
     assert kd.surgery.strides(keras.Model(model.input, layer.output)) == 1
 
 
-def test_colors_at_every_pixel_learned_at_sampled_ones(trunk):
-    """A colorizer after Larsson et al.: a hypercolumn, a perceptron, a distribution of colours."""
+def test_colors_at_every_pixel_learned_at_sampled_ones(backbone):
+    """A colorizer after Larsson et al.: a hypercolumn, a perceptron, a distribution of colors."""
     head = kd.heads.Colorization(stride=1)
-    model = kd.hypercolumn(trunk, heads=head, mlp=(16,))
+    model = kd.hypercolumn(backbone, heads=head, mlp=(16,))
     image = np.random.default_rng(0).integers(0, 255, (2, 37, 45, 3)).astype("uint8")
     training = kd.training.on_sampled_pixels(model)
     training.compile(keras.optimizers.Adam(1e-2), **kd.objectives(head))

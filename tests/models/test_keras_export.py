@@ -18,7 +18,7 @@ pytestmark = [
 ]
 
 
-def trunk():
+def backbone():
     x = image = keras.Input((None, None, 3))
     for _ in range(5):
         x = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(x)
@@ -30,12 +30,12 @@ def network(name, size):
     known = {
         "segnet": lambda: kd.segnet_basic(num_classes=3, input_shape=(*size, 3), filters=4),
         "two_heads": lambda: kd.fcn8s(
-            trunk(),
+            backbone(),
             heads={"labels": kd.heads.Segmentation(3), "depth": kd.heads.Depth(max_depth=10.0)},
             input_shape=(*size, 3),
         ),
     }
-    build = known.get(name, lambda: getattr(kd, name)(trunk(), 3, input_shape=(*size, 3)))
+    build = known.get(name, lambda: getattr(kd, name)(backbone(), 3, input_shape=(*size, 3)))
     model = build()
     draw = np.random.default_rng(0)
     for weight in model.trainable_weights:

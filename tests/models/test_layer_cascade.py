@@ -17,15 +17,15 @@ def images(*shape, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (*shape, 3), dtype="uint8")
 
 
-def test_contract(trunk):
+def test_contract(backbone):
     heads = with_intermediate(Segmentation(3), STAGES)
-    model = kd.layer_cascade(trunk, heads=heads, filters=8)
+    model = kd.layer_cascade(backbone, heads=heads, filters=8)
     check_model(model, heads, sizes=((32, 40), (97, 131)))
     assert model.name == "layer_cascade"
 
 
-def test_single_head_is_the_last_stage_alone(trunk):
-    model = kd.layer_cascade(trunk, 3, filters=8, input_shape=(33, 47, 3))
+def test_single_head_is_the_last_stage_alone(backbone):
+    model = kd.layer_cascade(backbone, 3, filters=8, input_shape=(33, 47, 3))
     assert model.output_shape == (None, 33, 47, 3)
     assert not any(isinstance(x, (Certainty, Settled, Unsure)) for x in model.layers)
     assert {x.name for x in model.layers if "stage" in x.name} == {
@@ -33,36 +33,36 @@ def test_single_head_is_the_last_stage_alone(trunk):
     }
 
 
-def test_every_stage_has_stride_8_and_the_weights_of_the_trunk(trunk):
+def test_every_stage_has_stride_8_and_the_weights_of_the_backbone(backbone):
     heads = with_intermediate(Segmentation(3), STAGES)
-    model = kd.layer_cascade(trunk, heads=heads, thresholds=(0.9, 0.8))
+    model = kd.layer_cascade(backbone, heads=heads, thresholds=(0.9, 0.8))
     parts = [model.get_layer(f"backbone{n}") for n in ("", "_2", "_3")]
     assert [kd.surgery.strides(part) for part in parts] == [{"P1": 2, "P2": 4, "P3": 8}, 1, 1]
     thresholds = [model.get_layer(f"segmentation_stage{n}_unsure").threshold for n in (1, 2)]
     assert thresholds == [0.9, 0.8]
-    # Nobody has left: the dilated trunk.
+    # Nobody has left: the dilated backbone.
     x, mask = images(1, 64, 72), ops.ones((1, 8, 9, 1))
     y = parts[0](x, training=False)["P3"]
     for part in parts[1:]:
         y = part([y, mask], training=False)
-    wanted = kd.surgery.dilate(trunk, 8)(x, training=False)["P5"]
+    wanted = kd.surgery.dilate(backbone, 8)(x, training=False)["P5"]
     wanted, y = ops.convert_to_numpy(wanted), ops.convert_to_numpy(y)
     np.testing.assert_allclose(y, wanted, atol=1e-5 * np.abs(wanted).max())
 
 
-def test_predictions_hold_those_of_the_stages_before(trunk):
+def test_predictions_hold_those_of_the_stages_before(backbone):
     heads = with_intermediate(Segmentation(3), STAGES)
-    model = kd.layer_cascade(trunk, heads=heads, filters=8, thresholds=(1e-6, 2.0))
+    model = kd.layer_cascade(backbone, heads=heads, filters=8, thresholds=(1e-6, 2.0))
     y = model(images(1, 64, 64), training=False)
     for key in ("stage2", "segmentation"):
         np.testing.assert_array_equal(*map(ops.convert_to_numpy, (y[key], y["stage1"])))
 
 
-def test_other_stages(trunk):
+def test_other_stages(backbone):
     """Two of them, in a network that also has an auxiliary head."""
     heads = with_intermediate(Segmentation(3), ["stage1"])
     heads["auxiliary"] = kd.heads.Auxiliary(heads["segmentation"], "P2")
-    model = kd.layer_cascade(trunk, heads=heads, levels=("P4", "P5"), thresholds=0.9, filters=8)
+    model = kd.layer_cascade(backbone, heads=heads, levels=("P4", "P5"), thresholds=0.9, filters=8)
     assert {key: y.shape[-1] for key, y in model.output.items()} == dict.fromkeys(heads, 3)
 
 
@@ -86,10 +86,10 @@ def test_stages_of_inception_resnet_v2(zero_weights):
 
 @pytest.mark.exhaustive
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")
-def test_export_with_free_sizes(trunk, tmp_path):
+def test_export_with_free_sizes(backbone, tmp_path):
     import tensorflow as tf
 
-    model = kd.layer_cascade(trunk, heads=with_intermediate(Segmentation(3), STAGES), filters=8)
+    model = kd.layer_cascade(backbone, heads=with_intermediate(Segmentation(3), STAGES), filters=8)
     model.export(tmp_path / "model", verbose=False)
     loaded = tf.saved_model.load(tmp_path / "model")
     for size in ((33, 47), (97, 131)):
@@ -98,21 +98,21 @@ def test_export_with_free_sizes(trunk, tmp_path):
         np.testing.assert_allclose(loaded.serve(x)["segmentation"], wanted, atol=1e-5)
 
 
-def test_bad_input(trunk):
+def test_bad_input(backbone):
     with pytest.raises(ValueError, match="`thresholds` must be a number, or one for each of the 2"):
-        kd.layer_cascade(trunk, 3, thresholds=(0.9, 0.9, 0.9))
+        kd.layer_cascade(backbone, 3, thresholds=(0.9, 0.9, 0.9))
     with pytest.raises(ValueError, match="`thresholds` must be a probability above 0"):
-        kd.layer_cascade(trunk, 3, thresholds=(0.9, 0.0))
+        kd.layer_cascade(backbone, 3, thresholds=(0.9, 0.0))
     with pytest.raises(ValueError, match="`filters` must be"):
-        kd.layer_cascade(trunk, 3, filters=0)
+        kd.layer_cascade(backbone, 3, filters=0)
     heads = with_intermediate(Segmentation(3), STAGES)
     heads["edges"] = Segmentation(1)
     with pytest.raises(ValueError, match="A cascade needs one kd.heads.Segmentation besides"):
-        kd.layer_cascade(trunk, heads=heads)
+        kd.layer_cascade(backbone, heads=heads)
     with pytest.raises(ValueError, match="no prediction 'stage3' on its way. It makes: stage1, s"):
-        kd.layer_cascade(trunk, heads=with_intermediate(Segmentation(3), ["stage3"]))
+        kd.layer_cascade(backbone, heads=with_intermediate(Segmentation(3), ["stage3"]))
     with pytest.raises(ValueError, match="no feature P6 for the decoder"):
-        kd.layer_cascade(trunk, 3, levels=("P4", "P5", "P6"))
+        kd.layer_cascade(backbone, 3, levels=("P4", "P5", "P6"))
     skipping = keras.Input((32, 32, 3))
     x = keras.layers.Conv2D(4, 3, 8, "same")(skipping)
     y = keras.layers.Conv2D(4, 3, 1, "same")(x)

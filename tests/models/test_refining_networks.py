@@ -14,16 +14,16 @@ from keras_dense.ops import max_windows
 from keras_dense.testing import check_model
 
 
-def small_refinenet(trunk, num_classes=None, **kwargs):
-    return kd.refinenet(trunk, num_classes, filters=(16, 8, 8, 8), poolings=2, **kwargs)
+def small_refinenet(backbone, num_classes=None, **kwargs):
+    return kd.refinenet(backbone, num_classes, filters=(16, 8, 8, 8), poolings=2, **kwargs)
 
 
-def light_refinenet(trunk, num_classes=None, **kwargs):
-    return small_refinenet(trunk, num_classes, light=True, **kwargs)
+def light_refinenet(backbone, num_classes=None, **kwargs):
+    return small_refinenet(backbone, num_classes, light=True, **kwargs)
 
 
-def small_gcn(trunk, num_classes=None, **kwargs):
-    return kd.global_convolutional_network(trunk, num_classes, kernel_size=7, **kwargs)
+def small_gcn(backbone, num_classes=None, **kwargs):
+    return kd.global_convolutional_network(backbone, num_classes, kernel_size=7, **kwargs)
 
 
 BUILDERS = {"refinenet": small_refinenet, "light": light_refinenet, "gcn": small_gcn}
@@ -46,24 +46,24 @@ def trained(model):
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_contract(name, trunk):
+def test_contract(name, backbone):
     sizes = ((97, 131),)
-    check_model(BUILDERS[name](trunk, 3), kd.heads.Segmentation(3), sizes=sizes)
+    check_model(BUILDERS[name](backbone, 3), kd.heads.Segmentation(3), sizes=sizes)
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_auxiliary_head_beside_the_decoder(name, trunk):
+def test_auxiliary_head_beside_the_decoder(name, backbone):
     heads = kd.heads.with_auxiliary(kd.heads.Segmentation(3))
-    model = BUILDERS[name](trunk, heads=heads, input_shape=(33, 47, 3), name="mine")
+    model = BUILDERS[name](backbone, heads=heads, input_shape=(33, 47, 3), name="mine")
     assert model.name == "mine"
     outputs = run(model, images(2, 33, 47))
     assert {y.shape for y in outputs.values()} == {(2, 33, 47, 3)} and len(outputs) == 2
 
 
-def test_several_heads(trunk):
+def test_several_heads(backbone):
     heads = {"objects": kd.heads.Segmentation(5), "edges": kd.heads.Segmentation(1)}
     for build in BUILDERS.values():
-        outputs = build(trunk, heads=heads, input_shape=(33, 47, 3)).output
+        outputs = build(backbone, heads=heads, input_shape=(33, 47, 3)).output
         assert outputs["objects"].shape == (None, 33, 47, 5)
         assert outputs["edges"].shape == (None, 33, 47, 1)
 
@@ -71,10 +71,10 @@ def test_several_heads(trunk):
 @pytest.mark.exhaustive
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")
 @pytest.mark.parametrize("name", BUILDERS)
-def test_export_with_free_sizes(name, trunk, tmp_path):
+def test_export_with_free_sizes(name, backbone, tmp_path):
     import tensorflow as tf
 
-    model = BUILDERS[name](trunk, 3)
+    model = BUILDERS[name](backbone, 3)
     model.export(tmp_path / name, verbose=False)
     loaded = tf.saved_model.load(tmp_path / name)
     for size in ((33, 47), (97, 131)):
@@ -86,7 +86,7 @@ def test_export_with_free_sizes(name, trunk, tmp_path):
 
 
 def pyramid_of(channels):
-    """A trunk without weights, whose features are as wide as those of a real one."""
+    """A backbone without weights, whose features are as wide as those of a real one."""
     image = keras.Input((None, None, 3))
     features, x = {}, image
     for level, width in enumerate(channels, 1):
@@ -99,11 +99,11 @@ RESNET = (64, 256, 512, 1024, 2048)
 
 
 def test_parameters_of_the_global_convolutional_network(zero_weights):
-    trunk = pyramid_of(RESNET)
+    backbone = pyramid_of(RESNET)
     strips, refinement = 2_472_456, 9 * 7_980
-    fixed = kd.global_convolutional_network(trunk, upsampling="bilinear")
+    fixed = kd.global_convolutional_network(backbone, upsampling="bilinear")
     assert trained(fixed) == strips + refinement
-    learned = kd.global_convolutional_network(trunk)
+    learned = kd.global_convolutional_network(backbone)
     assert trained(learned) == strips + refinement + 5 * 4 * 4 * 21 * 21
 
 
@@ -118,9 +118,9 @@ def test_parameters_of_a_large_kernel(size, thousands, zero_weights):
 
 def test_parameters_of_refinenets_decoders(zero_weights):
     """As in the authors' PyTorch files, with 21 classes."""
-    trunk, heads = pyramid_of(RESNET), kd.heads.Segmentation()
+    backbone, heads = pyramid_of(RESNET), kd.heads.Segmentation()
     for light, count in ((False, 75_552_277), (True, 3_849_493)):
-        assert trained(kd.assemble(trunk, kd.decoders.refinenet(light), heads)) == count
+        assert trained(kd.assemble(backbone, kd.decoders.refinenet(light), heads)) == count
 
 
 def test_parameters_of_the_light_network_on_mobilenet(zero_weights):
@@ -197,18 +197,18 @@ def test_residual_unit_by_hand():
 
 
 @pytest.mark.parametrize("build, count", [(small_refinenet, 4), (small_gcn, 5)])
-def test_map_reaches_the_stride_of_the_paper(build, count, trunk):
+def test_map_reaches_the_stride_of_the_paper(build, count, backbone):
     """RefineNet ends at stride 4; the global convolutional network refines at 2 and 1, too."""
-    model = build(trunk, 3)
+    model = build(backbone, 3)
     names = [layer.name for layer in model.layers if layer.name.startswith("upsample")]
     assert len(names) == count
 
 
-def test_other_levels(trunk):
-    model = kd.global_convolutional_network(trunk, 3, kernel_size=3, levels=("P4", "P1"))
+def test_other_levels(backbone):
+    model = kd.global_convolutional_network(backbone, 3, kernel_size=3, levels=("P4", "P1"))
     assert run(model, images(1, 33, 47)).shape == (1, 33, 47, 3)
     decoder = kd.decoders.refinenet(levels=(("P5",), "P3"), filters=(8, 4), dropout=0.0, poolings=1)
-    model = kd.assemble(trunk, decoder, kd.heads.Segmentation(3))
+    model = kd.assemble(backbone, decoder, kd.heads.Segmentation(3))
     assert run(model, images(1, 33, 47)).shape == (1, 33, 47, 3)
     assert not any(isinstance(x, keras.layers.Dropout) for x in model.layers)
 
@@ -216,30 +216,30 @@ def test_other_levels(trunk):
 # Bad input
 
 
-def test_bad_knobs(trunk):
+def test_bad_knobs(backbone):
     for size in (0, 4, 3.0, True, "7"):
         with pytest.raises(ValueError, match="`kernel_size` must be an odd int ≥ 1"):
-            kd.global_convolutional_network(trunk, 3, kernel_size=size)
+            kd.global_convolutional_network(backbone, 3, kernel_size=size)
     with pytest.raises(ValueError, match="`levels` must name at least one feature"):
-        kd.global_convolutional_network(trunk, 3, levels=())
+        kd.global_convolutional_network(backbone, 3, levels=())
     with pytest.raises(ValueError, match="`upsampling` must be one of"):
-        kd.global_convolutional_network(trunk, 3, upsampling="unpool")
+        kd.global_convolutional_network(backbone, 3, upsampling="unpool")
     for poolings in (0, 1.5, True):
         with pytest.raises(ValueError, match="`poolings` must be an integer >= 1"):
-            kd.refinenet(trunk, 3, poolings=poolings)
+            kd.refinenet(backbone, 3, poolings=poolings)
     with pytest.raises(ValueError, match="`filters` must be a tuple of integers >= 1"):
-        kd.refinenet(trunk, 3, filters=256)
+        kd.refinenet(backbone, 3, filters=256)
     with pytest.raises(ValueError, match="`filters` must have a number for each of `levels`"):
-        kd.refinenet(trunk, 3, filters=(256,))
+        kd.refinenet(backbone, 3, filters=(256,))
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_bad_input_of_every_builder(name, trunk):
+def test_bad_input_of_every_builder(name, backbone):
     build = BUILDERS[name]
     with pytest.raises(ValueError, match="Did you mean"):
         build("vgg61", 3, weights=None)
     with pytest.raises(ValueError, match="either `num_classes` or `heads`"):
-        build(trunk, 3, heads=kd.heads.Segmentation(3))
-    shallow = kd.surgery.feature_pyramid(trunk, taps={"P3": "sum_3"})
+        build(backbone, 3, heads=kd.heads.Segmentation(3))
+    shallow = kd.surgery.feature_pyramid(backbone, taps={"P3": "sum_3"})
     with pytest.raises(ValueError, match="no feature P5 for the decoder to read. It has: P3"):
         build(shallow, 3)

@@ -23,17 +23,21 @@ def trained(model):
     return sum(math.prod(w.shape) for w in model.trainable_weights)
 
 
-def test_contract(trunk):
+def test_contract(backbone):
     heads = with_intermediate(Segmentation(3), STAGES[2:4])
-    model = kd.stacked_deconvolutional_network(trunk, heads=heads, units=2, convolutions=1, **SMALL)
+    model = kd.stacked_deconvolutional_network(
+        backbone, heads=heads, units=2, convolutions=1, **SMALL
+    )
     check_model(model, heads, sizes=((32, 48), (97, 131)))
     assert model.name == "stacked_deconvolutional_network"
 
 
-def test_scores_are_added_up_over_the_units(trunk):
+def test_scores_are_added_up_over_the_units(backbone):
     """With the last unit's scores at 0, the one before has the last word."""
     heads = with_intermediate(Segmentation(3), STAGES[:5])
-    model = kd.stacked_deconvolutional_network(trunk, heads=heads, units=2, convolutions=1, **SMALL)
+    model = kd.stacked_deconvolutional_network(
+        backbone, heads=heads, units=2, convolutions=1, **SMALL
+    )
     assert list(model.output) == ["segmentation", *STAGES[:5]]
     layer = model.get_layer("segmentation_unit2_P2_scores")
     layer.set_weights([np.zeros_like(w) for w in layer.get_weights()])
@@ -42,21 +46,21 @@ def test_scores_are_added_up_over_the_units(trunk):
     assert np.abs(y["unit2_P3"] - y["unit1_P3"]).max() > 1e-6
 
 
-def test_units_are_shared_by_the_heads(trunk):
-    one = kd.stacked_deconvolutional_network(trunk, 3, units=2, **SMALL)
+def test_units_are_shared_by_the_heads(backbone):
+    one = kd.stacked_deconvolutional_network(backbone, 3, units=2, **SMALL)
     heads = {"parts": Segmentation(3), "edges": Segmentation(1)}
-    two = kd.stacked_deconvolutional_network(trunk, heads=heads, units=2, **SMALL)
+    two = kd.stacked_deconvolutional_network(backbone, heads=heads, units=2, **SMALL)
     assert two.output["edges"].shape[-1] == 1
     assert trained(two) - trained(one) == 2 * (9 * 8 + 1)
 
 
-def test_strides_and_links(trunk):
-    model = kd.stacked_deconvolutional_network(trunk, 3, units=2, upsampling="bilinear", **SMALL)
+def test_strides_and_links(backbone):
+    model = kd.stacked_deconvolutional_network(backbone, 3, units=2, upsampling="bilinear", **SMALL)
     assert kd.surgery.strides(model.get_layer("backbone"))["P5"] == 16
     # Pooled 8 beside the 8 of the first decoder; 8 beside the 12 of the first bottom.
     for name, channels in (("unit2_P3_down_concat1", 16), ("unit2_P4_down_concat1", 20)):
         assert model.get_layer(name).output.shape[-1] == channels
-    # Upsampled 12 beside 4 of the trunk, and so in each unit.
+    # Upsampled 12 beside 4 of the backbone, and so in each unit.
     for unit in (1, 2):
         assert model.get_layer(f"unit{unit}_P3_up_concat1").output.shape[-1] == 16
 
@@ -67,8 +71,8 @@ def test_published_widths(zero_weights):
     model = kd.stacked_deconvolutional_network(
         weights=None, heads=with_intermediate(Segmentation(21), STAGES)
     )
-    trunk = model.get_layer("backbone")
-    assert trained(trunk) == 26_472_000 and kd.surgery.strides(trunk)["P5"] == 16
+    backbone = model.get_layer("backbone")
+    assert trained(backbone) == 26_472_000 and kd.surgery.strides(backbone)["P5"] == 16
     shapes = {x.name: x.output.shape[-1] for x in model.layers if x.name.startswith("unit")}
     for unit in (1, 2, 3):
         assert shapes[f"unit{unit}_P3_up_compress"] == 768
@@ -83,10 +87,10 @@ def test_published_widths(zero_weights):
 
 @pytest.mark.exhaustive
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")
-def test_export_with_free_sizes(trunk, tmp_path):
+def test_export_with_free_sizes(backbone, tmp_path):
     import tensorflow as tf
 
-    model = kd.stacked_deconvolutional_network(trunk, 3, units=2, convolutions=1, **SMALL)
+    model = kd.stacked_deconvolutional_network(backbone, 3, units=2, convolutions=1, **SMALL)
     model.export(tmp_path / "model", verbose=False)
     loaded = tf.saved_model.load(tmp_path / "model")
     for size in ((33, 47), (97, 131)):
@@ -95,16 +99,16 @@ def test_export_with_free_sizes(trunk, tmp_path):
         np.testing.assert_allclose(loaded.serve(x), wanted, atol=1e-5)
 
 
-def test_bad_input(trunk):
+def test_bad_input(backbone):
     build = kd.stacked_deconvolutional_network
     for knob in ("units", "growth", "convolutions"):
         with pytest.raises(ValueError, match=f"`{knob}` must be"):
-            build(trunk, 3, **{knob: 0})
+            build(backbone, 3, **{knob: 0})
     with pytest.raises(ValueError, match="`widths` must be three, for the strides 4, 8 and 16"):
-        build(trunk, 3, widths=(8, 8))
+        build(backbone, 3, widths=(8, 8))
     with pytest.raises(ValueError, match="`levels` must be three"):
-        build(trunk, 3, levels=("P2", "P5"))
+        build(backbone, 3, levels=("P2", "P5"))
     with pytest.raises(ValueError, match="`upsampling` must be one of"):
-        build(trunk, 3, upsampling="nearest")
+        build(backbone, 3, upsampling="nearest")
     with pytest.raises(ValueError, match="no feature P6 for the decoder"):
-        build(trunk, 3, levels=("P2", "P3", "P6"))
+        build(backbone, 3, levels=("P2", "P3", "P6"))

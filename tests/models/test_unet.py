@@ -6,7 +6,7 @@ import pytest
 from keras import layers, ops
 
 import keras_dense as kd
-from keras_dense.models.unet import unet_trunk
+from keras_dense.models.unet import unet_backbone
 from keras_dense.models.unet_parts import attention_gate
 from keras_dense.testing import check_model
 
@@ -14,7 +14,7 @@ SMALL = (8, 4, 4)
 
 
 @pytest.fixture
-def trunk():
+def backbone():
     """Three strided convolutions."""
     x = image = keras.Input((None, None, 3))
     for n in range(3):
@@ -32,7 +32,7 @@ def run(model, x):
 
 
 def pyramid_of(levels):
-    """A trunk without weights: the mean colour of ever larger cells, of 3 n channels at Pn."""
+    """A backbone without weights: the mean color of ever larger cells, of 3 n channels at Pn."""
     image = keras.Input((None, None, 3))
     maps = {n: layers.AveragePooling2D(2**n)(image) if n else image for n in levels}
     features = {f"P{n}": layers.Concatenate()([x] * n) if n > 1 else x for n, x in maps.items()}
@@ -64,8 +64,8 @@ def test_parameters_of_nested_u_nets(zero_weights):
 
 def test_sizes_of_figure_1(zero_weights):
     """An image of 384 is mirrored to 572; 28 cells at the bottom; 388 pixels come out."""
-    trunk = unet_trunk((8, 4, 4, 2), padding="valid", channels=1)
-    features = trunk(keras.Input((384, 384, 1)))
+    backbone = unet_backbone((8, 4, 4, 2), padding="valid", channels=1)
+    features = backbone(keras.Input((384, 384, 1)))
     assert {key: x.shape[1] for key, x in features.items()} == {
         **{"V0": 568, "V1": 280, "V2": 136, "V3": 64, "V4": 28},
         **{f"P{n}": 384 // 2**n for n in range(5)},
@@ -90,8 +90,8 @@ def test_contract(option):
     check_model(model, kd.heads.Segmentation(3), sizes=((32, 32), (33, 47)))
 
 
-def test_contract_on_a_backbone(trunk):
-    model = kd.unet(trunk, 3, filters=(8, 4, 4), attention=True)
+def test_contract_on_a_backbone(backbone):
+    model = kd.unet(backbone, 3, filters=(8, 4, 4), attention=True)
     check_model(model, kd.heads.Segmentation(3), sizes=((64, 64), (97, 131)))
 
 
@@ -152,7 +152,7 @@ def test_valid_mirrors_the_image():
 
 def test_features_over_the_image():
     """Where no border is in sight, P0 and P1 are those of the padded network."""
-    same, valid = (unet_trunk((8, 4), padding=p) for p in ("same", "valid"))
+    same, valid = (unet_backbone((8, 4), padding=p) for p in ("same", "valid"))
     valid.set_weights(same.get_weights())
     x = images(1, 64, 64)
     wanted, got = run(same, x), run(valid, x)
@@ -170,7 +170,7 @@ def joined(model):
     return {x.name: len(x.input) for x in model.layers if isinstance(x, layers.Concatenate)}
 
 
-def test_skips_where_the_trunk_has_features():
+def test_skips_where_the_backbone_has_features():
     head = kd.heads.Segmentation(3)
     for levels, widths, joins in (
         ((1, 2, 3, 4, 5), (256, 128, 64, 32, 16), (4, 3, 2, 1)),
@@ -185,13 +185,13 @@ def test_skips_where_the_trunk_has_features():
         assert kd.surgery.strides(model) == 1
 
 
-def test_few_widths_end_coarser_than_the_image(trunk):
-    model = kd.unet(trunk, 3, filters=(8,))
+def test_few_widths_end_coarser_than_the_image(backbone):
+    model = kd.unet(backbone, 3, filters=(8,))
     assert model.get_layer("upsample").factor == (4, 4) and kd.surgery.strides(model) == 1
 
 
-def test_a_dilated_trunk(trunk):
-    model = kd.unet(kd.surgery.dilate(trunk, 2), 3, filters=(8, 6, 4))
+def test_a_dilated_backbone(backbone):
+    model = kd.unet(kd.surgery.dilate(backbone, 2), 3, filters=(8, 6, 4))
     assert list(joined(model)) == ["up2_join", "up1_join"]
     up = [x for x in model.layers if isinstance(x, layers.Conv2DTranspose)]
     assert [x.strides for x in up] == [(2, 2)]  # before stride 2 there are 1×1 convolutions
@@ -238,10 +238,10 @@ def test_nodes_of_a_nested_u_net():
 # Bad input
 
 
-def test_bad_input(trunk):
+def test_bad_input(backbone):
     with pytest.raises(ValueError, match="`padding` must be 'same' or 'valid'. Received: padding"):
         kd.unet(padding="full")
-    for more in ({"nested": True}, {"backbone": trunk}):
+    for more in ({"nested": True}, {"backbone": backbone}):
         with pytest.raises(ValueError, match="padding='valid' is for the paper's own network"):
             kd.unet(padding="valid", **more)
     with pytest.raises(ValueError, match="Give either `nested` or `attention`"):
@@ -254,8 +254,8 @@ def test_bad_input(trunk):
         with pytest.raises(ValueError, match="`filters` must be a tuple of integers >= 1"):
             kd.unet(filters=filters)
     with pytest.raises(ValueError, match="has 4 widths, but there are only 3 levels finer than P3"):
-        kd.unet(trunk, filters=(8,) * 4)
+        kd.unet(backbone, filters=(8,) * 4)
     with pytest.raises(ValueError, match="too small.*stride 16"):
         kd.unet(input_shape=(8, 64, 3))
     with pytest.raises(ValueError, match="U-Net needs features V0, V1.*Received: P1"):
-        kd.assemble(trunk, kd.decoders.unet(padding="valid"), kd.heads.Segmentation())
+        kd.assemble(backbone, kd.decoders.unet(padding="valid"), kd.heads.Segmentation())

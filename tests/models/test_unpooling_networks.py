@@ -78,8 +78,8 @@ def test_several_heads_share_the_decoder(name):
 def test_mixed_precision_keeps_indices():
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = build("segnet")
-    trunk = model.get_layer("backbone")
-    assert {x.dtype for key, x in trunk.output.items() if key[0] == "I"} == {"int32"}
+    backbone = model.get_layer("backbone")
+    assert {x.dtype for key, x in backbone.output.items() if key[0] == "I"} == {"int32"}
     model.compile("sgd", **kd.objectives(kd.heads.Segmentation(3)))
     loss = model.train_on_batch(images(2, 32, 32), np.zeros((2, 32, 32), "int32"))
     assert np.isfinite(loss).all()
@@ -102,7 +102,7 @@ def test_export_with_free_sizes(name, tmp_path):
 
 @pytest.mark.parametrize("name, pool", [("segnet", 3), ("deconvnet", (2, 3))])
 def test_other_poolings(name, pool):
-    """The decoder unpools as the trunk pools, overlapping windows, too."""
+    """The decoder unpools as the backbone pools, overlapping windows, too."""
     model = build(name, small_vgg(pool=pool, padding="same"))
     unpool = model.get_layer("unpool1")
     assert unpool.pool_size == ((3, 3) if pool == 3 else pool) and unpool.padding == "same"
@@ -110,7 +110,7 @@ def test_other_poolings(name, pool):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_trunk_of_ones_own(name):
+def test_a_backbone_of_ones_own(name):
     """Four channels, batch norms already there, and a convolution after the last pooling."""
     x = image = keras.Input((None, None, 4))
     for width in (4, 6):
@@ -119,12 +119,12 @@ def test_a_trunk_of_ones_own(name):
         x = layers.MaxPooling2D()(x)
     x = layers.Conv2D(9, 1, activation="relu", name="last")(x)
     shape = {"input_shape": (33, 47, 4)}
-    trunk = kd.surgery.feature_pyramid(keras.Model(image, x, name="own"))
-    model = build(name, trunk, **shape)
+    backbone = kd.surgery.feature_pyramid(keras.Model(image, x, name="own"))
+    model = build(name, backbone, **shape)
     assert model.output_shape == (None, 33, 47, 3)
     norms = [x for x in model.get_layer("own").layers if isinstance(x, layers.BatchNormalization)]
     assert len(norms) == 3  # one more, after `last`
-    ready = kd.surgery.pool_with_indices(trunk, name="ready")
+    ready = kd.surgery.pool_with_indices(backbone, name="ready")
     model = build(name, ready, **shape)
     assert model.get_layer("ready") is ready
     if name == "segnet":
@@ -161,7 +161,7 @@ def test_parameters_of_deconvnet(zero_weights):
 # What the papers say
 
 
-def test_segnet_mirrors_its_trunk():
+def test_segnet_mirrors_its_backbone():
     model = build("segnet", small_vgg((4, 5, 6), (2, 3, 1)))
     convolutions = [x for x in model.layers if type(x) is layers.Conv2D]
     assert [x.filters for x in convolutions] == [5, 5, 5, 4, 4, 3]
@@ -175,16 +175,16 @@ def test_segnet_mirrors_its_trunk():
 
 def test_segnet_basic_has_no_relu_on_the_way_up():
     model = kd.segnet_basic(num_classes=11, filters=8)
-    trunk = model.get_layer("backbone")
+    backbone = model.get_layer("backbone")
     up = [x.name for x in model.layers if x.name.startswith("up")]
-    down = [x.name for x in trunk.layers if x.name.startswith("down")]
+    down = [x.name for x in backbone.layers if x.name.startswith("down")]
     assert up == [f"up{n}_conv{s}" for n in (4, 3, 2, 1) for s in ("", "_bn")]
     assert down == [
         f"down{n}_{s}" for n in (1, 2, 3, 4) for s in ("conv", "conv_bn", "conv_relu", "pool")
     ]
     assert (
         model.get_layer("up1_conv").kernel_size
-        == trunk.get_layer("down1_conv").kernel_size
+        == backbone.get_layer("down1_conv").kernel_size
         == (7, 7)
     )
     assert model.get_layer("scores").kernel_size == (1, 1)

@@ -178,7 +178,7 @@ def test_in_a_decoder():
     image = keras.Input((None, None, 3))
     fine = layers.Conv2D(4, 3, 4, "same")(image)
     features = {"P2": fine, "P5": layers.AveragePooling2D(4)(fine)}
-    trunk, head = keras.Model(image, features), kd.heads.Segmentation(3)
+    backbone, head = keras.Model(image, features), kd.heads.Segmentation(3)
     for upsampling, kind in (
         ("bilinear", kd.layers.BilinearUpsampling),
         ("transposed", kd.layers.BilinearInitConvTranspose),
@@ -187,7 +187,7 @@ def test_in_a_decoder():
         ("pixel_shuffle", layers.Conv2D),
     ):
         decoder = kd.decoders.deeplabv3plus((1,), upsampling=upsampling)
-        model = kd.assemble(trunk, decoder, head)
+        model = kd.assemble(backbone, decoder, head)
         assert type(model.get_layer("upsample_encoder")) is kind
         assert kd.surgery.strides(model) == 1
 

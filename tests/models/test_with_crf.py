@@ -8,15 +8,15 @@ import keras_dense as kd
 from keras_dense.testing import check_model
 
 
-def test_contract(trunk):
+def test_contract(backbone):
     head = kd.heads.Segmentation(3)
-    model = kd.with_crf(kd.fcn8s(trunk, heads=head), iterations=1)
+    model = kd.with_crf(kd.fcn8s(backbone, heads=head), iterations=1)
     check_model(model, head)
     assert model.name == "fcn8s_crf"
 
 
-def test_the_scores_go_through_the_crf(trunk):
-    plain = kd.fcn8s(trunk, 4)
+def test_the_scores_go_through_the_crf(backbone):
+    plain = kd.fcn8s(backbone, 4)
     image = np.random.default_rng(0).integers(0, 256, (1, 40, 33, 3), np.uint8)
     joint = kd.with_crf(plain, iterations=2, theta_beta=20.0)
     crf = joint.get_layer("crf")
@@ -28,8 +28,8 @@ def test_the_scores_go_through_the_crf(trunk):
     )
 
 
-def test_the_crf_alone_learns_where_the_network_is_held_fast(trunk):
-    plain = kd.fcn8s(trunk, 3)
+def test_the_crf_alone_learns_where_the_network_is_held_fast(backbone):
+    plain = kd.fcn8s(backbone, 3)
     joint = kd.with_crf(plain, iterations=1)
     for layer in plain.layers:
         layer.trainable = False
@@ -43,9 +43,9 @@ def test_the_crf_alone_learns_where_the_network_is_held_fast(trunk):
     assert sum(moved) == 3
 
 
-def test_one_of_several_outputs(trunk):
+def test_one_of_several_outputs(backbone):
     heads = {"things": kd.heads.Segmentation(3), "parts": kd.heads.Segmentation(5)}
-    plain = kd.fcn8s(trunk, heads=heads)
+    plain = kd.fcn8s(backbone, heads=heads)
     joint = kd.with_crf(plain, "parts")
     assert list(joint.output) == ["things", "parts"]
     assert joint.output["parts"].shape[-1] == 5
@@ -55,12 +55,12 @@ def test_one_of_several_outputs(trunk):
         with pytest.raises(ValueError, match="`key` must say which .* things, parts. Received"):
             kd.with_crf(plain, key)
     with pytest.raises(ValueError, match="`key` is for models of several outputs"):
-        kd.with_crf(kd.fcn8s(trunk, 3), "things")
+        kd.with_crf(kd.fcn8s(backbone, 3), "things")
 
 
-def test_bad_models(trunk):
+def test_bad_models(backbone):
     with pytest.raises(ValueError, match="2 classes at least"):
-        kd.with_crf(kd.fcn8s(trunk, 1))
+        kd.with_crf(kd.fcn8s(backbone, 1))
     image, other = keras.Input((8, 8, 3)), keras.Input((8, 8, 3))
     with pytest.raises(TypeError, match="must have one input"):
         kd.with_crf(keras.Model([image, other], keras.layers.Add()([image, other])))
@@ -68,4 +68,4 @@ def test_bad_models(trunk):
     with pytest.raises(ValueError, match="same height and width"):
         kd.with_crf(keras.Model(image, small))
     with pytest.raises(ValueError, match="`theta_beta` must be a number above 0"):
-        kd.with_crf(kd.fcn8s(trunk, 3), theta_beta=0)
+        kd.with_crf(kd.fcn8s(backbone, 3), theta_beta=0)

@@ -16,17 +16,17 @@ def test_parameters_of_the_paper(zero_weights):
 
 def test_strides_and_blocks():
     model = kd.zhang_colorization(width=0.125)
-    trunk = model.get_layer("backbone")
-    assert strides(trunk) == {"P1": 2, "P2": 4, "P3": 8}
-    rates = [trunk.get_layer(f"conv{n}_1").rate for n in range(1, 8)]
+    backbone = model.get_layer("backbone")
+    assert strides(backbone) == {"P1": 2, "P2": 4, "P3": 8}
+    rates = [backbone.get_layer(f"conv{n}_1").rate for n in range(1, 8)]
     assert [rate[0] for rate in rates] == [1, 1, 1, 1, 2, 2, 1]
     assert model.get_layer("scores").kernel.shape == (1, 1, 32, 313)
 
 
 def test_sees_lightness_around_zero():
     model = kd.zhang_colorization(width=0.125)
-    trunk = model.get_layer("backbone")
-    assert trunk.get_layer("conv1_1").kernel.shape[2] == 1
+    backbone = model.get_layer("backbone")
+    assert backbone.get_layer("conv1_1").kernel.shape[2] == 1
     image = np.random.default_rng(0).integers(0, 256, (1, 32, 40, 3), dtype="uint8")
     gray = kd.ops.gray(image)
     np.testing.assert_allclose(
@@ -44,7 +44,7 @@ def test_other_heads_and_bad_input():
     model = kd.zhang_colorization(heads=heads, width=0.05)
     y = model.predict(np.zeros((1, 33, 42, 3)), verbose=0)
     assert y["color"].shape == (1, 9, 11, 40) and y["labels"].shape == (1, 33, 42, 3)
-    with pytest.raises(ValueError, match="has a trunk of its own.*backbone='vgg16'"):
+    with pytest.raises(ValueError, match="has a backbone of its own.*backbone='vgg16'"):
         kd.zhang_colorization("vgg16")
     with pytest.raises(ValueError, match="`input_shape` must be that of RGB"):
         kd.zhang_colorization(input_shape=(None, None, 1))

@@ -25,7 +25,7 @@ def test_the_published_313():
 
 @pytest.mark.parametrize("grid", [5, 7, 10, 20, 33])
 def test_every_grid_surrounds_every_color(grid):
-    """A colour of sRGB, and a mixture of two, lies in a square whose four corners are bins."""
+    """A color of sRGB, and a mixture of two, lies in a square whose four corners are bins."""
     random = np.random.default_rng(grid)
     ab = to_lab(random.integers(0, 256, (20000, 3)).astype(float))[:, 1:]
     ab = np.concatenate([ab, (ab + ab[::-1]) / 2])
@@ -55,24 +55,24 @@ def test_bins_are_the_corners_of_squares_in_the_hull(grid):
     assert set(map(tuple, ab_bins(grid).tolist())) == corners
 
 
-@pytest.mark.parametrize("grid, neighbours", [(10, 1), (10, 5), (10, 10), (20, 5), (7, 3)])
-def test_nearest_bins_are_exact(grid, neighbours):
+@pytest.mark.parametrize("grid, neighbors", [(10, 1), (10, 5), (10, 10), (20, 5), (7, 3)])
+def test_nearest_bins_are_exact(grid, neighbors):
     ab = np.random.default_rng(0).uniform(-110, 110, (3, 40, 50, 2)).astype("float32")
-    index, squared = map(array, nearest_bins(ab, grid, neighbours))
+    index, squared = map(array, nearest_bins(ab, grid, neighbors))
     distances = ((ab[..., None, :].astype(float) - ab_bins(grid)) ** 2).sum(-1)
-    nearest = np.sort(distances, axis=-1)[..., :neighbours]
+    nearest = np.sort(distances, axis=-1)[..., :neighbors]
     np.testing.assert_allclose(squared, nearest, rtol=1e-5, atol=1e-3)
     found = np.take_along_axis(distances, index, axis=-1)
     np.testing.assert_allclose(found, nearest, rtol=1e-5, atol=1e-3)
     assert index.dtype == "int32" and (np.diff(np.sort(index, -1), axis=-1) > 0).all()
 
 
-@pytest.mark.parametrize("neighbours, sigma", [(5, 5.0), (10, 5.0), (5, 12.0)])
-def test_soft_encoding(neighbours, sigma):
+@pytest.mark.parametrize("neighbors, sigma", [(5, 5.0), (10, 5.0), (5, 12.0)])
+def test_soft_encoding(neighbors, sigma):
     ab = to_lab(np.random.default_rng(1).uniform(0, 255, (2, 6, 7, 3)))[..., 1:]
-    index, weight = map(array, soft_encode(ab, 10, neighbours, sigma))
+    index, weight = map(array, soft_encode(ab, 10, neighbors, sigma))
     distances = ((ab[..., None, :] - ab_bins()) ** 2).sum(-1)
-    order = np.argsort(distances, axis=-1)[..., :neighbours]
+    order = np.argsort(distances, axis=-1)[..., :neighbors]
     expected = np.exp(-np.take_along_axis(distances, order, -1) / (2 * sigma**2))
     expected /= expected.sum(-1, keepdims=True)
     np.testing.assert_array_equal(index, order)
@@ -80,7 +80,7 @@ def test_soft_encoding(neighbours, sigma):
 
 
 def test_beyond_the_plane():
-    index, _ = nearest_bins(np.array([[500.0, -20.0], [-500.0, 70.0]]), neighbours=1)
+    index, _ = nearest_bins(np.array([[500.0, -20.0], [-500.0, 70.0]]), neighbors=1)
     assert ab_bins()[array(index)[:, 0]].tolist() == [[100, -20], [-90, 70]]
 
 
@@ -99,8 +99,8 @@ def test_bad_input():
     for grid in (0, 56, 10.0, True, "10"):
         with pytest.raises(ValueError, match="`grid` must be an integer from 1 to 55. Received"):
             ab_bins(grid)
-    for neighbours in (0, 314, 2.5, True):
-        with pytest.raises(ValueError, match="`neighbours` must be .* 313. Received"):
-            nearest_bins(np.zeros(2), neighbours=neighbours)
+    for neighbors in (0, 314, 2.5, True):
+        with pytest.raises(ValueError, match="`neighbors` must be .* 313. Received"):
+            nearest_bins(np.zeros(2), neighbors=neighbors)
     with pytest.raises(ValueError, match="read-only"):
         ab_bins()[0] = 0

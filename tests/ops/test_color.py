@@ -43,7 +43,7 @@ def test_there_and_back():
 
 def test_gamut():
     assert array(color.in_gamut(color.rgb_to_lab(CUBE))).all()
-    # A hundred times the chroma is no colour of a screen, but for black, greys and white.
+    # A hundred times the chroma is no color of a screen, but for black, grays and white.
     lab = array(color.rgb_to_lab(CUBE))
     vivid = np.abs(lab[:, 1:]).max(1) > 3
     inside = array(color.in_gamut(lab * [1, 100, 100]))
@@ -52,15 +52,15 @@ def test_gamut():
     assert rgb.min() < 0 and rgb.max() > 255
 
 
-def test_lightness_and_grey():
+def test_lightness_and_gray():
     lab, image = array(color.rgb_to_lab(CUBE)), array(color.gray(CUBE))
     np.testing.assert_allclose(array(color.lightness(CUBE)), lab[:, :1], atol=1e-4)
-    of_grey = array(color.rgb_to_lab(image))
-    np.testing.assert_allclose(of_grey[:, 0], lab[:, 0], atol=1e-4)
-    assert np.abs(of_grey[:, 1:]).max() < 0.01
+    of_gray = array(color.rgb_to_lab(image))
+    np.testing.assert_allclose(of_gray[:, 0], lab[:, 0], atol=1e-4)
+    assert np.abs(of_gray[:, 1:]).max() < 0.01
     assert (image[:, :1] == image).all()
-    greys = np.repeat(np.arange(256.0)[:, None], 3, axis=1)
-    np.testing.assert_allclose(array(color.gray(greys)), greys, atol=1e-3)
+    grays = np.repeat(np.arange(256.0)[:, None], 3, axis=1)
+    np.testing.assert_allclose(array(color.gray(grays)), grays, atol=1e-3)
 
 
 def test_recolor_keeps_lightness():
@@ -73,7 +73,7 @@ def test_recolor_keeps_lightness():
 
 
 def test_full_size_keeps_places():
-    """A cell's colour comes back in the middle of the pixels it stands for."""
+    """A cell's color comes back in the middle of the pixels it stands for."""
     ab = np.arange(3.0).reshape(1, 1, 3, 1) * np.ones((1, 2, 1, 2))
     whole = array(color.full_size(ab, np.zeros((1, 8, 12, 3))))
     np.testing.assert_allclose(whole.reshape(1, 2, 4, 3, 4, 2).mean((2, 4))[:, :, 1], ab[:, :, 1])

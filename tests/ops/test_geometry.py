@@ -80,7 +80,7 @@ def test_normals_of_planes(normal):
     np.testing.assert_array_equal(known, inner)
     assert known.mean() > 0.25
     np.testing.assert_allclose(np.linalg.norm(normals[known], axis=-1), 1, atol=1e-6)
-    # Float32 depth: neighbours differ in the last digits only.
+    # Float32 depth: neighbors differ in the last digits only.
     assert degrees(normals[known], unit).max() < 0.05
     assert not normals[~known].any()
 
@@ -103,15 +103,15 @@ def test_normals_by_the_formula():
 
 
 def test_normals_of_a_sphere():
-    centre, radius = np.array([0.1, -0.05, 3.0]), 0.6
+    center, radius = np.array([0.1, -0.05, 3.0]), 0.6
     ray = rays(K, 96, 128)
-    b, c = ray @ centre, centre @ centre - radius**2
+    b, c = ray @ center, center @ center - radius**2
     root = b**2 - (ray**2).sum(-1) * c
     hit = root > 0
     depth = np.where(hit, (b - np.sqrt(np.maximum(root, 0))) / (ray**2).sum(-1), 0)
-    exact = (ray * depth[..., None] - centre) / radius
+    exact = (ray * depth[..., None] - center) / radius
     normals = array(geometry.normals_from_depth(depth[None, ..., None], K))[0]
-    # Not at the rim, where the surface bends away between neighbouring pixels.
+    # Not at the rim, where the surface bends away between neighboring pixels.
     frontal = hit & ((exact * ray).sum(-1) / np.linalg.norm(ray, axis=-1) < -0.6)
     assert frontal.sum() > 500
     error = degrees(normals[frontal], exact[frontal])

@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 
 from keras_dense.ops.region import (
-    neighbours,
+    neighbors,
     pool_rows,
     region_conv,
     region_depthwise_conv,
@@ -52,7 +52,7 @@ WINDOWS = [
 def test_convolution(window, groups):
     mask, x, zeroed = masked_map()
     kernel = np.random.default_rng(1).normal(size=(*window[0], 6 // groups, 12)).astype("float32")
-    got = ops.convert_to_numpy(region_conv(x[mask], neighbours(mask, *window), kernel))
+    got = ops.convert_to_numpy(region_conv(x[mask], neighbors(mask, *window), kernel))
     seen = windows(zeroed, *window)[mask].reshape(len(got), -1, groups, 6 // groups)
     weights = kernel.reshape(-1, 6 // groups, groups, 12 // groups)
     wanted = np.einsum("ntgd,tdgf->ngf", seen, weights).reshape(len(got), 12)
@@ -63,7 +63,7 @@ def test_convolution(window, groups):
 def test_depthwise_convolution(window):
     mask, x, zeroed = masked_map()
     kernel = np.random.default_rng(1).normal(size=(*window[0], 6, 2)).astype("float32")
-    got = ops.convert_to_numpy(region_depthwise_conv(x[mask], neighbours(mask, *window), kernel))
+    got = ops.convert_to_numpy(region_depthwise_conv(x[mask], neighbors(mask, *window), kernel))
     seen = windows(zeroed, *window)[mask]
     wanted = np.einsum("ntc,tcm->ncm", seen, kernel.reshape(-1, 6, 2)).reshape(len(got), 12)
     np.testing.assert_allclose(got, wanted, atol=1e-4)
@@ -72,13 +72,13 @@ def test_depthwise_convolution(window):
 @pytest.mark.parametrize("window", WINDOWS)
 def test_pooling(window):
     mask, x, zeroed = masked_map()
-    table = neighbours(mask, *window)
+    table = neighbors(mask, *window)
     seen = windows(zeroed, *window, fill=np.nan)[mask]
     largest, mean = (ops.convert_to_numpy(f(x[mask], table)) for f in (region_max, region_mean))
     np.testing.assert_allclose(largest, np.nanmax(seen, 1), atol=1e-6)
     np.testing.assert_allclose(mean, np.nanmean(seen, 1), atol=1e-5)
     # Zeros that the network puts around its map are cells.
-    table = neighbours(mask, *window, zeros=True)
+    table = neighbors(mask, *window, zeros=True)
     largest = ops.convert_to_numpy(region_max(x[mask], table))
     np.testing.assert_allclose(largest, windows(zeroed, *window)[mask].max(1), atol=1e-6)
 
@@ -87,15 +87,15 @@ def test_everybody_and_nobody():
     mask, x, _ = masked_map(share=2.0)
     window = WINDOWS[0]
     kernel = np.random.default_rng(1).normal(size=(3, 3, 6, 4)).astype("float32")
-    got = ops.convert_to_numpy(region_conv(x[mask], neighbours(mask, *window), kernel))
+    got = ops.convert_to_numpy(region_conv(x[mask], neighbors(mask, *window), kernel))
     dense = ops.convert_to_numpy(ops.conv(x, kernel, padding="same", data_format="channels_last"))
     np.testing.assert_allclose(got, dense.reshape(-1, 4), atol=1e-4)
-    assert neighbours(np.zeros((1, 3, 3), bool), *window).shape == (0, 9)
+    assert neighbors(np.zeros((1, 3, 3), bool), *window).shape == (0, 9)
 
 
 def test_rows_beyond_the_cells_see_nothing():
     mask = np.array([[[True, True]]])
-    table = neighbours(mask, (1, 3), (1, 1), ((0, 0), (1, 1)), rows=4)
+    table = neighbors(mask, (1, 3), (1, 1), ((0, 0), (1, 1)), rows=4)
     assert table.tolist() == [[1, 2, 3], [2, 3, 1], [0, 0, 0], [0, 0, 0]]
 
 

@@ -52,7 +52,7 @@ def test_resizing_equals_keras_and_torch(size, new):
 def test_resizing_keeps_constants_and_ramps():
     x = np.full((1, 7, 9, 2), 0.7, "float32")
     np.testing.assert_allclose(to_numpy(resize_bilinear(x, 41, 30)), 0.7, rtol=1e-6)
-    # Centres at quarters: large sizes lose nothing, for positions are computed in integers.
+    # Centers at quarters: large sizes lose nothing, for positions are computed in integers.
     ramp = np.arange(2048, dtype="float32").reshape(1, 1, -1, 1)
     y = to_numpy(resize_bilinear(ramp, 1, 8192))[0, 0, :, 0]
     np.testing.assert_array_equal(y, np.clip((np.arange(8192) + 0.5) / 4 - 0.5, 0, 2047))

@@ -1,4 +1,4 @@
-"""Space in pictures: colours that mean metres and directions, points from the side."""
+"""Space in pictures: colors that mean meters and directions, points from the side."""
 
 import numpy as np
 import pytest
@@ -16,17 +16,17 @@ K = np.array([[60.0, 0, 31.5], [0, 60.0, 23.5], [0, 0, 1]])
 @pytest.mark.parametrize(
     ("low", "high"), [(0.5, 10.0), (0.8, 3.4), (1.0, 1.3), (2.0, 2.001), (1, 900)]
 )
-def test_color_bar_has_the_colours_of_depth(low, high):
+def test_color_bar_has_the_colors_of_depth(low, high):
     bar = plot.color_bar(low, high, 214)
     assert bar.dtype == np.uint8 and bar.shape == (46, 214, 3)
-    metres = np.geomspace(low, high, 200)
-    np.testing.assert_array_equal(bar[10, 7:207], plot.depth(metres[None], low, high)[0])
+    meters = np.geomspace(low, high, 200)
+    np.testing.assert_array_equal(bar[10, 7:207], plot.depth(meters[None], low, high)[0])
     assert (bar[:7] == 255).all() and (bar[26:] < 100).any()  # numbers below
     ticks = (bar[25, 7:207] == (30, 30, 34)).all(-1)
     assert 1 <= ticks.sum() <= 12
 
 
-def test_a_tick_stands_at_its_metres():
+def test_a_tick_stands_at_its_meters():
     bar = plot.color_bar(1.0, 4.0, 214)
     ticks = np.flatnonzero((bar[25] == (30, 30, 34)).all(-1))
     # 1, 1.5, 2, 3, 4, but for those whose numbers have no room.
@@ -35,16 +35,16 @@ def test_a_tick_stands_at_its_metres():
 
 
 def test_depth_limits():
-    metres = np.append(np.random.default_rng(0).uniform(1, 9, 1000), [0, np.nan, -1, np.inf])
-    low, high = plot.depth_limits(metres)
-    np.testing.assert_allclose((low, high), np.percentile(metres[:1000], [2, 98]))
-    picture = metres.reshape(4, -1)
+    meters = np.append(np.random.default_rng(0).uniform(1, 9, 1000), [0, np.nan, -1, np.inf])
+    low, high = plot.depth_limits(meters)
+    np.testing.assert_allclose((low, high), np.percentile(meters[:1000], [2, 98]))
+    picture = meters.reshape(4, -1)
     np.testing.assert_array_equal(plot.depth(picture), plot.depth(picture, low, high))
-    assert plot.depth_limits(metres, 0.1, 20) == (0.1, 20)
+    assert plot.depth_limits(meters, 0.1, 20) == (0.1, 20)
     with pytest.raises(ValueError, match="no depth is known"):
         plot.depth_limits([0.0, np.nan])
     with pytest.raises(ValueError, match="0 < low <= high"):
-        plot.depth_limits(metres, 5, 4)
+        plot.depth_limits(meters, 5, 4)
 
 
 def test_normals_legend():
@@ -62,7 +62,7 @@ def test_normals_legend():
 
 @pytest.fixture
 def room():
-    """A grey wall at 4 m, a red square at 2 m in its middle, and nothing in one corner."""
+    """A gray wall at 4 m, a red square at 2 m in its middle, and nothing in one corner."""
     depth, image = np.full((48, 64, 1), 4.0), np.full((48, 64, 3), 90, np.uint8)
     depth[18:30, 26:38], image[18:30, 26:38] = 2.0, (250, 0, 0)
     depth[:6, :6], image[:6, :6] = 0, (0, 250, 0)
@@ -76,11 +76,11 @@ def middle(picture, color):
 def test_points_from_the_front_are_the_image(room):
     depth, image = room
     picture = plot.point_cloud(depth, image, K, yaw=0, pitch=0)
-    red, grey = ((picture == c).all(-1) for c in ((250, 0, 0), (90, 90, 90)))
+    red, gray = ((picture == c).all(-1) for c in ((250, 0, 0), (90, 90, 90)))
     assert not (picture == (0, 250, 0)).all(-1).any()  # of unknown depth
     np.testing.assert_allclose(middle(picture, (250, 0, 0)), (23.5, 31.5), atol=1.5)
-    inner = grey[15:-15, 15:-15] | red[15:-15, 15:-15]
-    assert red.any() and grey.mean() > 0.4 and inner.mean() > 0.6  # a shadow about the square
+    inner = gray[15:-15, 15:-15] | red[15:-15, 15:-15]
+    assert red.any() and gray.mean() > 0.4 and inner.mean() > 0.6  # a shadow about the square
 
 
 @pytest.mark.parametrize(
@@ -108,8 +108,8 @@ def test_slanted_surfaces_close():
     v = np.arange(48)[:, None] * np.ones(64)
     depth = np.where(v > 30, 1.2 * 60 / np.maximum(v - 23.5, 1), 0)
     picture = plot.point_cloud(depth, np.full((48, 64, 3), 90, np.uint8), K, yaw=0, pitch=30)
-    grey = (picture == 90).all(-1)
-    rows = np.flatnonzero(grey[:, 32])
+    gray = (picture == 90).all(-1)
+    rows = np.flatnonzero(gray[:, 32])
     assert np.diff(rows).max() == 1 and len(rows) > 20
 
 
@@ -124,7 +124,7 @@ def test_tasks():
     image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
     small = np.zeros((12, 16, 3), np.uint8)
     small[0, 0] = 255
-    figure = plot.tasks(image, {"depth": image[::-1], "colour": small}, tile=64)
+    figure = plot.tasks(image, {"depth": image[::-1], "color": small}, tile=64)
     top = figure.shape[0] - 48 - 6
     np.testing.assert_array_equal(figure[top : top + 48, 6:70], image)
     np.testing.assert_array_equal(figure[top : top + 48, 76:140], image[::-1])

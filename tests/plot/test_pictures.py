@@ -70,7 +70,7 @@ def test_panel_rows_and_sizes(scene):
     wide = (image[:24], truth[:24], prediction[:24])  # another shape in another row
     two = plot.panel(*map(list, zip(scene, wide, strict=True)), PALETTE, NAMES, tile=128)
     assert two.shape == (one.shape[0] + 48 + 6, one.shape[1], 3)
-    # Tiles twice as large: each pixel of the labels is a square of its colour.
+    # Tiles twice as large: each pixel of the labels is a square of its color.
     top = one.shape[0] - plot.panel(image, truth, prediction, PALETTE, NAMES, tile=64).shape[0]
     assert top > 0
     bare = plot.panel(image, truth, prediction, PALETTE, titles=None, tile=64)
@@ -90,8 +90,8 @@ def test_panel_of_void_only(scene):
 
 
 def test_depth_scale_and_unknown():
-    metres = np.array([[1.0, 2.0, 4.0], [0.0, np.nan, -1.0], [0.5, 9.0, np.inf]])
-    picture = plot.depth(metres, low=1, high=4)
+    meters = np.array([[1.0, 2.0, 4.0], [0.0, np.nan, -1.0], [0.5, 9.0, np.inf]])
+    picture = plot.depth(meters, low=1, high=4)
     brightness = picture.astype(int).sum(-1)
     assert brightness[0, 0] > brightness[0, 1] > brightness[0, 2]
     np.testing.assert_array_equal(picture[0, 1], (183, 55, 121))  # the middle, by ratio
@@ -102,7 +102,7 @@ def test_depth_scale_and_unknown():
     plot.depth(np.ones((3, 4)))
 
 
-def test_normals_colours():
+def test_normals_colors():
     vectors = np.array([[[1.0, 0, 0], [0, -1, 0], [0, 0, -1], [0, 0, 0], [0, 0, -2]]])
     picture = plot.normals(vectors)[0]
     assert picture[:3].tolist() == [[255, 128, 128], [128, 255, 128], [128, 128, 255]]
@@ -126,8 +126,8 @@ def test_grid_titles():
     per_picture = plot.grid(tiles, 2, ["a", "b", "c", "d"], gap=2)
     assert per_picture.shape[0] > per_column.shape[0] > 46
     assert (per_column[2:15] < 128).any()  # there is ink
-    grey = plot.grid([np.full((4, 4), 7.0)], gap=0)
-    assert (grey == 7).all() and grey.shape == (4, 4, 3)
+    gray = plot.grid([np.full((4, 4), 7.0)], gap=0)
+    assert (gray == 7).all() and gray.shape == (4, 4, 3)
 
 
 def test_save(tmp_path):
@@ -148,9 +148,9 @@ def test_save(tmp_path):
         (lambda i, t, p: plot.overlay(i, t, PALETTE, 1.5), "alpha must be from 0 to 1"),
         (lambda i, t, p: plot.overlay(i[..., :2], t, PALETTE), "image must have shape"),
         (lambda i, t, p: plot.overlay(i, t * 1.0, PALETTE), "labels must be integers.*float64"),
-        (lambda i, t, p: plot.overlay(i, t, PALETTE, 0.5, ["a"]), "1 class names for 3 colours"),
-        (lambda i, t, p: plot.colorize(t, PALETTE, None), "label 255 has no colour: .* has 3"),
-        (lambda i, t, p: plot.colorize(p + 2, PALETTE), "label 3 has no colour"),
+        (lambda i, t, p: plot.overlay(i, t, PALETTE, 0.5, ["a"]), "1 class names for 3 colors"),
+        (lambda i, t, p: plot.colorize(t, PALETTE, None), "label 255 has no color: .* has 3"),
+        (lambda i, t, p: plot.colorize(p + 2, PALETTE), "label 3 has no color"),
         (lambda i, t, p: plot.colorize(t, PALETTE[:, :2]), "palette must be"),
         (lambda i, t, p: plot.colorize(t[None], PALETTE), r"shape \(1, 48, 64\)"),
         (lambda i, t, p: plot.error_map(t, p[:5]), "do not fit"),

@@ -20,12 +20,12 @@ FIELDS = {
 def test_rectangles_lie_where_the_cells_look():
     image = np.full((64, 96, 3), 255, "uint8")
     picture = plot.receptive_field(FIELDS, image, cell=(33, 50))
-    colours = [tuple(c) for c in ((128, 0, 0), (0, 128, 0))]
+    colors = [tuple(c) for c in ((128, 0, 0), (0, 128, 0))]
     margin = (picture.shape[1] - 96) // 2
-    for field, colour in zip(FIELDS.values(), colours, strict=False):
+    for field, color in zip(FIELDS.values(), colors, strict=False):
         top, left, bottom, right = field.box(33 // field.stride[0], 50 // field.stride[1])
         part = picture[margin : margin + 64]
-        rows, columns = np.nonzero((part == colour).all(-1))
+        rows, columns = np.nonzero((part == color).all(-1))
         assert rows.min() == top and rows.max() == bottom - 1
         assert columns.min() - margin == left and columns.max() - margin == right - 1
 

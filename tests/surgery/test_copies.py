@@ -62,10 +62,10 @@ def test_what_cannot_be_copied_is_shared_with_a_warning_and_the_input_stays(kind
     image = rng.normal(size=(1, 8, 8, 3)).astype("float32")
     wanted = ops.convert_to_numpy(model(image))
     with pytest.warns(UserWarning, match=rf"'own' \({kind.__name__}\) cannot be copied.*shares it"):
-        trunk = kd.backbone(model)
-    assert trunk.get_layer("own") is model.get_layer("own")
-    assert trunk.get_layer("last") is not model.get_layer("last")
-    np.testing.assert_allclose(ops.convert_to_numpy(trunk(image)["P2"]), wanted, 1e-5, 1e-5)
+        backbone = kd.backbone(model)
+    assert backbone.get_layer("own") is model.get_layer("own")
+    assert backbone.get_layer("last") is not model.get_layer("last")
+    np.testing.assert_allclose(ops.convert_to_numpy(backbone(image)["P2"]), wanted, 1e-5, 1e-5)
     assert [x.name for x in model.layers] == names
     for a, b in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -85,18 +85,18 @@ def test_keras_cv_backbone():
     np.testing.assert_allclose(got[:, ::4, ::4], wanted, atol=1e-4 * np.abs(wanted).max())
 
 
-def test_trunks_keep_their_levels():
-    trunk = keras.applications.MobileNetV2(
+def test_backbones_keep_their_levels():
+    backbone = keras.applications.MobileNetV2(
         weights=None, alpha=0.35, include_top=False, input_shape=(None, None, 3)
     )
     import keras_dense as kd
 
-    trunk = kd.backbone(trunk, preprocessing="tf")
-    dense = dilate(trunk, 8)
+    backbone = kd.backbone(backbone, preprocessing="tf")
+    dense = dilate(backbone, 8)
     assert strides(dense) == {"P1": 2, "P2": 4, "P3": 8, "P4": 8, "P5": 8}
-    assert dense.name == trunk.name
+    assert dense.name == backbone.name
     x = images(1, 64, 96)
-    got, wanted = dense.predict(x, verbose=0), trunk.predict(x, verbose=0)
+    got, wanted = dense.predict(x, verbose=0), backbone.predict(x, verbose=0)
     for level, k in {"P1": 1, "P3": 1, "P4": 2, "P5": 4}.items():
         np.testing.assert_allclose(got[level][:, ::k, ::k], wanted[level], atol=1e-5)
 

@@ -44,19 +44,19 @@ CHANNELS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY_FAMILY)
 def test_every_family(name):
-    trunk = kd.backbone(name, weights=None)
+    backbone = kd.backbone(name, weights=None)
     levels = [f"P{n}" for n in range(1, 6)]
-    expected = {level: 2 ** int(level[1]) for level in trunk.output}
-    assert strides(trunk) == expected
+    expected = {level: 2 ** int(level[1]) for level in backbone.output}
+    assert strides(backbone) == expected
     assert set(levels[1:]) <= set(expected)
-    made_by = {level: x._keras_history.operation.name for level, x in trunk.output.items()}
+    made_by = {level: x._keras_history.operation.name for level, x in backbone.output.items()}
     if name in TEXTBOOK:
         assert [made_by[level] for level in levels] == TEXTBOOK[name]
     else:
-        channels = [trunk.output[x].shape[-1] if x in trunk.output else None for x in levels]
+        channels = [backbone.output[x].shape[-1] if x in backbone.output else None for x in levels]
         assert channels == CHANNELS[name]
     # Every map lies on the grid of its stride, also where the stem has no padding.
-    for level, shape in trunk.compute_output_shape((1, 256, 320, 3)).items():
+    for level, shape in backbone.compute_output_shape((1, 256, 320, 3)).items():
         assert shape[1:3] == (256 // expected[level], 320 // expected[level]), level
 
 
@@ -110,10 +110,10 @@ def test_taps_by_name():
 
 
 def test_a_pyramid_stays_one():
-    trunk = kd.backbone("mobilenet", weights=None, alpha=0.25)
-    again = feature_pyramid(trunk)
+    backbone = kd.backbone("mobilenet", weights=None, alpha=0.25)
+    again = feature_pyramid(backbone)
     x = images(1, 64, 96)
-    for level, y in trunk.predict(x, verbose=0).items():
+    for level, y in backbone.predict(x, verbose=0).items():
         np.testing.assert_allclose(again.predict(x, verbose=0)[level], y, atol=1e-6)
 
 
@@ -140,7 +140,7 @@ def test_keras_hub():
 def test_keras_cv(kind):
     models = pytest.importorskip("keras_cv").models
     if kind == "resnet":
-        trunk = models.ResNetBackbone(
+        backbone = models.ResNetBackbone(
             stackwise_filters=[64, 64, 128, 128],
             stackwise_blocks=[2, 2, 2, 2],
             stackwise_strides=[1, 2, 2, 2],
@@ -148,12 +148,12 @@ def test_keras_cv(kind):
             include_rescaling=True,
         )
     else:
-        trunk = models.CSPDarkNetBackbone(
+        backbone = models.CSPDarkNetBackbone(
             stackwise_channels=[16, 32, 32, 64],
             stackwise_depth=[1, 1, 1, 1],
             include_rescaling=True,
         )
-    pyramid = feature_pyramid(trunk)
+    pyramid = feature_pyramid(backbone)
     assert {k: v for k, v in strides(pyramid).items() if k != "P1"} == {
         "P2": 4,
         "P3": 8,
@@ -161,8 +161,8 @@ def test_keras_cv(kind):
         "P5": 32,
     }
     x = (images(1, 64, 64) + 1) * 127.5
-    for level, name in trunk.pyramid_level_inputs.items():
-        wanted = keras.Model(trunk.input, trunk.get_layer(name).output).predict(x, verbose=0)
+    for level, name in backbone.pyramid_level_inputs.items():
+        wanted = keras.Model(backbone.input, backbone.get_layer(name).output).predict(x, verbose=0)
         np.testing.assert_allclose(pyramid.predict(x, verbose=0)[level], wanted, atol=1e-5)
 
 

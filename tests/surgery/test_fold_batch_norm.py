@@ -111,14 +111,14 @@ def test_mobilenet_v2():
 @pytest.mark.parametrize(
     "name, build",
     [
-        ("resnet50c", lambda trunk: kd.fcn8s(kd.backbone("resnet50c", weights=None), 3)),
-        ("unet", lambda trunk: kd.unet(trunk, 3)),
-        ("deeplabv3plus", lambda trunk: kd.deeplabv3plus(trunk, 3)),
-        ("segnet_basic", lambda trunk: kd.segnet_basic(num_classes=3, filters=8)),
+        ("resnet50c", lambda backbone: kd.fcn8s(kd.backbone("resnet50c", weights=None), 3)),
+        ("unet", lambda backbone: kd.unet(backbone, 3)),
+        ("deeplabv3plus", lambda backbone: kd.deeplabv3plus(backbone, 3)),
+        ("segnet_basic", lambda backbone: kd.segnet_basic(num_classes=3, filters=8)),
     ],
 )
-def test_ours(trunk, name, build):
-    model = randomized(build(trunk))
+def test_ours(backbone, name, build):
+    model = randomized(build(backbone))
     folded = fold_batch_norm(model)
     assert norms(model) and norms(folded) == 0
     assert folded.name == model.name

@@ -1,4 +1,4 @@
-"""VGG made a trunk for unpooling: poolings that keep their indices, batch norms put in."""
+"""VGG made a backbone for unpooling: poolings that keep their indices, batch norms put in."""
 
 import keras
 import numpy as np
@@ -39,34 +39,34 @@ def small_vgg():
 
 def test_indices_beside_the_features():
     model = small_vgg()
-    trunk = pool_with_indices(model, name="trunk")
-    assert trunk.name == "trunk"
-    assert strides(trunk) == {"P0": 1, "P1": 2, "P2": 4, "I1": 2, "I2": 4}
-    assert {x.name for x in trunk.layers if isinstance(x, MaxPoolWithArgmax2D)} == {
+    backbone = pool_with_indices(model, name="backbone")
+    assert backbone.name == "backbone"
+    assert strides(backbone) == {"P0": 1, "P1": 2, "P2": 4, "I1": 2, "I2": 4}
+    assert {x.name for x in backbone.layers if isinstance(x, MaxPoolWithArgmax2D)} == {
         "pool1",
         "pool2",
     }
     x = images(2, 16, 24)
-    features = run(trunk, x)
+    features = run(backbone, x)
     np.testing.assert_allclose(features["P2"], run(model, x), atol=1e-6)
     assert features["I1"].dtype == features["I2"].dtype == np.int32
-    field = receptive_field(trunk, gates=False)["I2"]
+    field = receptive_field(backbone, gates=False)["I2"]
     assert field.stride == (4, 4) and field.size == (12, 12)
 
 
 def test_what_it_unpools_are_the_maxima():
     image = keras.Input((None, None, 3))
     x = layers.Conv2D(4, 3, padding="same", name="conv")(image)
-    trunk = pool_with_indices(keras.Model(image, layers.MaxPooling2D()(x)))
-    f = run(trunk, images(1, 6, 8))
+    backbone = pool_with_indices(keras.Model(image, layers.MaxPooling2D()(x)))
+    f = run(backbone, images(1, 6, 8))
     back = to_numpy(MaxUnpool2D()(f["P1"], f["I1"], f["P0"]))
     np.testing.assert_array_equal(back[back != 0], f["P0"][back != 0])
     assert np.count_nonzero(back) == f["P1"].size
 
 
 def test_networks_without_max_pooling_have_no_indices():
-    trunk = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
-    assert sorted(pool_with_indices(trunk).output) == ["P1", "P2", "P3", "P4", "P5"]
+    backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    assert sorted(pool_with_indices(backbone).output) == ["P1", "P2", "P3", "P4", "P5"]
     with pytest.raises(TypeError, match="must be a functional"):
         pool_with_indices(keras.Sequential([layers.Conv2D(4, 3)]))
 

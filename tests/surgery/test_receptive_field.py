@@ -206,7 +206,7 @@ def test_gates():
     assert receptive_field(gated(True), gates=False) == plain
     whole = receptive_field(gated(True))
     assert whole == ReceptiveField((inf, inf), (2, 2), (-inf, -inf))
-    assert whole.centre == (None, None) and whole.box(3, 4) == (-inf, -inf, inf, inf)
+    assert whole.center == (None, None) and whole.box(3, 4) == (-inf, -inf, inf, inf)
     (top, bottom), (left, right) = seen(positive(gated(True)), (32, 40), (8, 10))
     assert (top, bottom, left, right) == (0, 31, 0, 39)
 
@@ -263,7 +263,7 @@ def test_published_figures():
     sizes = {"block1_pool": 6, "block3_conv3": 40, "block5_conv3": 196, "block5_pool": 212}
     sizes |= {"fc1": 404, "fc2": 404}
     assert {name: by_name[name].size[0] for name in sizes} == sizes
-    assert by_name["block5_pool"].centre == (16, 16)
+    assert by_name["block5_pool"].center == (16, 16)
     assert list(by_name)[:2] == ["block1_conv1", "block1_conv2"]
 
 
@@ -294,8 +294,8 @@ def test_structure_and_names():
     assert found["fine"] == ReceptiveField((3, 3), (1, 1), (-1, -1))
     assert found["coarse"][0] == ReceptiveField((6, 6), (2, 2), (-2, -2))
     assert found["coarse"][1].stride is None
-    assert found["coarse"][0].centre == (1, 1)
-    assert found["fine"].centre == (Fraction(1, 2), Fraction(1, 2))
+    assert found["coarse"][0].center == (1, 1)
+    assert found["fine"].center == (Fraction(1, 2), Fraction(1, 2))
     assert found["coarse"][0].box(2, 3) == (2, 4, 8, 10)
     names = list(receptive_field(model, every=True))
     assert names[:3] == ["shared", "shared_1", "pool"]

@@ -23,7 +23,7 @@ from .networks import images, randomized
 
 
 def with_zeros(model, mask):
-    """The model, with zeros for the cells that left before everything that looks at neighbours;
+    """The model, with zeros for the cells that left before everything that looks at neighbors;
     what pools globally leaves them out."""
     keep = mask[..., None].astype("float32")
 
@@ -60,7 +60,7 @@ def half(x, seed=0):
 
 
 def everything():
-    """Every operation that looks at neighbours, and some that do not."""
+    """Every operation that looks at neighbors, and some that do not."""
     image = keras.Input((None, None, 8))
     x = layers.Conv2D(8, 3, padding="same", activation="relu", name="conv")(image)
     x = AtrousConv2D(8, (1, 5), rate=2, padding=((0, 0), (3, 5)), use_bias=False, groups=2)(x)
@@ -102,9 +102,9 @@ def test_shared_and_same_layers_keep_their_weights():
 
 
 def test_a_stage_with_gates():
-    trunk = kd.backbone("mobilenet_v3_small", weights=None, alpha=0.35)
-    trunk = kd.surgery.dilate(randomized(trunk), 8)
-    part = keras.Model(trunk.output["P3"], trunk.output["P4"], name="part")
+    backbone = kd.backbone("mobilenet_v3_small", weights=None, alpha=0.35)
+    backbone = kd.surgery.dilate(randomized(backbone), 8)
+    part = keras.Model(backbone.output["P3"], backbone.output["P4"], name="part")
     x = images(1, 8, 8, part.input_shape[-1])
     compare(part, half(x), x)
 

@@ -14,11 +14,11 @@ def app():
     return randomized(keras.applications.MobileNetV2(weights=None, alpha=0.35, include_top=False))
 
 
-def test_grey_is_answered_as_its_rgb_copy(app):
-    grey = images(2, 64, 64, 1)
+def test_gray_is_answered_as_its_rgb_copy(app):
+    gray = images(2, 64, 64, 1)
     np.testing.assert_allclose(
-        replace_input(app, 1).predict(grey, verbose=0),
-        app.predict(np.repeat(grey, 3, -1), verbose=0),
+        replace_input(app, 1).predict(gray, verbose=0),
+        app.predict(np.repeat(gray, 3, -1), verbose=0),
         atol=1e-5,
     )
 
@@ -39,13 +39,13 @@ def test_others_repeat_rgb_in_turn(app, channels):
 
 
 def test_channels_count_in_rgb_order_where_the_network_reads_bgr():
-    """A caffe-style trunk: only the red of the picture differs from black."""
-    trunk = kd.backbone("vgg16", weights=None, taps={"P1": "block1_pool"})
-    six = replace_input(trunk, 6)
+    """A caffe-style backbone: only the red of the picture differs from black."""
+    backbone = kd.backbone("vgg16", weights=None, taps={"P1": "block1_pool"})
+    six = replace_input(backbone, 6)
     x = (images(1, 32, 32) + 1) * 127.5
     np.testing.assert_allclose(
         six.predict(np.tile(x, (1, 1, 1, 2)), verbose=0)["P1"],
-        trunk.predict(x, verbose=0)["P1"],
+        backbone.predict(x, verbose=0)["P1"],
         rtol=1e-4,
         atol=1e-3,
     )
@@ -60,21 +60,21 @@ def test_channels_count_in_rgb_order_where_the_network_reads_bgr():
     ],
 )
 def test_standardizing_layers_follow(name):
-    trunk = kd.backbone(name, weights=None)
+    backbone = kd.backbone(name, weights=None)
     six = kd.backbone(name, weights=None, channels=6)
-    assert six.input_shape[-1] == 6 and set(six.output) == set(trunk.output)
-    again = replace_input(trunk, 6)
+    assert six.input_shape[-1] == 6 and set(six.output) == set(backbone.output)
+    again = replace_input(backbone, 6)
     x = (images(1, 64, 64) + 1) * 127.5
-    wanted, got = trunk.predict(x, verbose=0), again.predict(np.tile(x, (1, 1, 1, 2)), verbose=0)
+    wanted, got = backbone.predict(x, verbose=0), again.predict(np.tile(x, (1, 1, 1, 2)), verbose=0)
     np.testing.assert_allclose(got["P5"], wanted["P5"], rtol=1e-3, atol=1e-4)
 
 
 def test_in_a_builder():
-    trunk = kd.backbone("mobilenet", weights=None, alpha=0.25, channels=4)
-    model = kd.fcn32s(trunk, 3, input_shape=(None, None, 4))
+    backbone = kd.backbone("mobilenet", weights=None, alpha=0.25, channels=4)
+    model = kd.fcn32s(backbone, 3, input_shape=(None, None, 4))
     assert model.predict(images(1, 33, 47, 4), verbose=0).shape == (1, 33, 47, 3)
     with pytest.raises(ValueError, match="takes 4 channels, but `input_shape` has 3"):
-        kd.fcn32s(trunk, 3)
+        kd.fcn32s(backbone, 3)
 
 
 def test_bad_input(app):

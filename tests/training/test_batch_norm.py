@@ -12,8 +12,8 @@ from keras_dense.training import (
 def network():
     image = keras.Input((4, 4, 3))
     x = keras.layers.BatchNormalization(name="inner")(keras.layers.Conv2D(4, 1)(image))
-    trunk = keras.Model(image, x, name="trunk")
-    x = keras.layers.BatchNormalization(name="outer")(trunk(image))
+    backbone = keras.Model(image, x, name="backbone")
+    x = keras.layers.BatchNormalization(name="outer")(backbone(image))
     return keras.Model(image, keras.layers.Conv2D(1, 1)(x))
 
 
@@ -21,7 +21,7 @@ def test_frozen_layers_stay(tmp_path):
     model = network()
     assert freeze_batch_norm(model) == 2
     model.compile("sgd", loss="mse")
-    layers = [model.get_layer("outer"), model.get_layer("trunk").get_layer("inner")]
+    layers = [model.get_layer("outer"), model.get_layer("backbone").get_layer("inner")]
     before = [keras.ops.convert_to_numpy(w) for layer in layers for w in layer.weights]
     x = np.random.default_rng(0).normal(3.0, 2.0, (4, 4, 4, 3)).astype("float32")
     model.fit(x, x[..., :1], epochs=2, verbose=0)
@@ -36,7 +36,7 @@ def test_frozen_layers_stay(tmp_path):
 
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
-    assert not again.get_layer("trunk").get_layer("inner").trainable
+    assert not again.get_layer("backbone").get_layer("inner").trainable
     assert len(again.trainable_variables) == len(model.trainable_variables) == 4
 
 
@@ -80,8 +80,8 @@ def test_recalibrated_statistics_are_means_over_the_batches():
     batches = [(rng.normal(3.0, 2.0, (4, 4, 4, 3)).astype("float32"), None) for _ in range(3)]
     before = [keras.ops.convert_to_numpy(w) for w in model.trainable_variables]
     assert recalibrate_batch_norm(model, batches) == 1
-    inner = model.get_layer("trunk").get_layer("inner")
-    convolution = keras.Model(model.get_layer("trunk").input, inner.input)
+    inner = model.get_layer("backbone").get_layer("inner")
+    convolution = keras.Model(model.get_layer("backbone").input, inner.input)
     maps = [keras.ops.convert_to_numpy(convolution(x)) for x, _ in batches]
     mean = np.mean([m.mean((0, 1, 2)) for m in maps], 0)
     variance = np.mean([m.var((0, 1, 2)) for m in maps], 0)

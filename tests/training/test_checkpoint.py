@@ -59,10 +59,10 @@ class Tested(Checkpoint):
 
 keras.utils.set_random_seed(11)
 model = keras.Sequential([
-    keras.Input((6,)), keras.layers.Dense(8, "relu", name="trunk"),
+    keras.Input((6,)), keras.layers.Dense(8, "relu", name="backbone"),
     keras.layers.Dropout(0.3), keras.layers.BatchNormalization(), keras.layers.Dense(2)])
 rate = keras.optimizers.schedules.PolynomialDecay(0.05, 20, 0.0, power=0.9)
-optimizer = layerwise(model, keras.optimizers.SGD(rate, momentum=0.9), {"trunk": 0.1})
+optimizer = layerwise(model, keras.optimizers.SGD(rate, momentum=0.9), {"backbone": 0.1})
 model.compile(optimizer, loss="mse", metrics=["mae"])
 if kill_at.startswith("saving"):
     original = model.save_weights

@@ -6,12 +6,12 @@ from keras_dense.ops.color import to_lab
 from keras_dense.training import estimate_ab_prior
 
 
-def encoded(ab, neighbours=5, sigma=5.0):
-    """The soft encoding of colours, summed, with all bins."""
+def encoded(ab, neighbors=5, sigma=5.0):
+    """The soft encoding of colors, summed, with all bins."""
     total = np.zeros(313)
     for color in ab.reshape(-1, 2):
         squared = ((ab_bins() - color) ** 2).sum(-1)
-        near = np.argsort(squared)[:neighbours]
+        near = np.argsort(squared)[:neighbors]
         z = np.exp(-squared[near] / (2 * sigma**2))
         total[near] += z / z.sum()
     return total
@@ -22,19 +22,19 @@ def images(*sizes):
     return [{"image": random.integers(0, 256, (*size, 3), dtype="uint8")} for size in sizes]
 
 
-@pytest.mark.parametrize("neighbours", [5, 10])
-def test_against_numpy(neighbours):
+@pytest.mark.parametrize("neighbors", [5, 10])
+def test_against_numpy(neighbors):
     samples = images((8, 12), (4, 4))
     total = sum(
         encoded(
             to_lab(sample["image"].astype(float))[..., 1:]
             .reshape(sample["image"].shape[0] // 4, 4, -1, 4, 2)
             .mean((1, 3)),
-            neighbours,
+            neighbors,
         )
         for sample in samples
     )
-    prior = estimate_ab_prior(samples, neighbours=neighbours)
+    prior = estimate_ab_prior(samples, neighbors=neighbors)
     np.testing.assert_allclose(prior, total / 7, atol=1e-5)  # seven blocks
     assert prior.sum() == pytest.approx(1) and (prior == 0).sum() > 200
 

@@ -132,7 +132,7 @@ def test_median_frequency():
     np.testing.assert_allclose(found, [expected[0], expected[1], 0.0, expected[2]])
     with pytest.raises(ValueError, match="Sample 1 has labels from 0 to 3, and there are 3"):
         median_frequency(samples, 3)
-    with pytest.raises(ValueError, match="no labelled pixel"):
+    with pytest.raises(ValueError, match="no labeled pixel"):
         median_frequency([{"segmentation": np.full((1, 1), 255)}], 2)
 
 

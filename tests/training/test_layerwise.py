@@ -10,8 +10,8 @@ STEPS = 6
 def network():
     keras.utils.set_random_seed(3)
     image = keras.Input((6,))
-    trunk = keras.Sequential([image, keras.layers.Dense(5, "tanh", name="a")], name="trunk")
-    x = keras.layers.Dense(4, "tanh", name="middle")(trunk(image))
+    backbone = keras.Sequential([image, keras.layers.Dense(5, "tanh", name="a")], name="backbone")
+    x = keras.layers.Dense(4, "tanh", name="middle")(backbone(image))
     return keras.Model(image, keras.layers.Dense(2, name="head")(x))
 
 
@@ -47,7 +47,7 @@ def accumulating(rate):
 def test_factors_of_one_change_nothing(make):
     plain = train(network(), make(0.05))
     model = network()
-    same = train(model, layerwise(model, make(0.05), {"trunk": 1.0}))
+    same = train(model, layerwise(model, make(0.05), {"backbone": 1.0}))
     for a, b in zip(plain, same, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -56,7 +56,7 @@ def test_factors_of_one_change_nothing(make):
 def test_zero_freezes(make):
     model = network()
     start = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
-    end = train(model, layerwise(model, make(0.05), {"trunk": 0.0, "middle": 0.0}))
+    end = train(model, layerwise(model, make(0.05), {"backbone": 0.0, "middle": 0.0}))
     for a, b in zip(start[:4], end[:4], strict=True):
         np.testing.assert_array_equal(a, b)
     assert all(np.any(a != b) for a, b in zip(start[4:], end[4:], strict=True))
@@ -88,10 +88,10 @@ def test_equals_one_optimizer_for_each_group(make, factor):
 @pytest.mark.parametrize("make", [sgd, adamw])
 def test_a_saved_model_goes_on_exactly(make, tmp_path):
     whole = network()
-    expected = train(whole, layerwise(whole, make(0.01), {"trunk": 0.1, "head": 2.0}), epochs=2)
+    expected = train(whole, layerwise(whole, make(0.01), {"backbone": 0.1, "head": 2.0}), epochs=2)
 
     half = network()
-    half.compile(layerwise(half, make(0.01), {"trunk": 0.1, "head": 2.0}), loss="mse")
+    half.compile(layerwise(half, make(0.01), {"backbone": 0.1, "head": 2.0}), loss="mse")
     half.fit(*data(), batch_size=4, epochs=1, shuffle=False, verbose=0)
     half.save(tmp_path / "half.keras")
     again = keras.saving.load_model(tmp_path / "half.keras")
@@ -107,7 +107,7 @@ def test_loss_scaling_around_it():
     plain = network()
     train(plain, keras.optimizers.LossScaleOptimizer(adamw(0.05), initial_scale=4.0))
     model = network()
-    inner = layerwise(model, adamw(0.05), {"trunk": 0.1})
+    inner = layerwise(model, adamw(0.05), {"backbone": 0.1})
     optimizer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=4.0)
     start = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
     end = train(model, optimizer)
@@ -116,14 +116,14 @@ def test_loss_scaling_around_it():
 
     keras.config.set_dtype_policy("mixed_float16")
     model = network()
-    values = train(model, layerwise(model, sgd(0.01), {"trunk": 0.1}))
+    values = train(model, layerwise(model, sgd(0.01), {"backbone": 0.1}))
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     assert all(np.all(np.isfinite(v)) for v in values)
 
 
 def test_the_rate_can_be_read_and_set():
     model = network()
-    optimizer = layerwise(model, keras.optimizers.SGD(0.5), {"trunk": 0.1})
+    optimizer = layerwise(model, keras.optimizers.SGD(0.5), {"backbone": 0.1})
     optimizer.learning_rate = 0.25
     assert float(optimizer.learning_rate) == 0.25
     assert float(optimizer.optimizer.learning_rate) == 0.25
@@ -131,7 +131,7 @@ def test_the_rate_can_be_read_and_set():
 
 def test_names():
     model = network()
-    found = layerwise(model, "sgd", {"trunk": 0.1, "trunk/a": 0.5, "head": 3}).multipliers
+    found = layerwise(model, "sgd", {"backbone": 0.1, "backbone/a": 0.5, "head": 3}).multipliers
     assert found == [0.5, 0.5, 1.0, 1.0, 3.0, 3.0]
     biases = layerwise(model, "sgd", lambda v: 2.0 if v.name == "bias" else 1.0).multipliers
     assert biases == [1.0, 2.0] * 3
@@ -139,10 +139,10 @@ def test_names():
 
 def test_bad_arguments():
     model = network()
-    with pytest.raises(ValueError, match=r"names \['trunc'\].*'trunk', 'middle', 'head'"):
+    with pytest.raises(ValueError, match=r"names \['trunc'\].*'backbone', 'middle', 'head'"):
         layerwise(model, "sgd", {"trunc": 0.1})
     with pytest.raises(ValueError, match="at least 0. Received: -1"):
-        layerwise(model, "sgd", {"trunk": -1})
+        layerwise(model, "sgd", {"backbone": -1})
     with pytest.raises(TypeError, match="`multipliers` must be a dict"):
         layerwise(model, "sgd", 0.1)
     with pytest.raises(TypeError, match="`model` must be a Keras model"):
@@ -151,8 +151,8 @@ def test_bad_arguments():
         layerwise(model, keras.optimizers.SGD(use_ema=True), {})
     with pytest.raises(ValueError, match="LossScaleOptimizer"):
         layerwise(model, keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD()), {})
-    optimizer = layerwise(model, "sgd", {"trunk": 0.1})
-    model.get_layer("trunk").trainable = False
+    optimizer = layerwise(model, "sgd", {"backbone": 0.1})
+    model.get_layer("backbone").trainable = False
     with pytest.raises(ValueError, match="6 multipliers.*now trains 4"):
         optimizer.build(model.trainable_variables)
     with pytest.raises(ValueError, match="no trainable variables"):

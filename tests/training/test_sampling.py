@@ -29,11 +29,11 @@ def weights_of(model):
 
 
 @pytest.mark.parametrize("auxiliary", [False, True])
-def test_all_pixels_are_the_full_model(trunk, auxiliary):
+def test_all_pixels_are_the_full_model(backbone, auxiliary):
     """The loss is the same, and so is what a step of gradient descent does."""
     head = kd.heads.Segmentation(2)
     heads = kd.heads.with_auxiliary(head) if auxiliary else head
-    model = kd.hypercolumn(trunk, heads=heads, taps=("P1", "P4"), mlp=(8,))
+    model = kd.hypercolumn(backbone, heads=heads, taps=("P1", "P4"), mlp=(8,))
     loader = kd.datasets.Loader(Stripes(), heads, 2, workers=0)
     start, ends = model.get_weights(), []
     for trained, batches in (
@@ -58,9 +58,9 @@ def test_all_pixels_are_the_full_model(trunk, auxiliary):
             np.testing.assert_allclose(a, b, atol=2e-5)
 
 
-def test_fit_and_predict_everywhere(trunk, tmp_path):
+def test_fit_and_predict_everywhere(backbone, tmp_path):
     head = kd.heads.Segmentation(2)
-    model = kd.hypercolumn(trunk, heads=head, taps=("P1", "P2"), mlp=(16,))
+    model = kd.hypercolumn(backbone, heads=head, taps=("P1", "P2"), mlp=(16,))
     training = on_sampled_pixels(model)
     training.compile(keras.optimizers.Adam(0.01), **kd.objectives(head))
     loader = kd.datasets.Loader(Stripes(), head, 2, workers=1)
@@ -89,13 +89,13 @@ def test_fit_and_predict_everywhere(trunk, tmp_path):
     )
 
 
-def test_memory_of_a_step_is_that_of_the_sample(trunk):
+def test_memory_of_a_step_is_that_of_the_sample(backbone):
     """The perceptron's hidden maps would have 128 · 128 · 512 numbers."""
     if keras.backend.backend() != "torch":
         pytest.skip("one backend shows what it makes")
     import torch
 
-    model = on_sampled_pixels(kd.hypercolumn(trunk, 3, taps=("P1", "P4"), mlp=(512,)))
+    model = on_sampled_pixels(kd.hypercolumn(backbone, 3, taps=("P1", "P4"), mlp=(512,)))
     inputs = {
         "image": np.zeros((1, 128, 128, 3), "float32"),
         "positions": np.zeros((1, 100, 2), "int32"),
@@ -108,9 +108,9 @@ def test_memory_of_a_step_is_that_of_the_sample(trunk):
     assert max(sizes) <= 100 * 512  # all pixels would be 128·128·512
 
 
-def test_any_model_and_structure_of_heads(trunk):
+def test_any_model_and_structure_of_heads(backbone):
     heads = {"objects": kd.heads.Segmentation(2), "edges": kd.heads.Segmentation(1)}
-    model = kd.fcn32s(trunk, heads=heads)
+    model = kd.fcn32s(backbone, heads=heads)
     training = on_sampled_pixels(model)
     labels = np.random.default_rng(0).integers(0, 2, (2, 33, 47))
     images = np.random.default_rng(0).integers(0, 256, (2, 33, 47, 3), dtype="uint8")

@@ -1,4 +1,4 @@
-"""Colours: patterns on surfaces, sun, sky. None of it depends on what kind a thing is."""
+"""Colors: patterns on surfaces, sun, sky. None of it depends on what kind a thing is."""
 
 import colorsys
 import dataclasses
@@ -10,7 +10,7 @@ PATTERNS = ("plain", "stripes", "checker", "waves", "bricks", "dots")
 
 @dataclasses.dataclass
 class Material:
-    """Two colours (linear RGB) and a pattern of them in the thing's own frame."""
+    """Two colors (linear RGB) and a pattern of them in the thing's own frame."""
 
     pattern: str
     colors: np.ndarray
@@ -20,7 +20,7 @@ class Material:
 
 
 def random_material(rng, scale, vivid=0.85, gloss=False):
-    """A material with patterns of about `scale` metres and colours of saturation up to `vivid`."""
+    """A material with patterns of about `scale` meters and colors of saturation up to `vivid`."""
     hue, saturation, value = rng.random(), rng.uniform(0.05, vivid), rng.uniform(0.3, 0.9)
     first = colorsys.hsv_to_rgb(hue, saturation, value)
     other = (hue + rng.normal(0, 0.15)) % 1
@@ -40,10 +40,10 @@ def random_material(rng, scale, vivid=0.85, gloss=False):
 
 
 def albedo(material, points, footprint):
-    """The colours of points (in the thing's frame), (N, 3) linear RGB.
+    """The colors of points (in the thing's frame), (N, 3) linear RGB.
 
     Args:
-        footprint: (N,), how many metres of the surface a pixel spans: what is finer is averaged.
+        footprint: (N,), how many meters of the surface a pixel spans: what is finer is averaged.
     """
     if material.pattern == "plain":
         p = points @ material.axes.T
@@ -60,13 +60,13 @@ def albedo(material, points, footprint):
 
 
 def _share(material, p):
-    """How much of the second colour there is, 0 to 1, at points in periods."""
+    """How much of the second color there is, 0 to 1, at points in periods."""
     kind = material.pattern
     x, y, z = p[:, 0], p[:, 1], p[:, 2]
     if kind == "stripes":
         return _step(np.sin(2 * np.pi * (x + 0.5 * y)))
     if kind == "checker":
-        # Shifted off the origin, so that no face of a solid lies on a change of colour.
+        # Shifted off the origin, so that no face of a solid lies on a change of color.
         s = np.sin(np.pi * 2 * (p + (0.13, 0.21, 0.17)))
         return _step(3 * s[:, 0] * s[:, 1] * s[:, 2])
     if kind == "dots":
@@ -126,7 +126,7 @@ class Light:
         return cls(to_sun, sun, zenith, horizon, clouds, rng.uniform(-0.6, 0.7))
 
     def sky(self, direction):
-        """The colours of the sky in unit directions (N, 3)."""
+        """The colors of the sky in unit directions (N, 3)."""
         up = np.clip(-direction[:, 1], 0, 1)
         share = up[:, None] ** 0.6
         color = self.horizon + share * (self.zenith - self.horizon)

@@ -95,7 +95,7 @@ def sunlit(world, points, normals, thing):
 
 
 def paint(world, direction, t, thing, face, focal):
-    """The colours along rays, linear RGB (N, 3); also the normals and what is lit."""
+    """The colors along rays, linear RGB (N, 3); also the normals and what is lit."""
     points, normals, local = describe(world, direction, t, thing, face)
     lit, open_sky = sunlit(world, points, normals, thing)
     length = np.linalg.norm(direction, axis=1)

@@ -63,7 +63,7 @@ class ColorJitter:
 
 
 def _turn_hue(pixels, steps):
-    """Turn hue by `steps` of 256 to the circle (wherever there is colour at all)."""
+    """Turn hue by `steps` of 256 to the circle (wherever there is color at all)."""
     if steps == 0:
         return pixels
     hue, saturation, value = pixels.convert("HSV").split()

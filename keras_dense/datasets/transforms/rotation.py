@@ -14,7 +14,7 @@ from keras_dense.ops.geometry import warp_intrinsics
 class RandomRotation:
     """Turn a sample about its middle; normals turn with it, the corners become void.
 
-    The size stays. The image is read bilinearly, everything else by nearest neighbour. It is the
+    The size stays. The image is read bilinearly, everything else by nearest neighbor. It is the
     camera rolled: depth (along the axis) is unchanged and `(x, y)` of a normal turns by the same
     angle. `"intrinsics"` are what makes this exact: the principal point turns about the middle,
     and pixels that are not square become skewed ones.
@@ -87,7 +87,7 @@ class RandomRotation:
             fillcolor=self.color,
         )
         out["image"] = np.asarray(pixels)
-        # Where an old pixel goes: `matrix` the other way, with pixels' centres at whole numbers.
+        # Where an old pixel goes: `matrix` the other way, with pixels' centers at whole numbers.
         x, y = dx - 0.5, dy - 0.5
         moved = [
             [cos, sin, x - cos * x - sin * y],

@@ -11,12 +11,12 @@ from keras_dense.ops.geometry import resize_intrinsics
 
 
 def nearest(size, new_size):
-    """Where half-pixel nearest neighbour reads each of `new_size` cells from among `size`."""
+    """Where half-pixel nearest neighbor reads each of `new_size` cells from among `size`."""
     return np.minimum((np.arange(new_size) + 0.5) * size / new_size, size - 1).astype(int)
 
 
 def resize_sample(sample, height, width):
-    """The image by antialiased bilinear interpolation, all else by nearest neighbour.
+    """The image by antialiased bilinear interpolation, all else by nearest neighbor.
 
     Nearest, so that no class, depth or direction appears that was not there, and none is mixed
     with an unknown one.
@@ -39,7 +39,7 @@ class Resize:
     """Bring every sample to one size; depth stays what it is.
 
     All images of a set seen smaller are a camera of another resolution: what the network learns
-    for that camera are still metres; `"intrinsics"` become those of that camera. (`RandomScale`
+    for that camera are still meters; `"intrinsics"` become those of that camera. (`RandomScale`
     divides depth: there, one camera is kept.)
 
     Args:
@@ -82,7 +82,7 @@ class RandomScale:
     sample are those of a scene that is smaller by `s` as a whole: shapes and angles are what they
     were, and depth and normals go together. (With the old focal length only its relief would be
     flattened by `s`, against the normals.) A network that is told the focal length, and has to
-    give metres for it, wants `Resize` and crops instead: a zoom tells it of toys.
+    give meters for it, wants `Resize` and crops instead: a zoom tells it of toys.
 
     Args:
         low: float, the smallest factor.

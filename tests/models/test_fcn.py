@@ -174,7 +174,7 @@ class Subclassed(keras.Model):
 def test_bad_input(backbone):
     with pytest.raises(ValueError, match="`num_classes` must be an integer >= 1"):
         kd.fcn8s(backbone, 0)
-    with pytest.raises(TypeError, match="`num_classes` must be an integer >= 1"):
+    with pytest.raises(ValueError, match="`num_classes` must be an integer >= 1"):
         kd.fcn8s(backbone, 21.0)
     with pytest.raises(ValueError, match="either `num_classes` or `heads`"):
         kd.fcn8s(backbone, 3, heads=kd.heads.Segmentation(3))

@@ -65,7 +65,8 @@ class EdgeLoss(keras.losses.Loss):
 @keras.saving.register_keras_serializable("edges")
 class EdgeError(keras.metrics.Mean):
     def update_state(self, y_true, y_pred, sample_weight=None):
-        super().update_state(ops.abs(ops.sigmoid(y_pred) - y_true))
+        error = ops.subtract(ops.sigmoid(y_pred), ops.convert_to_tensor(y_true, "float32"))
+        super().update_state(ops.abs(error))
 '''
 
 

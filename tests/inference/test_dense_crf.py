@@ -121,9 +121,9 @@ def test_bad_input():
             dense_crf(p * bad, image)
         with pytest.raises(ValueError, match="`image` must be finite numbers"):
             dense_crf(p, image + bad)
-    with pytest.raises(ValueError, match="of logits take the softmax first"):
+    with pytest.raises(ValueError, match="apply a softmax to logits first"):
         dense_crf(p - 1, image)
-    with pytest.raises(ValueError, match="There is no pixel"):
+    with pytest.raises(ValueError, match="must have at least one pixel"):
         dense_crf(p[:0], image[:0])
     with pytest.raises(ValueError, match="`known` must have the image's"):
         dense_crf(p, image, known=np.ones((4, 4)))

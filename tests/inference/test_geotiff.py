@@ -189,7 +189,7 @@ def test_other_color_spaces_and_turned_photographs(tmp_path):
     exif[0x0112] = 6
     photo.save(tmp_path / "turned.jpg", exif=exif)
     with pytest.raises(
-        ValueError, match=r"turned.jpg: is to be turned by its EXIF orientation \(6"
+        ValueError, match=r"turned.jpg: has an EXIF orientation \(6"
     ):
         GeoTiff(tmp_path / "turned.jpg")
 

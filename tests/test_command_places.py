@@ -287,7 +287,7 @@ def test_a_large_tiff_is_read_by_windows(place, capsys, small_limit, kind):
         expected = pixels[..., :1].repeat(3, -1)
     errors = {
         "deep": "from 0 to 255. Received: uint16",
-        "turned": "large and to be turned by its EXIF orientation (6)",
+        "turned": "large and has an EXIF orientation (6)",
         "wide": "has 6 bands for a model of 3 channels; kd.inference.predict_tiled takes",
     }
     settings = ("--out", place / "out", "--tile", 32, "--overlay")

@@ -76,7 +76,7 @@ class GeoTiff:
         turned = self._file.tags().get("EXIF_Orientation", "1")
         if turned != "1":
             raise ValueError(
-                f"{self.path}: has an EXIF orientation ({turned}), which cannot be read by windows; "
+                f"{self.path}: has an EXIF orientation ({turned}), which windows cannot follow; "
                 "turn and save it first, or read it whole"
             )
         channels = 3 if self._colors is not None else len(self.bands)

@@ -1,7 +1,7 @@
 """Prediction with a Deep Layer Cascade: later stages compute only the pixels that need them."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -193,7 +193,8 @@ class LayerCascade:
             ValueError: for images of another shape or range, or if a stage predicts NaN.
         """
         images = as_pixels(images, "images", batch=True)
-        first, *later = self._stages
+        first: Any = self._stages[0]
+        later = self._stages[1:]
         scores, certainty, *gives = first.predict_on_batch(images)
         scores = np.array(scores)  # Arrays of JAX are read-only.
         stage = np.ones(scores.shape[:3], "uint8")

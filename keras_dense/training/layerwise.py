@@ -159,11 +159,10 @@ class LayerwiseOptimizer(keras.optimizers.Optimizer):
         self._all_variables = lambda: everything
 
     def apply(self, grads: list, trainable_variables: Any = None) -> None:
-        if trainable_variables is not None:
-            trainable_variables = list(trainable_variables)
+        given = None if trainable_variables is None else list(trainable_variables)
         if not self.built:
-            self.build(trainable_variables)
-        variables = self._all_variables() if trainable_variables is None else trainable_variables
+            self.build(given or [])
+        variables = self._all_variables() if given is None else given
         before = [
             (variable, factor, keras.ops.copy(variable.value))
             for variable in variables

@@ -128,9 +128,9 @@ def test_bad_input():
     with pytest.raises(ValueError, match="`known` must have the image's"):
         dense_crf(p, image, known=np.ones((4, 4)))
     for name in ("gaussian_sxy", "bilateral_sxy", "bilateral_srgb"):
-        with pytest.raises(ValueError, match=f"`{name}` must be a number above 0"):
+        with pytest.raises(ValueError, match=f"`{name}` must be a number > 0"):
             dense_crf(p, image, **{name: 0})
-    with pytest.raises(ValueError, match="`bilateral_compat` must be a number ≥ 0"):
+    with pytest.raises(ValueError, match="`bilateral_compat` must be a number >= 0"):
         dense_crf(p, image, bilateral_compat=-1)
     with pytest.raises(ValueError, match="`iterations` must be an integer >= 0"):
         dense_crf(p, image, 1.5)

@@ -1,4 +1,4 @@
-"""Samples: where they come from, how they change, how they reach `fit`."""
+"""Data sets: samples from files, transforms, and batches for `fit`."""
 
 from keras_dense.datasets import transforms
 from keras_dense.datasets.ade20k import ade20k

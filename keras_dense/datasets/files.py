@@ -166,9 +166,7 @@ def decoded(found: Stored, decode: Decode) -> Array:
     return result
 
 
-def orientation_of(
-    found: Stored, upright: bool | None, size: tuple[int, int] | None = None
-) -> int:
+def orientation_of(found: Stored, upright: bool | None, size: tuple[int, int] | None = None) -> int:
     """Return the EXIF orientation to apply; 1 leaves the file as stored.
 
     Args:

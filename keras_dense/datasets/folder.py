@@ -204,9 +204,7 @@ def _classes(
     count = next(iter(given.values()))
     count = _check.integer(count, "num_classes", low=1)
     if encoding == "color" and palette is None:
-        raise ValueError(
-            '`palette` must be given with encoding="color". Received: palette=None'
-        )
+        raise ValueError('`palette` must be given with encoding="color". Received: palette=None')
     if class_names is None:
         class_names = [f"class {i}" for i in range(count)]
     if palette is None and count <= 256:

@@ -130,7 +130,9 @@ class MaskDecoder:
         if unknown.any():
             row, column = np.argwhere(unknown)[0]
             gray = (rgb == rgb[..., :1]).all()
-            hint = "; all colors are gray: give decode=lambda x: x[..., 0] if these are class indices"
+            hint = (
+                "; all colors are gray: give decode=lambda x: x[..., 0] if these are class indices"
+            )
             raise ValueError(
                 f"{path}: color {tuple(rgb[row, column].tolist())} at row {row}, column {column} "
                 f"is not in the palette ({int(unknown.sum())} such pixels{hint * bool(gray)})"
@@ -207,8 +209,8 @@ class MaskDecoder:
         if known_class and unknown.any() and not self._warned:
             self._warned = True
             warnings.warn(
-                f"{found.path}: has {found.nodata} as nodata, so class {found.nodata} becomes void; "
-                f"remap={{{found.nodata}: {found.nodata}}} keeps the class",
+                f"{found.path}: has {found.nodata} as nodata, so class {found.nodata} becomes "
+                f"void; remap={{{found.nodata}: {found.nodata}}} keeps the class",
                 stacklevel=3,
             )
 
@@ -238,7 +240,7 @@ def _color_table(palette: ArrayLike | None, void_colors: Sequence[Sequence[int]]
     if tuple(void_colors) != VOC_BORDER:
         void = list(void_colors)
     colors = np.concatenate([palette, np.reshape(void, (-1, 3))]).astype(np.int32)
-    classes = np.append(np.arange(len(palette)), [VOID] * len(void)).astype(np.int32)
+    classes: Array = np.append(np.arange(len(palette)), [VOID] * len(void)).astype(np.int32)
     codes = colors[:, 0] << 16 | colors[:, 1] << 8 | colors[:, 2]
     sorted_codes, first, places = np.unique(codes, return_index=True, return_inverse=True)
     other = np.flatnonzero(classes[first][places.reshape(-1)] != classes)

@@ -119,8 +119,9 @@ def _keys(
     last: dict[str, list[str]] = {}
     for key in files:
         last.setdefault(key.rpartition("/")[2], []).append(key)
-    keys = {name: _key(name, files, last, suffix) for name in names}
-    missing = [name for name, key in keys.items() if key is None]
+    found = {name: _key(name, files, last, suffix) for name in names}
+    keys = {name: key for name, key in found.items() if key is not None}
+    missing = [name for name in found if name not in keys]
     if missing:
         raise FileNotFoundError(
             f"{who}: no image for {_some(missing)} in {str(folder)!r}{_case(missing, files)}"

@@ -86,7 +86,9 @@ def subset(dataset: Any, indices: int | slice | ArrayLike) -> _Subset:
         indices = range(count)[: _check.integer(indices, "indices")]
     indices = _indices(indices, count)
     if ((indices < -count) | (indices >= count)).any():
-        raise IndexError(f"`indices` must be below {count}. Received: {indices.max()} as the largest")
+        raise IndexError(
+            f"`indices` must be below {count}. Received: {indices.max()} as the largest"
+        )
     return _Subset(dataset, indices % max(count, 1))
 
 

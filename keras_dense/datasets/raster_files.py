@@ -28,7 +28,9 @@ def pick(path: PathLike, names: Iterable[str], key: str | None) -> str:
         return names[0]
     if key not in names:
         shown = ", ".join(map(repr, names)) or "nothing"
-        raise ValueError(f"{path}: contains {shown}; `key` must be one of them. Received: key={key!r}")
+        raise ValueError(
+            f"{path}: contains {shown}; `key` must be one of them. Received: key={key!r}"
+        )
     return key
 
 
@@ -122,7 +124,11 @@ def read_hdf5(path: pathlib.Path, key: str | None) -> Read:
     with open_hdf5(path) as file:
         item = file[pick(path, _datasets(file), key)]
         values = _read(path, item)
-        neutral: dict[str, tuple] = {"scale_factor": (1,), "add_offset": (0,), "units": ("", *METERS)}
+        neutral: dict[str, tuple] = {
+            "scale_factor": (1,),
+            "add_offset": (0,),
+            "units": ("", *METERS),
+        }
         attributes = {name: _plain(item.attrs[name]) for name in neutral if name in item.attrs}
         units = [f"{name}={it!r}" for name, it in attributes.items() if it not in neutral[name]]
         known = None

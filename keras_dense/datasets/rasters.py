@@ -79,7 +79,9 @@ def read_raster(path: PathLike, key: str | None = None) -> Raster:
     if suffix in KEYED:
         raster = Raster(*KEYED[suffix](path, key))
     elif key is not None:
-        raise ValueError(f"{path}: contains one array, so `key` must be None. Received: key={key!r}")
+        raise ValueError(
+            f"{path}: contains one array, so `key` must be None. Received: key={key!r}"
+        )
     else:
         raster = Raster(*PLAIN.get(suffix, _image)(path))
     values = raster.values
@@ -121,7 +123,11 @@ def _tiff(path: pathlib.Path) -> tuple[Array, Array | None, Sequence[str], list[
     return values, known, units, flaws
 
 
-PLAIN: dict[str, Callable[[pathlib.Path], tuple]] = {".tif": _tiff, ".tiff": _tiff, ".pfm": read_pfm}
+PLAIN: dict[str, Callable[[pathlib.Path], tuple]] = {
+    ".tif": _tiff,
+    ".tiff": _tiff,
+    ".pfm": read_pfm,
+}
 KEYED: dict[str, Callable[[pathlib.Path, str | None], Read]] = {
     ".npy": read_npy,
     ".npz": read_npy,

@@ -20,7 +20,7 @@ Code that takes a sample calls `check_sample` first: it converts tensors, nested
 images to arrays of these types, or raises an error.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,13 @@ VOID = 255
 # The mean color of ImageNet, which is zero to a pretrained network.
 MEAN_COLOR = (124, 116, 104)
 
-CHANNELS: dict[str, tuple[int, ...]] = {"image": (3,), "segmentation": (), "depth": (1,), "normals": (3,), "weight": ()}
+CHANNELS: dict[str, tuple[int, ...]] = {
+    "image": (3,),
+    "segmentation": (),
+    "depth": (1,),
+    "normals": (3,),
+    "weight": (),
+}
 
 
 def check_sample(sample: Sample, where: str = "sample") -> Sample:
@@ -134,7 +140,7 @@ _REMEDIES = {
 
 
 def _weight(value: Any, key: str) -> Array:
-    weight = as_array(value, key).astype(np.float32, copy=False)
+    weight: Array = as_array(value, key).astype(np.float32, copy=False)
     # Comparisons with NaN are false.
     wrong = ~((weight >= 0) & (weight < np.inf))
     if wrong.any():
@@ -190,7 +196,7 @@ def _has_pixels(value: Any, size: tuple[int, int]) -> bool:
     return shape is not None and tuple(shape)[:2] == size
 
 
-def fill_value(key: str, color: tuple[int, ...] = MEAN_COLOR) -> int | tuple[int, ...]:
+def fill_value(key: str, color: Sequence[int] = MEAN_COLOR) -> int | Sequence[int]:
     """Return the value of an unknown pixel in `sample[key]`."""
     if key == "image":
         return color
@@ -224,7 +230,7 @@ def pad_sample(
     bottom: int,
     left: int,
     right: int,
-    color: tuple[int, ...] = MEAN_COLOR,
+    color: Sequence[int] = MEAN_COLOR,
 ) -> Sample:
     """Pad a sample with unknown pixels, its image with `color`."""
     if not (top or bottom or left or right):

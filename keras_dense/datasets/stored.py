@@ -111,7 +111,8 @@ class Stored:
         palette, numbers = self.palette, self.numbers
         if numbers.max(initial=0) >= len(palette):
             raise ValueError(
-                f"{self.path}: has number {numbers.max()}, but its palette has {len(palette)} colors"
+                f"{self.path}: has number {numbers.max()}, but its palette has "
+                f"{len(palette)} colors"
             )
         return palette[numbers]
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from keras_dense.datasets import Loader, cached, camvid, scenes, subset, transforms
-from keras_dense.datasets.sample import planes
+from keras_dense.datasets.sample import pixel_keys
 from keras_dense.heads import Segmentation
 from keras_dense.losses.weighted import MapLoss, safe_divide
 from keras_dense.training import DynamicWeightAverage, LogSum, UncertaintyWeighting, balanced
@@ -456,7 +456,7 @@ def test_intrinsics_travel_along_untouched():
     ds = Partial(2, size=lambda i: (3, 3 + i))
     sample = transforms.ColorJitter()(ds[0], np.random.default_rng(0))
     np.testing.assert_array_equal(sample["intrinsics"], np.eye(3))
-    assert sorted(planes(sample)) == ["depth", "image", "segmentation"]
+    assert sorted(pixel_keys(sample)) == ["depth", "image", "segmentation"]
     np.testing.assert_array_equal(cached(ds)[0]["intrinsics"], np.eye(3))
     loader = Loader(ds, partial_heads(), 2, missing="unknown", pad=True)
     images, targets = loader[0]

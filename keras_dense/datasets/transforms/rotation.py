@@ -1,6 +1,7 @@
 """Random rotation."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,8 @@ class RandomRotation:
     def __init__(
         self, degrees: float | tuple[float, float] = 10.0, *, color: Color = MEAN_COLOR
     ) -> None:
-        pair = (-degrees, degrees) if _check.is_number(degrees) else degrees
+        given: Any = degrees
+        pair = (-given, given) if _check.is_number(given) else given
         try:
             low, high = (_check.number(value, "degrees") for value in pair)
         except (TypeError, ValueError):
@@ -94,7 +96,7 @@ class RandomRotation:
             fillcolor=self.color,
         )
         out["image"] = np.asarray(pixels)
-        # Maps an old pixel to its new place: the inverse of `matrix`, with pixel centers at integers.
+        # Maps an old pixel to its new place: the inverse of `matrix`, pixel centers at integers.
         x, y = dx - 0.5, dy - 0.5
         moved = [
             [cos, sin, x - cos * x - sin * y],

@@ -116,6 +116,7 @@ def _window(
         room = abs(have - want)
         offset = min(int(where * (room + 1)), room)
         starts.append(offset if have > want else 0)
-        pads += [offset, room - offset] if have < want else [0, 0]
-    sample = pad_sample(sample, *pads, color)
-    return crop_sample(sample, *starts, *size)
+        pads.append((offset, room - offset) if have < want else (0, 0))
+    (top, bottom), (left, right) = pads
+    sample = pad_sample(sample, top, bottom, left, right, color)
+    return crop_sample(sample, starts[0], starts[1], size[0], size[1])

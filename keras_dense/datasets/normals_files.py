@@ -72,7 +72,7 @@ def _vectors(path: PathLike, values: Array, is_decoded: bool) -> tuple[Array, Ar
     """Return vectors, float64, and the pixels that have one, bool `(H, W, 1)`."""
     if values.dtype in (np.uint8, np.uint16) and not is_decoded:
         top = np.iinfo(values.dtype).max
-        return values / (top / 2) - 1, values.any(-1, keepdims=True)
+        return values / (top / 2) - 1, np.any(values, axis=-1, keepdims=True)
     if values.dtype.kind != "f":
         raise ValueError(
             f"{path}: normals must be floats, or unsigned integers of 8 or 16 bits. "

@@ -92,7 +92,8 @@ class Scenes:
             edge = _edges(np.stack([thing, face, lit]).reshape(3, height, width))
             for part, (dx, dy) in enumerate(((-0.25, -0.125), (0.25, 0.125), (-0.125, 0.25))):
                 rays = self._rays(world, x[edge] + dx, y[edge] + dy)
-                more = paint(world, rays, *cast(world, rays), focal)[0]
+                hits = cast(world, rays)
+                more, _, _ = paint(world, rays, hits[0], hits[1], hits[2], focal)
                 color[edge] += (more - color[edge]) / (part + 2)
         kinds = [solid.kind for solid in world.solids]
         names = ["sky", "ground", "wall", "wall", *kinds]  # in the order of `thing`, from SKY

@@ -34,4 +34,6 @@ def naming_file(path: PathLike, read: Callable[[], T]) -> T:
         ) from error
     # The exceptions of Pillow for a broken file depend on its format and on the position.
     except (OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError) as error:
+        if str(error).startswith(f"{path}: "):
+            raise
         raise ValueError(f"{path}: cannot be read as an image ({error})") from error

@@ -1,4 +1,4 @@
-"""NYU Depth v2 from a file of MATLAB's layout, made small here."""
+"""NYU Depth v2 from a miniature file in the layout of MATLAB 7.3."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def test_official_split(home, savemat):
     np.testing.assert_array_equal(train[1]["image"], wanted[4])
     assert test.describe(1) == "nyu_depth_v2_labeled.mat, frame 2"
     savemat("splits.mat", trainNdxs=[[6]], testNdxs=[[1]])
-    with pytest.raises(ValueError, match="splits.mat: names frames 6 to 6, and there are 5"):
+    with pytest.raises(ValueError, match="splits.mat: lists frames 6 to 6, but there are 5"):
         nyu_depth_v2(home)
     savemat("splits.mat", frames=[[1]])
     with pytest.raises(ValueError, match=r"splits.mat: has no 'testNdxs'. It has: \['frames'\]"):

@@ -1,4 +1,4 @@
-"""RGB-D data sets as they are downloaded, each by one call: miniatures with the folders of each."""
+"""Miniatures of RGB-D data sets as downloaded: each is read by one call."""
 
 import math
 import pickle
@@ -34,10 +34,10 @@ def image(path, pixels=RGB):
 
 def depth(path, meters=METERS, scale=1000):
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_depth(path, meters, scale)
+    write_depth(path, meters, scale=scale)
 
 
-def test_nyu_depth_v2_as_pictures(tmp_path):
+def test_nyu_depth_v2_as_images(tmp_path):
     for name in ("train/kitchen_0028b/{}00045", "train/bath_1/{}00000", "test/bath_1/{}00001"):
         image(tmp_path / f"{name.format('rgb_')}.jpg", np.zeros((480, 640, 3), "uint8"))
         depth(tmp_path / f"{name.format('sync_depth_')}.png", np.full((480, 640), 2.5))
@@ -52,9 +52,9 @@ def test_nyu_depth_v2_as_pictures(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no image .*rgb_00001.jpg' for sync_depth_00001"):
         nyu_depth_v2(tmp_path, "test")
     image(tmp_path / "test/bath_1/rgb_00001.jpg")
-    with pytest.raises(ValueError, match="intrinsics are of 480 × 640 pixels"):
+    with pytest.raises(ValueError, match="intrinsics are for 480 × 640 pixels"):
         nyu_depth_v2(tmp_path, "test")[0]
-    with pytest.raises(FileNotFoundError, match="nyu_depth_v2_labeled.mat', and no picture like"):
+    with pytest.raises(FileNotFoundError, match="nyu_depth_v2_labeled.mat', and no image like"):
         nyu_depth_v2(tmp_path / "test" / "bath_1")
 
 
@@ -116,7 +116,7 @@ def test_kitti_depth_selection(tmp_path):
     assert len(kitti_depth(home, "val_selection_cropped", cameras=("image_03",))) == 1
 
 
-def test_kitti_depth_says_what_is_wrong(kitti):
+def test_kitti_depth_errors(kitti):
     with pytest.raises(ValueError, match='split must be "train", "val" or "val_sel.*\'test\''):
         kitti_depth(kitti, "test")
     with pytest.raises(ValueError, match="cameras must be among .*'image_02'"):
@@ -154,7 +154,7 @@ def test_diode(tmp_path):
     normals = diode(tmp_path, normals_frame="opengl", **camera)[0]["normals"]
     np.testing.assert_allclose(normals[0, 0], (0, -0.6, -0.8), atol=1e-6)
     (tmp_path / scans[1] / "00193_010_depth_mask.npy").unlink()
-    with pytest.raises(FileNotFoundError, match="'00193_010.png' .*without a mask of what is val"):
+    with pytest.raises(FileNotFoundError, match="'00193_010.png' .*without a mask of val"):
         diode(tmp_path, "val")
 
 
@@ -252,10 +252,10 @@ def test_sun_rgbd(sun):
         sun_rgbd(sun, "train")
 
 
-def test_sun_rgbd_says_what_is_wrong(sun):
+def test_sun_rgbd_errors(sun):
     home = sun / "SUNRGBD/kv2/align/b"
     image(home / "depth_bfx/0000000.png", np.uint8(METERS))
-    with pytest.raises(ValueError, match=r"depth_bfx/0000000.png: `decode` fails .*16 bits"):
+    with pytest.raises(ValueError, match=r"depth_bfx/0000000.png: `decode` failed .*16 bits"):
         sun_rgbd(sun)[1]
     image(home / "depth_bfx/second.png", np.uint8(METERS))
     with pytest.raises(ValueError, match="depth_bfx' must hold one depth map. Received: 2"):

@@ -1,4 +1,4 @@
-"""Whatever a file holds, its reader gives exactly that, or an error that names the file.
+"""Readers return exactly the content of a file, or raise an error that names the file.
 
 One table of formats, kinds of numbers, channels and ways to store them; and then, one by one, what
 a file says beside its numbers.
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from keras_dense.datasets import folder, instances, photographs
-from keras_dense.datasets.files import open_picture, read_image, read_numbers
+from keras_dense.datasets.files import read_image, read_numbers
 from keras_dense.datasets.masks import MaskDecoder
 from keras_dense.datasets.stored import stored, turned
 from keras_dense.heads.palette import voc_palette
@@ -58,7 +58,7 @@ def random(dtype, channels, high=100):
 
 
 def bytes_of(array, channels, opaque):
-    """What `read_image` has to give, or `None` where it may not give anything."""
+    """The expected result of `read_image`, or `None` for an error."""
     if array.dtype not in (np.uint8, bool) or channels == 4 and not opaque:
         return None
     array = array[..., :3] if channels == 4 else array
@@ -242,13 +242,13 @@ def test_decoded_numbers_do_not_wrap_around(pair):
         (lambda x: np.stack([x, x], -1), "masks/a.png: must hold class indices or RGB"),
     ],
 )
-def test_what_decode_gives_is_checked(pair, decode, message):
+def test_results_of_decode_are_checked(pair, decode, message):
     pair.mask(np.array([[1, 2, 3]] * 2, np.uint8))
     with pytest.raises(ValueError, match=message):
         pair.read(decode=decode)
 
 
-def test_deep_images_are_read_as_told(pair):
+def test_deep_images_are_read_with_decode_image(pair):
     tifffile = pytest.importorskip("tifffile")
     pytest.importorskip("rasterio")
     pair.mask(np.zeros((2, 3), np.uint8))
@@ -268,7 +268,7 @@ def test_deep_images_are_read_as_told(pair):
 
 
 def test_exif_orientation_of_images(pair):
-    """What was drawn over a turned photograph in a viewer lies on the turned pixels."""
+    """Annotations drawn in a viewer fit the turned pixels."""
     shown = np.zeros((4, 6, 3), np.uint8)
     shown[:2] = 255
     pair.mask((shown[..., 0] > 0).astype(np.uint8))
@@ -334,7 +334,7 @@ def test_transparency(pair):
         pair.read(None, palette=voc_palette(21), encoding="color")
 
 
-def test_palettes_that_number_our_colors_otherwise(pair):
+def test_palettes_with_the_colors_in_another_order(pair):
     ours = voc_palette(21)
     labels = np.array([[0, 5, 15]] * 2, np.uint8)
     pruned = Image.fromarray(ours[labels]).quantize(3)  # as tools that save space do
@@ -406,7 +406,7 @@ def test_remap_maps_integers_to_classes(pair, remap):
 
 
 @pytest.mark.parametrize("value", [0.5, np.nan, np.inf, 3e9])
-def test_floats_that_are_no_labels(pair, value):
+def test_floats_that_are_not_labels(pair, value):
     np.save(pair.masks / "a.npy", np.array([[0, 1, value]] * 2))
     with pytest.raises(ValueError, match="masks/a.npy: `labels` must be whole numbers"):
         pair.read()
@@ -442,7 +442,7 @@ def geotiff(rasterio, path, array, **options):
             file.write(array, 1)
 
 
-def test_nodata_that_is_a_class_is_said(pair):
+def test_nodata_that_is_a_class_is_a_warning(pair):
     rasterio = pytest.importorskip("rasterio")
     geotiff(rasterio, pair.masks / "a.tif", np.array([[0, 1, 2]] * 2, np.uint8), nodata=0)
     with pytest.warns(UserWarning, match=r"a.tif: says that 0 means no data.*remap={0: 0}"):
@@ -486,7 +486,7 @@ def test_inverted_and_scaled_numbers_are_refused_until_decoded(pair):
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp", "a.tif"])
-def test_several_pictures_in_a_file(pair, name):
+def test_several_images_in_a_file(pair, name):
     pages = [Image.new("L", (3, 2), value) for value in (0, 40, 80)]
     path = pair.images / "b" / name
     path.parent.mkdir()
@@ -526,15 +526,15 @@ def test_broken_arrays(tmp_path):
         read_image(tmp_path / "none.npy")
 
 
-def test_pictures_too_large_for_pillow(tmp_path, monkeypatch):
+def test_images_too_large_for_pillow(tmp_path, monkeypatch):
     Image.new("L", (64, 64)).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    for read in (open_picture, read_image, stored):
+    for read in (read_image, stored):
         with pytest.raises(ValueError, match=r"a.png: .*MAX_IMAGE_PIXELS = None; kd.inference.Geo"):
             read(tmp_path / "a.png")
 
 
-def test_what_needs_rasterio_says_so(tmp_path, monkeypatch):
+def test_missing_rasterio_is_reported(tmp_path, monkeypatch):
     tifffile = pytest.importorskip("tifffile")
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((2, 3), np.float64))
     monkeypatch.setitem(__import__("sys").modules, "rasterio", None)
@@ -543,7 +543,7 @@ def test_what_needs_rasterio_says_so(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("classes", [1, 2])
-def test_black_and_white_masks_need_a_word(pair, classes):
+def test_black_and_white_masks_need_remap(pair, classes):
     pair.mask(np.array([[0, 255, 255]] * 2, np.uint8))
     with pytest.raises(ValueError, match=r"only 0 and 255, such as .*a.png.*remap={255: 1}"):
         pair.read(classes)

@@ -9,8 +9,8 @@ from keras_dense.datasets.layouts import first_existing
 from keras_dense.datasets.sample import VOID
 
 CLASSES = 150
-SPLITS = {name: name for name in ("training", "validation")}
-SPLITS |= {"train": "training", "val": "validation"}
+SPLITS = {"train": "training", "val": "validation"}
+SPLITS |= {name: name for name in ("training", "validation")}
 
 
 def ade20k(

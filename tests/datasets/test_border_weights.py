@@ -102,7 +102,7 @@ def test_bad_input():
             separate_instances(bad)
     with pytest.raises(ValueError, match="`w0` must be a number >= 0. Received: w0=-1"):
         border_weights(cells, w0=-1)
-    with pytest.raises(ValueError, match="`sigma` must be above 0"):
+    with pytest.raises(ValueError, match="`sigma` must be a number > 0"):
         border_weights(cells, sigma=0)
     for weight in (2, (1, 2, 3), (1, -1)):
         with pytest.raises(ValueError, match="`class_weight` must be"):

@@ -69,7 +69,7 @@ def test_cityscapes(tmp_path):
     assert only(cityscapes(tmp_path, "val")) == only(cityscapes(tmp_path, "train_extra")) == wanted
     with pytest.raises(ValueError, match="`split` must be one of .*split='test'"):
         cityscapes(tmp_path, "test")
-    with pytest.raises(FileNotFoundError, match="holds neither of leftImg8bit/train. It holds"):
+    with pytest.raises(FileNotFoundError, match="does not contain leftImg8bit/train. It contains"):
         cityscapes(tmp_path / "gtFine")
     save(
         tmp_path / "gtFine/val/bonn/bonn_000000_000019_gtFine_labelIds.png",
@@ -112,7 +112,7 @@ def test_ade20k(tmp_path, home):
     assert val.num_classes == 150 and val.class_names[:2] == ["wall", "building"]
     with pytest.raises(FileNotFoundError, match="ade20k: .* does not contain images/training"):
         ade20k(tmp_path / "data", "train")
-    with pytest.raises(ValueError, match="ade20k: split must be .*split='test'"):
+    with pytest.raises(ValueError, match="`split` must be .*split='test'"):
         ade20k(tmp_path / "data", "test")
     (tmp_path / "data" / home / "objectInfo150.txt").write_text("Idx\tName\n1\twall\n")
     with pytest.raises(ValueError, match="objectInfo150.txt: must be a table of 150 classes"):
@@ -170,7 +170,7 @@ def test_coco_panoptic(tmp_path):
     ):
         val[0]
     save(mask, labels([0, 1, 2], [0, 1, 2]))
-    with pytest.raises(ValueError, match="139.png: must be RGB of 8 bits"):
+    with pytest.raises(ValueError, match="139.png: must be lossless RGB of 8 bits"):
         val[0]
     (tmp_path / "annotations" / "panoptic_val2017.json").write_text('{"images": []}')
     with pytest.raises(ValueError, match="must be JSON with 'categories'"):

@@ -181,7 +181,7 @@ def model(classes=3):
 
 
 def test_fit_sees_each_sample_once_an_epoch():
-    """Workers of Keras would replay batches. Epochs count correctly though Keras inspects batches."""
+    """Workers of Keras would replay batches; batches that Keras inspects do not count."""
     calls = []
 
     class Recorded(Loader):
@@ -520,7 +520,7 @@ def test_faulty_samples_are_named_or_skipped(kind, pad, workers):
         assert flat(seen(resumed)) == epochs[1]
 
 
-def test_what_stands_in_is_changed_by_draws_of_its_own():
+def test_a_replacement_is_transformed_with_other_random_numbers():
     crop = transforms.RandomCrop(2)
     rows = np.arange(36, dtype="uint8").reshape(6, 6, 1).repeat(3, -1)
 

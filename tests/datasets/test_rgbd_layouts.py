@@ -46,7 +46,7 @@ def test_nyu_depth_v2_as_images(tmp_path):
     sample = train[0]
     assert train.describe(0).endswith("bath_1/rgb_00000.jpg") and (sample["depth"] == 2.5).all()
     np.testing.assert_allclose(sample["intrinsics"][:2, 2], [324.582, 252.736], atol=1e-3)
-    with pytest.raises(ValueError, match="`mapping` and `raw` are for the labeled file"):
+    with pytest.raises(ValueError, match="`mapping` and `raw` need the labeled file"):
         nyu_depth_v2(tmp_path, raw=True)
     (tmp_path / "test/bath_1/rgb_00001.jpg").unlink()
     with pytest.raises(FileNotFoundError, match=r"no image .*rgb_00001.jpg' for sync_depth_00001"):
@@ -117,7 +117,7 @@ def test_kitti_depth_selection(tmp_path):
 
 
 def test_kitti_depth_errors(kitti):
-    with pytest.raises(ValueError, match='split must be "train", "val" or "val_sel.*\'test\''):
+    with pytest.raises(ValueError, match="`split` must be one of 'train', 'val', 'val_sel.*'test'"):
         kitti_depth(kitti, "test")
     with pytest.raises(ValueError, match="cameras must be among .*'image_02'"):
         kitti_depth(kitti, cameras="image_02")
@@ -245,7 +245,7 @@ def test_sun_rgbd(sun):
     })  # fmt: skip
     assert sun_rgbd(sun, "test").describe(0).endswith("NYU0001/image/0000001-1.jpg")
     assert sun_rgbd(sun / "SUNRGBD", "train").describe(0).endswith("b/image/0000000-1.jpg")
-    with pytest.raises(ValueError, match='split must be "all", "train" or "test"'):
+    with pytest.raises(ValueError, match="`split` must be one of 'all', 'train', 'test'"):
         sun_rgbd(sun, "val")
     (sun / "SUNRGBD/kv2/align/b/intrinsics.txt").unlink()
     with pytest.raises(FileNotFoundError, match="1 of 2 folders of split 'train' are not below"):
@@ -258,7 +258,7 @@ def test_sun_rgbd_errors(sun):
     with pytest.raises(ValueError, match=r"depth_bfx/0000000.png: `decode` failed .*16 bits"):
         sun_rgbd(sun)[1]
     image(home / "depth_bfx/second.png", np.uint8(METERS))
-    with pytest.raises(ValueError, match="depth_bfx' must hold one depth map. Received: 2"):
+    with pytest.raises(ValueError, match="depth_bfx' must contain one depth map. Received: 2"):
         sun_rgbd(sun)
     (home / "depth_bfx/second.png").unlink()
     (home / "intrinsics.txt").write_text("7 0")

@@ -64,7 +64,7 @@ def test_every_pixel_lies_on_the_surface_of_its_class(ds, index):
 
 
 def implicit(solid, p, tolerance=2e-5):
-    """Whether points are in a solid, on its surface, and its normal there; written per kind."""
+    """Membership of points in a solid and its surface, and the normal there; by kind."""
     lines = []  # (value <= 0 inside, normal)
     x, y, z = np.moveaxis(p, -1, 0)
     if solid.kind in ("box", "pyramid"):
@@ -185,7 +185,7 @@ def test_splits_seeds_and_indices_differ():
         for seed in (0, 1)
         for i in range(3)
     ]
-    assert len(set(images)) == len(images)
+    assert len(set(rendered)) == len(rendered)
 
 
 def test_size_changes_only_the_resolution():
@@ -243,5 +243,5 @@ def test_index_out_of_range(ds):
 
 
 def test_unknown_kind():
-    with pytest.raises(ValueError, match="kind must be one of"):
+    with pytest.raises(ValueError, match="`kind` must be one of"):
         make_solid("torus", 1, 1, 1, np.eye(3), 0, 5)

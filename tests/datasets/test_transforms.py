@@ -435,5 +435,7 @@ def test_compose_names_a_faulty_transform():
     sample = {"image": np.zeros((4, 4, 3), np.uint8), "segmentation": np.zeros((4, 4), np.uint8)}
     with pytest.raises(ValueError, match="after half: 'segmentation' is 2 x 4 pixels"):
         transforms.Compose(half)(sample, RNG(0))
-    with pytest.raises(TypeError, match="after <lambda>: must be a dict with an 'image'.*NoneType"):
+    with pytest.raises(
+        TypeError, match="after <lambda>: must be a dict with the key 'image'.*NoneType"
+    ):
         transforms.Compose([lambda s, rng: None])(sample, RNG(0))

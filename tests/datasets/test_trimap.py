@@ -36,5 +36,5 @@ def test_no_border_no_band():
 def test_bad_input():
     with pytest.raises(ValueError, match="`labels` must be ints"):
         trimap(np.zeros((4, 5)), 3)
-    with pytest.raises(ValueError, match="`width` must be above 0. Received: width=0"):
+    with pytest.raises(ValueError, match="`width` must be a number > 0. Received: width=0"):
         trimap(np.zeros((4, 5), int), 0)

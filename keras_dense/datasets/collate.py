@@ -29,8 +29,8 @@ class Collator:
         for head in _leaves(heads):
             if missing == "unknown" and not (hasattr(head, "target") and hasattr(head, "unknown")):
                 raise TypeError(
-                    '`missing="unknown"` needs heads with `target`, the key of their annotation, '
-                    f"and unknown(size). Received: {head!r}"
+                    "`heads` must have `target`, the key of their annotation, and unknown(size) "
+                    f'with missing="unknown". Received: {head!r}'
                 )
             if not callable(getattr(head, "encode", None)):
                 raise TypeError(

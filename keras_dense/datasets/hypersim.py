@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from keras_dense import _check
 from keras_dense._types import Array, PathLike
 from keras_dense.datasets.depth_files import distance_to_depth, read_depth
 from keras_dense.datasets.normals_files import read_normals
@@ -56,7 +57,7 @@ def hypersim(
     ds = kd.datasets.hypersim("hypersim", scenes=["ai_001_001", "ai_001_002"])
     ```
     """
-    path = pathlib.Path(path)
+    path, normals = pathlib.Path(path), _check.flag(normals, "normals")
     if scenes is None:
         homes = [path] if (path / "images").is_dir() else sorted(path.glob("ai_*"))
     else:

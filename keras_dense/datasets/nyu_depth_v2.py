@@ -156,6 +156,7 @@ def nyu_depth_v2(
     """
     path = pathlib.Path(path)
     _check.choice(split, "split", ("train", "test", "all"))
+    raw = _check.flag(raw, "raw")
     if path.is_dir() and not (path / FILE).is_file():
         return _images(path, split, mapping, raw)
     path = path / FILE if path.is_dir() else path

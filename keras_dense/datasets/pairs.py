@@ -5,6 +5,7 @@ import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
+from keras_dense import _check
 from keras_dense._types import PathLike
 from keras_dense.datasets.listing import READABLE, composed, find_files
 
@@ -44,6 +45,7 @@ def match_files(
         FileNotFoundError: if a folder, an image or a mask is missing.
         ValueError: if both folders are the same and no suffix distinguishes the files.
     """
+    recursive = _check.flag(recursive, "recursive")
     if os.path.realpath(images) == os.path.realpath(masks) and image_suffix == mask_suffix:
         raise ValueError(
             f"{who}: images and {what}s are in one folder, {str(images)!r}; give a suffix that "

@@ -54,6 +54,7 @@ def sun_rgbd(path: PathLike, split: str = "all", *, raw: bool = False) -> DepthF
     """
     path = pathlib.Path(path)
     _check.choice(split, "split", ("all", "train", "test"))
+    raw = _check.flag(raw, "raw")
     homes = [file.parent for file in sorted(path.rglob("intrinsics.txt"))]
     homes = [home for home in homes if (home / "image").is_dir()]
     if not homes:

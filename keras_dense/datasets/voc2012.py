@@ -50,7 +50,7 @@ def voc2012(
     ```
     """
     root = existing_folder(root, "voc2012")
-    names: PathLike
+    names: PathLike | list[str]
     for home in (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"):
         if (home / "JPEGImages").is_dir():
             images, masks, lists = (

@@ -368,7 +368,7 @@ def test_instances_bad_input(tmp_path):
         both[1]
     with pytest.raises(ValueError, match="`split` must be .* split='test'"):
         instances(tmp_path, "test")
-    with pytest.raises(ValueError, match="class_names must be two names"):
+    with pytest.raises(ValueError, match="`class_names` must be two names"):
         instances(tmp_path, class_names=["cell"])
     with pytest.raises(ValueError, match="BorderWeights: a sample must have 'instances'"):
         BorderWeights()({"image": np.zeros((2, 2, 3), "uint8")}, None)

@@ -224,7 +224,7 @@ def test_resumed_fit_equals_unbroken_fit():
 
 
 def test_fit_warns_if_keras_shuffles_too():
-    with pytest.warns(UserWarning, match="pass shuffle=False to fit"):
+    with pytest.warns(UserWarning, match="give shuffle=False to fit"):
         model().fit(Loader(Numbered(40), Head(), 2, shuffle=True), verbose=0)
 
 
@@ -469,7 +469,9 @@ def test_intrinsics_travel_along_untouched():
 def test_missing_bad_arguments():
     with pytest.raises(ValueError, match="`missing` must be one of 'raise', 'unknown'.*None"):
         Loader(Numbered(2), Head(), 1, missing=None)
-    with pytest.raises(TypeError, match=r'missing="unknown" needs heads with .*unknown\(size\)'):
+    with pytest.raises(
+        TypeError, match=r'`heads` must have .*unknown\(size\) with missing="unknown"'
+    ):
         Loader(Numbered(2), Head(), 1, missing="unknown")
 
 
@@ -550,5 +552,7 @@ def test_skipping_more_than_half_is_an_error():
 
     with pytest.raises(ImportError, match="sample 0 of numbered: Pillow"):  # not the sample's fault
         Loader(Lacking(2), None, 1, on_error="skip")[0]
-    with pytest.raises(ValueError, match='on_error must be "raise" or "skip". Received: .*None'):
+    with pytest.raises(
+        ValueError, match="`on_error` must be one of 'raise', 'skip'. Received: .*None"
+    ):
         Loader(Numbered(2), None, 1, on_error=None)

@@ -119,7 +119,7 @@ def test_kitti_depth_selection(tmp_path):
 def test_kitti_depth_errors(kitti):
     with pytest.raises(ValueError, match="`split` must be one of 'train', 'val', 'val_sel.*'test'"):
         kitti_depth(kitti, "test")
-    with pytest.raises(ValueError, match="cameras must be among .*'image_02'"):
+    with pytest.raises(ValueError, match="`cameras` must be one or both of .*cameras='image_02'"):
         kitti_depth(kitti, cameras="image_02")
     with pytest.raises(FileNotFoundError, match="there is no depth map like"):
         kitti_depth(kitti, "val")
@@ -127,7 +127,7 @@ def test_kitti_depth_errors(kitti):
         kitti_depth(kitti, "val_selection_cropped")
     calibration = kitti / "raw/2011_09_26/calib_cam_to_cam.txt"
     calibration.write_text("P_rect_02: 1 2 3")
-    with pytest.raises(ValueError, match="calib_cam_to_cam.txt: must hold 12 numbers"):
+    with pytest.raises(ValueError, match="calib_cam_to_cam.txt: must contain 12 numbers"):
         kitti_depth(kitti, raw=kitti / "raw")
     calibration.write_text("P_rect_00: 1 2 3")
     with pytest.raises(ValueError, match="calib_cam_to_cam.txt: has no P_rect_02"):
@@ -262,7 +262,7 @@ def test_sun_rgbd_errors(sun):
         sun_rgbd(sun)
     (home / "depth_bfx/second.png").unlink()
     (home / "intrinsics.txt").write_text("7 0")
-    with pytest.raises(ValueError, match="intrinsics.txt: must hold 9 numbers. Received: 2"):
+    with pytest.raises(ValueError, match="intrinsics.txt: must contain 9 numbers. Received: 2"):
         sun_rgbd(sun)
     with pytest.raises(FileNotFoundError, match="there is no folder with image/ and intrinsics"):
         sun_rgbd(home / "image")

@@ -346,7 +346,7 @@ def test_palettes_with_the_colors_in_another_order(pair):
     assert pair.labels(encoding="index") == np.asarray(pruned).tolist()
     pair.mask(labels * 0 + np.array([0, 2, 7], np.uint8), "a.gif")  # which makes a palette of it
     (pair.masks / "a.png").unlink()
-    with pytest.raises(ValueError, match="masks/a.gif: its palette gives number 1 the gray 2"):
+    with pytest.raises(ValueError, match="masks/a.gif: its palette has the gray 2 for number 1"):
         pair.read()
     # Colors that are none of ours say nothing of the numbers.
     other = Image.fromarray(np.array([[0, 1, 2]] * 2, np.uint8))
@@ -361,7 +361,7 @@ def test_colors_that_two_classes_have(pair):
     palette = [(0, 0, 0), (5, 5, 5), (0, 0, 0)]
     with pytest.raises(ValueError, match=r"color \(0, 0, 0\) for class 0 and for class 2"):
         pair.read(None, palette=palette)
-    with pytest.raises(ValueError, match=r"color \(5, 5, 5\) to class 1 and to class 255"):
+    with pytest.raises(ValueError, match=r"color \(5, 5, 5\) for class 1 and for class 255"):
         pair.read(None, palette=palette[:2], void_colors=[(5, 5, 5)])
     # The border of VOC is only a default: a class of that color has priority.
     pair.mask(np.full((2, 3, 3), (224, 224, 192), np.uint8))
@@ -481,7 +481,7 @@ def test_inverted_and_scaled_numbers_are_refused_until_decoded(pair):
         warnings.simplefilter("ignore")
         with rasterio.open(pair.masks / "a.tif", "r+") as file:
             file.scales = [0.5]
-    with pytest.raises(ValueError, match="masks/a.tif: says that its numbers are to be scaled"):
+    with pytest.raises(ValueError, match="masks/a.tif: has a scale that must be applied"):
         pair.read()
 
 
@@ -504,7 +504,7 @@ def test_colors_that_are_not_rgb(tmp_path):
     with pytest.raises(ValueError, match=r"lab.tif: has 3 channels \(LAB\), which are not RGB"):
         read_image(tmp_path / "lab.tif")
     rgb.convert("CMYK").save(tmp_path / "b.tif")
-    with pytest.raises(ValueError, match="b.tif: must hold class indices or RGB of 8 bits"):
+    with pytest.raises(ValueError, match="b.tif: must contain class indices or RGB of 8 bits"):
         MaskDecoder(3, voc_palette(3))(tmp_path / "b.tif")
 
 

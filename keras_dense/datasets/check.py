@@ -6,16 +6,20 @@ import hashlib
 import math
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_dense import _check
-from keras_dense._types import Array, Nested, Sample
+from keras_dense._types import Array, Sample
 from keras_dense.datasets.findings import findings
 from keras_dense.datasets.parts import describe
 from keras_dense.datasets.sample import VOID, check_sample
+from keras_dense.heads.collection import Heads
+from keras_dense.heads.head import Head
+from keras_dense.heads.model_heads import heads_from
 
 Facts = list[dict[str, Any]]
 
@@ -62,7 +66,7 @@ def _known(key: str, found: dict[str, float]) -> str:
 
 def check(
     dataset: Any,
-    heads: Nested | None = None,
+    heads: Head | Mapping[str, Head] | keras.Model | None = None,
     *,
     against: Any = None,
     limit: int | None = None,
@@ -78,7 +82,8 @@ def check(
 
     Args:
         dataset: a data set.
-        heads: head or dict of heads to be trained; their targets are encoded and checked, too.
+        heads: head, dict of heads, or model to be trained; their targets are encoded and checked,
+            too.
         against: another data set, such as the other split; images that are in both are reported.
         limit: int >= 1, number of samples to read, spread evenly (also of `against`); all by
             default.
@@ -105,8 +110,9 @@ def check(
     ({(32, 32): 40}, 40960, [])
     """
     workers = max(1, _check.integer(workers, "workers", low=0))
-    classes, void, names = _classes(dataset, heads)
-    facts = _facts(dataset, workers, limit, lambda s: _look(s, classes, void, heads))
+    found = None if heads is None else heads_from(heads)
+    classes, void, names = _classes(dataset, found)
+    facts = _facts(dataset, workers, limit, lambda s: _look(s, classes, void, found))
     report = Report(samples=len(facts), sizes=dict(sorted(_count(facts, "size").items())))
     _add_labels(report, facts, classes, void, names)
     for key in ("depth", "normals"):
@@ -128,20 +134,17 @@ def check(
     return report
 
 
-def _classes(dataset: Any, heads: Nested | None) -> tuple[int | None, Any, list[str]]:
+def _classes(dataset: Any, heads: Heads | None) -> tuple[int | None, Any, list[str]]:
     """Return number of classes, label of void and names, from a head or else the data set."""
-    parts = list(heads.values()) if isinstance(heads, dict) else [heads]
-    for source in (*parts, dataset):
-        count = getattr(source, "num_classes", None)
-        mode = getattr(source, "mode", "multiclass")
-        mine = source is dataset or getattr(source, "target", None) == "segmentation"
-        if count is None or not mine or mode == "multilabel":
-            continue
-        count = 2 if mode == "binary" else int(count)
-        names = getattr(source, "class_names", None)
-        names = list(names) if names is not None and len(names) == count else range(count)
-        return count, getattr(source, "ignore_class", VOID), [str(name) for name in names]
-    return None, VOID, []
+    for head in () if heads is None else heads.values():
+        if head.target == "segmentation" and head.mode in ("multiclass", "binary"):
+            return len(head.class_names), head.ignore_class, list(head.class_names)
+    count = getattr(dataset, "num_classes", None)
+    if count is None:
+        return None, VOID, []
+    names = getattr(dataset, "class_names", None)
+    names = list(names) if names is not None and len(names) == count else range(count)
+    return int(count), getattr(dataset, "ignore_class", VOID), [str(name) for name in names]
 
 
 def _facts(
@@ -183,7 +186,7 @@ def _line(dataset: Any, index: int, error: Exception) -> str:
     return f"sample {index}: {text if name in text else f'{name}: {text}'}"
 
 
-def _look(sample: Sample, classes: int | None, void: Any, heads: Nested | None) -> dict[str, Any]:
+def _look(sample: Sample, classes: int | None, void: Any, heads: Heads | None) -> dict[str, Any]:
     image = sample["image"]
     fact = {
         "size": image.shape[:2],
@@ -220,27 +223,28 @@ def _look(sample: Sample, classes: int | None, void: Any, heads: Nested | None) 
         }
     if "weight" in sample:
         fact["weightless"] = not sample["weight"].any()
-    parts = {} if heads is None else heads if isinstance(heads, dict) else {"": heads}
-    fact["heads"] = {key: _known_to(head, sample) for key, head in parts.items()}
+    parts = () if heads is None else heads.items()
+    fact["heads"] = {key: _known_to(head, sample) for key, head in parts}
     return fact
 
 
-def _known_to(head: Any, sample: Sample) -> int | None:
-    if getattr(head, "target", "image") not in sample and hasattr(head, "unknown"):
+def _known_to(head: Head, sample: Sample) -> int | None:
+    if head.target not in sample:
         return 0  # like a Loader with missing="unknown"
     return known_pixels(head, head.encode(sample))
 
 
-def known_pixels(head: Any, target: Array) -> int | None:
+def known_pixels(head: Head, target: Array) -> int | None:
     """Count the known numbers of a target `(H, W, …)`; `None` if the head does not define them.
 
     >>> from keras_dense.heads import Depth
     >>> known_pixels(Depth(), np.array([[[0.0], [2.0]]]))
     1
     """
-    if not hasattr(head, "unknown") or getattr(head, "ignore_class", 0) is None:
+    try:
+        unknown = head.unknown(target.shape[:2])
+    except ValueError:
         return None
-    unknown = head.unknown(target.shape[:2])
     if unknown.shape != target.shape:
         return None
     # NaN is unknown, too, and is not equal to itself.

@@ -1,53 +1,46 @@
 """Batches from samples: images, targets of the heads, weights."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from keras_dense._arrays import as_array
 from keras_dense._types import Array, Sample
 from keras_dense.datasets.sample import pad_sample
+from keras_dense.heads.collection import Heads
+from keras_dense.heads.head import Head
+
+# Image, targets by the keys of the heads, weight.
+Parts = tuple[Array, dict[str, Array], Array | None]
 
 
 class Collator:
     """Encode samples for the heads, and stack them to a batch.
 
     Args:
-        heads: a head, a dict of heads, or `None`.
+        heads: `Heads`, or `None` for batches without targets.
         missing: `"raise"` or `"unknown"`, see `kd.datasets.Loader`.
         pad: int, the multiple to which images of a batch are padded; 0 for no padding.
 
     Raises:
-        TypeError: if a head lacks a method that is needed.
+        ValueError: with `missing="unknown"`, if a head has no target for unknown pixels.
     """
 
-    def __init__(self, heads: Any, missing: str, pad: int) -> None:
+    def __init__(self, heads: Heads | None, missing: str, pad: int) -> None:
         self.heads = heads
         self.missing = missing
         self.pad = pad
-        for head in _leaves(heads):
-            if missing == "unknown" and not (hasattr(head, "target") and hasattr(head, "unknown")):
-                raise TypeError(
-                    "`heads` must have `target`, the key of their annotation, and unknown(size) "
-                    f'with missing="unknown". Received: {head!r}'
-                )
-            if not callable(getattr(head, "encode", None)):
-                raise TypeError(
-                    "`heads` must be an object with encode(sample), or a dict of such objects. "
-                    f"Received: {head!r}"
-                )
+        if missing == "unknown" and heads is not None:
+            for head in heads.values():
+                head.unknown((1, 1))  # Raises the error now.
 
-    def encode(self, sample: Sample) -> tuple[Array, Any, Array | None]:
-        """Return the parts of a sample that are stacked: image, targets, weight or `None`."""
-        targets: Any = {}
-        if isinstance(self.heads, dict):
-            targets = {key: self._target(head, sample) for key, head in self.heads.items()}
-        elif self.heads is not None:
-            targets = self._target(self.heads, sample)
+    def encode(self, sample: Sample) -> Parts:
+        """Return the parts of a sample to stack: image, targets by key, weight or `None`."""
+        heads = {} if self.heads is None else self.heads
+        targets = {key: self._target(head, sample) for key, head in heads.items()}
         return sample["image"], targets, sample.get("weight")
 
-    def _target(self, head: Any, sample: Sample) -> Array:
+    def _target(self, head: Head, sample: Sample) -> Array:
         if self.missing == "unknown" and head.target not in sample:
             return np.asarray(head.unknown(sample["image"].shape[:2]))
         return as_array(head.encode(sample), "target")
@@ -73,7 +66,7 @@ class Collator:
             steps += 1
         return steps * self.pad
 
-    def stack(self, parts: Sequence[tuple[Array, Any, Array | None]], number: int) -> tuple:
+    def stack(self, parts: Sequence[Parts], number: int) -> tuple:
         """Stack encoded samples to `(images, targets)` or `(images, targets, weights)`.
 
         Args:
@@ -98,25 +91,18 @@ class Collator:
                 f"Loader: {weighted} of the {len(weights)} samples in batch {number} have a "
                 "'weight'. Either all of them must have one, or none."
             )
-        weights = np.stack(weights).astype("float32") if weighted else None
-        if isinstance(self.heads, dict):
-            targets = {key: _stack([t[key] for t in targets], key) for key in self.heads}
-            weights = None if weights is None else dict.fromkeys(self.heads, weights)
-        else:
-            targets = _stack(targets, "head")
-        return (images, targets) if weights is None else (images, targets, weights)
-
-
-def _leaves(heads: Any) -> list:
-    if heads is None:
-        return []
-    return list(heads.values()) if isinstance(heads, dict) else [heads]
+        stacked = self.heads.map(lambda key, _: _stack([by_key[key] for by_key in targets], key))
+        if not weighted:
+            return images, stacked
+        weights = np.stack(weights).astype("float32")
+        return images, stacked, self.heads.map(lambda *_: weights)
 
 
 def _stack(targets: Sequence[Array], key: str) -> Array:
     shapes = {np.shape(target) for target in targets}
     if len(shapes) > 1:
         raise ValueError(
-            f"Loader: targets of {key!r} have different shapes in one batch: {sorted(shapes)}"
+            f"Loader: targets of {key or 'the head'!r} have different shapes in one batch: "
+            f"{sorted(shapes)}"
         )
     return np.stack(targets)

@@ -4,18 +4,21 @@ import concurrent.futures
 import math
 import warnings
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_dense import _check
-from keras_dense._types import Array, Nested
+from keras_dense._types import Array
 from keras_dense.datasets.collate import Collator
 from keras_dense.datasets.passes import Passes
 from keras_dense.datasets.sample import check_sample
 from keras_dense.datasets.transforms.arguments import Transform
 from keras_dense.datasets.transforms.compose import Compose
+from keras_dense.heads.head import Head
+from keras_dense.heads.model_heads import heads_from
 
 
 class Loader(Passes):
@@ -42,8 +45,8 @@ class Loader(Passes):
     Args:
         dataset: object with `len(dataset)` and `dataset[i]`, a sample (see
             `keras_dense.datasets.sample`).
-        heads: head with `encode(sample) -> array`, or a dict of heads, which is then the structure
-            of the targets. `None`: batches are `(images,)`.
+        heads: a head, a dict of heads, or a model that carries heads: they encode the targets, in
+            the same structure. `None`: batches are `(images,)`.
         batch_size: int >= 1.
         transforms: callable `(sample, rng) -> sample`, or a sequence of them.
         shuffle: bool, whether to change the order in each epoch.
@@ -67,8 +70,9 @@ class Loader(Passes):
         prefetch: int >= 0, number of batches prepared ahead.
 
     Raises:
-        TypeError: if `dataset` or a head lacks a required method.
-        ValueError: if a number is out of range, or there is no batch.
+        TypeError: if `dataset` lacks a required method, or `heads` are not heads.
+        ValueError: if a number is out of range, there is no batch, or a head has no target for
+            unknown pixels with `missing="unknown"`.
 
     Attributes:
         skipped: dict from the index of each skipped sample to its error message.
@@ -85,7 +89,7 @@ class Loader(Passes):
     def __init__(
         self,
         dataset: Any,
-        heads: Nested | None,
+        heads: Head | Mapping[str, Head] | keras.Model | None,
         batch_size: int,
         *,
         transforms: Transform | Iterable[Transform] = (),
@@ -104,9 +108,9 @@ class Loader(Passes):
                 raise TypeError(f"`dataset` must have {method}. Received: dataset={dataset!r}")
         pad = 1 if pad is True else (_check.integer(pad, "pad", low=1) if pad else 0)
         missing = _check.choice(missing, "missing", ("raise", "unknown"))
-        self.collator = Collator(heads, missing, pad)
         self.dataset = dataset
-        self.heads = heads
+        self.heads = None if heads is None else heads_from(heads)
+        self.collator = Collator(self.heads, missing, pad)
         self.on_error = _check.choice(on_error, "on_error", ("raise", "skip"))
         self.skipped: dict[int, str] = {}
         self.batch_size = _check.integer(batch_size, "batch_size", low=1)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from keras_dense._types import PathLike
 
-# A draft lies beside its target, hidden: `.<target>.<random>.partial/`.
+# Hidden folder of a draft, beside its target: `.<target>.<random>.partial/`.
 _ENDING = ".partial"
 
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from keras_dense import _check
 from keras_dense._types import Array, PathLike
-from keras_dense.datasets.depth_files import distance_to_depth, read_depth
+from keras_dense.datasets.depth_files import read_depth
 from keras_dense.datasets.normals_files import read_normals
+from keras_dense.datasets.rays import distance_to_depth
 from keras_dense.datasets.rgbd_files import DepthFiles, RgbdFile
 from keras_dense.datasets.stored import stored
 

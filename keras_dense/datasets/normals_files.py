@@ -3,9 +3,10 @@
 import numpy as np
 
 from keras_dense._types import Array, ArrayLike, PathLike
-from keras_dense.datasets.depth_files import decoded, pixel_rays
+from keras_dense.datasets.depth_files import decoded
 from keras_dense.datasets.files import Decode
 from keras_dense.datasets.rasters import read_raster
+from keras_dense.datasets.rays import pixel_rays
 from keras_dense.ops.geometry import convert_normals
 
 

@@ -29,9 +29,7 @@ def folders(tmp_path):
     conv = keras.layers.Conv2D(1, 1)
     model = keras.Model(x, conv(x))
     conv.set_weights([np.ones((1, 1, 3, 1), "float32"), np.array([-300.0], "float32")])
-    model.save(tmp_path / "m.keras")
-    head = keras.saving.serialize_keras_object(kd.heads.Segmentation(1))
-    (tmp_path / "head.json").write_text(json.dumps(head))
+    kd.heads.attach(model, kd.heads.Segmentation(1)).save(tmp_path / "m.keras")
     return tmp_path
 
 

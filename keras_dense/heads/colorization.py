@@ -69,7 +69,7 @@ class Colorization(Head):
         target="image",
         stride=4,
     ):
-        self.temperature = AnnealedMean(grid, temperature).temperature
+        self.temperature = AnnealedMean(grid, temperature=temperature).temperature
         self.regression = bool(regression)
         self.stride = _check.integer(stride, "stride", low=1)
         if self.regression and prior is not None:
@@ -121,7 +121,7 @@ class Colorization(Head):
         if self.regression:
             ab = prediction * AB_SCALE
         else:
-            ab = AnnealedMean(self.grid, self.temperature)(prediction)
+            ab = AnnealedMean(self.grid, temperature=self.temperature)(prediction)
         return Recolor(self.stride)(ab, image)
 
     def to_mean(self, prediction):

@@ -50,7 +50,7 @@ class Depth(Head):
         target="depth",
     ):
         # The layer says what is wrong with these.
-        checked = DepthActivation(activation, min_depth, max_depth)
+        checked = DepthActivation(activation, min_depth=min_depth, max_depth=max_depth)
         self.min_depth, self.max_depth = checked.min_depth, checked.max_depth
         self.activation = activation
         self._own_loss = loss
@@ -68,7 +68,9 @@ class Depth(Head):
 
     def finish(self, x, name):
         """The output from the upsampled scores: meters, in float32."""
-        return DepthActivation(self.activation, self.min_depth, self.max_depth, name=name)(x)
+        return DepthActivation(
+            self.activation, min_depth=self.min_depth, max_depth=self.max_depth, name=name
+        )(x)
 
     def encode(self, sample):
         """The target of a sample: meters, float32 `(H, W, 1)`, 0 where unknown or out of range.

@@ -63,7 +63,7 @@ class Normals(Head):
     def finish(self, x, name):
         """The output from the upsampled scores: unit normals (and concentrations), in float32."""
         ahead = convert_normals(np.array([0.0, 0.0, -1.0]), "opencv", self.frame)
-        return UnitNormals(ahead.tolist(), self.concentration, name=name)(x)
+        return UnitNormals(ahead=ahead.tolist(), concentration=self.concentration, name=name)(x)
 
     def encode(self, sample):
         """The target of a sample: its normals in the axes of this head, float32 `(H, W, 3)`; 0

@@ -90,7 +90,7 @@ def _at_stride(x, image, stride, prefix, downwards_only=False):
         return x
     if not finer:
         up = tuple(n // stride if n % stride == 0 else n for n in factor)
-        x = BilinearUpsampling(up, "channels_last", name=f"{prefix}upsample")(x)
+        x = BilinearUpsampling(up, data_format="channels_last", name=f"{prefix}upsample")(x)
         factor = tuple(n // u for n, u in zip(factor, up, strict=True))
     pool = tuple(stride // n for n in factor)
     if pool == (1, 1):

@@ -175,7 +175,7 @@ def eigen_fergus(
     x = layers.Dropout(dropout, name="scale1_dropout")(x)
     x = layers.Dense(grid[0] * grid[1] * filters, "relu", name="scale1_full2")(x)
     x = layers.Reshape((*grid, filters), name="scale1_grid")(x)
-    x = BilinearUpsampling(4, "channels_last", name="scale1_upsample")(x)
+    x = BilinearUpsampling(4, data_format="channels_last", name="scale1_upsample")(x)
     x = CropLike(name="scale1_crop")(x, fine)
     x = layers.Concatenate(name="scale2_join")([x, fine])
 
@@ -203,7 +203,7 @@ def eigen_fergus(
         else:
             scores = _scores(x, head.channels, filters, 2, of(key, "scale3"))
         step = 4 if isinstance(head, Intermediate) else 2
-        scores = PlaceLike(_FIRST, step, size, name=of(key, "place"))(scores, image)
+        scores = PlaceLike(first=_FIRST, step=step, size=size, name=of(key, "place"))(scores, image)
         return head.finish(scores, name=key or "prediction")
 
     model = keras.Model(image, map_heads(predict, heads), name=name or "eigen_fergus")

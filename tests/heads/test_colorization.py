@@ -209,7 +209,7 @@ def test_bad_input():
         Colorization(target="photo").encode({"image": 0})
     x = keras.Input((None, None, 4))
     backbone = keras.Model(x, {"P1": layers.Conv2D(2, 3, strides=2, padding="same")(x)})
-    with pytest.raises(ValueError, match="RGB images, which have 3 channels"):
+    with pytest.raises(ValueError, match="must be an RGB image, .B, H, W, 3."):
         kd.assemble(backbone, lambda f: f["P1"], Colorization(40), input_shape=(None, None, 4))
     model = kd.assemble(*small(), Colorization(40))
     with pytest.raises(ValueError, match="prediction at 1/4 of the image's size"):

@@ -21,7 +21,7 @@ DEPTHS = {
 
 @pytest.mark.parametrize("activation", DEPTHS)
 def test_activations(activation):
-    layer = kd.layers.DepthActivation(activation, 0.5, 8.0)
+    layer = kd.layers.DepthActivation(activation, min_depth=0.5, max_depth=8.0)
     found = ops.convert_to_numpy(layer(SCORES)).ravel()
     np.testing.assert_allclose(found, DEPTHS[activation], rtol=1e-6)
     far = np.array([-1e30, -100.0, 100.0, 1e30], "float32").reshape(1, 2, 2, 1)
@@ -138,7 +138,7 @@ def test_config_round_trip():
 
 def test_bad_arguments():
     for low, high in ((0.0, 10.0), (5.0, 5.0), (-1.0, 2.0), (1.0, np.inf), ("a", 2.0)):
-        with pytest.raises(ValueError, match="0 < min_depth < max_depth"):
+        with pytest.raises(ValueError, match="`m.._depth` must be a number > "):
             Depth(low, high)
     with pytest.raises(ValueError, match="`activation` must be one of"):
         Depth(activation="linear")

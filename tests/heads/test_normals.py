@@ -136,7 +136,7 @@ def test_uncertainty():
 
 @pytest.mark.parametrize("concentration", [False, True])
 def test_layer(concentration):
-    layer = UnitNormals((0, -1, 0), concentration)
+    layer = UnitNormals(ahead=(0, -1, 0), concentration=concentration)
     channels = 3 + concentration
     x = np.random.default_rng(0).normal(size=(2, 5, 7, channels)).astype("float32")
     check_layer(layer, x)
@@ -169,5 +169,5 @@ def test_bad_arguments(normals):
         Normals().encode({"image": 0, "depth": 0})
     with pytest.raises(ValueError, match=r"'normals' must have shape \(height, width, 3\)"):
         Normals().encode({"normals": normals[..., 0]})
-    with pytest.raises(ValueError, match="takes 3 channels"):
+    with pytest.raises(ValueError, match="must have 3 channels"):
         UnitNormals()(np.zeros((1, 2, 2, 4)))

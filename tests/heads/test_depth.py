@@ -52,7 +52,7 @@ def test_pictures():
     assert drawn.shape == (1, 5, 3) and drawn.dtype == np.uint8
     np.testing.assert_array_equal(drawn[0, :3], picture.magma(np.array([1.0, 1.0, 0.0])))
     np.testing.assert_array_equal(drawn[0, 3:], picture.hatch(1, 5)[0, 3:])
-    np.testing.assert_array_equal(drawn, kd.plot.depth(meters, 0.5, 10.0))
+    np.testing.assert_array_equal(drawn, kd.plot.depth(meters, low=0.5, high=10.0))
     # The scale does not follow what is in the picture.
     np.testing.assert_array_equal(head.draw(meters[:, 1:2]), drawn[:, 1:2])
     legend = head.legend()

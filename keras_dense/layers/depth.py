@@ -13,6 +13,16 @@ from keras_dense.layers.dtypes import Float32Layer
 ACTIVATIONS = ("range_sigmoid", "log_sigmoid", "disparity", "exp", "softplus")
 
 
+def check_range(min_depth: float, max_depth: float) -> tuple[float, float]:
+    """Both as floats, if 0 < min_depth < max_depth.
+
+    >>> check_range(1, 10)
+    (1.0, 10.0)
+    """
+    low = _check.number(min_depth, "min_depth", above=0)
+    return low, _check.number(max_depth, "max_depth", above=low)
+
+
 @keras.saving.register_keras_serializable("keras_dense")
 class DepthActivation(Float32Layer):
     """Map scores to depth in meters, which is always positive. Any shape; float32.
@@ -53,8 +63,7 @@ class DepthActivation(Float32Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.activation = _check.choice(activation, "activation", ACTIVATIONS)
-        self.min_depth = _check.number(min_depth, "min_depth", above=0)
-        self.max_depth = _check.number(max_depth, "max_depth", above=self.min_depth)
+        self.min_depth, self.max_depth = check_range(min_depth, max_depth)
 
     def call(self, inputs: Tensor) -> Tensor:
         x, low, high = ops.cast(inputs, "float32"), self.min_depth, self.max_depth

@@ -87,7 +87,7 @@ def test_panel_rows_and_sizes(scene):
         bare[6:54, 216:280], plot.error_map(truth, prediction, image=image)
     )
     stacked = plot.panel(
-        np.stack([image] * 2), [truth] * 2, [prediction] * 2, palette=PALETTE, tile=64
+        np.stack([image] * 2), [truth] * 2, [prediction] * 2, PALETTE, tile=64
     )
     assert stacked.shape[0] > 2 * 48
 
@@ -186,10 +186,10 @@ def test_save(tmp_path):
             "`image` must have the size of the labels",
         ),
         (
-            lambda i, t, p: plot.panel([i], [t], [p, p], palette=PALETTE),
+            lambda i, t, p: plot.panel([i], [t], [p, p], PALETTE),
             "1 images, 1 truths, 2 pred",
         ),
-        (lambda i, t, p: plot.panel([], [], [], palette=PALETTE), "0 images"),
+        (lambda i, t, p: plot.panel([], [], [], PALETTE), "0 images"),
         (lambda i, t, p: plot.grid([]), "`images` must hold at least one image"),
         (
             lambda i, t, p: plot.grid([i, i[:, :9]]),

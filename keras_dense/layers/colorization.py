@@ -62,8 +62,8 @@ class AnnealedMean(Float32Layer):
             approaches the most likely bin.
 
     Raises:
-        ValueError: if the grid or the temperature is out of range, or the number of logits is not
-            that of the bins.
+        ValueError: if the grid or the temperature is out of range, or the number of logits differs
+            from the number of bins.
 
     Reference: Zhang et al., "Colorful Image Colorization", ECCV 2016, equation 5.
 

@@ -160,14 +160,14 @@ def test_encode_draw_and_error():
     holes = picture.astype("float32") + 0.3
     holes[0, 0] = np.nan
     drawn = head.draw(holes)
-    assert drawn.dtype == "uint8" and drawn[0, 0].tolist() == [160] * 3
+    assert drawn.dtype == "uint8" and drawn[0, 0].tolist() == [120] * 3
     np.testing.assert_array_equal(drawn[1:], picture[1:])
-    assert not head.error(picture, picture).any()
+    assert (head.error(picture, picture) == (0, 0, 4)).all()
     error = head.error(holes, picture)
-    assert error.dtype == "uint8" and error[0, 0].tolist() == [160] * 3
-    # Red against its own gray: 104 away in (a, b), drawn white.
+    assert error.dtype == "uint8" and error[0, 0].tolist() == [120] * 3
+    # Red against its own gray: 104 away in (a, b), drawn brightest.
     red = np.full((1, 1, 3), (255, 0, 0), "uint8")
-    assert head.error(red, np.full((1, 1, 3), 127, "uint8")).tolist() == [[[255, 255, 255]]]
+    assert head.error(red, np.full((1, 1, 3), 127, "uint8")).tolist() == [[[252, 253, 191]]]
     assert head.legend() == []
 
 

@@ -4,7 +4,7 @@ import pytest
 from keras import layers, ops
 
 import keras_dense as kd
-from keras_dense.heads import Depth, Segmentation, picture
+from keras_dense.heads import Depth, Segmentation, drawing
 from keras_dense.testing import check_layer, check_model
 from keras_dense.training import Preview
 
@@ -45,15 +45,15 @@ def test_encode_and_decode():
     assert decoded.shape == (1, 2, 1, 1) and decoded.ravel().tolist() == [8.0, 2.0]
 
 
-def test_pictures():
+def test_drawings():
     head = Depth(max_depth=10.0)
     meters = np.array([[0.2, 0.5, 10.0, 0.0, np.nan]], "float32")[..., None]
     drawn = head.draw(meters)
     assert drawn.shape == (1, 5, 3) and drawn.dtype == np.uint8
-    np.testing.assert_array_equal(drawn[0, :3], picture.magma(np.array([1.0, 1.0, 0.0])))
-    np.testing.assert_array_equal(drawn[0, 3:], picture.hatch(1, 5)[0, 3:])
+    np.testing.assert_array_equal(drawn[0, :3], drawing.magma(np.array([1.0, 1.0, 0.0])))
+    np.testing.assert_array_equal(drawn[0, 3:], drawing.hatch(1, 5)[0, 3:])
     np.testing.assert_array_equal(drawn, kd.plot.depth(meters, low=0.5, high=10.0))
-    # The scale does not follow what is in the picture.
+    # The scale does not depend on the image.
     np.testing.assert_array_equal(head.draw(meters[:, 1:2]), drawn[:, 1:2])
     legend = head.legend()
     assert [legend[0][0], legend[-1][0]] == ["0.5 m", "10 m"]
@@ -62,20 +62,22 @@ def test_pictures():
     truth = np.array([[2.0, 2.0, 2.0, 2.0, 0.0]], "float32")[..., None]
     guess = np.array([[2.0, 2.5, 0.1, np.nan, 5.0]], "float32")[..., None]
     error = head.error(truth, guess, np.zeros((1, 5, 3), "uint8"))
-    np.testing.assert_array_equal(error[0, :4], picture.magma(np.array([0.0, 0.5, 1.0, 1.0])))
-    np.testing.assert_array_equal(error[0, 4], picture.hatch(1, 5)[0, 4])
+    np.testing.assert_array_equal(error[0, :4], drawing.magma(np.array([0.0, 0.5, 1.0, 1.0])))
+    np.testing.assert_array_equal(error[0, 4], drawing.hatch(1, 5)[0, 4])
 
 
 def test_errors_of_labels():
     image = np.full((1, 3, 3), 100, "uint8")
     error = Segmentation(3).error(np.array([[1, 2, 255]]), np.array([[1, 0, 0]]), image)
-    np.testing.assert_array_equal(error, [[[50, 50, 50], [230, 40, 40], [160, 160, 160]]])
+    wanted = kd.plot.error_map([[1, 2, 255]], [[1, 0, 0]], image=image)
+    np.testing.assert_array_equal(error, wanted)
     multi = Segmentation(2, mode="multilabel")
     truth = np.array([[[1, 255], [0, 255], [255, 255]]])
     error = multi.error(truth, np.array([[[1, 1], [1, 0], [0, 0]]]), image)
-    np.testing.assert_array_equal(error, [[[50, 50, 50], [230, 40, 40], [160, 160, 160]]])
+    np.testing.assert_array_equal(error, wanted)
     none = Segmentation(3, ignore_class=None).error(np.array([[1, 0, 2]]), np.array([[1, 2, 2]]))
-    np.testing.assert_array_equal(none, [[[0, 0, 0], [230, 40, 40], [0, 0, 0]]])
+    right, wrong = drawing.RIGHT, drawing.WRONG
+    np.testing.assert_array_equal(none, [[right, wrong, right]])
 
 
 def test_contract_of_a_model(backbone):

@@ -4,6 +4,7 @@ import pytest
 
 import keras_dense as kd
 from keras_dense.heads import Normals
+from keras_dense.heads.drawing import magma
 from keras_dense.layers import UnitNormals
 from keras_dense.testing import check_layer
 
@@ -40,10 +41,9 @@ def test_draw(normals):
     head = Normals()
     picture = head.draw(normals)
     assert picture.dtype == np.uint8 and picture.shape == (6, 9, 3)
-    assert (picture[0, :3] == 224).all()
-    # As the plots do where something is known.
-    np.testing.assert_array_equal(picture[1:], kd.plot.normals(normals)[1:])
-    assert head.draw(np.full((1, 1, 3), np.nan)).tolist() == [[[224, 224, 224]]]
+    np.testing.assert_array_equal(picture[0, :3], kd.plot.hatch(6, 9)[0, :3])
+    np.testing.assert_array_equal(picture, kd.plot.normals(normals))
+    assert head.draw(np.full((1, 1, 3), np.nan)).tolist() == [[[120, 120, 120]]]
     # To the left, up and towards the camera.
     assert head.draw(np.array([[[-1.0, 0, 0], [0, -1, 0]]])).tolist() == [
         [[0, 128, 128], [128, 255, 128]]
@@ -57,14 +57,9 @@ def test_error():
     prediction = np.stack([np.sin(angle), 0 * angle, -np.cos(angle)], -1)[None]
     picture = Normals().error(truth, prediction)
     assert picture.dtype == np.uint8
-    assert picture[0].tolist() == [
-        [0, 0, 0],
-        [102, 0, 0],
-        [255, 0, 0],
-        [255, 255, 0],
-        [255, 255, 255],
-        [128, 128, 128],
-    ]
+    shares = np.array([0, 6, 15, 30, 45]) / 45
+    np.testing.assert_allclose(picture[0, :5].astype(int), magma(shares), atol=1)
+    np.testing.assert_array_equal(picture[0, 5], kd.plot.hatch(1, 6)[0, 5])
 
 
 @pytest.mark.parametrize("concentration", [False, True])

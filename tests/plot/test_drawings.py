@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_dense import plot
+from keras_dense import heads, plot
 
 pytestmark = pytest.mark.once
 
@@ -86,9 +86,7 @@ def test_panel_rows_and_sizes(scene):
     np.testing.assert_array_equal(
         bare[6:54, 216:280], plot.error_map(truth, prediction, image=image)
     )
-    stacked = plot.panel(
-        np.stack([image] * 2), [truth] * 2, [prediction] * 2, PALETTE, tile=64
-    )
+    stacked = plot.panel(np.stack([image] * 2), [truth] * 2, [prediction] * 2, PALETTE, tile=64)
     assert stacked.shape[0] > 2 * 48
 
 
@@ -117,6 +115,52 @@ def test_normals_colors():
     assert drawing[:3].tolist() == [[255, 128, 128], [128, 255, 128], [128, 128, 255]]
     assert drawing[3].tolist() in ([120] * 3, [165] * 3)
     np.testing.assert_array_equal(drawing[4], drawing[2])
+
+
+def test_heads_draw_as_plot_does(scene):
+    image, truth, prediction = scene
+    head = heads.Segmentation(3, palette=PALETTE)
+    np.testing.assert_array_equal(head.draw(truth), plot.colorize(truth, PALETTE))
+    np.testing.assert_array_equal(
+        head.error(truth, prediction, image), plot.error_map(truth, prediction, image=image)
+    )
+    void = heads.Segmentation(3, palette=PALETTE, ignore_class=0)
+    drawn = plot.colorize(prediction, PALETTE, ignore_class=0)
+    np.testing.assert_array_equal(void.draw(prediction), drawn)
+    meters = np.random.default_rng(0).uniform(-1, 12, (9, 7, 1))
+    drawn = plot.depth(meters, low=0.5, high=10)
+    np.testing.assert_array_equal(heads.Depth(max_depth=10).draw(meters), drawn)
+    vectors = np.random.default_rng(0).normal(size=(9, 7, 3)) / 2
+    vectors[0, 0] = np.nan
+    np.testing.assert_array_equal(heads.Normals().draw(vectors), plot.normals(vectors))
+
+
+def test_unknown_pixels_are_hatched_in_every_drawing():
+    unknown = plot.hatch(9, 9)
+    labels, floats = np.full((9, 9), 255), np.full((9, 9, 3), np.nan)
+    head = heads.Segmentation(3)
+    drawings = [head.draw(labels), head.error(labels, labels)]
+    for head, value in (
+        (heads.Depth(), floats[..., :1]),
+        (heads.Normals(), np.zeros((9, 9, 3))),
+        (heads.Colorization(), floats),
+    ):
+        drawings += [head.draw(value), head.error(value, np.ones_like(value))]
+    for drawing in drawings:
+        np.testing.assert_array_equal(drawing, unknown)
+
+
+def test_errors_have_one_scale():
+    truth = np.float32([[2, 2]])
+    darkest, brightest = plot.depth([[4, 1]], low=1, high=4)[0]
+    error = heads.Depth().error(truth, np.float32([[2, 9]]))
+    np.testing.assert_array_equal(error, [[darkest, brightest]])
+    ahead, left = [0.0, 0, -1], [-1.0, 0, 0]
+    error = heads.Normals().error([[ahead, ahead]], [[ahead, left]])
+    np.testing.assert_array_equal(error, [[darkest, brightest]])
+    red, gray = [255.0, 0, 0], [127.0] * 3
+    error = heads.Colorization().error([[red, red]], [[red, gray]])
+    np.testing.assert_array_equal(error, [[darkest, brightest]])
 
 
 def test_legend_wraps_and_shortens():

@@ -32,7 +32,7 @@ class PhasePooling2D(keras.layers.Layer):
     [3.0, 20.0]
     """
 
-    def __init__(self, rate: Size, *, mode: str = "mean", **kwargs: Any) -> None:
+    def __init__(self, rate: Size, mode: str = "mean", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.rate = _check.pair(rate, "rate")
         self.mode = _check.choice(mode, "mode", ("mean", "max"))

@@ -1,4 +1,4 @@
-"""Pictures of a run: which there are, and how results are written whole or not at all."""
+"""Images of a run: which there are, and how results are written whole or not at all."""
 
 import errno
 import json
@@ -21,7 +21,7 @@ from keras_dense.heads import Head
 _HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
-def pictures(paths):
+def image_files(paths):
     """Files by their stem, of files and folders; says on stderr what was passed over in these.
 
     Raises:
@@ -42,7 +42,7 @@ def pictures(paths):
 
 
 def _of(path):
-    """The pictures of a folder, or one file."""
+    """The images of a folder, or one file."""
     if not path.is_dir():
         return {path.stem: path}
     try:

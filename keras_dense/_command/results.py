@@ -12,7 +12,7 @@ from keras_dense.inference.state import digest
 
 
 class Results:
-    """The files of a run: one a picture and head, beside them overlays.
+    """The files of a run: one a image and head, beside them overlays.
 
     Args:
         args: of the command.
@@ -40,7 +40,7 @@ class Results:
         return self._folder(key) / f"{stem}{self._heads[key].suffix}"
 
     def overlay(self, key, stem):
-        """The file of what is drawn over the picture."""
+        """The file of what is drawn over the image."""
         return self._folder(key) / "overlay" / f"{stem}.png"
 
     def _folder(self, key):
@@ -51,14 +51,14 @@ class Results:
         return found + [self.overlay(key, stem) for key in self._heads if self._overlay]
 
     def prepare(self, files, sources):
-        """Make the folders, and tell which pictures wait.
+        """Make the folders, and tell which images wait.
 
         Args:
-            files: dict of pictures by their stem.
-            sources: what is read besides: folders of pictures, the model, its heads.
+            files: dict of images by their stem.
+            sources: what is read besides: folders of images, the model, its heads.
 
         Returns:
-            The pictures that wait, by their stem; how many are done; how many of those that wait
+            The images that wait, by their stem; how many are done; how many of those that wait
             have a result of before they were changed.
 
         Raises:
@@ -71,7 +71,7 @@ class Results:
             for source in sources:
                 if source.is_dir() and same(folder, source):
                     raise Unusable(
-                        f"--out must not be a folder of the pictures, {str(source)!r}: results "
+                        f"--out must not be a folder of the images, {str(source)!r}: results "
                         "would lie among them. Give another one"
                     )
         listed = [path for paths in targets.values() for path in paths]

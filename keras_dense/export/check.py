@@ -5,13 +5,13 @@ import numpy as np
 _SHARE, _CLOSE, _LEAST = 0.1, 0.01, 1e-4
 
 
-def pictures(shape, seed=0):
+def random_images(shape, seed=0):
     """Random images with large shapes and small ones, uint8; where a size is free, 2 × 123 × 181.
 
     No noise, in which every pixel is unlike all others: conditional random fields have no room for
     so many colors.
 
-    >>> pictures((None, None, 64, 3)).shape
+    >>> random_images((None, None, 64, 3)).shape
     (2, 123, 64, 3)
     """
     batch, height, width, channels = (

@@ -42,7 +42,7 @@ def litert(
         file: ends in ".tflite"; one that is there is replaced, at the end.
         heads: its heads; default: those that the model carries.
         size: `(height, width)` of all images; default: any, or what the model takes.
-        images: uint8 `(B, H, W, C)` to compare on; default: random pictures.
+        images: uint8 `(B, H, W, C)` to compare on; default: random images.
         quantize: `None`; "float16": weights in float16, half the file; "int8": weights in int8, a
             quarter of the file, and what is computed with them, too, with the range of each map
             found while it runs.

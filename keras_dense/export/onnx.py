@@ -43,7 +43,7 @@ def onnx(
         file: ends in ".onnx"; one that is there is replaced, at the end.
         heads: its heads; default: those that the model carries.
         size: `(height, width)` of all images; default: any, or what the model takes.
-        images: uint8 `(B, H, W, C)` to compare on; default: random pictures.
+        images: uint8 `(B, H, W, C)` to compare on; default: random images.
         quantize: `None`; "float16": weights in float16, half the file, computed in float32;
             "int8": a quarter of the file, weights and maps in int8, with the range of each map
             measured on `images`: some dozens of those that the model is for.

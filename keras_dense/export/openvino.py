@@ -36,7 +36,7 @@ def openvino(
         file: ends in ".xml"; one that is there is replaced, at the end.
         heads: its heads; default: those that the model carries.
         size: `(height, width)` of all images; default: any, or what the model takes.
-        images: uint8 `(B, H, W, C)` to compare on; default: random pictures.
+        images: uint8 `(B, H, W, C)` to compare on; default: random images.
         quantize: `None`; "float16": weights in float16, half the file; what is computed in is the
             choice of the device; "int8": a quarter of the file, weights and maps in int8, with the
             range of each map measured on `images`: some dozens of those that the model is for.

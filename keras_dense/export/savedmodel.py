@@ -40,7 +40,7 @@ def savedmodel(
         folder: where to write; a SavedModel that is there is replaced, at the end.
         heads: its heads; default: those that the model carries.
         size: `(height, width)` of all images; default: any, or what the model takes.
-        images: uint8 `(B, H, W, C)` to compare on; default: random pictures.
+        images: uint8 `(B, H, W, C)` to compare on; default: random images.
         early_labels: decide on labels before the last upsampling and repeat them: less to compute
             where there are many classes, edges in steps of the upsampling's factor. For models
             that end in bilinear upsampling, fixed or learned.

@@ -45,7 +45,7 @@ def test_encode_and_decode():
     assert decoded.shape == (1, 2, 1, 1) and decoded.ravel().tolist() == [8.0, 2.0]
 
 
-def test_drawings():
+def test_photos():
     head = Depth(max_depth=10.0)
     meters = np.array([[0.2, 0.5, 10.0, 0.0, np.nan]], "float32")[..., None]
     drawn = head.draw(meters)
@@ -125,7 +125,7 @@ def test_preview(tmp_path):
     heads = {"depth": Depth(), "coarse": kd.heads.Auxiliary(Depth())}
     outputs = {key: layers.Conv2D(1, 1, activation="softplus")(image) for key in heads}
     preview = Preview(samples, tmp_path, heads, count=2)
-    drawn = preview.picture(keras.Model(image, outputs))
+    drawn = preview.drawing(keras.Model(image, outputs))
     assert drawn.shape == (4 * 6 + 3 * 4, 4 * 8, 3)
     np.testing.assert_array_equal(drawn[:6, 8:16], Depth().draw(Depth().encode(samples[1])))
 

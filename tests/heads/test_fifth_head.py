@@ -65,7 +65,8 @@ class EdgeLoss(keras.losses.Loss):
 @keras.saving.register_keras_serializable("edges")
 class EdgeError(keras.metrics.Mean):
     def update_state(self, y_true, y_pred, sample_weight=None):
-        super().update_state(ops.abs(ops.sigmoid(y_pred) - y_true))
+        error = ops.subtract(ops.sigmoid(y_pred), ops.convert_to_tensor(y_true, "float32"))
+        super().update_state(ops.abs(error))
 '''
 
 
@@ -110,7 +111,7 @@ def test_it_trains_beside_a_segmentation(trained):
 def test_it_is_drawn(trained, tmp_path):
     model, data = trained
     preview = kd.training.Preview(data, tmp_path, count=1)
-    assert preview.picture(model).shape[1:] == (4 * 56, 3)
+    assert preview.drawing(model).shape[1:] == (4 * 56, 3)
 
 
 def test_it_is_predicted_in_tiles_and_at_several_scales(trained):

@@ -33,16 +33,16 @@ def test_a_frame_changes_numbers_and_nothing_seen(frame, normals):
     ahead = array(keras.Model(scores, head.finish(scores, "n"))(np.zeros((1, 1, 1, 3))))
     np.testing.assert_array_equal(head.draw(ahead[0]), [[[128, 128, 255]]])
     other = np.roll(normals, 1, axis=1)
-    picture = head.error(target, head.encode({"normals": other}))
-    np.testing.assert_array_equal(picture, plain.error(normals, other))
+    drawing = head.error(target, head.encode({"normals": other}))
+    np.testing.assert_array_equal(drawing, plain.error(normals, other))
 
 
 def test_draw(normals):
     head = Normals()
-    picture = head.draw(normals)
-    assert picture.dtype == np.uint8 and picture.shape == (6, 9, 3)
-    np.testing.assert_array_equal(picture[0, :3], kd.plot.hatch(6, 9)[0, :3])
-    np.testing.assert_array_equal(picture, kd.plot.normals(normals))
+    drawing = head.draw(normals)
+    assert drawing.dtype == np.uint8 and drawing.shape == (6, 9, 3)
+    np.testing.assert_array_equal(drawing[0, :3], kd.plot.hatch(6, 9)[0, :3])
+    np.testing.assert_array_equal(drawing, kd.plot.normals(normals))
     assert head.draw(np.full((1, 1, 3), np.nan)).tolist() == [[[120, 120, 120]]]
     # To the left, up and towards the camera.
     assert head.draw(np.array([[[-1.0, 0, 0], [0, -1, 0]]])).tolist() == [
@@ -55,11 +55,11 @@ def test_error():
     truth[0, 5] = 0
     angle = np.radians([0, 6, 15, 30, 180, 20])
     prediction = np.stack([np.sin(angle), 0 * angle, -np.cos(angle)], -1)[None]
-    picture = Normals().error(truth, prediction)
-    assert picture.dtype == np.uint8
+    drawing = Normals().error(truth, prediction)
+    assert drawing.dtype == np.uint8
     shares = np.array([0, 6, 15, 30, 45]) / 45
-    np.testing.assert_allclose(picture[0, :5].astype(int), magma(shares), atol=1)
-    np.testing.assert_array_equal(picture[0, 5], kd.plot.hatch(1, 6)[0, 5])
+    np.testing.assert_allclose(drawing[0, :5].astype(int), magma(shares), atol=1)
+    np.testing.assert_array_equal(drawing[0, 5], kd.plot.hatch(1, 6)[0, 5])
 
 
 @pytest.mark.parametrize("concentration", [False, True])

@@ -119,12 +119,12 @@ def test_normals_colors():
 
 def test_heads_draw_as_plot_does(scene):
     image, truth, prediction = scene
-    head = heads.Segmentation(3, PALETTE)
+    head = heads.Segmentation(3, palette=PALETTE)
     np.testing.assert_array_equal(head.draw(truth), plot.colorize(truth, PALETTE))
     np.testing.assert_array_equal(
         head.error(truth, prediction, image), plot.error_map(truth, prediction, image=image)
     )
-    void = heads.Segmentation(3, PALETTE, ignore_class=0)
+    void = heads.Segmentation(3, palette=PALETTE, ignore_class=0)
     drawn = plot.colorize(prediction, PALETTE, ignore_class=0)
     np.testing.assert_array_equal(void.draw(prediction), drawn)
     meters = np.random.default_rng(0).uniform(-1, 12, (9, 7, 1))

@@ -10,9 +10,9 @@ from keras_dense import _check
 from keras_dense._arrays import as_array, as_labels
 from keras_dense._types import Array, ArrayLike, Config, Sample, Tensor
 from keras_dense.heads.annotation import check_labels, label_annotation
+from keras_dense.heads.drawing import label_colors, right_and_wrong
 from keras_dense.heads.head import Head, Stored
 from keras_dense.heads.palette import voc_palette
-from keras_dense.heads.picture import wrong_pixels
 from keras_dense.losses import CrossEntropy
 from keras_dense.metrics import ConfusionMatrix
 from keras_dense.ops.count import plain_argmax
@@ -223,24 +223,24 @@ class Segmentation(Head):
         return Stored(result.astype("uint8"), palette, self.about()["labels"])
 
     def draw(self, result: Array) -> Array:
-        """Labels `(H, W)` as an RGB picture, uint8; void in white-gray.
+        """Labels `(H, W)` in the colors of the palette, uint8 RGB; void is hatched.
 
-        Of a multilabel map `(H, W, classes)` the last class that is on is drawn.
+        A multilabel map `(H, W, classes)` shows the last class of each pixel; pixels without a
+        class are hatched.
         """
         labels = np.asarray(result)
         if self.mode == "multilabel" and labels.ndim == 3:
             on = labels == 1
             last = self.num_classes - 1 - np.argmax(on[..., ::-1], axis=-1)
             labels = np.where(on.any(-1), last, -1)
-        known = (labels >= 0) & (labels < len(self.palette))
-        picture = self.palette[np.where(known, labels, 0)]
-        picture[~known] = (224, 224, 224)
-        return picture
+        # No label equals `None`.
+        return label_colors(np.where(labels == self.ignore_class, -1, labels), self.palette)
 
     def error(self, truth: Array, prediction: Array, image: Array | None = None) -> Array:
-        """Where labels differ, as an RGB picture: red, over the dimmed image; void in gray.
+        """Right labels in green and wrong ones in red over the image, uint8 RGB; void is hatched.
 
-        Of a multilabel map a pixel is wrong where a known label is, and void where all are.
+        A pixel of a multilabel map is wrong if one of its known labels is wrong, and void if all
+        its labels are void.
         """
         truth, prediction = np.asarray(truth), np.asarray(prediction)
         # No label equals `None`.
@@ -248,7 +248,7 @@ class Segmentation(Head):
         wrong = (truth != prediction) & ~unknown
         if self.mode == "multilabel":
             wrong, unknown = wrong.any(-1), unknown.all(-1)
-        return wrong_pixels(wrong, unknown, image)
+        return right_and_wrong(wrong, ~unknown, image)
 
     def legend(self) -> list[tuple[str, tuple]]:
         """Pairs of class name and RGB color."""

@@ -9,9 +9,8 @@ from keras_dense.heads.annotation import annotation, as_weight, rgb_image
 from keras_dense.heads.head import Head
 from keras_dense.layers import AnnealedMean, Recolor
 from keras_dense.losses import AbSmoothL1, ColorCrossEntropy
-from keras_dense.losses.colorization import AB_SCALE
 from keras_dense.metrics import ColorErrors
-from keras_dense.ops import ab_bins
+from keras_dense.ops.ab_bins import AB_SCALE, ab_bins
 from keras_dense.ops.color import to_lab
 
 _UNKNOWN = 160
@@ -74,9 +73,9 @@ class Colorization(Head):
         self.stride = _check.integer(stride, "stride", low=1)
         if self.regression and prior is not None:
             raise ValueError("`prior` is that of bins, which a regression does not have.")
-        balanced = ColorCrossEntropy(grid, prior, lam, stride=self.stride)
+        balanced = ColorCrossEntropy(grid, prior=prior, prior_mix=lam, stride=self.stride)
         self.grid = int(grid)
-        self.prior, self.lam = balanced.prior, balanced.lam
+        self.prior, self.lam = balanced.prior, balanced.prior_mix
         self._own_loss = loss
         self.loss = loss or (AbSmoothL1(stride=self.stride) if self.regression else balanced)
         self.weight = as_weight(weight)

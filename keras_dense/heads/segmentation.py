@@ -13,8 +13,8 @@ from keras_dense.heads.picture import wrong_pixels
 from keras_dense.losses import CrossEntropy
 from keras_dense.metrics import ConfusionMatrix
 from keras_dense.ops.count import plain_argmax
+from keras_dense.ops.labels import check_mode
 
-MODES = ("multiclass", "binary", "multilabel")
 _TINY = 1e-7  # the least probability that has a logarithm
 
 
@@ -71,14 +71,7 @@ class Segmentation(Head):
             raise ValueError(f"`num_classes` must be an integer >= 1. Received: {num_classes}")
         if ignore_class is not None:
             ignore_class = _check.integer(ignore_class, "ignore_class")
-        mode = mode or ("binary" if num_classes == 1 else "multiclass")
-        if mode not in MODES:
-            raise ValueError(f"`mode` must be one of {MODES}. Received: mode={mode!r}")
-        if (mode == "binary") != (num_classes == 1) and mode != "multilabel":
-            raise ValueError(
-                f"mode={mode!r} does not go with num_classes={num_classes}: binary has one class "
-                "(the foreground), multiclass at least two."
-            )
+        mode = check_mode(mode, num_classes)
         if loss is not None and class_weight is not None:
             raise ValueError(
                 "`class_weight` belongs to the default loss; give it to your own `loss` instead."

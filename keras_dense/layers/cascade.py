@@ -7,8 +7,7 @@ from keras import ops
 
 from keras_dense.layers.dtypes import Float32Layer
 from keras_dense.layers.pooling import PhasePooling2D
-
-MODES = ("multiclass", "binary", "multilabel")
+from keras_dense.ops.labels import MODES
 
 
 def as_threshold(threshold, name="threshold"):

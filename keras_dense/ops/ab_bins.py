@@ -9,8 +9,10 @@ import itertools
 import numpy as np
 from keras import ops
 
+from keras_dense._types import Array, ArrayLike
 from keras_dense.ops.color import to_lab
 
+AB_SCALE = 110.0  # predictions of a regression are (a, b) / 110
 _REACH = 110  # of |a| and |b|: sRGB stays within 108
 _SIDE = 2 * _REACH + 1
 
@@ -77,6 +79,32 @@ def _hull(points=33):
 
 def _turn(p, q, r):
     return (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])
+
+
+def check_prior(prior: ArrayLike | None, grid: int) -> Array | None:
+    """The share of each bin as float64, summing to 1, or `None`.
+
+    Raises:
+        ValueError: for another number of bins, or shares that are negative, not finite or all 0.
+
+    >>> check_prior(None, 10) is None, float(check_prior(np.full(313, 2.0), 10).sum().round(6))
+    (True, 1.0)
+    """
+    count = len(ab_bins(grid))
+    if prior is None:
+        return None
+    prior = np.asarray(prior, "float64")
+    if prior.shape != (count,):
+        raise ValueError(
+            f"`prior` must have a share for each of the {count} bins of grid={grid} (see "
+            f"kd.training.estimate_ab_prior). Received: prior of shape {prior.shape}"
+        )
+    if not np.isfinite(prior).all() or (prior < 0).any() or not prior.any():
+        raise ValueError(
+            "`prior` must be finite and not negative, and not 0 everywhere. "
+            f"Received: {prior.min()} to {prior.max()}"
+        )
+    return prior / prior.sum()
 
 
 @functools.lru_cache(typed=True)

@@ -5,7 +5,6 @@ import numpy as np
 from keras import ops
 
 from keras_dense import _check
-from keras_dense.losses.contract import check_number
 
 LOG_VARIANCE_LIMIT = 10.0
 _EPSILON = 1e-8
@@ -107,7 +106,7 @@ class UncertaintyWeighting(Balancer):
 
     def __init__(self, initial=-0.5, name=None):
         super().__init__(name)
-        self.initial = check_number("initial", initial, -LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
+        self.initial = _check.number(initial, "initial", -LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
 
     def create(self):
         self.log_variance = self.add_weight(
@@ -164,9 +163,7 @@ class DynamicWeightAverage(Balancer):
 
     def __init__(self, temperature=2.0, name=None):
         super().__init__(name)
-        self.temperature = check_number("temperature", temperature, 0.0)
-        if self.temperature == 0:
-            raise ValueError("`temperature` must be above 0. Received: temperature=0")
+        self.temperature = _check.number(temperature, "temperature", above=0)
 
     def create(self):
         self.sums = self.variable("sums", aggregation="sum")

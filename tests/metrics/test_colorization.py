@@ -171,11 +171,11 @@ def test_perfect_and_empty():
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="score must be one of .*'auc'"):
+    with pytest.raises(ValueError, match="`score` must be one of .*'auc'"):
         ColorErrors("lpips")
     with pytest.raises(ValueError, match="each of the 313 bins"):
         ColorErrors(prior=np.ones(3))
-    with pytest.raises(ValueError, match="y_pred must have 313 channels"):
+    with pytest.raises(ValueError, match="`y_pred` must have 313 channels"):
         ColorErrors().update_state(np.zeros((1, 8, 8, 3)), np.zeros((1, 2, 2, 21)))
     with pytest.raises(ValueError, match="1/4 of the size"):
         ColorErrors().update_state(np.zeros((1, 9, 8, 3)), np.zeros((1, 2, 2, 2)))

@@ -130,7 +130,7 @@ def test_predictions_that_are_not_finite_or_nothing():
         metric.update_state(truth, prediction)
     assert np.isnan(float(metric.result()))
     with pytest.raises(
-        ValueError, match="y_pred or sample_weight is not finite .* at 2 known pixels"
+        ValueError, match="`y_pred` or `sample_weight` is not finite .* at 2 known pixels"
     ):
         metric.scores()
     metric.reset_state()
@@ -178,12 +178,14 @@ def test_a_fourth_channel_is_left_out():
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="score must be one of.*'within_11.25'.*score='within_10'"):
+    with pytest.raises(
+        ValueError, match="`score` must be one of.*'within_11.25'.*score='within_10'"
+    ):
         NormalsErrors("within_10")
     truth, prediction = batch()
-    with pytest.raises(ValueError, match="y_pred must have 3 channels"):
+    with pytest.raises(ValueError, match="`y_pred` must have 3 channels"):
         NormalsErrors().update_state(truth, prediction[..., :2])
-    with pytest.raises(ValueError, match=r"y_true must be \(B, H, W, 3\)"):
+    with pytest.raises(ValueError, match=r"`y_true` must be \(B, H, W, 3\)"):
         NormalsErrors().update_state(truth[..., 0], prediction)
-    with pytest.raises(ValueError, match="sample_weight must have shape"):
+    with pytest.raises(ValueError, match="`sample_weight` must have shape"):
         NormalsErrors().update_state(truth, prediction, np.ones((3, 5, 6)))

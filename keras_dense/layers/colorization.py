@@ -5,7 +5,8 @@ from keras import ops
 
 from keras_dense import _check
 from keras_dense.layers.dtypes import Float32Layer
-from keras_dense.ops import ab_bins, annealed_mean, full_size, gray, lightness, recolor
+from keras_dense.ops.ab_bins import ab_bins, annealed_mean
+from keras_dense.ops.color import full_size, gray, lightness, recolor
 
 
 @keras.saving.register_keras_serializable("keras_dense")

@@ -5,9 +5,9 @@ from keras import ops
 
 from keras_dense import _check
 from keras_dense.layers.dtypes import RearrangingLayer
-from keras_dense.ops import max_windows, mean_windows
 from keras_dense.ops.atrous import same_pads
 from keras_dense.ops.image import pad_map, take, to_multiple
+from keras_dense.ops.windows import max_windows, mean_windows
 
 
 class _AtrousPooling2D(keras.layers.Layer):

@@ -6,7 +6,7 @@ import pytest
 from scipy import ndimage
 
 from keras_dense.metrics import BoundaryIoU
-from keras_dense.ops import boundary
+from keras_dense.ops.boundary import boundary
 
 
 def eroded(mask, steps):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_dense.ops import ab_bins, annealed_mean, nearest_bins, soft_encode
+from keras_dense.ops.ab_bins import ab_bins, annealed_mean, nearest_bins, soft_encode
 from keras_dense.ops.color import to_lab
 
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_dense.ops import exact_gaussian, lattice_filter, permutohedral_lattice
+from keras_dense.ops.gaussian import exact_gaussian
+from keras_dense.ops.permutohedral import lattice_filter, permutohedral_lattice
 
 BACKEND = keras.backend.backend()
 

@@ -88,7 +88,7 @@ class AnnealedMean(Float32Layer):
 
     def call(self, inputs):
         self.compute_output_shape(inputs.shape)
-        return annealed_mean(inputs, self.grid, self.temperature)
+        return annealed_mean(inputs, self.grid, temperature=self.temperature)
 
     def get_config(self):
         return {**super().get_config(), "grid": self.grid, "temperature": self.temperature}

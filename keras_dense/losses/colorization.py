@@ -210,7 +210,7 @@ class ColorCrossEntropy(ColorLoss):
                 f"`y_pred` must have a logit for each of the {self.bins} bins of grid={self.grid}. "
                 f"Received: y_pred of shape {tuple(y_pred.shape)}"
             )
-        index, share = soft_encode(ab, self.grid, self.neighbors, self.sigma)
+        index, share = soft_encode(ab, self.grid, neighbors=self.neighbors, sigma=self.sigma)
         logits = ops.take_along_axis(y_pred, index, axis=-1)
         # The shares sum to 1.
         cost = ops.logsumexp(y_pred, axis=-1) - ops.sum(share * logits, axis=-1)

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_dense import _check
-from keras_dense._types import ArrayLike, Config, Tensor
+from keras_dense._types import Array, ArrayLike, Config, Tensor
 from keras_dense.losses.depth import (
     DepthLoss,
     check_depth,
@@ -208,7 +208,7 @@ def masked_ssim(
     >>> round(float(ops.min(masked_ssim(x, x, ops.ones_like(x), 15.0))), 6)
     1.0
     """
-    offsets = np.arange(window) - window // 2
+    offsets: Array = np.arange(window) - window // 2
     kernel = np.exp(-0.5 * np.square(offsets / sigma))
     kernel = ops.convert_to_tensor(kernel / kernel.sum(), "float32")
     batch = ops.shape(x)[0]

@@ -118,7 +118,7 @@ class ColorErrors(SharedMetric):
         if y_pred.shape[-1] == 2:
             ab = y_pred * AB_SCALE
         else:
-            ab = annealed_mean(y_pred, self.grid, self.temperature)
+            ab = annealed_mean(y_pred, self.grid, temperature=self.temperature)
         ab = full_size(ab, image, self.stride)
         wanted = self._last.wanted
         measured = self._of_pixels(ab, truth, weight[..., 0], wanted)
@@ -189,7 +189,7 @@ def _of_images(colored, image, weight, wanted):
         value = -10.0 / math.log(10) * ops.log(ops.maximum(error, _LEAST))
         measured["psnr"] = _sum_of_images(value, pixels)
     if "ssim" in wanted:
-        value, whole = structural_similarity(colored, image, weight > 0)
+        value, whole = structural_similarity(colored, image, known=weight > 0)
         windows = ops.sum(ops.cast(whole, "float32"), axis=(1, 2, 3))
         value = safe_divide(ops.sum(ops.where(whole, value, 0.0), axis=(1, 2, 3)), windows)
         measured["ssim"] = _sum_of_images(value, windows)

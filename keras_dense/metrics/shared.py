@@ -21,12 +21,14 @@ def _version(tensor):
 class _Last:
     """The last measurement of metrics that share it: each of them may use it once."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.members = 1
+        self.wanted: set[str] = set()  # the scores that members ask for
         self.forget()
 
     def forget(self):
-        self.inputs, self.versions, self.measured, self.used = (), (), None, set()
+        self.inputs, self.versions = (), ()
+        self.measured, self.used = None, set()
 
     def get(self, metric, inputs):
         """The result of `metric.measure(*inputs)`, measured by this metric or another."""

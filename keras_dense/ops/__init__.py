@@ -1,6 +1,6 @@
 """Pure functions on tensors, written with `keras.ops`.
 
-These are the functions that scripts use; the parts of layers, losses and metrics are in the modules.
+Scripts use the functions listed here; parts of layers, losses and metrics are in the modules.
 """
 
 from keras_dense.ops.ab_bins import ab_bins, annealed_mean, soft_encode

@@ -1,4 +1,4 @@
-"""What all losses promise, tried on each."""
+"""The contract of all segmentation losses, tested on each."""
 
 import keras
 import numpy as np

@@ -58,7 +58,7 @@ def test_contract(loss, void):
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
-def test_nothing_unknown_counts_whatever_stands_there(loss):
+def test_unknown_pixels_do_not_count_with_any_value(loss):
     truth, prediction = batch()
     value, gradient = value_and_gradient(loss, truth, prediction)
     unknown = ~(np.isfinite(truth) & (np.nan_to_num(truth) > 0))

@@ -1,4 +1,4 @@
-"""What every loss promises of `reduction`, and of samples that are bad: a table of all of them."""
+"""The promises of every loss about `reduction` and about bad samples: a table of all losses."""
 
 import functools
 import json

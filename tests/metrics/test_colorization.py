@@ -111,7 +111,7 @@ def test_ssim_leaves_out_windows_with_unknown_pixels():
     known = np.ones((1, 20, 24, 1))
     known[:, 4, :3] = 0
     y_other = np.where(known > 0, y, 0.3)
-    value, whole = map(ops.convert_to_numpy, structural_similarity(x, y_other, known))
+    value, whole = map(ops.convert_to_numpy, structural_similarity(x, y_other, known=known))
     right, every = map(ops.convert_to_numpy, structural_similarity(x, y))
     expected = np.ones((10, 14), bool)
     expected[:5, :3] = False  # rows 0 to 4 of windows reach row 4, columns 0 to 2 column 0 to 2

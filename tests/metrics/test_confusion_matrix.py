@@ -217,7 +217,7 @@ def test_a_cell_of_2_24_pixels_in_one_batch():
     assert metric.matrix()[0, 0] == 2**24 + 5
 
 
-def test_same_in_one_batch_or_many_whatever_their_sizes():
+def test_one_batch_and_many_of_any_size_give_the_same():
     metric, parts = ConfusionMatrix(4), []
     for seed, shape in enumerate([(2, 5, 7), (1, 31, 3), (4, 2, 2)]):
         labels, logits = batch(shape, seed=seed)

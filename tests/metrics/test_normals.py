@@ -65,7 +65,7 @@ def test_scores_by_the_definitions(shape):
     assert 0 < wanted["within_5"] < wanted["within_30"] < 1 or shape == (1, 1, 9)
 
 
-def test_in_one_batch_or_many_whatever_their_sizes():
+def test_one_batch_and_many_of_any_size_give_the_same():
     metric, parts = NormalsErrors("rmse"), []
     for seed, shape in enumerate([(2, 5, 7), (1, 31, 3), (4, 2, 2)]):
         truth, prediction = batch(shape, seed=seed)
@@ -75,7 +75,7 @@ def test_in_one_batch_or_many_whatever_their_sizes():
 
 
 def test_small_errors_are_exact():
-    """Where the cosine is 1 in float32; and the ends, where a bin more would be one too many."""
+    """Angles whose cosine is 1 in float32; and the ends, where a bin more would be one too many."""
     angle = np.radians(np.array([0.0, 0.004, 0.012, 179.9999, 180.0]))
     prediction = np.stack([np.sin(angle), 0 * angle, -np.cos(angle)], -1)[None, None]
     truth = np.broadcast_to([0.0, 0.0, -1.0], prediction.shape)

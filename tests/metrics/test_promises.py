@@ -1,4 +1,4 @@
-"""What every metric promises to Keras, and of samples that are bad: a table of all their scores."""
+"""The promises of every metric to Keras and about bad samples: a table of all scores."""
 
 import json
 
@@ -114,7 +114,7 @@ MEASURED += [("ColorErrors", score) for score in colorization.SCORES]
 
 @pytest.mark.parametrize("family, score", MEASURED)
 def test_predictions_of_nan(family, score, compiled):
-    """Where nothing is known, or weighs, they are not seen; elsewhere the score is NaN."""
+    """They do not count where nothing is known or weights are 0; elsewhere the score is NaN."""
     make, _, (truth, unknown, right, wrong) = FAMILIES[family]
     metric = make(score)
     start = [v.value for v in metric.variables]

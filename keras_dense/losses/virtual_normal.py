@@ -9,8 +9,7 @@ from keras import ops
 from keras_dense import _check
 from keras_dense._types import Config, Tensor
 from keras_dense.losses.depth import DepthLoss, safe_sqrt
-from keras_dense.losses.depth_structure import ONE_BY_ONE
-from keras_dense.losses.weighted import SUM_OVER_BATCH_SIZE
+from keras_dense.losses.weighted import ONE_BY_ONE, SUM_OVER_BATCH_SIZE
 from keras_dense.ops.masked import safe_divide
 
 # A triplet is left out where two of its edges are nearly parallel, or its points nearly one.

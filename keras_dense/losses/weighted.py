@@ -11,6 +11,8 @@ from keras_dense.ops.masked import safe_divide
 from keras_dense.ops.targets import as_input, as_sample_weight, nan_where, read_map
 
 SUM_OVER_BATCH_SIZE = "sum_over_batch_size"
+# Advice for losses that are always one number for the batch.
+ONE_BY_ONE = "Call it with one image at a time for a loss of each."
 
 
 class Costs(NamedTuple):

@@ -12,7 +12,8 @@ from keras_dense.losses import (
     ScaleAndShiftInvariant,
     edge_aware_smoothness,
 )
-from keras_dense.losses.depth_structure import image_median, masked_ssim
+from keras_dense.losses.depth_ssim import masked_ssim
+from keras_dense.ops.masked import image_median
 from keras_dense.testing import check_loss
 from keras_dense.testing.expect import value_and_gradient
 

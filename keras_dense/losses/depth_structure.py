@@ -54,7 +54,8 @@ class GradientMatching(DepthLoss):
 
     Example:
 
-    >>>     >>> meters = np.array([[[1.0, 2.0, 3.0]]])
+    >>> import numpy as np
+    >>> meters = np.array([[[1.0, 2.0, 3.0]]])
     >>> round(float(GradientMatching()(meters, 2 * meters[..., None])), 6)
     0.0
     """
@@ -127,7 +128,8 @@ class ScaleAndShiftInvariant(DepthLoss):
 
     Example:
 
-    >>>     >>> meters = np.array([[[1.0, 2.0, 5.0]]])
+    >>> import numpy as np
+    >>> meters = np.array([[[1.0, 2.0, 5.0]]])
     >>> round(float(ScaleAndShiftInvariant()(meters, 3 * meters[..., None] + 1)), 6)
     0.0
     """

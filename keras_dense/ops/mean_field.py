@@ -120,7 +120,7 @@ def mean_field(logits: Tensor, message: Callable, iterations: Any) -> Tensor:
         logits: `(B, H, W, C)`, minus the unary potentials.
         message: a function from a distribution `(B, H, W, C)` to the messages of the other pixels
             for each class.
-        iterations: int ≥ 0, or an int32 tensor, through which no gradient goes on JAX.
+        iterations: int >= 0, or an int32 tensor, which has no gradient on JAX.
 
     Returns:
         `(B, H, W, C)`, the logits of the final q.

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_dense import _check
-from keras_dense._types import Config, Tensor
+from keras_dense._types import ArrayLike, Config, Tensor
 from keras_dense.losses.weighted import SUM_OVER_BATCH_SIZE, Costs, WeightedLoss
 from keras_dense.ops.labels import (
     MODES,
@@ -61,7 +61,7 @@ class Outcomes(NamedTuple):
     cost: Tensor
 
 
-def check_class_weight(class_weight: Sequence[float] | None) -> tuple[float, ...] | None:
+def check_class_weight(class_weight: ArrayLike | None) -> tuple[float, ...] | None:
     """`class_weight` as a tuple of floats, or `None`.
 
     Raises:
@@ -206,7 +206,7 @@ class DenseLoss(WeightedLoss):
         mode: str = "multiclass",
         *,
         ignore_class: int | None = 255,
-        class_weight: Sequence[float] | None = None,
+        class_weight: ArrayLike | None = None,
         reduction: str | None = SUM_OVER_BATCH_SIZE,
         name: str | None = None,
         whole: str | None = None,

@@ -1,12 +1,10 @@
 """Cross-entropy over valid pixels."""
 
-from collections.abc import Sequence
-
 import keras
 from keras import ops
 
 from keras_dense import _check
-from keras_dense._types import Config
+from keras_dense._types import ArrayLike, Config
 from keras_dense.losses.contract import (
     DenseLoss,
     Outcomes,
@@ -72,7 +70,7 @@ class CrossEntropy(DenseLoss):
         mode: str = "multiclass",
         *,
         ignore_class: int | None = 255,
-        class_weight: Sequence[float] | None = None,
+        class_weight: ArrayLike | None = None,
         label_smoothing: float = 0.0,
         reduction: str | None = SUM_OVER_BATCH_SIZE,
         name: str = "cross_entropy",

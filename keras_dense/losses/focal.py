@@ -1,12 +1,10 @@
 """Focal loss: cross-entropy with less weight on easy pixels."""
 
-from collections.abc import Sequence
-
 import keras
 from keras import ops
 
 from keras_dense import _check
-from keras_dense._types import Config
+from keras_dense._types import ArrayLike, Config
 from keras_dense.losses.contract import DenseLoss, Outcomes, Pixels, read_outcomes
 from keras_dense.losses.weighted import SUM_OVER_BATCH_SIZE, Costs
 
@@ -70,7 +68,7 @@ class Focal(DenseLoss):
         mode: str = "multiclass",
         *,
         ignore_class: int | None = 255,
-        class_weight: Sequence[float] | None = None,
+        class_weight: ArrayLike | None = None,
         gamma: float = 2.0,
         reduction: str | None = SUM_OVER_BATCH_SIZE,
         name: str = "focal",

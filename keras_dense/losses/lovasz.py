@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_dense import _check
-from keras_dense._types import Config, Tensor
+from keras_dense._types import ArrayLike, Config, Tensor
 from keras_dense.losses.contract import (
     USE_PER_IMAGE,
     DenseLoss,
@@ -133,7 +133,7 @@ class Lovasz(DenseLoss):
         mode: str = "multiclass",
         *,
         ignore_class: int | None = 255,
-        class_weight: Sequence[float] | None = None,
+        class_weight: ArrayLike | None = None,
         classes: str = "present",
         per_image: bool = False,
         reduction: str | None = SUM_OVER_BATCH_SIZE,

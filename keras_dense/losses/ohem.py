@@ -1,13 +1,12 @@
 """Cross-entropy over the hardest pixels: online hard example mining, and bootstrapping."""
 
 import math
-from collections.abc import Sequence
 
 import keras
 from keras import ops
 
 from keras_dense import _check
-from keras_dense._types import Config, Tensor
+from keras_dense._types import ArrayLike, Config, Tensor
 from keras_dense.losses.contract import (
     DenseLoss,
     Outcomes,
@@ -107,7 +106,7 @@ class OhemCrossEntropy(DenseLoss):
         mode: str = "multiclass",
         *,
         ignore_class: int | None = 255,
-        class_weight: Sequence[float] | None = None,
+        class_weight: ArrayLike | None = None,
         threshold: float = 0.7,
         min_pixels: int = 256,
         ratio: float | None = None,

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_dense import _check
-from keras_dense._types import Config, Tensor
+from keras_dense._types import ArrayLike, Config, Tensor
 from keras_dense.losses.contract import (
     USE_PER_IMAGE,
     DenseLoss,
@@ -156,7 +156,7 @@ class Dice(_Overlap):
         mode: str = "multiclass",
         *,
         ignore_class: int | None = 255,
-        class_weight: Sequence[float] | None = None,
+        class_weight: ArrayLike | None = None,
         smooth: float = 0.0,
         per_image: bool = False,
         reduction: str | None = SUM_OVER_BATCH_SIZE,
@@ -211,7 +211,7 @@ class Jaccard(_Overlap):
         mode: str = "multiclass",
         *,
         ignore_class: int | None = 255,
-        class_weight: Sequence[float] | None = None,
+        class_weight: ArrayLike | None = None,
         smooth: float = 0.0,
         per_image: bool = False,
         reduction: str | None = SUM_OVER_BATCH_SIZE,
@@ -271,7 +271,7 @@ class Tversky(_Overlap):
         mode: str = "multiclass",
         *,
         ignore_class: int | None = 255,
-        class_weight: Sequence[float] | None = None,
+        class_weight: ArrayLike | None = None,
         alpha: float = 0.3,
         beta: float = 0.7,
         smooth: float = 0.0,

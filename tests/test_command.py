@@ -118,9 +118,9 @@ def test_broken_photos_do_not_stop_the_others(labels, folder, tmp_path, capsys):
     assert main(["predict", labels[0], str(folder), "--out", str(out)]) == 1
     said = capsys.readouterr().err
     assert "3 of 6 images failed" in said
-    assert "cut.jpg: cannot be read as a photo" in said
-    assert "empty.png: cannot be read as a photo" in said
-    assert "deep.png: holds more than 8 bits a channel" in said
+    assert "cut.jpg: cannot be read as an image" in said
+    assert "empty.png: cannot be read as an image" in said
+    assert "deep.png: has more than 8 bits per channel" in said
     assert names(out) == ["0.png", "1.png", "2.png"]
 
 
@@ -191,7 +191,7 @@ def test_a_folder_that_cannot_be_written(labels, folder, tmp_path, capsys):
         (lambda x: [x, x], "has several outputs"),
     ],
 )
-def test_models_of_somebody_else(build, message, folder, tmp_path, capsys):
+def test_foreign_models(build, message, folder, tmp_path, capsys):
     image = keras.Input((None, None, 3))
     path = saved(tmp_path / "model", keras.Model(image, build(layers.Conv2D(4, 1)(image))))
     assert main(["predict", path, str(folder), "--out", str(tmp_path / "out")]) == 1
@@ -220,7 +220,7 @@ def test_files_that_cannot_be(labels, folder, tmp_path, capsys):
     assert "cannot be loaded" in said("predict", tmp_path / "bad.keras", folder, "--out", out)
     assert "there is no file or folder" in said("predict", model, "nowhere", "--out", out)
     (tmp_path / "empty").mkdir()
-    assert "holds no photo" in said("predict", model, tmp_path / "empty", "--out", out)
+    assert "contains no image" in said("predict", model, tmp_path / "empty", "--out", out)
     twice = (folder / "0.png", folder)
     assert "written to one file" in said("predict", model, *twice, "--out", out)
     both = ("--tile", 64, "--flip")

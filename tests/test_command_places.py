@@ -1,4 +1,4 @@
-"""What the command line reads is never written over, and what is there already is told apart."""
+"""Inputs of the command line are never overwritten, and existing results are recognized."""
 
 import json
 import os
@@ -91,7 +91,7 @@ def test_a_single_photo_is_not_written_over(place, capsys, more):
 
 
 @pytest.mark.parametrize("more", [(), ("--overwrite",)])
-def test_files_of_somebody_else_are_never_replaced(place, capsys, more):
+def test_foreign_files_are_never_replaced(place, capsys, more):
     (place / "out").mkdir()
     PIL.fromarray(photo(seed=9)).save(place / "out" / "b.png")
     before = contents(place)

@@ -80,7 +80,7 @@ class Outputs:
         return array
 
     def resume(self, description, stitchers, seen):
-        """How many tiles an earlier run has done; puts the stitchers in the state they had.
+        """Number of tiles of an earlier run; restores the state of the stitchers.
 
         Args:
             description: dict of what has to be the same to go on.

@@ -44,8 +44,9 @@ def layerwise(
         ValueError: if the model has nothing to train, a name is not a layer of it, or a factor is
             negative.
 
-    Reference: Chen et al., "DeepLab", ICLR 2015 (arXiv 1412.7062), §4.1: the classifier's rate is ten
-    times the backbone's. Long et al., "FCN", CVPR 2015, §4.3: biases learn at twice the rate.
+    Reference: Chen et al., "DeepLab", ICLR 2015 (arXiv 1412.7062), section 4.1: the classifier's
+    rate is ten times the backbone's. Long et al., "FCN", CVPR 2015, section 4.3: biases learn at
+    twice the rate.
 
     >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, name="backbone"),
     ...                           keras.layers.Dense(1, name="head")])

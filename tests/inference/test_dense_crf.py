@@ -80,7 +80,7 @@ def test_noise_finds_room_for_its_lattice():
     image = np.random.default_rng(0).integers(0, 256, (160, 160, 3), np.uint8)
     probabilities = np.random.default_rng(1).dirichlet([1, 1], (160, 160))
     found = dense_crf(probabilities, image, 1, bilateral_sxy=3, bilateral_srgb=1, gaussian_compat=0)
-    # Nobody is like anybody else: every pixel hears itself alone.
+    # No two pixels are alike: every pixel gets only its own message.
     alone = probabilities * np.exp(10 * probabilities)
     alone /= alone.sum(-1, keepdims=True)
     assert np.isfinite(found).all() and np.abs(found - alone).mean() < 1e-3

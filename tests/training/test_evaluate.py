@@ -84,7 +84,7 @@ def test_scores_of_images_of_any_size():
 
 def test_table():
     scores = {"iou": np.array([0.5, np.nan]), "mean_iou": 0.5, "dice": np.array([1.0, 0.0])}
-    lines = class_table(scores, ["sky", "tree"], ["iou", "dice"]).splitlines()
+    lines = class_table(scores, ["sky", "tree"], columns=["iou", "dice"]).splitlines()
     assert lines[2:] == [
         "| sky   | 50.0 | 100.0 |",
         "| tree  |    – |  0.0 |",
@@ -92,11 +92,11 @@ def test_table():
     ]
     assert len(class_table(scores, columns=["iou"]).splitlines()) == 5
     with pytest.raises(ValueError, match="1 names for 2 classes"):
-        class_table(scores, ["sky"], ["iou"])
+        class_table(scores, ["sky"], columns=["iou"])
     with pytest.raises(
         ValueError, match=r"can be \['iou', 'dice'\]. Received: columns=\['recall'\]"
     ):
-        class_table(scores, None, ["recall"])
+        class_table(scores, columns=["recall"])
 
 
 def test_preview(tmp_path):
@@ -204,7 +204,7 @@ def test_scores_that_would_mean_nothing():
         with pytest.raises(ValueError, match=message):
             evaluate(constant(head.channels), [(image, target)], head)
     white = np.array([[[0, 255, 0], [255, 0, 255]]])
-    with pytest.warns(DatasetWarning, match=r"0 and 255 alone.*remap=\{255: 1\}"):
+    with pytest.warns(DatasetWarning, match=r"labels are 0 and 255.*remap=\{255: 1\}"):
         evaluate(constant(1), [(image, white)], Segmentation(1))
     both = {"a": Segmentation(3), "b": Segmentation(3)}
     x = keras.Input((None, None, 3))

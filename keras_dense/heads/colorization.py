@@ -11,9 +11,8 @@ from keras_dense.heads.drawing import error_colors, hatch_unknown
 from keras_dense.heads.head import Head, Stored
 from keras_dense.layers import AnnealedMean, Recolor
 from keras_dense.losses import AbSmoothL1, ColorCrossEntropy
-from keras_dense.losses.colorization import AB_SCALE
 from keras_dense.metrics import ColorErrors
-from keras_dense.ops import ab_bins
+from keras_dense.ops.ab_bins import AB_SCALE, ab_bins
 from keras_dense.ops.color import to_lab
 
 _WORST = 60.0  # distance in (a, b) that is drawn brightest
@@ -75,9 +74,9 @@ class Colorization(Head):
         self.stride = _check.integer(stride, "stride", low=1)
         if self.regression and prior is not None:
             raise ValueError("`prior` is that of bins, which a regression does not have.")
-        balanced = ColorCrossEntropy(grid, prior, lam, stride=self.stride)
+        balanced = ColorCrossEntropy(grid, prior=prior, prior_mix=lam, stride=self.stride)
         self.grid = int(grid)
-        self.prior, self.lam = balanced.prior, balanced.lam
+        self.prior, self.lam = balanced.prior, balanced.prior_mix
         self.channels = 2 if self.regression else len(ab_bins(self.grid))
         super().__init__(loss=loss, weight=weight, target=target)
 
@@ -85,7 +84,9 @@ class Colorization(Head):
         """Cross entropy over bins, rare colors counting more with a prior; or smooth L1."""
         if self.regression:
             return AbSmoothL1(stride=self.stride)
-        return ColorCrossEntropy(self.grid, self.prior, self.lam, stride=self.stride)
+        return ColorCrossEntropy(
+            self.grid, prior=self.prior, prior_mix=self.lam, stride=self.stride
+        )
 
     def metrics(self) -> list:
         """Fresh metrics: the area under the curve of errors in (a, b), and PSNR."""

@@ -66,7 +66,9 @@ class Depth(Head):
 
         For a published protocol (crop, cap, mean over images) see `kd.metrics.DepthErrors`.
         """
-        abs_rel = DepthErrors("abs_rel", self.min_depth, self.max_depth, reduction="pixel")
+        abs_rel = DepthErrors(
+            "abs_rel", min_depth=self.min_depth, max_depth=self.max_depth, reduction="pixel"
+        )
         return [abs_rel, abs_rel.also("rmse"), abs_rel.also("delta1")]
 
     def finish(self, scores: Tensor, name: str) -> Tensor:

@@ -16,8 +16,8 @@ from keras_dense.heads.palette import voc_palette
 from keras_dense.losses import CrossEntropy
 from keras_dense.metrics import ConfusionMatrix
 from keras_dense.ops.count import plain_argmax
+from keras_dense.ops.labels import check_mode
 
-MODES = ("multiclass", "binary", "multilabel")
 _TINY = 1e-7  # the least probability that has a logarithm
 
 
@@ -70,23 +70,15 @@ class Segmentation(Head):
         num_classes = _check.integer(num_classes, "num_classes", low=1)
         if ignore_class is not None:
             ignore_class = _check.integer(ignore_class, "ignore_class")
-        mode = mode or ("binary" if num_classes == 1 else "multiclass")
-        if mode not in MODES:
-            raise ValueError(f"`mode` must be one of {MODES}. Received: mode={mode!r}")
-        if (mode == "binary") != (num_classes == 1) and mode != "multilabel":
-            raise ValueError(
-                f"mode={mode!r} does not go with num_classes={num_classes}: binary has one class "
-                "(the foreground), multiclass at least two."
-            )
+        self.mode: str = check_mode(mode, num_classes)
         if loss is not None and class_weight is not None:
             raise ValueError(
                 "`class_weight` belongs to the default loss; give it to your own `loss` instead."
             )
         self.num_classes = num_classes
-        self.mode = mode
         self.ignore_class = ignore_class
-        shown = 2 if mode == "binary" else self.num_classes
-        default = ["background", "foreground"] if mode == "binary" else range(shown)
+        shown = 2 if self.mode == "binary" else self.num_classes
+        default = ["background", "foreground"] if self.mode == "binary" else range(shown)
         self.class_names = [str(name) for name in (default if class_names is None else class_names)]
         self.palette: Array = voc_palette(shown) if palette is None else _as_palette(palette)
         if len(self.class_names) != shown or self.palette.shape != (shown, 3):
@@ -99,7 +91,7 @@ class Segmentation(Head):
             class_weight = as_array(class_weight, "class_weight").tolist()
         self.class_weight = class_weight
         self.channels = num_classes
-        self.suffix = ".npy" if mode == "multilabel" else ".png"
+        self.suffix = ".npy" if self.mode == "multilabel" else ".png"
         super().__init__(loss=loss, weight=weight, target=target)
 
     def default_loss(self) -> keras.losses.Loss:

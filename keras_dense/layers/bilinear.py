@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_dense import _check
 from keras_dense._types import Array, Config, Shape, Size, Tensor
-from keras_dense.ops import depthwise_conv_transpose, upsample_bilinear
+from keras_dense.ops.image import depthwise_conv_transpose, upsample_bilinear
 
 
 def bilinear_kernel(factor: int) -> Array:

@@ -9,8 +9,7 @@ from keras_dense import _check
 from keras_dense._types import Config, Shape, Tensor
 from keras_dense.layers.dtypes import Float32Layer
 from keras_dense.layers.phases import PhasePooling2D
-
-MODES = ("multiclass", "binary", "multilabel")
+from keras_dense.ops.labels import MODES
 
 
 @keras.saving.register_keras_serializable("keras_dense")

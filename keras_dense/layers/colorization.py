@@ -8,7 +8,8 @@ from keras import ops
 from keras_dense import _check
 from keras_dense._types import Config, Shape, Tensor
 from keras_dense.layers.dtypes import Float32Layer
-from keras_dense.ops import ab_bins, annealed_mean, full_size, gray, lightness, recolor
+from keras_dense.ops.ab_bins import ab_bins, annealed_mean
+from keras_dense.ops.color import full_size, gray, lightness, recolor
 
 
 @keras.saving.register_keras_serializable("keras_dense")
@@ -88,7 +89,7 @@ class AnnealedMean(Float32Layer):
 
     def call(self, inputs: Tensor) -> Tensor:
         self.compute_output_shape(inputs.shape)
-        return annealed_mean(inputs, self.grid, self.temperature)
+        return annealed_mean(inputs, self.grid, temperature=self.temperature)
 
     def get_config(self) -> Config:
         return {**super().get_config(), "grid": self.grid, "temperature": self.temperature}

@@ -9,7 +9,7 @@ import numpy as np
 from keras_dense import _check
 from keras_dense._types import Config, Size, Tensor
 from keras_dense.layers.dtypes import RearrangingLayer
-from keras_dense.ops import gather_pixels, perceptron, perceptron_by_bands
+from keras_dense.ops.hypercolumn import gather_pixels, perceptron, perceptron_by_bands
 
 
 @keras.saving.register_keras_serializable("keras_dense")

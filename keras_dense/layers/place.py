@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_dense import _check
 from keras_dense._types import Config, Shape, Size, Tensor
-from keras_dense.ops import resize_placed
+from keras_dense.ops.resize import resize_placed
 
 
 @keras.saving.register_keras_serializable("keras_dense")

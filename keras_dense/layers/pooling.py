@@ -8,8 +8,8 @@ from keras import ops
 
 from keras_dense import _check
 from keras_dense._types import Config, Shape, Size, Tensor
-from keras_dense.ops import max_windows, mean_windows
 from keras_dense.ops.atrous import explicit_pads
+from keras_dense.ops.windows import max_windows, mean_windows
 
 
 class _AtrousPooling2D(keras.layers.Layer):

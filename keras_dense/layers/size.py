@@ -9,8 +9,7 @@ from keras import ops
 from keras_dense import _check
 from keras_dense._types import Config, Shape, Tensor
 from keras_dense.layers.dtypes import RearrangingLayer
-from keras_dense.ops import crop_like, pad_reflect, pad_to_multiple
-from keras_dense.ops.image import at_least, pad_map
+from keras_dense.ops.image import at_least, crop_like, pad_map, pad_reflect, pad_to_multiple
 
 
 def _grown(size, multiple):

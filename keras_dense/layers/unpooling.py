@@ -9,8 +9,8 @@ from keras import ops
 from keras_dense import _check
 from keras_dense._types import Config, Shape, Size, Tensor
 from keras_dense.layers.dtypes import RearrangingLayer
-from keras_dense.ops import max_pool_with_argmax, max_unpool
 from keras_dense.ops.atrous import explicit_pads
+from keras_dense.ops.unpooling import max_pool_with_argmax, max_unpool
 
 
 class _Pooling(keras.layers.Layer):

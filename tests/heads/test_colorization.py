@@ -6,7 +6,7 @@ from keras import layers, ops
 import keras_dense as kd
 from keras_dense.heads import Auxiliary, Colorization, Segmentation
 from keras_dense.ops import ab_bins
-from keras_dense.ops.color import to_lab
+from keras_dense.ops.color import full_size, to_lab
 from keras_dense.testing import check_model
 
 
@@ -121,7 +121,7 @@ def test_decoding(regression, tmp_path):
     rgb = product.predict(x, verbose=0)
     assert rgb.shape == x.shape and rgb.dtype == "uint8"
     ab = raw * 110 if regression else kd.ops.annealed_mean(raw, temperature=0.5)
-    expected = kd.ops.recolor(x, kd.ops.full_size(ab, x))
+    expected = kd.ops.recolor(x, full_size(ab, x))
     # Rounded; the graph and single operations differ in the last digits.
     assert np.abs(rgb - ops.convert_to_numpy(expected)).max() < 0.51
     product.save(tmp_path / "product.keras")

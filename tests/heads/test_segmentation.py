@@ -92,7 +92,7 @@ def test_classes_that_are_no_int(number):
 def test_bad_arguments():
     with pytest.raises(ValueError, match="`mode` must be one of"):
         Segmentation(3, mode="softmax")
-    with pytest.raises(ValueError, match="binary has one class"):
+    with pytest.raises(ValueError, match="does not go with num_classes=3"):
         Segmentation(3, mode="binary")
     with pytest.raises(ValueError, match="one entry for each of 3 classes. Received: 2 names"):
         Segmentation(3, class_names=["a", "b"])

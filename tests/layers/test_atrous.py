@@ -130,7 +130,7 @@ def test_equals_keras_with_gradients(rate, gradients):
             return theirs(x, k, padding="same", dilation_rate=rate, data_format="channels_last")
 
         def own(x, k, ours=ours):
-            return ours(x, k, rate)
+            return ours(x, k, rate=rate)
 
         arrays = (x, kernel)
         found = ops.convert_to_numpy(own(*(a.astype("float32") for a in arrays)))

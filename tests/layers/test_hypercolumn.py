@@ -6,7 +6,8 @@ import pytest
 from keras import ops
 
 from keras_dense.layers import GatherPixels, HypercolumnMLP
-from keras_dense.ops import sample_bilinear, upsample_bilinear
+from keras_dense.ops.hypercolumn import sample_bilinear
+from keras_dense.ops.image import upsample_bilinear
 from keras_dense.testing import check_layer
 from keras_dense.testing.expect import expect_round_trip, reload
 

@@ -6,7 +6,7 @@ import pytest
 from keras import layers, ops
 
 from keras_dense.layers import MaxPoolWithArgmax2D, MaxUnpool2D
-from keras_dense.ops import max_pool_with_argmax, max_unpool
+from keras_dense.ops.unpooling import max_pool_with_argmax, max_unpool
 from keras_dense.testing import check_layer
 
 BACKEND = keras.backend.backend()

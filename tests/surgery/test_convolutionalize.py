@@ -130,7 +130,7 @@ def test_bad_input():
     with pytest.raises(ValueError, match="`padding` must be 'valid' or 'same'"):
         convolutionalize(small_classifier(), padding="full")
     app = keras.applications.MobileNet(weights=None, include_top=False, input_shape=(64, 64, 3))
-    with pytest.raises(ValueError, match="no classifier's top"):
+    with pytest.raises(ValueError, match="must have a classifier's top"):
         convolutionalize(app)
     with pytest.raises(ValueError, match="one batch of images"):
         convolutionalize(keras.Sequential([keras.Input((4,)), layers.Dense(3)]))

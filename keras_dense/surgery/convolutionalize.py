@@ -14,6 +14,7 @@ from keras_dense.surgery.effect import (
     Effect,
     Like,
     Resized,
+    Scattered,
     Whole,
     effect,
     inputs_of,
@@ -164,7 +165,7 @@ def _is_fixed(found: Effect, cells: list[_Cell]) -> bool:
     if isinstance(found, Resized) and found.cells is not None:
         return True
     bins = isinstance(found, Whole) and not found.grid and found.gate is not None
-    return bins or any(cell.fixed for cell in cells)
+    return bins or isinstance(found, Scattered) or any(cell.fixed for cell in cells)
 
 
 def convolutionalize(
@@ -234,8 +235,8 @@ def convolutionalize(
     if not top:
         raise ValueError(
             "`model` must have a classifier's top: global pooling or Flatten, then Dense. "
-            f"Received: {model.name!r}. Build it with `include_top=True`, or use it as it is: it is fully "
-            "convolutional already."
+            f"Received: {model.name!r}. Build it with `include_top=True`, or use it as it is: it is "
+            "fully convolutional already."
         )
     converter = _Converter(gates, top[-1], padding, dropout, include_top)
     inputs = resized(image)

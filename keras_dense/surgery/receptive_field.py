@@ -73,7 +73,7 @@ class ReceptiveField:
         box = []
         for axis, cell in enumerate((i, j)):
             size, first = self.size[axis], self.offset[axis]
-            if size != inf:
+            if size != inf and self.stride is not None:
                 first = first + self.stride[axis] * cell
             box.append((first, inf if size == inf else first + size))
         return tuple(_plain(x) for ends in zip(*box, strict=True) for x in ends)

@@ -257,7 +257,7 @@ class RegionNetwork:
             unknown way (named).
     """
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model):
         work = _OnCells(model.name)
         lists = [
             work.input(f"cells_{n}", (1, 1, x.shape[-1]), x.dtype)

@@ -127,7 +127,7 @@ def test_bad_input():
         convolutionalize(keras.Sequential([layers.Dense(3)]))
     with pytest.raises(TypeError, match="Received: str"):
         convolutionalize("vgg16")
-    with pytest.raises(ValueError, match="`padding` must be 'valid' or 'same'"):
+    with pytest.raises(ValueError, match="`padding` must be one of 'valid', 'same'"):
         convolutionalize(small_classifier(), padding="full")
     app = keras.applications.MobileNet(weights=None, include_top=False, input_shape=(64, 64, 3))
     with pytest.raises(ValueError, match="must have a classifier's top"):
@@ -151,5 +151,5 @@ def test_bad_input():
 def test_what_mixes_a_flattened_map_is_refused(layer):
     image = keras.Input((8, 8, 3))
     x = layer(layers.Flatten()(layers.Conv2D(4, 3, strides=2)(image)))
-    with pytest.raises(ValueError, match="no convolutional form"):
+    with pytest.raises(ValueError, match="without a convolutional form"):
         convolutionalize(keras.Model(image, layers.Dense(5)(x)))

@@ -272,7 +272,7 @@ def _check_unknown(image, parts):
 
 def _plan(model, size, fixed, tile, overlap):
     """Tiles along either axis, and how far wrong pixels reach into them."""
-    reach, grid = reach_of(model)
+    reach, grid = reach_of(model, warn=overlap is None)
     pair = _checked_tile(tile, fixed)
     if overlap is not None:
         overlap = _check.integer(overlap, "overlap", low=0)

@@ -29,7 +29,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    read = [args.model, heads_file(args.model, args.heads), args.images]
+    read = [args.model, heads_file(args.heads), args.images]
     keep_apart([args.out], read)
     for source in filter(None, read):
         if args.out.is_dir() and args.out.resolve() in pathlib.Path(source).resolve().parents:
@@ -49,7 +49,7 @@ def run(args):
     model, heads = load_heads(model, args.model, args.heads)
     make_folder(args.out.absolute().parent)
     try:
-        getattr(export, args.format)(model, heads, args.out, **settings)
+        getattr(export, args.format)(model, args.out, heads, **settings)
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise Unusable(f"cannot export {str(args.model)!r} as {args.format}: {error}") from error
     print(f"{args.out}: {args.format} of {model.name}")

@@ -18,8 +18,7 @@ from keras_dense._command.files import pictures, report, write_overlay, write_re
 from keras_dense._command.large import read
 from keras_dense._command.load import Unusable, heads_file, load_heads, load_model
 from keras_dense._command.results import Results
-from keras_dense.heads import decoded, map_heads
-from keras_dense.heads.head import decode
+from keras_dense.heads import decoded
 from keras_dense.inference import GeoTiff, TiledPredictor, predict_multiscale
 from keras_dense.inference.network import share_lost
 from keras_dense.surgery.strides import total_stride
@@ -59,7 +58,7 @@ def run(args):
     settings = {name: getattr(args, name) for name in ("tile", "overlap", "scales", "flip")}
     results = Results(args, model, heads, settings)
     sources = [pathlib.Path(path) for path in args.pictures]
-    sources += [args.model, heads_file(args.model, args.heads)]
+    sources += [args.model, heads_file(args.heads)]
     waiting, done, old = results.prepare(files, [pathlib.Path(x) for x in sources if x])
     if done:
         print(f"{done} pictures were done before (--overwrite does them anew)")
@@ -91,28 +90,26 @@ def _predictor(model, heads, args):
         def predict(pixels):
             scales = args.scales or (1.0,)
             found = predict_multiscale(model, pixels[None], heads, scales=scales, flip=args.flip)
-            return map_heads(lambda _, head, p: decode(head, p, pixels[None]), heads, found)
+            return heads.map(lambda _, head, p: head.decode(p, pixels[None]), found)
 
     elif args.tile is not None or fixed:
         tiled = TiledPredictor(model, heads)
 
         def predict(pixels):
             found = tiled.run(pixels, tile=args.tile, overlap=args.overlap, progress=False)
-            return map_heads(lambda _, head, p: p[None], heads, found)
+            return heads.map(lambda _, head, p: p[None], found)
 
     else:
         network = _checking(model, heads)
 
         def predict(pixels):
             found, lost = network.predict_on_batch(pixels[None])
-            map_heads(_check_lost, heads, lost)
+            heads.map(_check_lost, lost)
             return found
 
     def single(pixels):
-        found = map_heads(
-            lambda _, head, p: keras.ops.convert_to_numpy(p)[0], heads, predict(pixels)
-        )
-        map_heads(_check, heads, found)
+        found = heads.map(lambda _, head, p: keras.ops.convert_to_numpy(p)[0], predict(pixels))
+        heads.map(_check, found)
         return found
 
     return single
@@ -125,13 +122,13 @@ def _checking(model, heads):
     def lost(_, head, y, result):
         return share_lost(y, "int" in keras.backend.standardize_dtype(result.dtype))
 
-    shares = map_heads(lost, heads, model.output, product.output)
+    shares = heads.map(lost, model.output, product.output)
     return keras.Model(model.input, (product.output, shares), name=product.name)
 
 
 def _check_lost(key, head, share):
     if float(share[0]) > 0:
-        what = "" if key is None else f" of {key!r}"
+        what = f" of {key!r}" if key else ""
         raise ValueError(
             f"the model predicts NaN or infinity{what} at {100 * float(share[0]):.3g} % of the "
             "pixels: are its weights finite?"
@@ -157,9 +154,9 @@ def _check(_, head, result):
 
 def _write(args, results, heads, stem, found, pixels):
     def write(key, head, result):
-        write_result(results.result(key, stem, head), head, result, results.mark)
+        write_result(results.result(key, stem), head, result, results.mark)
         if args.overlay:
             shown = pixels[...] if isinstance(pixels, GeoTiff) else pixels
             write_overlay(results.overlay(key, stem), head, result, shown, results.mark)
 
-    map_heads(write, heads, found)
+    heads.map(write, found)

@@ -28,9 +28,9 @@ def write_and_check(product, path, write, load, images=None, exact=True):
     with written(path) as temporary:
         write(temporary)
         answers = load(temporary)(images)
-        found = differences(product.reference(images), answers)
+        found = differences(product.reference(images), answers, product.labels)
         if exact:
             # With early labels it differs from the model, and must not from what was to leave.
-            expect_same(product.reference(images, product.expected), answers)
-    print(f"{path} ({size_of(path) / 1e6:.3g} MB): {sentence(found)}")
+            expect_same(product.reference(images, product.expected), answers, product.labels)
+    print(f"{path} ({size_of(path) / 1e6:.3g} MB): {sentence(found, product.labels)}")
     return found

@@ -5,7 +5,6 @@ from keras import layers, ops
 
 import keras_dense as kd
 from keras_dense.heads import Auxiliary, Colorization, Segmentation
-from keras_dense.heads.head import decode
 from keras_dense.ops import ab_bins
 from keras_dense.ops.color import to_lab
 from keras_dense.testing import check_model
@@ -128,9 +127,9 @@ def test_decoding(regression, tmp_path):
     product.save(tmp_path / "product.keras")
     again = keras.saving.load_model(tmp_path / "product.keras").predict(x, verbose=0)
     assert np.abs(again.astype(int) - rgb).max() <= 1
-    same = ops.convert_to_numpy(decode(head, ops.convert_to_tensor(raw), x))
+    same = ops.convert_to_numpy(head.decode(ops.convert_to_tensor(raw), x))
     assert np.abs(same.astype(int) - rgb).max() <= 1
-    labels = ops.convert_to_numpy(decode(Segmentation(3), np.eye(3)[[[2, 0]]], None))
+    labels = ops.convert_to_numpy(Segmentation(3).decode(np.eye(3)[[[2, 0]]], None))
     assert labels.tolist() == [[2, 0]]
 
 

@@ -122,7 +122,7 @@ def test_preview(tmp_path):
     image = keras.Input((None, None, 3))
     heads = {"depth": Depth(), "coarse": kd.heads.Auxiliary(Depth())}
     outputs = {key: layers.Conv2D(1, 1, activation="softplus")(image) for key in heads}
-    preview = Preview(samples, heads, tmp_path, count=2)
+    preview = Preview(samples, tmp_path, heads, count=2)
     drawn = preview.picture(keras.Model(image, outputs))
     assert drawn.shape == (4 * 6 + 3 * 4, 4 * 8, 3)
     np.testing.assert_array_equal(drawn[:6, 8:16], Depth().draw(Depth().encode(samples[1])))

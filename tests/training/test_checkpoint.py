@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_dense import heads
 from keras_dense.datasets import Loader
 from keras_dense.training import Checkpoint
 
@@ -191,7 +192,10 @@ def test_a_pass_goes_on_where_it_was(tmp_path, steps, batches):
     rng = np.random.default_rng(0)
     data = [{"image": rng.integers(0, 256, (2, 2, 3)).astype("uint8")} for _ in range(batches)]
 
-    class Mean:
+    class Mean(heads.Head):
+        def __init__(self):
+            self.target = "image"
+
         def encode(self, sample):
             return sample["image"].astype("float32").mean(-1, keepdims=True)
 
@@ -227,7 +231,10 @@ def test_a_pass_goes_on_where_it_was(tmp_path, steps, batches):
 def test_a_run_goes_on_with_its_own_data_and_network_only(tmp_path):
     data = [{"image": np.full((2, 2, 3), i, "uint8")} for i in range(8)]
 
-    class Head:
+    class Head(heads.Head):
+        def __init__(self):
+            self.target = "image"
+
         def encode(self, sample):
             return np.zeros((2, 2, 1), "float32")
 

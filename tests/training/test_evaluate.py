@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_dense import heads
 from keras_dense.datasets import DatasetWarning
 from keras_dense.heads import Depth, Segmentation
 from keras_dense.metrics import ConfusionMatrix
@@ -10,10 +11,13 @@ from keras_dense.training import Preview, class_table, evaluate, median_frequenc
 COLORS = np.array([(10, 20, 30), (40, 50, 60), (70, 80, 90)], "uint8")
 
 
-class Head:
+class Head(heads.Head):
     """As much of a head as evaluation and previews use."""
 
     ignore_class = 255
+
+    def __init__(self):
+        self.channels, self.target = 3, "segmentation"
 
     def metrics(self):
         return [ConfusionMatrix(3), ConfusionMatrix(3, score="pixel_accuracy")]
@@ -21,8 +25,8 @@ class Head:
     def encode(self, sample):
         return sample["segmentation"]
 
-    def decode(self, outputs):
-        return keras.ops.argmax(outputs, axis=-1)
+    def decode(self, prediction, image=None):
+        return keras.ops.argmax(prediction, axis=-1)
 
     def draw(self, labels):
         picture = COLORS[np.where(labels == 255, 0, labels)]
@@ -98,7 +102,7 @@ def test_table():
 def test_preview(tmp_path):
     Image = pytest.importorskip("PIL.Image")
     dataset = [sample(6, 8, seed) for seed in range(5)]
-    preview = Preview(dataset, Head(), tmp_path / "pictures", count=2, every=2)
+    preview = Preview(dataset, tmp_path / "pictures", Head(), count=2, every=2)
     model = thresholds()
     model.compile("sgd", loss=keras.losses.SparseCategoricalCrossentropy(True, ignore_class=255))
     batch = np.stack([s["image"] for s in dataset]).astype("float32")
@@ -121,7 +125,7 @@ def test_preview(tmp_path):
     np.testing.assert_array_equal(error[right], chosen["image"][right] // 2)
 
     with pytest.raises(ValueError, match="`count` must be an integer >= 1"):
-        Preview(dataset, Head(), tmp_path, count=0)
+        Preview(dataset, tmp_path, Head(), count=0)
 
 
 def test_median_frequency():
@@ -159,11 +163,11 @@ def test_evaluate_takes_any_metric():
         def scores(self):
             return {"rmse": 0.5, "delta1": np.float64(0.25)}
 
-    class Any:
+    class Any(Head):
         def metrics(self):
             return [Both("vector"), Both("dict"), Scored(name="abs_rel")]
 
-    class Silent:
+    class Silent(Head):
         def metrics(self):
             return []
 

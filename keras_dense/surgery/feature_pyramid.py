@@ -94,7 +94,7 @@ def last_features(model: keras.Model) -> Features:
 
 
 def _shrinks(op, *inputs):
-    """Whether a "valid" window makes the map smaller than its stride alone would."""
+    """True if a "valid" window makes the map smaller than its stride alone would."""
     if not isinstance(op, CONVOLUTIONS + POOLING) or op.padding != "valid":
         return False
     window = window_of(op)
@@ -104,7 +104,7 @@ def _shrinks(op, *inputs):
 
 
 def has_valid_windows(model: keras.Model) -> bool:
-    """Whether any window of the network is neither padded nor tiles its map exactly."""
+    """True if any window of the network is neither padded nor tiles its map exactly."""
     return any(_shrinks(op) for op in model.operations)
 
 
@@ -155,7 +155,7 @@ def image_of(model: keras.Model) -> Tensor:
 
 
 def has_features(model: keras.Model, argument: str = "model") -> bool:
-    """Whether a functional model is a backbone already: its output is a dict of features.
+    """True if a functional model is a backbone already: its output is a dict of features.
 
     >>> image = keras.Input((None, None, 3))
     >>> has_features(keras.Model(image, {"P0": layers.ReLU()(image)}))

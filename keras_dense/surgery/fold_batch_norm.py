@@ -104,7 +104,7 @@ def _can_fold(op):
 
 
 def _normalizes(maker, reader, kwargs):
-    """Whether `reader` is a batch norm in inference over the channels of `maker`'s output."""
+    """True if `reader` is a batch norm in inference over the channels of `maker`'s output."""
     norm = None if reader is None else reader.operation
     if not isinstance(norm, layers.BatchNormalization) or kwargs.get("training"):
         return False

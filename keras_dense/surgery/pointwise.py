@@ -12,7 +12,7 @@ _SIDE = 4
 
 
 def is_pointwise(node: Any, *, across: bool = False) -> bool:
-    """Whether every pixel of the result of a call depends on the same pixel of its inputs only.
+    """True if every pixel of the result of a call depends on the same pixel of its inputs only.
 
     An operation without a described effect is tried: on pixels in another order, it must give the
     same results in that order, and where half of the pixels change, the others must stay. Where
@@ -70,7 +70,7 @@ def _acts_alike(node, across):
 
 
 def is_reshape(node: Any) -> bool:
-    """Whether a call only gives a vector another shape, by any operation."""
+    """True if a call only gives a vector another shape, by any operation."""
     op = node.operation
     if len(node.input_tensors) != 1 or len(node.outputs) != 1 or getattr(op, "weights", None):
         return False

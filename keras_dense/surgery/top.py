@@ -11,12 +11,12 @@ from keras_dense.surgery.graph import functional, values, walk
 
 
 def is_pooling(op: Any) -> bool:
-    """Whether an operation turns a map into a vector."""
+    """True if an operation turns a map into a vector."""
     return isinstance(op, (*GLOBAL_POOLING, layers.Flatten))
 
 
 def flattens(model: keras.Model) -> bool:
-    """Whether a network flattens a map into a vector, which fixes the size of its images."""
+    """True if a network flattens a map into a vector, which fixes the size of its images."""
     return any(
         flattens(op) if isinstance(op, keras.Model) else isinstance(op, layers.Flatten)
         for op in functional(model).operations

@@ -129,8 +129,7 @@ def test_where_resnet38_strides_and_drops(zero_weights):
 
 @pytest.mark.parametrize("name", FORWARD)
 def test_padding_is_alike_on_all_sides(name):
-    """Where kernels are mirror images of themselves, the features of a mirrored image are the
-    mirrored features."""
+    """With symmetric kernels, the features of a mirrored image are the mirrored features."""
     model = build(name, include_top=False)
     for layer in model.layers:
         if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)):

@@ -41,12 +41,12 @@ def test_the_dense_network_slides_the_classifier(pooled):
     x = layers.Dense(8, activation="relu")(x)
     classifier = keras.Model(image, layers.Dense(4, activation="softmax")(x))
     dense = convolutionalize(classifier)
-    picture = images(1, 30, 26)
-    scores = dense.predict(picture, verbose=0)
+    photo = images(1, 30, 26)
+    scores = dense.predict(photo, verbose=0)
     assert scores.shape == (1, 6, 4, 4)
     for i in range(6):
         for j in range(4):
-            window = picture[:, 2 * i : 2 * i + 20, 2 * j : 2 * j + 20]
+            window = photo[:, 2 * i : 2 * i + 20, 2 * j : 2 * j + 20]
             np.testing.assert_allclose(
                 scores[:, i, j], classifier.predict(window, verbose=0), atol=1e-5
             )

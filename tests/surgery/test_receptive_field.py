@@ -268,7 +268,7 @@ def test_dilation_keeps_the_field():
 
 
 def test_published_figures():
-    """Of the VGG and fully convolutional literature, and Araujo et al., Distill 2019."""
+    """Figures from the papers on VGG and FCN, and from Araujo et al., Distill 2019."""
     vgg = keras.applications.VGG16(weights=None)
     by_name = receptive_field(convolutionalize(vgg), every=True)
     sizes = {"block1_pool": 6, "block3_conv3": 40, "block5_conv3": 196, "block5_pool": 212}

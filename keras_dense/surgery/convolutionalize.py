@@ -235,8 +235,8 @@ def convolutionalize(
     if not top:
         raise ValueError(
             "`model` must have a classifier's top: global pooling or Flatten, then Dense. "
-            f"Received: {model.name!r}. Build it with `include_top=True`, or use it as it is: it is "
-            "fully convolutional already."
+            f"Received: {model.name!r}. Build it with `include_top=True`, or use it as it is: it "
+            "is fully convolutional already."
         )
     converter = _Converter(gates, top[-1], padding, dropout, include_top)
     inputs = resized(image)

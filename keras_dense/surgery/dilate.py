@@ -28,7 +28,8 @@ import keras
 from keras import layers, tree
 
 from keras_dense import _check
-from keras_dense.layers import PhasePooling2D, PoolKeptCells, ResizeLike, TilePhases
+from keras_dense.layers import PhasePooling2D, ResizeLike, TilePhases
+from keras_dense.layers.cascade import PoolKeptCells
 from keras_dense.surgery.arguments import check_output_stride, checked_rates
 from keras_dense.surgery.axis import Axis
 from keras_dense.surgery.effect import (

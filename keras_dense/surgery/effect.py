@@ -25,17 +25,47 @@ from typing import Any
 
 from keras import layers, tree
 
-from keras_dense import layers as own
+from keras_dense.layers import (
+    AdaptiveAveragePooling2D,
+    AnnealedMean,
+    AtrousAveragePooling2D,
+    AtrousMaxPooling2D,
+    BilinearInitConvTranspose,
+    BilinearUpsampling,
+    CRFasRNN,
+    CropLike,
+    DepthActivation,
+    GatherPixels,
+    HypercolumnMLP,
+    Lightness,
+    LocalResponseNormalization,
+    LocationBias,
+    MaxPoolWithArgmax2D,
+    MaxUnpool2D,
+    PadToMinimum,
+    PadToMultiple,
+    PhasePooling2D,
+    PixelShuffle,
+    PlaceLike,
+    Recolor,
+    ReflectionPadding2D,
+    ResizeLike,
+    Standardize,
+    TilePhases,
+    UnitNormals,
+)
 from keras_dense.layers.bilinear import bilinear_kernel
+from keras_dense.layers.cascade import Certainty, KeepCells, PoolKeptCells, Settled, Unsure
+from keras_dense.layers.head_output import HeadOutput
 
 Pair = tuple[int, int]
 Sides = tuple[Pair, Pair]
 
 CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
-MAX_POOLING = (layers.MaxPooling2D, own.AtrousMaxPooling2D)
-AVERAGE_POOLING = (layers.AveragePooling2D, own.AtrousAveragePooling2D)
+MAX_POOLING = (layers.MaxPooling2D, AtrousMaxPooling2D)
+AVERAGE_POOLING = (layers.AveragePooling2D, AtrousAveragePooling2D)
 POOLING = MAX_POOLING + AVERAGE_POOLING
-GLOBAL_POOLING = (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D, own.PhasePooling2D)
+GLOBAL_POOLING = (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D, PhasePooling2D)
 
 
 class Effect:
@@ -327,49 +357,50 @@ _POINTWISE = (
     layers.ReLU,
     layers.Rescaling,
     layers.Subtract,
-    own.AnnealedMean,
-    own.Certainty,
-    own.DepthActivation,
-    own.KeepCells,
-    own.Lightness,
-    own.LocalResponseNormalization,
-    own.Settled,
-    own.Standardize,
-    own.UnitNormals,
-    own.Unsure,
+    AnnealedMean,
+    Certainty,
+    DepthActivation,
+    HeadOutput,
+    KeepCells,
+    Lightness,
+    LocalResponseNormalization,
+    Settled,
+    Standardize,
+    UnitNormals,
+    Unsure,
 )
 
 # How to read the effect of a call, by class of the operation: `function(op, node)`.
 EFFECTS: dict[type, Callable[[Any, Any], Effect]] = {
     **dict.fromkeys(_POINTWISE, lambda op, node: Each()),
-    **dict.fromkeys((*CONVOLUTIONS, *POOLING, own.MaxPoolWithArgmax2D), _window),
+    **dict.fromkeys((*CONVOLUTIONS, *POOLING, MaxPoolWithArgmax2D), _window),
     layers.Softmax: _each,
     layers.BatchNormalization: _each,
     layers.Concatenate: _each,
-    own.LocationBias: _placed,
+    LocationBias: _placed,
     layers.Conv2DTranspose: _transposed,
-    own.BilinearInitConvTranspose: _bilinear_transposed,
+    BilinearInitConvTranspose: _bilinear_transposed,
     layers.UpSampling2D: lambda op, node: Resized(pair(op.size), op.interpolation),
-    own.BilinearUpsampling: lambda op, node: Resized(op.factor),
-    own.PixelShuffle: lambda op, node: Resized(op.factor, "nearest"),
+    BilinearUpsampling: lambda op, node: Resized(op.factor),
+    PixelShuffle: lambda op, node: Resized(op.factor, "nearest"),
     layers.Resizing: _resizing,
-    own.MaxUnpool2D: lambda op, node: Unpool(op.pool_size, op.strides, op.padding),
-    own.HypercolumnMLP: _hypercolumn,
-    own.Recolor: lambda op, node: Several((Resized((op.stride, op.stride)), Each())),
+    MaxUnpool2D: lambda op, node: Unpool(op.pool_size, op.strides, op.padding),
+    HypercolumnMLP: _hypercolumn,
+    Recolor: lambda op, node: Several((Resized((op.stride, op.stride)), Each())),
     layers.ZeroPadding2D: lambda op, node: Border(op.padding),
     layers.Cropping2D: _cut,
-    own.ReflectionPadding2D: _mirrored,
-    own.PadToMultiple: lambda op, node: Grown(multiple=op.multiple),
-    own.PadToMinimum: lambda op, node: Grown(minimum=op.minimum),
-    own.ResizeLike: lambda op, node: Like("resize"),
-    own.CropLike: lambda op, node: Like("crop", stride=op.stride),
-    own.TilePhases: lambda op, node: Like("phases"),
-    own.PlaceLike: _placing,
+    ReflectionPadding2D: _mirrored,
+    PadToMultiple: lambda op, node: Grown(multiple=op.multiple),
+    PadToMinimum: lambda op, node: Grown(minimum=op.minimum),
+    ResizeLike: lambda op, node: Like("resize"),
+    CropLike: lambda op, node: Like("crop", stride=op.stride),
+    TilePhases: lambda op, node: Like("phases"),
+    PlaceLike: _placing,
     layers.LayerNormalization: _layer_norm,
     layers.GroupNormalization: lambda op, node: Whole(grid=True, gate=True),
-    own.CRFasRNN: lambda op, node: Whole(grid=True, gate=False),
+    CRFasRNN: lambda op, node: Whole(grid=True, gate=False),
     layers.Flatten: lambda op, node: Whole(),
-    **dict.fromkeys((*GLOBAL_POOLING, own.PoolKeptCells), lambda op, node: Whole()),
-    own.AdaptiveAveragePooling2D: lambda op, node: Whole(gate=True),
-    own.GatherPixels: lambda op, node: Scattered(),
+    **dict.fromkeys((*GLOBAL_POOLING, PoolKeptCells), lambda op, node: Whole()),
+    AdaptiveAveragePooling2D: lambda op, node: Whole(gate=True),
+    GatherPixels: lambda op, node: Scattered(),
 }

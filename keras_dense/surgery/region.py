@@ -23,8 +23,9 @@ import numpy as np
 from keras import layers, tree
 
 from keras_dense._types import Array, Tensor
-from keras_dense.layers import KeepCells, PhasePooling2D, PoolKeptCells, TilePhases
+from keras_dense.layers import PhasePooling2D, TilePhases
 from keras_dense.layers.atrous import AtrousConv2D, AtrousDepthwiseConv2D, AtrousSeparableConv2D
+from keras_dense.layers.cascade import KeepCells, PoolKeptCells
 from keras_dense.layers.region import (
     PoolRows,
     RegionConv2D,
@@ -289,8 +290,8 @@ class RegionNetwork:
             f"cells_{n}": np.pad(x, ((0, rows - count), (0, 0)))[:, None, None]
             for n, x in enumerate(cells)
         }
-        for window, table in self._tables.items():
-            inputs[table.name] = neighbors(mask, *window, rows=rows)
+        for (kernel, rate, pads, zeros), table in self._tables.items():
+            inputs[table.name] = neighbors(mask, kernel, rate, pads, zeros, rows=rows)
         image, row, column = np.nonzero(mask)
         for (r_h, r_w), (group, groups) in self._groups.items():
             # Rows beyond the cells are a group of their own.

@@ -169,7 +169,7 @@ def test_weights_from_a_file_with_or_without_top(tmp_path):
         )
     with pytest.raises(ValueError, match=r"net\.weights\.h5' do not fit resnet50c.*another"):
         build("resnet50c", weights=tmp_path / "net.weights.h5", classes=6)
-    with pytest.raises(FileNotFoundError, match="nor an existing file"):
+    with pytest.raises(FileNotFoundError, match="or the path of an existing file"):
         build("resnet50c", weights=tmp_path / "none.weights.h5")
 
 

@@ -1,4 +1,4 @@
-"""Pictures of what a network predicts, after every epoch."""
+"""Drawings of predictions after every epoch."""
 
 import pathlib
 from collections.abc import Callable
@@ -28,7 +28,7 @@ class Preview(keras.callbacks.Callback):
         count: How many samples, spread evenly over the data set.
         every: Draw after every so many epochs.
         transform: Optional callable `(sample, rng) -> sample`, such as a center crop.
-        draw: Optional function `(head, images, truths, predictions) -> picture`, which gets lists
+        draw: Optional function `(head, images, truths, predictions) -> drawing`, which gets lists
             of arrays (targets as the head encodes them, predictions decoded) and draws what it
             likes instead, say with `kd.plot.panel`.
 
@@ -74,11 +74,11 @@ class Preview(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every == 0:
             self.directory.mkdir(parents=True, exist_ok=True)
-            self._image.fromarray(self.picture(self.model)).save(
+            self._image.fromarray(self.drawing(self.model)).save(
                 self.directory / f"epoch_{epoch + 1:04d}.png"
             )
 
-    def picture(self, model):
+    def drawing(self, model):
         """What is drawn of a model: uint8 RGB."""
         images = [sample["image"] for sample in self._samples]
         outputs = [model.predict_on_batch(image[None]) for image in images]
@@ -103,11 +103,11 @@ def panels(head, images, truths, predictions):
     return _stack(rows)
 
 
-def _stack(pictures, gap=4):
+def _stack(drawings, gap=4):
     """One above the other, on white."""
-    width = max(picture.shape[1] for picture in pictures)
+    width = max(drawing.shape[1] for drawing in drawings)
     padded = [
         np.pad(p, ((0, gap), (0, width - p.shape[1]), (0, 0)), constant_values=255)
-        for p in pictures
+        for p in drawings
     ]
     return np.concatenate(padded)[:-gap]

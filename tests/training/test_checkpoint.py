@@ -161,7 +161,7 @@ def test_a_spoilt_checkpoint_is_passed_over(tmp_path):
     fit(small(), Checkpoint(tmp_path, keep=2), 3)
     spoilt = tmp_path / "checkpoints" / "epoch_0003" / "state.weights.h5"
     spoilt.write_bytes(spoilt.read_bytes()[:500])
-    with pytest.warns(UserWarning, match="Passing over the unreadable .*epoch_0003"):
+    with pytest.warns(UserWarning, match="Skipping the unreadable .*epoch_0003"):
         assert Checkpoint(tmp_path).restore(small()) == 2
     last = tmp_path / "checkpoints" / "epoch_0002" / "state.weights.h5"
     last.write_bytes(b"nothing")

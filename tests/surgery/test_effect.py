@@ -196,8 +196,8 @@ LAYERS = {
         top="-",
     ),
     "Recolor": Row(
-        lambda x, image: ops.cast(
-            make("Recolor", 2, name="it")(layers.Conv2D(2, 1, name="ab")(x), image), "float32"
+        lambda x, image: layers.Rescaling(1.0, name="float")(
+            make("Recolor", 2)(layers.Conv2D(2, 1, name="ab")(x), image)
         ),
         stride=1,
         **JOINS,

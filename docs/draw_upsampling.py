@@ -107,9 +107,9 @@ def draw():
     sheet = Sheet(rows=3)
     sheet.image(0, 0, small, "the small image, 40×40 pixels")
     for column, (kernel, products) in enumerate(
-        ((3, "1, 2 or 4 products"), (4, "4 products inside"), (2, "1 product")), start=1
+        ((3, "1, 2 or 4 per cell"), (4, "4 per cell inside"), (2, "1 per cell")), start=1
     ):
-        title = f"transposed convolution, stride 2,\nkernel {kernel}: {products} per cell"
+        title = f"transposed convolution, stride 2,\nkernel {kernel}, products: {products}"
         sheet.numbers(0, column, overlaps(kernel, 2), title)
     y = run(model_of(upsampled("bilinear", 1), 1), small[None, ..., None])[0, ..., 0]
     sheet.image(0, 4, y, f'upsample(x, 2, "bilinear"):\npattern {pattern(y):.1%}')

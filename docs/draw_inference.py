@@ -13,7 +13,6 @@ import keras
 import numpy as np
 
 import keras_dense as kd
-from keras_dense.inference.predict_tiled import _layout
 
 TILE, OVERLAPS = 256, (0, 64)
 
@@ -21,10 +20,12 @@ TILE, OVERLAPS = 256, (0, 64)
 def framed(image, model, overlap):
     """The image with the borders of its tiles."""
     shown = image.copy()
-    rows, columns, _ = _layout(model, image.shape[:2], (None, None), TILE, overlap)
-    for y in rows.places:
-        for x in columns.places:
-            box = shown[y : y + rows.tile, x : x + columns.tile]
+    predictor = kd.inference.TiledPredictor(model)
+    plan = predictor.plan(image.shape[:2], tile=TILE, overlap=overlap)
+    height, width = plan.tile
+    for y in plan.rows.places:
+        for x in plan.columns.places:
+            box = shown[y : y + height, x : x + width]
             inside = box[2:-2, 2:-2].copy()
             box[:] = (255, 220, 0)
             box[2:-2, 2:-2] = inside

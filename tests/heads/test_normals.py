@@ -125,7 +125,7 @@ def test_uncertainty():
     prediction[..., 3] = 0, 10
     found = array(head.uncertainty(prediction))
     np.testing.assert_allclose(found[0, 0, :, 0], [90, np.degrees(20 / 101)], rtol=1e-4)
-    with pytest.raises(ValueError, match="only a head with concentration=True"):
+    with pytest.raises(ValueError, match="must be True for an uncertainty"):
         Normals().uncertainty(prediction)
 
 

@@ -91,6 +91,7 @@ def whole(*epochs, batches=BATCHES):
     return [[(epoch, number) for number in range(batches)] for epoch in epochs]
 
 
+@pytest.mark.everywhere
 def test_each_batch_once_whatever_an_epoch_of_fit_is():
     model = network()
     model.fit(loader(), epochs=1, shuffle=False, verbose=0)  # sizes and metrics are known now
@@ -180,6 +181,7 @@ def test_a_loop_of_ones_own_counts_passes_as_keras_documents_it():
     assert train.epoch == 2
 
 
+@pytest.mark.everywhere
 def test_sampled_pixels_count_passes_alike():
     """Their positions depend on the epoch, as the pictures that they are of do."""
     pixels = SampledPixels(loader(), 2, seed=5)

@@ -67,6 +67,7 @@ def test_error():
     ]
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("concentration", [False, True])
 def test_any_builder_predicts_and_learns_unit_normals(backbone, concentration):
     head = Normals(concentration=concentration)
@@ -134,6 +135,7 @@ def test_uncertainty():
         Normals().uncertainty(prediction)
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("concentration", [False, True])
 def test_layer(concentration):
     layer = UnitNormals((0, -1, 0), concentration)

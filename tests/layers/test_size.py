@@ -38,6 +38,7 @@ def test_contracts():
     check_layer(ReflectionPadding2D(((1, 2), (3, 0))), x)
 
 
+@pytest.mark.once
 def test_too_small():
     with pytest.raises(ValueError, match="too small.*stride 32.*height=31, width=40"):
         PadToMultiple(32)(np.zeros((1, 31, 40, 3), "float32"))

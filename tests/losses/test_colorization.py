@@ -58,6 +58,7 @@ def cross_entropy(logits, grid=10, neighbors=5, sigma=5.0, balance=None):
     return price
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("stride", [1, 2, 4])
 @pytest.mark.parametrize("subsample", ["mean", "nearest"])
 def test_cross_entropy_against_numpy(stride, subsample):
@@ -96,7 +97,8 @@ def test_rebalanced(lam):
     assert np.isfinite(gradient).all() and gradient[:2].any() and not gradient[2].any()
 
 
-@pytest.mark.parametrize("beta", [1.0, 40.0])
+@pytest.mark.everywhere
+@pytest.mark.parametrize("beta", [1.0, pytest.param(40.0, marks=pytest.mark.once)])
 def test_smooth_l1_against_numpy(beta):
     image, ab = batch(channels=2)
     ab = (ab / 4).astype("float32")

@@ -25,6 +25,7 @@ def hinge_loss(labels, logits):
     return reference.lovasz(np.maximum(1 - (2 * y - 1) * x, 0), y)
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("classes", ["present", "all"])
 def test_multiclass(classes):
     labels, logits = reference.batch(classes=5)
@@ -96,6 +97,7 @@ def test_an_empty_mask_punishes_the_worst_false_positive():
     assert np.count_nonzero(gradient) == 1
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("mode", ["multiclass", "binary"])
 def test_gradient(mode):
     labels, logits = reference.batch(mode, (1, 2, 4))

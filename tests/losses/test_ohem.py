@@ -13,6 +13,7 @@ def pixel_losses(labels, logits):
     return np.sort(-reference.log_softmax(x)[np.arange(len(y)), y])[::-1]
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("mode", ["multiclass", "binary", "multilabel"])
 @pytest.mark.parametrize("ratio", [0.01, 0.25, 0.5, 1.0])
 def test_ratio_keeps_a_share_of_the_valid_pixels(mode, ratio):

@@ -27,6 +27,7 @@ def multiclass(labels, logits, weight, cost, alpha, beta, smooth):
     return sum(each) / sum(cost[c] for c in present)
 
 
+@pytest.mark.everywhere
 @EVERY
 def test_multiclass(make, alpha, beta, smooth):
     labels, logits = reference.batch(classes=5)

@@ -54,8 +54,7 @@ def trained(model):
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_contract(name, backbone):
-    sizes = ((64, 64), (97, 131))
+def test_contract(name, backbone, sizes):
     check_model(BUILDERS[name](backbone, 3), kd.heads.Segmentation(3), sizes=sizes)
 
 

@@ -67,10 +67,12 @@ def test_fully_connected_layers_are_transplanted():
 
 
 @pytest.mark.parametrize("builder", [kd.fcn32s, kd.fcn16s, kd.fcn8s])
-def test_contract(builder, backbone):
-    check_model(builder(kd.surgery.rebuild(backbone), 3), kd.heads.Segmentation(3))
+def test_contract(builder, backbone, sizes):
+    model = builder(kd.surgery.rebuild(backbone), 3)
+    check_model(model, kd.heads.Segmentation(3), sizes=sizes)
 
 
+@pytest.mark.once
 def test_options_keep_the_contract(backbone):
     heads = {"classes": kd.heads.Segmentation(3), "mask": kd.heads.Segmentation(1)}
     model = kd.fcn8s(kd.surgery.rebuild(backbone), heads=heads, per_channel=True, at_once=True)

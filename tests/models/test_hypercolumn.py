@@ -119,7 +119,9 @@ def test_same_perceptron_as_the_naive_form(backbone):
 # What every builder promises
 
 
-@pytest.mark.parametrize("mlp", [(), (8,)], ids=["linear", "mlp"])
+@pytest.mark.parametrize(
+    "mlp", [pytest.param((), marks=pytest.mark.once), (8,)], ids=["linear", "mlp"]
+)
 def test_contract(mlp, backbone):
     model = kd.hypercolumn(backbone, 3, mlp=mlp)
     check_model(model, kd.heads.Segmentation(3), sizes=((97, 131),))

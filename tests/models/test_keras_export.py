@@ -75,7 +75,7 @@ def run_openvino(path, image):
 
 
 @torch_only
-@pytest.mark.parametrize("size", [(64, 64), (65, 71)])
+@pytest.mark.parametrize("size", [pytest.param((64, 64), marks=pytest.mark.exhaustive), (65, 71)])
 @pytest.mark.parametrize("name", ["fpn", "unet", "deeplabv3plus", "segnet", "two_heads"])
 def test_pytorch_writes_onnx_at_fixed_sizes(name, size, tmp_path):
     model, image, path = network(name, size), image_of(*size), str(tmp_path / "model.onnx")
@@ -91,7 +91,7 @@ def test_pytorch_writes_openvino_at_a_fixed_size(tmp_path):
 
 
 @tensorflow_only
-@pytest.mark.parametrize("name", ["fpn", "segnet"])
+@pytest.mark.parametrize("name", ["fpn", pytest.param("segnet", marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize("format", ["onnx", "openvino", "litert", "tf_saved_model"])
 def test_tensorflow_writes_every_format(name, format, tmp_path):
     size = (65, 71)

@@ -10,7 +10,7 @@ from keras_dense.training import SkipNonFinite
 def network():
     keras.utils.set_random_seed(1)
     image = keras.Input((None, None, 3))
-    # No bias before batch normalization: its gradient is rounding alone, which Adam makes a step of.
+    # No bias before batch normalization: its gradient is mere rounding, which Adam would scale up.
     x = layers.Rescaling(1 / 255)(image)
     x = layers.Conv2D(4, 3, padding="same", use_bias=False)(x)
     x = layers.Conv2D(3, 1)(layers.BatchNormalization()(x))

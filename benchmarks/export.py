@@ -94,7 +94,7 @@ def rows(name, build, formats, size, rounds, folder):
             key = (format, kind)
             path = pathlib.Path(folder, f"{name} {kind}{SUFFIX[format]}")
             try:
-                found = getattr(kd.export, format)(model, heads, path, images=images, **settings)
+                found = getattr(kd.export, format)(model, path, heads, images=images, **settings)
             except (ValueError, RuntimeError) as error:
                 if "early_labels" not in str(error):  # there is no last upsampling
                     said[key] = (str(error).split(": ", 1)[-1][:90], "–")

@@ -41,20 +41,20 @@ def naive_decoder(mlp=()):
     """Every tap upsampled to the image, all of them concatenated, then 1×1 convolutions."""
     from keras import layers
 
+    from keras_dense.decoders import scores
     from keras_dense.layers import BilinearUpsampling
-    from keras_dense.models import scores
     from keras_dense.surgery.graph import source_of
     from keras_dense.surgery.strides import stride_between
 
     @scores
-    def decode(features, channels, prefix=""):
+    def decode(features, wanted):
         columns = [
             BilinearUpsampling(stride_between(source_of(x), x))(x) for x in features.values()
         ]
         x = layers.Concatenate()(columns)
         for width in mlp:
             x = layers.Conv2D(width, 1, activation="relu")(x)
-        return layers.Conv2D(channels, 1)(x)
+        return layers.Conv2D(wanted.channels, 1)(x)
 
     return decode
 

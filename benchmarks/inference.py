@@ -120,7 +120,7 @@ def export(names, size, folder):
         if not kind:
             images = pictures((4, *size, 3))
             file = folder / f"{name} int8.xml"
-            kd.export.openvino(model, head, file, size=size, images=images, quantize="int8")
+            kd.export.openvino(model, file, head, size=size, images=images, quantize="int8")
 
 
 def onnx_runtime(file, threads):

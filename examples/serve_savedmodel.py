@@ -37,7 +37,7 @@ def export(model_file, folder, head_file):
     else:
         config = json.loads(pathlib.Path(head_file).read_text())
         head = keras.saving.deserialize_keras_object(config)
-    kd.export.savedmodel(model, head, folder)
+    kd.export.savedmodel(model, folder, head)
     print(f"{folder}: a SavedModel of {model.name}, {len(head.class_names)} classes")
 
 

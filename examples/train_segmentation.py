@@ -223,7 +223,7 @@ def with_earlier_predictions(args, head):
         names = [f"unit{n}_{level}" for n in units for level in ("P4", "P3", "P2")][:-1]
     if not names:
         return head
-    return kd.heads.with_intermediate(head, names, args.intermediate_weight)
+    return kd.heads.with_intermediate(head, names, weight=args.intermediate_weight)
 
 
 def network(args, heads):

@@ -1,9 +1,25 @@
-"""What turns features into a map to predict from: the decoders of all networks, by name.
+"""Decoders of all networks by name, and what a decoder of your own is made of.
 
->>> from keras_dense import decoders
->>> decoder = decoders.fcn(skips=("P4",))
+A decoder turns the features of a backbone into the scores of every head (`Decoder`). The shortest
+is a function from features to one map; `scores` marks one that predicts by itself. Its parts are
+here as well: `feature` reads a feature or names those that exist, `stride_between` says how much
+coarser one map is than another, `upsample` and `conv_bn_relu` build layers.
+
+>>> import keras_dense as kd
+>>> def top_down(features):
+...     fine, coarse = kd.decoders.feature(features, "P3"), kd.decoders.feature(features, "P5")
+...     factor = kd.decoders.stride_between(fine, coarse)
+...     coarse = kd.decoders.upsample(coarse, factor, filters=32, name="coarse")
+...     fine = kd.decoders.conv_bn_relu(fine, 32, 1, name="fine")
+...     return keras.layers.Add(name="sum")([fine, coarse])
+>>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+>>> kd.assemble(backbone, top_down, kd.heads.Segmentation(5)).output_shape
+(None, None, None, 5)
 """
 
+import keras  # noqa: F401  For the example.
+
+from keras_dense.models.decoder import Decoder, Prediction, Wanted, read_through, scores
 from keras_dense.models.deconvnet import deconvnet_decoder as deconvnet
 from keras_dense.models.deeplab_largefov import deeplab_largefov_decoder as deeplab_largefov
 from keras_dense.models.deeplabv2 import deeplabv2_decoder as deeplabv2
@@ -19,6 +35,7 @@ from keras_dense.models.global_convolutional_network import (
 from keras_dense.models.hypercolumn import hypercolumn_decoder as hypercolumn
 from keras_dense.models.layer_cascade import layer_cascade_decoder as layer_cascade
 from keras_dense.models.nested_unet import nested_unet_decoder as nested_unet
+from keras_dense.models.parts import aspp, conv_bn_relu
 from keras_dense.models.pspnet import pspnet_decoder as pspnet
 from keras_dense.models.refinenet import refinenet_decoder as refinenet
 from keras_dense.models.resnet38 import resnet38_decoder as resnet38
@@ -29,8 +46,15 @@ from keras_dense.models.stacked_deconvolutional_network import (
 )
 from keras_dense.models.unet import unet_decoder as unet
 from keras_dense.models.upsampling import upsample
+from keras_dense.surgery.feature_pyramid import feature
+from keras_dense.surgery.strides import stride_between
 
 __all__ = [
+    "Decoder",
+    "Prediction",
+    "Wanted",
+    "aspp",
+    "conv_bn_relu",
     "deconvnet",
     "deeplab_largefov",
     "deeplabv2",
@@ -39,17 +63,21 @@ __all__ = [
     "dilated_context",
     "duc_hdc",
     "fcn",
+    "feature",
     "fpn",
     "global_convolutional_network",
     "hypercolumn",
     "layer_cascade",
     "nested_unet",
     "pspnet",
+    "read_through",
     "refinenet",
     "resnet38",
+    "scores",
     "segnet",
     "segnet_basic",
     "stacked_deconvolutional_network",
+    "stride_between",
     "unet",
     "upsample",
 ]

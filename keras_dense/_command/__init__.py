@@ -31,8 +31,8 @@ def main(argv=None):
             one.add_argument(
                 "--heads",
                 metavar="JSON",
-                help="what the model predicts, as keras.saving.serialize_keras_object writes heads "
-                "(default: head.json or heads.json beside it; without either a segmentation)",
+                help="heads for a model that carries none, as keras.saving.serialize_keras_object "
+                "writes them (default: those of the model; without any a segmentation)",
             )
         module.add_arguments(one)
         one.set_defaults(run=module.run)

@@ -1,13 +1,17 @@
-"""Scores a segmentation on a folder of images and a folder of masks.
+"""Scores predictions on a folder of images and a folder of annotations of the same names.
 
-Masks hold class indices, or the head's colors. Images are read as they are stored, without
-turning: masks lie on the pixels.
+A segmentation reads masks of class indices, or of the head's colors; depth reads any file of
+depth; other heads read arrays (.npy) as a sample holds them. Images are read as they are stored,
+without turning, so that annotations lie on their pixels.
 """
 
+import argparse
 import json
 import pathlib
 import sys
 import warnings
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,46 +20,40 @@ from keras_dense import datasets, training
 from keras_dense._command.check import as_remap
 from keras_dense._command.files import check_scores_file, report, write_whole
 from keras_dense._command.load import Unusable, heads_file, load_heads, load_model
+from keras_dense._types import Sample
+from keras_dense.datasets.files import read_image
+from keras_dense.datasets.pairs import match_files
+from keras_dense.heads import Head
 
-HELP = "score a segmentation on images and masks"
+HELP = "score predictions on images and annotations"
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("images", help="folder of images")
-    add("masks", help="folder of masks of the same names")
-    add("--mask-suffix", default="", help="what masks have behind the image's name")
+    add("annotations", help="folder of masks, depth or arrays of the same names")
+    add("--head", metavar="KEY", help="the head to score, of a model with several")
+    add("--mask-suffix", default="", help="what annotations have behind the image's name")
     add("--remap", nargs="*", default=[], metavar="A=B", help="values to classes: 255=1")
     add("--out", type=pathlib.Path, help="file for the scores as JSON")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     if args.out is not None:
-        check_scores_file(args.out, [args.model, heads_file(args.model, args.heads)])
-    model = load_model(args.model)
-    model, head = load_heads(model, args.model, args.heads)
-    if isinstance(head, dict) or getattr(head, "mode", "multilabel") == "multilabel":
-        raise Unusable("evaluate reads masks of one class at a pixel, for a single segmentation")
+        check_scores_file(args.out, [args.model, heads_file(args.heads)])
+    model, head = _chosen(*load_heads(load_model(args.model), args.model, args.heads), args.head)
     try:
-        dataset = datasets.folder(
-            args.images,
-            args.masks,
-            class_names=head.class_names,
-            palette=head.palette,
-            mask_suffix=args.mask_suffix,
-            remap=as_remap(args.remap),
-        )
+        dataset = _dataset(args, head)
     except (OSError, ValueError) as error:
         raise Unusable(str(error)) from error
-    failed = {}
+    failed: dict = {}
 
-    def batches():
-        bar = keras.utils.Progbar(len(dataset), unit_name="picture")
+    def batches() -> Iterator:
+        bar = keras.utils.Progbar(len(dataset), unit_name="image")
         for index in range(len(dataset)):
             try:
                 sample = dataset[index]
-                # The head may be one for another key.
-                target = head.encode({head.target: sample["segmentation"]})
+                target = head.encode({**sample, head.target: sample["annotation"]})
             except (OSError, ValueError) as error:
                 failed[dataset.describe(index)] = error
             else:
@@ -63,24 +61,106 @@ def run(args):
             bar.update(index + 1)
 
     try:
-        with warnings.catch_warnings(record=True) as found:
+        with warnings.catch_warnings(record=True) as notes:
             warnings.simplefilter("always", datasets.DatasetWarning)
             scores = training.evaluate(model, batches(), head)
     except ValueError as error:
         if len(failed) == len(dataset):
-            return report(failed, len(dataset), "pictures")
+            return report(failed, len(dataset), "images")
         raise Unusable(str(error)) from error
+    count = len(dataset) - len(failed)
+    _say(head, scores, count)
+    if args.out is not None:
+        plain = {key: np.asarray(value).tolist() for key, value in scores.items()}
+        plain |= {"class_names": list(head.class_names), "images": count}
+        write_whole(args.out, lambda file: file.write(json.dumps(plain, indent=1).encode()))
+    for note in notes:
+        text = str(note.message)
+        if issubclass(note.category, datasets.DatasetWarning):
+            text = text.replace("remap={255: 1}", "--remap 255=1")
+        print(f"warning: {text}", file=sys.stderr)
+    return report(failed, len(dataset), "images")
+
+
+def _chosen(model: keras.Model, heads: Any, key: str | None) -> tuple[keras.Model, Head]:
+    """The model of one output, and its head."""
+    if heads.single or len(heads) == 1:
+        key = next(iter(heads)) if key is None else key
+    if key not in heads:
+        raise Unusable(
+            f"evaluate scores one head; name it by --head, one of {', '.join(filter(None, heads))}"
+        )
+    head = heads[key]
+    if head.annotation == "labels" and head.mode == "multilabel":
+        raise Unusable("evaluate reads masks of one class at a pixel, no multilabel ones")
+    return keras.Model(model.input, heads.unpack(model.output)[key], name=model.name), head
+
+
+class _Annotated:
+    """Samples with the annotation of the head under "annotation"."""
+
+    def __init__(self, dataset: Any, key: str) -> None:
+        self._dataset, self._key = dataset, key
+        self.describe = dataset.describe
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self._dataset[index]
+        return {**sample, "annotation": sample[self._key]}
+
+
+class _Arrays:
+    """Images and .npy files of the same names."""
+
+    def __init__(self, images: str, arrays: str, suffix: str) -> None:
+        self.files = match_files(
+            images,
+            arrays,
+            mask_suffix=suffix,
+            who="evaluate",
+            what="array",
+            extensions=(".npy",),
+        )
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Sample:
+        image, array = self.files[index]
+        annotation = np.load(array, allow_pickle=False)
+        return {"image": read_image(image), "annotation": annotation}
+
+    def describe(self, index: int) -> str:
+        return str(self.files[index][0])
+
+
+def _dataset(args: argparse.Namespace, head: Head) -> Any:
+    if head.annotation == "labels":
+        masks = datasets.folder(
+            args.images,
+            args.annotations,
+            class_names=head.class_names,
+            palette=head.palette,
+            mask_suffix=args.mask_suffix,
+            remap=as_remap(args.remap),
+        )
+        return _Annotated(masks, "segmentation")
+    if args.remap:
+        raise Unusable(f"--remap is for masks; {type(head).__name__} reads {head.annotation}")
+    if head.annotation == "depth":
+        depths = datasets.depth_folder(args.images, args.annotations, depth_suffix=args.mask_suffix)
+        return _Annotated(depths, "depth")
+    return _Arrays(args.images, args.annotations, args.mask_suffix)
+
+
+def _say(head: Head, scores: dict, count: int) -> None:
+    if "iou" not in scores:
+        print("\n" + "\n".join(f"{k} {v:.6g}" for k, v in scores.items() if np.ndim(v) == 0))
+        print(f"{count} images")
+        return
     names = head.class_names if len(scores["iou"]) == len(head.class_names) else None
     print(f"\n{training.class_table(scores, names)}")
     print(f"\npixel accuracy {100 * scores['pixel_accuracy']:.1f} %, ", end="")
-    print(f"mean IoU {100 * scores['mean_iou']:.1f} %, {len(dataset) - len(failed)} pictures")
-    if args.out is not None:
-        plain = {key: np.asarray(value).tolist() for key, value in scores.items()}
-        plain |= {"class_names": head.class_names, "pictures": len(dataset) - len(failed)}
-        write_whole(args.out, lambda file: file.write(json.dumps(plain, indent=1).encode()))
-    for warning in found:
-        text = str(warning.message)
-        if issubclass(warning.category, datasets.DatasetWarning):
-            text = text.replace("remap={255: 1}", "--remap 255=1")
-        print(f"warning: {text}", file=sys.stderr)
-    return report(failed, len(dataset), "pictures")
+    print(f"mean IoU {100 * scores['mean_iou']:.1f} %, {count} images")

@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 
 from keras_dense import export
-from keras_dense._command.files import keep_apart, make_folder, pictures
+from keras_dense._command.files import image_files, keep_apart, make_folder
 from keras_dense._command.load import Unusable, heads_file, load_heads, load_model
 from keras_dense.datasets.files import read_image
 
@@ -23,13 +23,13 @@ def add_arguments(parser):
     add(
         "--images",
         type=pathlib.Path,
-        help="folder of pictures of one size, to compare and to measure ranges for int8 on",
+        help="folder of images of one size, to compare and to measure ranges for int8 on",
     )
     add("--overwrite", action="store_true", help="also where there is something already")
 
 
 def run(args):
-    read = [args.model, heads_file(args.model, args.heads), args.images]
+    read = [args.model, heads_file(args.heads), args.images]
     keep_apart([args.out], read)
     for source in filter(None, read):
         if args.out.is_dir() and args.out.resolve() in pathlib.Path(source).resolve().parents:
@@ -49,7 +49,7 @@ def run(args):
     model, heads = load_heads(model, args.model, args.heads)
     make_folder(args.out.absolute().parent)
     try:
-        getattr(export, args.format)(model, heads, args.out, **settings)
+        getattr(export, args.format)(model, args.out, heads, **settings)
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise Unusable(f"cannot export {str(args.model)!r} as {args.format}: {error}") from error
     print(f"{args.out}: {args.format} of {model.name}")
@@ -57,8 +57,8 @@ def run(args):
 
 
 def _images(folder):
-    """All pictures of a folder as one array."""
-    files = pictures([folder])
+    """All images of a folder as one array."""
+    files = image_files([folder])
     try:
         images = [read_image(file, upright=True) for file in files.values()]
     except (OSError, ValueError) as error:
@@ -66,7 +66,7 @@ def _images(folder):
     sizes = {image.shape[:2] for image in images}
     if len(sizes) > 1:
         raise Unusable(
-            f"--images must be pictures of one size; those of {str(folder)!r} have {len(sizes)}: "
+            f"--images must be images of one size; those of {str(folder)!r} have {len(sizes)}: "
             f"{', '.join(f'{h}×{w}' for h, w in sorted(sizes)[:5])}"
         )
     return np.stack(images)

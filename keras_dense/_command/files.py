@@ -1,4 +1,4 @@
-"""Pictures of a run: which there are, and how results are written whole or not at all."""
+"""Images of a run: which there are, and how results are written whole or not at all."""
 
 import errno
 import json
@@ -13,14 +13,15 @@ import numpy as np
 from keras_dense._command.load import Unusable
 from keras_dense._command.marks import save_npy, save_png
 from keras_dense._optional import require
-from keras_dense.datasets.depth_files import depth_to_png16
+from keras_dense._types import Array
 from keras_dense.datasets.files import find_files
+from keras_dense.heads import Head
 
 # What goes wrong with every further file, too.
 _HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
-def pictures(paths):
+def image_files(paths):
     """Files by their stem, of files and folders; says on stderr what was passed over in these.
 
     Raises:
@@ -41,7 +42,7 @@ def pictures(paths):
 
 
 def _of(path):
-    """The pictures of a folder, or one file."""
+    """The images of a folder, or one file."""
     if not path.is_dir():
         return {path.stem: path}
     try:
@@ -107,7 +108,7 @@ def check_scores_file(out, sources):
     except ValueError:
         before = None
     # Scores of an earlier run are replaced.
-    if not isinstance(before, dict) or "mean_iou" not in before:
+    if not isinstance(before, dict) or "images" not in before:
         raise Unusable(f"{str(out)!r} is there, and holds no scores; give another --out")
 
 
@@ -150,61 +151,25 @@ def write_whole(path, write):
         new.unlink(missing_ok=True)
 
 
-def suffix(head):
-    """How the file of a head's results ends."""
-    return ".npy" if getattr(head, "mode", None) == "multilabel" else ".png"
+def write_result(path: pathlib.Path, head: Head, result: Array, mark: dict) -> None:
+    """Write the result of a head for one image as the head stores it, with a mark of the run.
 
-
-def write_result(path, head, result, mark):
-    """Write what a head decoded for one picture, with a mark of the run.
-
-    Labels become PNG with the head's palette, multilabel ones .npy; depth becomes PNG of 16 bits,
-    millimeters (coarser where the head goes beyond 65.5 m); normals as PNG of (n + 1) / 2 · 255;
-    colors as PNG. What the numbers mean is in a PNG's text "about", as JSON.
+    PNG files have the meaning of their numbers in their text "about", as JSON.
     """
+    array, palette, facts = head.stored(result)
     if path.suffix == ".npy":
-        write_whole(path, lambda file: save_npy(result.astype("uint8"), file, mark))
+        write_whole(path, lambda file: save_npy(array, file, mark))
         return
-    facts = next(iter(head.about().values()), {}) if hasattr(head, "about") else {}
-    image = require("PIL.Image", extra="examples")
-    if hasattr(head, "palette"):
-        if len(head.palette) > 256:
-            picture = image.fromarray(result.astype("uint16"))
-        else:
-            picture = image.fromarray(result.astype("uint8"))
-            picture.putpalette(np.asarray(head.palette, "uint8").tobytes())
-    elif result.dtype == np.uint8:
-        picture = image.fromarray(result)
-    elif result.shape[-1] == 1:
-        scale = depth_scale(head)
-        picture = image.fromarray(depth_to_png16(result, scale))
-        facts = {**facts, "unit": f"meter / {scale:g}"}
-    else:
-        picture = image.fromarray(np.rint((result + 1) * 127.5).clip(0, 255).astype("uint8"))
-        facts = {**facts, "unit": "(unit vector + 1) * 127.5"}
-    write_whole(path, lambda file: save_png(picture, file, mark, facts))
+    image = require("PIL.Image", extra="examples").fromarray(array)
+    if palette is not None:
+        image.putpalette(np.asarray(palette, "uint8").tobytes())
+    write_whole(path, lambda file: save_png(image, file, mark, facts))
 
 
-def depth_scale(head):
-    """Numbers for each meter in files of depth: the finest usual one that holds all its range.
-
-    >>> from keras_dense.heads import Depth
-    >>> [depth_scale(Depth(max_depth=most)) for most in (10.0, 80.0, 1000.0)]
-    [1000, 256, 65]
-    """
-    for scale in (1000, 256):
-        if head.max_depth * scale <= 65535:
-            return scale
-    return int(65535 // head.max_depth) or 65535 / head.max_depth
-
-
-def write_overlay(path, head, result, pixels, mark):
-    """Write a result as the head draws it, over the picture (colors have it in them)."""
-    image = require("PIL.Image", extra="examples")
-    drawn = head.draw(result)
-    if not getattr(head, "needs_image", False):
-        drawn = ((drawn.astype("uint16") + pixels + 1) // 2).astype("uint8")
-    write_whole(path, lambda file: save_png(image.fromarray(drawn), file, mark))
+def write_overlay(path: pathlib.Path, head: Head, result: Array, pixels: Array, mark: dict) -> None:
+    """Write a result as its head draws it over the image."""
+    drawn = require("PIL.Image", extra="examples").fromarray(head.overlay(result, pixels))
+    write_whole(path, lambda file: save_png(drawn, file, mark))
 
 
 def report(failed, total, what):

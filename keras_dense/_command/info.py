@@ -39,9 +39,8 @@ def run(args):
     except Unusable as error:
         _say("heads", f"none: {error}")
         return 0
-    for key, head in heads.items() if isinstance(heads, dict) else [("", heads)]:
-        names = getattr(head, "class_names", [])
-        _say(f"head {key}", f"{type(head).__name__} {', '.join(names)}")
+    for key, head in heads.items():
+        _say(f"head {key}", f"{type(head).__name__} {', '.join(head.class_names)}")
     return 0
 
 

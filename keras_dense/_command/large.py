@@ -1,4 +1,4 @@
-"""Pictures beyond the size that Pillow reads without being told."""
+"""Images beyond the size that Pillow reads without being told."""
 
 import contextlib
 
@@ -11,7 +11,7 @@ _ORIENTATION = 0x0112
 
 
 def read(file, channels, by_windows, whole):
-    """A picture as RGB, uint8 `(H, W, 3)`, upright; a large one by windows, or as told.
+    """A image as RGB, uint8 `(H, W, 3)`, upright; a large one by windows, or as told.
 
     Args:
         file: its path.
@@ -20,7 +20,7 @@ def read(file, channels, by_windows, whole):
         whole: whether a large one may be read whole.
 
     Returns:
-        An array, or a `GeoTiff` of a large picture.
+        An array, or a `GeoTiff` of a large image.
 
     Raises:
         ValueError: if it cannot be read, or is large, and nobody has said that it is meant.
@@ -47,20 +47,20 @@ def read(file, channels, by_windows, whole):
 
 
 def _scene(file, channels):
-    """A large picture by windows."""
+    """A large image by windows."""
     image = require("PIL.Image", extra="examples")
     unidentified = require("PIL", extra="examples").UnidentifiedImageError
     turned = 1
     with _no_limit(), contextlib.suppress(unidentified):
-        with image.open(file) as picture:
-            turned = picture.getexif().get(_ORIENTATION, 1)
+        with image.open(file) as opened:
+            turned = opened.getexif().get(_ORIENTATION, 1)
     if turned != 1:
         raise ValueError(
             f"{file}: is large and to be turned by its EXIF orientation ({turned}), which "
             "reading by windows cannot do; turn and save it first, or read it whole (--large)"
         )
     scene = GeoTiff(file)
-    if scene.shape[2] == 1 and channels == 3:  # gray, as in small pictures
+    if scene.shape[2] == 1 and channels == 3:  # gray, as in small images
         return GeoTiff(file, bands=scene.bands * 3)
     if scene.shape[2] != channels:
         raise ValueError(
@@ -71,7 +71,7 @@ def _scene(file, channels):
 
 
 def _large(file):
-    """The height and width of a picture beyond Pillow's limit, else `None`; and whether Pillow
+    """The height and width of a image beyond Pillow's limit, else `None`; and whether Pillow
     knows such files.
     """
     image = require("PIL.Image", extra="examples")
@@ -80,8 +80,8 @@ def _large(file):
         with image.open(file):
             return None, True
     except image.DecompressionBombError:
-        with _no_limit(), image.open(file) as picture:
-            return (picture.height, picture.width), True
+        with _no_limit(), image.open(file) as opened:
+            return (opened.height, opened.width), True
     except unidentified:
         return None, False
     # Whoever reads it says what is wrong.

@@ -5,9 +5,8 @@ import pathlib
 
 import keras
 
-from keras_dense.heads import Auxiliary, Segmentation, as_heads
-
-FILES = ("head.json", "heads.json")
+from keras_dense.heads import Heads, Segmentation, attach
+from keras_dense.heads.model_heads import found
 
 
 class Unusable(Exception):
@@ -38,79 +37,59 @@ def load_model(path):
     return model
 
 
-def load_heads(model, path, named=None):
-    """The model, giving what is predicted only, and its heads.
+def load_heads(
+    model: keras.Model, path: pathlib.Path, named: str | None = None
+) -> tuple[keras.Model, Heads]:
+    """The model without auxiliary outputs, and its heads.
 
     Args:
-        model: what `load_model` returned.
-        path: its file, beside which heads are looked for.
-        named: the file of the heads, if one was named.
-
-    Returns:
-        A functional model and a head, or a dict of heads, of its output's structure.
+        model: the result of `load_model`.
+        path: its file, for messages.
+        named: a file of heads in JSON, for a model that does not carry any.
 
     Raises:
         Unusable: if the file cannot be read, or heads and outputs do not fit.
     """
-    file = heads_file(path, named)
-    if file is not None:
-        heads = _read(file)
-    elif isinstance(model.output, keras.KerasTensor) and len(model.output.shape) == 4:
-        heads = Segmentation(model.output.shape[-1])
-    elif isinstance(model.output, keras.KerasTensor):
-        raise Unusable(
-            f"{str(path)!r} gives {tuple(model.output.shape)}, nothing at every pixel: is it a "
-            "classifier? See kd.surgery.convolutionalize, and the builders such as kd.fcn8s"
-        )
+    if named is not None:
+        heads = _read(named)
     else:
+        heads = found(model) or _guessed(model, path)
+    try:
+        whole = attach(model, heads)
+    except (TypeError, ValueError) as error:
+        raise Unusable(f"{str(named or path)!r}: {_first(error)}") from error
+    final = heads.final()
+    outputs = final.pack(final.unpack(whole.output))
+    return keras.Model(whole.input, outputs, name=model.name), final
+
+
+def _guessed(model: keras.Model, path: pathlib.Path) -> Heads:
+    """The heads of a model that carries none: one output of maps is a segmentation."""
+    output = model.output
+    if not isinstance(output, keras.KerasTensor):
         raise Unusable(
-            f"{str(path)!r} has several outputs ({_names(model.output)}); say what they are: "
+            f"{str(path)!r} has several outputs ({_names(output)}) and carries no heads; give "
             "--heads heads.json, written as json.dumps(keras.saving.serialize_keras_object(heads))"
         )
-    return _joined(model, heads, path, file)
+    if len(output.shape) != 4:
+        raise Unusable(
+            f"{str(path)!r} gives {tuple(output.shape)}, no prediction at every pixel: is it a "
+            "classifier? See kd.surgery.convolutionalize, and the builders such as kd.fcn8s"
+        )
+    return Heads(Segmentation(output.shape[-1]))
 
 
-def _joined(model, heads, path, file):
-    """The model with those of its outputs that are predicted."""
-    output = model.output
-    if not isinstance(heads, dict) and isinstance(output, dict):
-        # One head, trained with others on the way to it.
-        if heads.target not in output:
-            raise Unusable(
-                f"{str(file)!r} holds one head, for {heads.target!r}; {str(path)!r} gives "
-                f"{_names(output)}"
-            )
-        output = output[heads.target]
-    if isinstance(heads, dict):
-        heads = {key: head for key, head in heads.items() if not isinstance(head, Auxiliary)}
-        if not isinstance(output, dict) or not set(heads) <= set(output):
-            raise Unusable(
-                f"{str(file)!r} holds heads for {list(heads)}; {str(path)!r} gives {_names(output)}"
-            )
-        output = {key: output[key] for key in heads}
-    pairs = [(heads[k], output[k]) for k in heads] if isinstance(heads, dict) else [(heads, output)]
-    for head, tensor in pairs:
-        if len(tensor.shape) != 4 or tensor.shape[-1] != head.channels:
-            raise Unusable(
-                f"{str(path)!r} gives {tuple(tensor.shape)} where {type(head).__name__} of "
-                f"{str(file)!r} has {head.channels} channels"
-            )
-    return keras.Model(model.input, output, name=model.name), heads
+def heads_file(named: str | None) -> pathlib.Path | None:
+    """The file of heads that was named, or `None`."""
+    if named is not None and not pathlib.Path(named).is_file():
+        raise Unusable(f"there is no file of heads {str(named)!r}")
+    return None if named is None else pathlib.Path(named)
 
 
-def heads_file(path, named):
-    """The file of the heads, or `None` if there is none."""
-    if named is not None:
-        if not pathlib.Path(named).is_file():
-            raise Unusable(f"there is no file of heads {str(named)!r}")
-        return pathlib.Path(named)
-    beside = [pathlib.Path(path).parent / name for name in FILES]
-    return next((file for file in beside if file.is_file()), None)
-
-
-def _read(file):
+def _read(named: str) -> Heads:
+    file = heads_file(named) or pathlib.Path(named)
     try:
-        return as_heads(keras.saving.deserialize_keras_object(json.loads(file.read_text())))
+        return Heads(keras.saving.deserialize_keras_object(json.loads(file.read_text())))
     except Exception as error:
         raise Unusable(
             f"{str(file)!r} must hold heads as keras.saving.serialize_keras_object writes them "

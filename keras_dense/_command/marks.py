@@ -13,13 +13,13 @@ _KEY = b"keras_dense"
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
-def save_png(picture, file, mark, facts=None):
-    """Write a picture of Pillow with a mark, and with what its numbers mean, both as JSON."""
+def save_png(image, file, mark, facts=None):
+    """Write a image of Pillow with a mark, and with what its numbers mean, both as JSON."""
     texts = require("PIL.PngImagePlugin", extra="examples").PngInfo()
     texts.add_text(_KEY.decode(), json.dumps(mark))
     if facts:
         texts.add_text("about", json.dumps(facts))
-    picture.save(file, format="PNG", pnginfo=texts)
+    image.save(file, format="PNG", pnginfo=texts)
 
 
 def save_npy(array, file, mark):

@@ -1,4 +1,4 @@
-"""Predicts pictures of files and folders, and writes the results as pictures.
+"""Predicts images of files and folders, and writes the results as images.
 
 Files are read as RGB of 8 bits, see `kd.datasets`: gray, palette and CMYK are converted, and
 photographs are turned as their EXIF orientation says. What cannot be RGB of 8 bits without loss
@@ -14,41 +14,40 @@ import pathlib
 import keras
 import numpy as np
 
-from keras_dense._command.files import pictures, report, write_overlay, write_result
+from keras_dense._command.files import image_files, report, write_overlay, write_result
 from keras_dense._command.large import read
 from keras_dense._command.load import Unusable, heads_file, load_heads, load_model
 from keras_dense._command.results import Results
-from keras_dense.heads import decoded, map_heads
-from keras_dense.heads.head import decode
+from keras_dense.heads import decoded
 from keras_dense.inference import GeoTiff, TiledPredictor, predict_multiscale
 from keras_dense.inference.network import share_lost
 from keras_dense.surgery.strides import total_stride
 
-HELP = "write labels, depth, normals or colors of pictures"
+HELP = "write labels, depth, normals or colors of images"
 
 
 def add_arguments(parser):
     add = parser.add_argument
-    add("pictures", nargs="+", help="files, or folders of them")
+    add("images", nargs="+", help="files, or folders of them")
     add("--out", required=True, type=pathlib.Path, help="folder of the results")
-    add("--tile", type=int, help="cut pictures into tiles of so many pixels, for large ones")
+    add("--tile", type=int, help="cut images into tiles of so many pixels, for large ones")
     add("--overlap", type=int, help="of tiles, in pixels")
     add(
         "--large",
         action="store_true",
-        help="with --tile: read pictures beyond the limit of Pillow (179 million pixels) whole; "
+        help="with --tile: read images beyond the limit of Pillow (179 million pixels) whole; "
         "without it TIFF and JPEG 2000 are read by windows, others are an error",
     )
     add("--scales", type=float, nargs="+", help="average over versions of these scales, such as 1")
-    add("--flip", action="store_true", help="average over the mirrored picture, too")
-    add("--overlay", action="store_true", help="also write results drawn over the pictures")
+    add("--flip", action="store_true", help="average over the mirrored image, too")
+    add("--overlay", action="store_true", help="also write results drawn over the images")
     add("--overwrite", action="store_true", help="also replace results of earlier runs")
 
 
 def run(args):
     if args.tile is not None and (args.scales or args.flip):
         raise Unusable("--tile does not go with --scales and --flip")
-    files = pictures(args.pictures)
+    files = image_files(args.images)
     model = load_model(args.model)
     tiled = args.tile is not None or None not in model.input.shape[1:3]
     for name, given in (("--large", args.large), ("--overlap", args.overlap is not None)):
@@ -58,29 +57,29 @@ def run(args):
     predict = _predictor(model, heads, args)
     settings = {name: getattr(args, name) for name in ("tile", "overlap", "scales", "flip")}
     results = Results(args, model, heads, settings)
-    sources = [pathlib.Path(path) for path in args.pictures]
-    sources += [args.model, heads_file(args.model, args.heads)]
+    sources = [pathlib.Path(path) for path in args.images]
+    sources += [args.model, heads_file(args.heads)]
     waiting, done, old = results.prepare(files, [pathlib.Path(x) for x in sources if x])
     if done:
-        print(f"{done} pictures were done before (--overwrite does them anew)")
+        print(f"{done} images were done before (--overwrite does them anew)")
     if old:
-        print(f"{old} pictures were changed since they were done, and are done anew")
+        print(f"{old} images were changed since they were done, and are done anew")
 
     failed = {}
-    bar = keras.utils.Progbar(len(waiting), unit_name="picture")
+    bar = keras.utils.Progbar(len(waiting), unit_name="image")
     for count, (stem, file) in enumerate(waiting.items(), 1):
         pixels = None
         try:
             pixels = read(file, model.input.shape[-1], tiled, args.large)
             _write(args, results, heads, stem, predict(pixels), pixels)
         except Unusable:
-            report(failed, len(files), "pictures")
+            report(failed, len(files), "images")
             raise
-        # Whatever it is, the other pictures are worth the try.
+        # Whatever it is, the other images are worth the try.
         except Exception as error:
             failed[file] = _explained(error, pixels, model)
         bar.update(count)
-    return report(failed, len(files), "pictures")
+    return report(failed, len(files), "images")
 
 
 def _predictor(model, heads, args):
@@ -91,28 +90,26 @@ def _predictor(model, heads, args):
         def predict(pixels):
             scales = args.scales or (1.0,)
             found = predict_multiscale(model, pixels[None], heads, scales=scales, flip=args.flip)
-            return map_heads(lambda _, head, p: decode(head, p, pixels[None]), heads, found)
+            return heads.map(lambda _, head, p: head.decode(p, pixels[None]), found)
 
     elif args.tile is not None or fixed:
         tiled = TiledPredictor(model, heads)
 
         def predict(pixels):
             found = tiled.run(pixels, tile=args.tile, overlap=args.overlap, progress=False)
-            return map_heads(lambda _, head, p: p[None], heads, found)
+            return heads.map(lambda _, head, p: p[None], found)
 
     else:
         network = _checking(model, heads)
 
         def predict(pixels):
             found, lost = network.predict_on_batch(pixels[None])
-            map_heads(_check_lost, heads, lost)
+            heads.map(_check_lost, lost)
             return found
 
     def single(pixels):
-        found = map_heads(
-            lambda _, head, p: keras.ops.convert_to_numpy(p)[0], heads, predict(pixels)
-        )
-        map_heads(_check, heads, found)
+        found = heads.map(lambda _, head, p: keras.ops.convert_to_numpy(p)[0], predict(pixels))
+        heads.map(_check, found)
         return found
 
     return single
@@ -125,13 +122,13 @@ def _checking(model, heads):
     def lost(_, head, y, result):
         return share_lost(y, "int" in keras.backend.standardize_dtype(result.dtype))
 
-    shares = map_heads(lost, heads, model.output, product.output)
+    shares = heads.map(lost, model.output, product.output)
     return keras.Model(model.input, (product.output, shares), name=product.name)
 
 
 def _check_lost(key, head, share):
     if float(share[0]) > 0:
-        what = "" if key is None else f" of {key!r}"
+        what = f" of {key!r}" if key else ""
         raise ValueError(
             f"the model predicts NaN or infinity{what} at {100 * float(share[0]):.3g} % of the "
             "pixels: are its weights finite?"
@@ -139,7 +136,7 @@ def _check_lost(key, head, share):
 
 
 def _explained(error, pixels, model):
-    """An error in fewer words where the picture is smaller than a cell of the network."""
+    """An error in fewer words where the image is smaller than a cell of the network."""
     try:
         stride = total_stride(model)
     except ValueError:
@@ -157,9 +154,9 @@ def _check(_, head, result):
 
 def _write(args, results, heads, stem, found, pixels):
     def write(key, head, result):
-        write_result(results.result(key, stem, head), head, result, results.mark)
+        write_result(results.result(key, stem), head, result, results.mark)
         if args.overlay:
             shown = pixels[...] if isinstance(pixels, GeoTiff) else pixels
             write_overlay(results.overlay(key, stem), head, result, shown, results.mark)
 
-    map_heads(write, heads, found)
+    heads.map(write, found)

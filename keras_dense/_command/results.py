@@ -5,14 +5,14 @@ import json
 
 import keras
 
-from keras_dense._command.files import keep_apart, make_folder, same, suffix
+from keras_dense._command.files import keep_apart, make_folder, same
 from keras_dense._command.load import Unusable
 from keras_dense._command.marks import mark_of
 from keras_dense.inference.state import digest
 
 
 class Results:
-    """The files of a run: one a picture and head, beside them overlays.
+    """The files of a run: one a image and head, beside them overlays.
 
     Args:
         args: of the command.
@@ -25,40 +25,40 @@ class Results:
 
     def __init__(self, args, model, heads, settings):
         self._out, self._overlay, self._overwrite = args.out, args.overlay, args.overwrite
-        self._heads = list(heads.items()) if isinstance(heads, dict) else [(None, heads)]
-        said = {str(k): keras.saving.serialize_keras_object(head) for k, head in self._heads}
+        self._heads = heads
+        configs = {k: keras.saving.serialize_keras_object(head) for k, head in heads.items()}
         self.mark = {
             "model": digest(model),
             "heads": hashlib.blake2b(
-                json.dumps(said, sort_keys=True).encode(), digest_size=8
+                json.dumps(configs, sort_keys=True).encode(), digest_size=8
             ).hexdigest(),
             "settings": json.loads(json.dumps(settings)),
         }
 
-    def result(self, key, stem, head):
+    def result(self, key, stem):
         """The file of one head's result."""
-        return self._folder(key) / f"{stem}{suffix(head)}"
+        return self._folder(key) / f"{stem}{self._heads[key].suffix}"
 
     def overlay(self, key, stem):
-        """The file of what is drawn over the picture."""
+        """The file of what is drawn over the image."""
         return self._folder(key) / "overlay" / f"{stem}.png"
 
     def _folder(self, key):
-        return self._out if key is None else self._out / key
+        return self._out / key if key else self._out
 
     def _targets(self, stem):
-        found = [self.result(key, stem, head) for key, head in self._heads]
-        return found + [self.overlay(key, stem) for key, _ in self._heads if self._overlay]
+        found = [self.result(key, stem) for key in self._heads]
+        return found + [self.overlay(key, stem) for key in self._heads if self._overlay]
 
     def prepare(self, files, sources):
-        """Make the folders, and tell which pictures wait.
+        """Make the folders, and tell which images wait.
 
         Args:
-            files: dict of pictures by their stem.
-            sources: what is read besides: folders of pictures, the model, its heads.
+            files: dict of images by their stem.
+            sources: what is read besides: folders of images, the model, its heads.
 
         Returns:
-            The pictures that wait, by their stem; how many are done; how many of those that wait
+            The images that wait, by their stem; how many are done; how many of those that wait
             have a result of before they were changed.
 
         Raises:
@@ -71,7 +71,7 @@ class Results:
             for source in sources:
                 if source.is_dir() and same(folder, source):
                     raise Unusable(
-                        f"--out must not be a folder of the pictures, {str(source)!r}: results "
+                        f"--out must not be a folder of the images, {str(source)!r}: results "
                         "would lie among them. Give another one"
                     )
         listed = [path for paths in targets.values() for path in paths]

@@ -13,6 +13,7 @@ from keras_dense import _check
 from keras_dense.datasets.findings import findings
 from keras_dense.datasets.parts import describe
 from keras_dense.datasets.sample import VOID, check_sample
+from keras_dense.heads.model_heads import heads_from
 
 
 class DatasetWarning(UserWarning):
@@ -67,8 +68,8 @@ def check(dataset, workers=2, *, heads=None, against=None, limit=None):
     Args:
         dataset: a dataset.
         workers: int, how many threads read.
-        heads: the head, or the dict of heads, that is to be trained: their targets are made and
-            looked at, too.
+        heads: the head, the dict of heads or the model that is to be trained: their targets are
+            made and checked as well.
         against: another dataset, such as the other split: images that are in both are named.
         limit: int, look at so many samples, spread evenly, instead of all (of `against`, too).
 
@@ -93,6 +94,7 @@ def check(dataset, workers=2, *, heads=None, against=None, limit=None):
     ({(32, 32): 40}, 40960, [])
     """
     workers = max(1, _check.integer(workers, "workers", low=0))
+    heads = None if heads is None else heads_from(heads)
     classes, void, names = _classes(dataset, heads)
     facts = _facts(dataset, workers, limit, lambda s: _look(s, classes, void, heads))
     report = Report(samples=len(facts), sizes=dict(sorted(_count(facts, "size").items())))
@@ -118,18 +120,15 @@ def check(dataset, workers=2, *, heads=None, against=None, limit=None):
 
 def _classes(dataset, heads):
     """The number of classes, the label of void, and names; of a head of labels, else the set's."""
-    parts = list(heads.values()) if isinstance(heads, dict) else [heads]
-    for source in (*parts, dataset):
-        count = getattr(source, "num_classes", None)
-        mode = getattr(source, "mode", "multiclass")
-        mine = source is dataset or getattr(source, "target", None) == "segmentation"
-        if count is None or not mine or mode == "multilabel":
-            continue
-        count = 2 if mode == "binary" else int(count)
-        names = getattr(source, "class_names", None)
-        names = list(names) if names is not None and len(names) == count else range(count)
-        return count, getattr(source, "ignore_class", VOID), [str(name) for name in names]
-    return None, VOID, []
+    for head in () if heads is None else heads.values():
+        if head.target == "segmentation" and head.mode in ("multiclass", "binary"):
+            return len(head.class_names), head.ignore_class, list(head.class_names)
+    count = getattr(dataset, "num_classes", None)
+    if count is None:
+        return None, VOID, []
+    names = getattr(dataset, "class_names", None)
+    names = list(names) if names is not None and len(names) == count else range(count)
+    return int(count), getattr(dataset, "ignore_class", VOID), [str(name) for name in names]
 
 
 def _facts(dataset, workers, limit, look):
@@ -205,13 +204,13 @@ def _look(sample, classes, void, heads):
         }
     if "weight" in sample:
         fact["weightless"] = not sample["weight"].any()
-    parts = {} if heads is None else heads if isinstance(heads, dict) else {"": heads}
-    fact["heads"] = {key: _known_to(head, sample) for key, head in parts.items()}
+    parts = () if heads is None else heads.items()
+    fact["heads"] = {key: _known_to(head, sample) for key, head in parts}
     return fact
 
 
 def _known_to(head, sample):
-    if getattr(head, "target", "image") not in sample and hasattr(head, "unknown"):
+    if head.target not in sample:
         return 0  # as a Loader with missing="unknown" takes it
     return known_pixels(head, head.encode(sample))
 
@@ -223,9 +222,10 @@ def known_pixels(head, target):
     >>> known_pixels(Depth(), np.array([[[0.0], [2.0]]]))
     1
     """
-    if not hasattr(head, "unknown") or getattr(head, "ignore_class", 0) is None:
+    try:
+        unknown = head.unknown(target.shape[:2])
+    except ValueError:
         return None
-    unknown = head.unknown(target.shape[:2])
     if unknown.shape != target.shape:
         return None
     # NaN is unknown as well, and equals nothing.

@@ -13,6 +13,7 @@ from keras_dense._arrays import as_array
 from keras_dense.datasets.passes import Passes
 from keras_dense.datasets.sample import check_sample, pad_sample
 from keras_dense.datasets.transforms.compose import Compose
+from keras_dense.heads.model_heads import heads_from
 
 
 class Loader(Passes):
@@ -38,8 +39,8 @@ class Loader(Passes):
 
     Args:
         dataset: has `len(dataset)` and `dataset[i]`, a sample (see `keras_dense.datasets.sample`).
-        heads: what has `encode(sample) -> array`, or a dict of such: the structure of the targets.
-            `None`: batches are `(images,)`.
+        heads: a head, a dict of heads, or a model that carries heads: they encode the targets, in
+            their structure. `None`: batches are `(images,)`.
         batch_size: int.
         transforms: callable `(sample, rng) -> sample`, or a sequence of them.
         shuffle: bool, another order in each epoch.
@@ -104,19 +105,11 @@ class Loader(Passes):
             raise ValueError(
                 f'Loader: on_error must be "raise" or "skip". Received: on_error={on_error!r}'
             )
-        for head in _leaves(heads):
-            if missing == "unknown" and not (hasattr(head, "target") and hasattr(head, "unknown")):
-                raise TypeError(
-                    'Loader: missing="unknown" needs heads with `target`, the key of their '
-                    f"annotation, and unknown(size). Received: {head!r}"
-                )
-            if not callable(getattr(head, "encode", None)):
-                raise TypeError(
-                    "Loader: heads must be an object with encode(sample), or a dict of such. "
-                    f"Received: {head!r}"
-                )
         self.dataset = dataset
-        self.heads = heads
+        self.heads = None if heads is None else heads_from(heads)
+        if missing == "unknown" and self.heads is not None:
+            for head in self.heads.values():
+                head.unknown((1, 1))  # An error now for a head that has no such target.
         self.missing = missing
         self.on_error = on_error
         self.skipped = {}
@@ -270,9 +263,7 @@ class Loader(Passes):
     def _encode(self, sample):
         if self.heads is None:
             return {}
-        if isinstance(self.heads, dict):
-            return {key: self._target(head, sample) for key, head in self.heads.items()}
-        return self._target(self.heads, sample)
+        return self.heads.map(lambda _, head: self._target(head, sample))
 
     def _target(self, head, sample):
         if self.missing == "unknown" and head.target not in sample:
@@ -301,11 +292,10 @@ class Loader(Passes):
                 "'weight'. All of them must, or none."
             )
         weights = np.stack(weights).astype("float32") if weighted else None
-        if isinstance(self.heads, dict):
-            targets = {key: _stack([t[key] for t in targets], key) for key in self.heads}
-            weights = None if weights is None else dict.fromkeys(self.heads, weights)
-        else:
-            targets = _stack(targets, "head")
+        parts = [self.heads.unpack(t) for t in targets]
+        targets = self.heads.map(lambda key, _: _stack([part[key] for part in parts], key))
+        if weights is not None:
+            weights = self.heads.map(lambda *_: weights)
         return (images, targets) if weights is None else (images, targets, weights)
 
     def _padded(self, batch, samples):
@@ -336,16 +326,10 @@ class Loader(Passes):
         super().__setstate__(state)
 
 
-def _leaves(heads):
-    if heads is None:
-        return []
-    return list(heads.values()) if isinstance(heads, dict) else [heads]
-
-
 def _stack(targets, key):
     shapes = {np.shape(target) for target in targets}
     if len(shapes) > 1:
         raise ValueError(
-            f"Loader: targets of {key!r} have different shapes in one batch: {sorted(shapes)}"
+            f"Loader: targets of {key or 'the head'!r} have different shapes in one batch: {sorted(shapes)}"
         )
     return np.stack(targets)

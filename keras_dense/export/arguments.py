@@ -1,36 +1,41 @@
 """What all formats take, checked in one place."""
 
+import os
 import pathlib
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 
 from keras_dense import _check
 from keras_dense._arrays import as_array
+from keras_dense._types import Array, ArrayLike, PathLike
 from keras_dense.export.files import check_target
-from keras_dense.heads import (
-    Auxiliary,
-    Colorization,
-    Depth,
-    Head,
-    Normals,
-    Segmentation,
-    as_heads,
-    map_heads,
-)
-from keras_dense.layers import DepthActivation, UnitNormals
+from keras_dense.heads import Heads
+from keras_dense.heads.model_heads import Given, heads_of
 from keras_dense.surgery.graph import functional
 
 
 def checked(
-    who, model, heads, target, size, images, suffix=None, quantize=None, kinds=(), measured=()
-):
-    """The path that is to be written, the size as a pair, and the images as an array; or an error
-    about an argument.
+    who: str,
+    model: keras.Model,
+    target: PathLike,
+    heads: Given,
+    size: Sequence[int] | None,
+    images: ArrayLike | None,
+    suffix: str | None = None,
+    quantize: str | None = None,
+    kinds: Sequence[str] = (),
+    measured: Sequence[str] = (),
+) -> tuple[pathlib.Path, Heads, tuple, Array | None]:
+    """Check the arguments of an export.
+
+    Returns:
+        The path to write, the heads, the size as a pair, and the images as an array.
 
     Args:
         who: the name of the function.
-        model, heads, target, size, images, quantize: its arguments.
+        model, target, heads, size, images, quantize: its arguments.
         suffix: of the file; `None` for a folder.
         kinds: what `quantize` may be besides `None`.
         measured: those of them that need images.
@@ -41,7 +46,12 @@ def checked(
             "`model` must take one image `(B, H, W, channels)`. Received: a model of "
             f"{[tuple(x.shape) for x in model.inputs]}"
         )
-    _check_heads(model, as_heads(heads))
+    if not isinstance(target, (str, os.PathLike)):
+        raise TypeError(
+            "The path to write comes after the model: `kd.export."
+            f"{who}(model, path, heads)`. Received: {target!r}"
+        )
+    chosen = heads_of(model, heads)
     path = pathlib.Path(target)
     if suffix is not None and path.suffix != suffix:
         raise ValueError(f"`file` must end in {suffix!r}. Received: file={str(target)!r}")
@@ -68,52 +78,7 @@ def checked(
             "`keras.saving.load_model('model.keras', compile=False)` and export it there: the "
             "numbers are the same."
         )
-    return path, size, images
-
-
-def _check_heads(model, heads):
-    outputs = model.output
-    if isinstance(heads, dict) != isinstance(outputs, dict) or (
-        isinstance(heads, dict) and set(heads) - set(outputs)
-    ):
-        described = list(outputs) if isinstance(outputs, dict) else "a single output"
-        raise ValueError(
-            "`heads` must be those that the model was built with, in their structure. Received: "
-            f"heads={list(heads) if isinstance(heads, dict) else heads!r} for a model with "
-            f"{described}"
-        )
-
-    def check(key, head, y):
-        _check_last_layer(key, head, y)
-        if y.shape[-1] != head.channels:
-            raise ValueError(
-                f"`heads` must be those that the model was built with: "
-                f"{type(head).__name__} {key or ''} has {head.channels} channels, the model's "
-                f"output {y.shape[-1]}."
-            )
-        if not isinstance(head, (Auxiliary, Head)):
-            raise TypeError(
-                "`heads` must say what leaves (`outputs`, `about`), as all that inherit from "
-                f"kd.heads.Head do. Received: {type(head).__name__}"
-            )
-
-    map_heads(check, heads, outputs)
-
-
-def _check_last_layer(key, head, y):
-    """An error where a model ends in what another head of ours ends in."""
-    ends = {DepthActivation: Depth, UnitNormals: Normals}
-    layer = y._keras_history.operation
-    there = next((h for kind, h in ends.items() if isinstance(layer, kind)), None)
-    own = head.head if isinstance(head, Auxiliary) else head
-    asked = next(
-        (h for h in (*ends.values(), Segmentation, Colorization) if isinstance(own, h)), None
-    )
-    if there is not None and asked not in (None, there):
-        raise ValueError(
-            f"`heads` must be those that the model was built with: its output {key or ''} is that "
-            f"of {there.__name__} (layer {layer.name!r}). Received: {type(own).__name__}"
-        )
+    return path, chosen, size, images
 
 
 def _checked_size(model, size):

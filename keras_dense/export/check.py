@@ -5,13 +5,13 @@ import numpy as np
 _SHARE, _CLOSE, _LEAST = 0.1, 0.01, 1e-4
 
 
-def pictures(shape, seed=0):
+def random_images(shape, seed=0):
     """Random images with large shapes and small ones, uint8; where a size is free, 2 × 123 × 181.
 
     No noise, in which every pixel is unlike all others: conditional random fields have no room for
     so many colors.
 
-    >>> pictures((None, None, 64, 3)).shape
+    >>> random_images((None, None, 64, 3)).shape
     (2, 123, 64, 3)
     """
     batch, height, width, channels = (
@@ -55,8 +55,12 @@ anything is exported; these of its weights are not finite: c/kernel. Nothing was
         )
 
 
-def differences(wanted, found):
+def differences(wanted, found, labels=()):
     """`{name: the share of labels that differ, or the largest |difference|}`.
+
+    Args:
+        wanted, found: dicts of arrays.
+        labels: names of those that hold labels.
 
     Raises:
         RuntimeError: if names, shapes or types are others.
@@ -66,20 +70,16 @@ def differences(wanted, found):
         if other is None or other.shape != y.shape or other.dtype != y.dtype:
             got = "nothing" if other is None else f"{other.dtype} {other.shape}"
             raise RuntimeError(f"The output {name!r} should be {y.dtype} {y.shape}, it is {got}.")
-    return {name: _difference(name, y, found[name]) for name, y in wanted.items()}
+    return {name: _difference(y, found[name], name in labels) for name, y in wanted.items()}
 
 
-def is_label(name):
-    return name == "labels" or name.endswith("_labels")
-
-
-def _difference(name, wanted, found):
-    if is_label(name):
+def _difference(wanted, found, is_label):
+    if is_label:
         return float(np.mean(wanted != found))
     return float(np.max(np.abs(wanted.astype("float64") - found), initial=0.0))
 
 
-def expect_same(wanted, found):
+def expect_same(wanted, found, labels=()):
     """An error where more than 10 % of the values are off by more than 1 % of the largest one.
 
     Some may be: where two classes are all but equal, rounding decides; where two cells of a
@@ -87,20 +87,20 @@ def expect_same(wanted, found):
     """
     for name, y in wanted.items():
         largest = float(np.max(np.abs(y[np.isfinite(y)]), initial=0.0))
-        limit = 0.5 if is_label(name) else max(_CLOSE * largest, _LEAST)
+        limit = 0.5 if name in labels else max(_CLOSE * largest, _LEAST)
         with np.errstate(invalid="ignore"):  # infinite in both
             apart = np.abs(y.astype("float64") - found[name])
         same = (apart <= limit) | (y == found[name])
         far = ~same  # NaN is far from everything
         if far.mean() > _SHARE:
-            by = "" if is_label(name) else f", by up to {np.max(apart[far]):.3g}"
+            by = "" if name in labels else f", by up to {np.max(apart[far]):.3g}"
             raise RuntimeError(
                 f"The exported graph computes something else: {100 * far.mean():.3g} % of "
                 f"{name!r} differ from the model{by}. Nothing was written."
             )
 
 
-def sentence(found):
+def sentence(found, labels=("labels",)):
     """The differences in words.
 
     >>> sentence({"labels": 0.0, "confidence": 1.2e-7})
@@ -108,7 +108,7 @@ def sentence(found):
     """
     return ", ".join(
         f"{name} differ at {100 * x:.2g} % of the pixels"
-        if is_label(name)
+        if name in labels
         else f"{name} by at most {x:.2g}"
         for name, x in found.items()
     )

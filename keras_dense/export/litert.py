@@ -2,16 +2,29 @@
 
 import re
 import zipfile
+from collections.abc import Sequence
 
+import keras
 import numpy as np
 
 from keras_dense._optional import require
+from keras_dense._types import ArrayLike, PathLike
 from keras_dense.export.arguments import checked
 from keras_dense.export.product import Product
 from keras_dense.export.write import write_and_check
+from keras_dense.heads.model_heads import Given
 
 
-def litert(model, heads, file, *, size=None, images=None, quantize=None, early_labels=False):
+def litert(
+    model: keras.Model,
+    file: PathLike,
+    heads: Given = None,
+    *,
+    size: Sequence[int] | None = None,
+    images: ArrayLike | None = None,
+    quantize: str | None = None,
+    early_labels: bool = False,
+) -> dict[str, float]:
     """Write a file for LiteRT, which was called TensorFlow Lite.
 
     Its signature "serving_default" takes "images", uint8 `(1, H, W, C)`, and returns what people
@@ -26,10 +39,10 @@ def litert(model, heads, file, *, size=None, images=None, quantize=None, early_l
 
     Args:
         model: a model of one image, as any builder returns it.
-        heads: the heads it was built with.
         file: ends in ".tflite"; one that is there is replaced, at the end.
+        heads: its heads; default: those that the model carries.
         size: `(height, width)` of all images; default: any, or what the model takes.
-        images: uint8 `(B, H, W, C)` to compare on; default: random pictures.
+        images: uint8 `(B, H, W, C)` to compare on; default: random images.
         quantize: `None`; "float16": weights in float16, half the file; "int8": weights in int8, a
             quarter of the file, and what is computed with them, too, with the range of each map
             found while it runs.
@@ -52,17 +65,17 @@ def litert(model, heads, file, *, size=None, images=None, quantize=None, early_l
     Example:
 
     ```python
-    kd.export.litert(model, kd.heads.Segmentation(11), "model.tflite", size=(384, 512))
+    kd.export.litert(model, "model.tflite", size=(384, 512))
     runner = ai_edge_litert.interpreter.Interpreter("model.tflite").get_signature_runner()
     labels = runner(images=images)["labels"]
     ```
     """
-    path, size, images = checked(
-        "litert", model, heads, file, size, images, ".tflite", quantize, kinds=["float16", "int8"]
+    path, chosen, size, images = checked(
+        "litert", model, file, heads, size, images, ".tflite", quantize, kinds=["float16", "int8"]
     )
     require("ai_edge_litert.interpreter", extra="export")
     product = Product(
-        model, heads, size, batch=None if None in size else 1, early_labels=early_labels
+        model, chosen, size, batch=None if None in size else 1, early_labels=early_labels
     )
 
     def write(path):

@@ -4,20 +4,33 @@ import contextlib
 import logging
 import pathlib
 import threading
+from collections.abc import Sequence
 
+import keras
 import numpy as np
 
 from keras_dense._optional import require
+from keras_dense._types import ArrayLike, PathLike
 from keras_dense.export.arguments import checked
 from keras_dense.export.product import Product
 from keras_dense.export.write import write_and_check
+from keras_dense.heads.model_heads import Given
 
 OPSET = 18
 # What is computed in int8; activations, so that ranges are those after them. Outputs stay float32.
 _INT8 = ("Add", "Clip", "Concat", "Conv", "ConvTranspose", "MaxPool", "Relu")
 
 
-def onnx(model, heads, file, *, size=None, images=None, quantize=None, early_labels=False):
+def onnx(
+    model: keras.Model,
+    file: PathLike,
+    heads: Given = None,
+    *,
+    size: Sequence[int] | None = None,
+    images: ArrayLike | None = None,
+    quantize: str | None = None,
+    early_labels: bool = False,
+) -> dict[str, float]:
     """Write an ONNX file.
 
     Its input is "images", uint8 `(B, H, W, C)`; its outputs are what people use, see `kd.export`.
@@ -27,10 +40,10 @@ def onnx(model, heads, file, *, size=None, images=None, quantize=None, early_lab
 
     Args:
         model: a model of one image, as any builder returns it.
-        heads: the heads it was built with.
         file: ends in ".onnx"; one that is there is replaced, at the end.
+        heads: its heads; default: those that the model carries.
         size: `(height, width)` of all images; default: any, or what the model takes.
-        images: uint8 `(B, H, W, C)` to compare on; default: random pictures.
+        images: uint8 `(B, H, W, C)` to compare on; default: random images.
         quantize: `None`; "float16": weights in float16, half the file, computed in float32;
             "int8": a quarter of the file, weights and maps in int8, with the range of each map
             measured on `images`: some dozens of those that the model is for.
@@ -52,16 +65,16 @@ def onnx(model, heads, file, *, size=None, images=None, quantize=None, early_lab
     Example:
 
     ```python
-    kd.export.onnx(model, kd.heads.Segmentation(11), "model.onnx")
+    kd.export.onnx(model, "model.onnx")
     session = onnxruntime.InferenceSession("model.onnx")
     labels, confidence = session.run(["labels", "confidence"], {"images": images})
     ```
     """
-    path, size, images = checked(
+    path, chosen, size, images = checked(
         "onnx",
         model,
-        heads,
         file,
+        heads,
         size,
         images,
         ".onnx",
@@ -70,7 +83,7 @@ def onnx(model, heads, file, *, size=None, images=None, quantize=None, early_lab
         measured=["int8"],
     )
     require("onnxruntime", extra="export")
-    product = Product(model, heads, size, early_labels=early_labels)
+    product = Product(model, chosen, size, early_labels=early_labels)
 
     def write(path):
         proto = converted(product)

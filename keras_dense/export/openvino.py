@@ -2,14 +2,28 @@
 
 import re
 import tempfile
+from collections.abc import Sequence
+
+import keras
 
 from keras_dense._optional import require
+from keras_dense._types import ArrayLike, PathLike
 from keras_dense.export.arguments import checked
 from keras_dense.export.product import Product
 from keras_dense.export.write import write_and_check
+from keras_dense.heads.model_heads import Given
 
 
-def openvino(model, heads, file, *, size=None, images=None, quantize=None, early_labels=False):
+def openvino(
+    model: keras.Model,
+    file: PathLike,
+    heads: Given = None,
+    *,
+    size: Sequence[int] | None = None,
+    images: ArrayLike | None = None,
+    quantize: str | None = None,
+    early_labels: bool = False,
+) -> dict[str, float]:
     """Write a model of OpenVINO: an .xml file, and its weights in a .bin file beside it.
 
     Its input is "images", uint8 `(B, H, W, C)`; its outputs are what people use, see `kd.export`.
@@ -19,10 +33,10 @@ def openvino(model, heads, file, *, size=None, images=None, quantize=None, early
 
     Args:
         model: a model of one image, as any builder returns it.
-        heads: the heads it was built with.
         file: ends in ".xml"; one that is there is replaced, at the end.
+        heads: its heads; default: those that the model carries.
         size: `(height, width)` of all images; default: any, or what the model takes.
-        images: uint8 `(B, H, W, C)` to compare on; default: random pictures.
+        images: uint8 `(B, H, W, C)` to compare on; default: random images.
         quantize: `None`; "float16": weights in float16, half the file; what is computed in is the
             choice of the device; "int8": a quarter of the file, weights and maps in int8, with the
             range of each map measured on `images`: some dozens of those that the model is for.
@@ -44,16 +58,16 @@ def openvino(model, heads, file, *, size=None, images=None, quantize=None, early
     Example:
 
     ```python
-    kd.export.openvino(model, kd.heads.Segmentation(11), "model.xml")
+    kd.export.openvino(model, "model.xml")
     network = openvino.Core().compile_model("model.xml")
     labels = network(images)["labels"]
     ```
     """
-    path, size, images = checked(
+    path, chosen, size, images = checked(
         "openvino",
         model,
-        heads,
         file,
+        heads,
         size,
         images,
         ".xml",
@@ -62,7 +76,7 @@ def openvino(model, heads, file, *, size=None, images=None, quantize=None, early
         measured=["int8"],
     )
     ov = require("openvino", extra="export")
-    product = Product(model, heads, size, early_labels=early_labels)
+    product = Product(model, chosen, size, early_labels=early_labels)
 
     def write(path):
         # Not beside the file, whose path may have a comma: OpenVINO would take it for two.

@@ -7,8 +7,8 @@ import numpy as np
 from keras import layers
 
 from keras_dense.export.rewrites import depthwise, in_float32, resized
-from keras_dense.heads import Auxiliary, Segmentation
 from keras_dense.layers import BilinearInitConvTranspose, BilinearUpsampling, CropLike
+from keras_dense.layers.head_output import HeadOutput
 from keras_dense.surgery import fold_batch_norm, rebuild
 from keras_dense.surgery.graph import functional
 
@@ -18,13 +18,13 @@ _UPSAMPLING = (BilinearUpsampling, BilinearInitConvTranspose)
 class Product:
     """A model made ready to leave.
 
-    Auxiliary heads and what only they need are left out, batch norms are folded into
+    Auxiliary heads and all that only they need are left out, batch norms are folded into
     convolutions, those with a group for each channel become depthwise, upsampling becomes the
     resizing that runtimes have, mixed precision becomes float32, dropout does nothing in inference.
 
     Args:
         model: functional `keras.Model` of one image.
-        heads: the heads it was built with.
+        heads: its `Heads`.
         size: `(height, width)` or `(None, None)`.
         batch: int, or `None` for any.
         early_labels: whether labels are decided on before the last upsampling.
@@ -32,8 +32,7 @@ class Product:
 
     def __init__(self, model, heads, size, batch=None, early_labels=False):
         self.name = model.name
-        self.single = not isinstance(heads, dict)
-        self.heads = {None: heads} if self.single else _final(heads)
+        self.heads = heads.final()
         self.shape = (batch, *size, model.input_shape[-1])
         # In float32, so that a comparison shows what the other runtime does.
         self.model = in_float32(self._pruned(functional(model)))
@@ -42,22 +41,33 @@ class Product:
         self.network = resized(depthwise(fold_batch_norm(self.expected)))
 
     def _pruned(self, model):
-        outputs = model.output if self.single else {key: model.output[key] for key in self.heads}
+        outputs = self.heads.pack(self.heads.unpack(model.output))
         return keras.Model(model.input, outputs, name=model.name)
 
     def _with_coarse_scores(self):
         """The model with one more output for each segmentation: its scores before they grow."""
         flat, coarse = rebuild(self.model), {}
+        outputs = self.heads.unpack(flat.output)
         for key, head in self.heads.items():
-            if isinstance(head, Segmentation):
-                y = flat.output if self.single else flat.output[key]
-                coarse[key or "prediction"], self.factors[key] = _before_upsampling(y)
+            if head.coarse_labels:
+                y, self.factors[key] = _before_upsampling(outputs[key])
+                coarse[key or "prediction"] = y
         if not coarse:
             raise ValueError("`early_labels=True` needs a head that predicts labels.")
         return keras.Model(flat.input, (flat.output, coarse), name=flat.name)
 
     @property
-    def about(self):
+    def labels(self) -> set[str]:
+        """Names of the outputs that hold labels: classes, not quantities."""
+        return {
+            _name_of(key, kind)
+            for key, head in self.heads.items()
+            for kind, facts in head.about().items()
+            if "classes" in facts
+        }
+
+    @property
+    def about(self) -> str:
         """What the input and the outputs are, as JSON."""
         outputs = {
             _name_of(key, kind): facts
@@ -82,7 +92,7 @@ class Product:
         y, coarse = model(tf.cast(images, tf.float32), training=False), {}
         if self.factors and model is not self.model:
             y, coarse = y
-        return ({"prediction": y} if self.single else y), coarse
+        return ({"prediction": y} if self.heads.single else y), coarse
 
     def __call__(self, images, model=None):
         """`{name: tensor}` of a batch of images, uint8."""
@@ -123,11 +133,7 @@ class Product:
 
 def _name_of(key, kind):
     """The name of an output: its kind, after the key of its head where that is another word."""
-    return kind if key in (None, kind) else f"{key}_{kind}"
-
-
-def _final(heads):
-    return {key: head for key, head in heads.items() if not isinstance(head, Auxiliary)}
+    return kind if key in ("", kind) else f"{key}_{kind}"
 
 
 def _before_upsampling(y):
@@ -135,7 +141,7 @@ def _before_upsampling(y):
     operation = None
     while not isinstance(operation, _UPSAMPLING):
         operation, index, _ = y._keras_history
-        if not isinstance(operation, (layers.Activation, CropLike, *_UPSAMPLING)):
+        if not isinstance(operation, (layers.Activation, CropLike, HeadOutput, *_UPSAMPLING)):
             raise ValueError(
                 "`early_labels=True` is for a model that ends in bilinear upsampling, fixed or "
                 f"learned. Received: one that ends in {type(operation).__name__} "

@@ -1,11 +1,25 @@
 """SavedModel: for TensorFlow alone, TensorFlow Serving, and whatever reads it."""
 
+from collections.abc import Sequence
+
+import keras
+
+from keras_dense._types import ArrayLike, PathLike
 from keras_dense.export.arguments import checked
 from keras_dense.export.product import Product
 from keras_dense.export.write import write_and_check
+from keras_dense.heads.model_heads import Given
 
 
-def savedmodel(model, heads, folder, *, size=None, images=None, early_labels=False):
+def savedmodel(
+    model: keras.Model,
+    folder: PathLike,
+    heads: Given = None,
+    *,
+    size: Sequence[int] | None = None,
+    images: ArrayLike | None = None,
+    early_labels: bool = False,
+) -> dict[str, float]:
     """Write a SavedModel, which TensorFlow runs without Keras or keras_dense.
 
     Signatures, each a function of one tensor to a dict of tensors:
@@ -23,10 +37,10 @@ def savedmodel(model, heads, folder, *, size=None, images=None, early_labels=Fal
 
     Args:
         model: a model of one image, as any builder returns it.
-        heads: the heads it was built with.
         folder: where to write; a SavedModel that is there is replaced, at the end.
+        heads: its heads; default: those that the model carries.
         size: `(height, width)` of all images; default: any, or what the model takes.
-        images: uint8 `(B, H, W, C)` to compare on; default: random pictures.
+        images: uint8 `(B, H, W, C)` to compare on; default: random images.
         early_labels: decide on labels before the last upsampling and repeat them: less to compute
             where there are many classes, edges in steps of the upsampling's factor. For models
             that end in bilinear upsampling, fixed or learned.
@@ -43,13 +57,13 @@ def savedmodel(model, heads, folder, *, size=None, images=None, early_labels=Fal
     Example:
 
     ```python
-    kd.export.savedmodel(model, kd.heads.Segmentation(11), "served/1")
+    kd.export.savedmodel(model, "served/1")
     served = tf.saved_model.load("served/1").signatures["serving_default"]
     labels = served(images=images)["labels"]
     ```
     """
-    path, size, images = checked("savedmodel", model, heads, folder, size, images)
-    product = Product(model, heads, size, early_labels=early_labels)
+    path, chosen, size, images = checked("savedmodel", model, folder, heads, size, images)
+    product = Product(model, chosen, size, early_labels=early_labels)
 
     def write(path):
         about = path.parent.parent / "about.json"

@@ -1,11 +1,16 @@
-"""What is predicted at a pixel."""
+"""Heads: what is predicted at a pixel, its target, loss, metrics, decoding and drawing."""
 
-from keras_dense.heads.auxiliary import Auxiliary, with_auxiliary
+from keras_dense.heads.auxiliary import (
+    Auxiliary,
+    Intermediate,
+    with_auxiliary,
+    with_intermediate,
+)
+from keras_dense.heads.collection import Heads
 from keras_dense.heads.colorization import Colorization
 from keras_dense.heads.depth import Depth
-from keras_dense.heads.head import Head
-from keras_dense.heads.heads import as_heads, decoded, map_heads, objectives
-from keras_dense.heads.intermediate import Intermediate, with_intermediate
+from keras_dense.heads.head import Head, Stored
+from keras_dense.heads.model_heads import attach, decoded, objectives, of
 from keras_dense.heads.normals import Normals
 from keras_dense.heads.segmentation import Segmentation
 
@@ -14,13 +19,15 @@ __all__ = [
     "Colorization",
     "Depth",
     "Head",
+    "Heads",
     "Intermediate",
     "Normals",
     "Segmentation",
-    "as_heads",
+    "Stored",
+    "attach",
     "decoded",
-    "map_heads",
     "objectives",
+    "of",
     "with_auxiliary",
     "with_intermediate",
 ]

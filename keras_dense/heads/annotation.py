@@ -1,7 +1,5 @@
 """What a sample knows for a head, and what a head may be given: checked once, here."""
 
-import numbers
-
 import numpy as np
 
 from keras_dense._arrays import as_array, as_labels
@@ -95,15 +93,3 @@ def rgb_image(value, name):
             f"`{name}` must be RGB from 0 to 255. Received: {image.dtype} from {low:g} to {high:g}"
         )
     return image
-
-
-def as_weight(weight):
-    """What a head's loss weighs, as a float.
-
-    >>> as_weight(np.float32(0.5))
-    0.5
-    """
-    good = isinstance(weight, numbers.Real) and not isinstance(weight, bool)
-    if not good or not 0 <= weight < float("inf"):
-        raise ValueError(f"`weight` must be a finite number >= 0. Received: weight={weight!r}")
-    return float(weight)

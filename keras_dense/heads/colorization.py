@@ -2,11 +2,12 @@
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import ops
 
 from keras_dense import _check
-from keras_dense.heads.annotation import annotation, as_weight, rgb_image
-from keras_dense.heads.head import Head
+from keras_dense._types import Array, ArrayLike, Config, Sample, Tensor
+from keras_dense.heads.annotation import annotation, rgb_image
+from keras_dense.heads.head import Head, Stored
 from keras_dense.layers import AnnealedMean, Recolor
 from keras_dense.losses import AbSmoothL1, ColorCrossEntropy
 from keras_dense.losses.colorization import AB_SCALE
@@ -20,7 +21,7 @@ _WORST = 60.0  # distance in (a, b) that is drawn in white
 
 @keras.saving.register_keras_serializable("keras_dense")
 class Colorization(Head):
-    """What is predicted at a pixel: its color, from the lightness of the image alone.
+    """The color of every pixel, from the lightness of the image alone.
 
     A model with such a head turns its images into gray ones before it looks at them, for all of
     its heads. The target is the RGB image itself, 0–255, at full size (a float pixel that is not
@@ -52,53 +53,48 @@ class Colorization(Head):
     (313, 2)
     """
 
-    # What `assemble` and `decoded` ask: the model sees lightness only, decoding needs the image.
-    from_lightness = True
+    lightness_only = True
     needs_image = True
+    suffix = ".png"
 
     def __init__(
         self,
-        grid=10,
+        grid: int = 10,
         *,
-        temperature=0.38,
-        prior=None,
-        lam=0.5,
-        regression=False,
-        loss=None,
-        weight=1.0,
-        target="image",
-        stride=4,
-    ):
+        temperature: float = 0.38,
+        prior: ArrayLike | None = None,
+        lam: float = 0.5,
+        regression: bool = False,
+        loss: keras.losses.Loss | None = None,
+        weight: float = 1.0,
+        target: str = "image",
+        stride: int = 4,
+    ) -> None:
         self.temperature = AnnealedMean(grid, temperature).temperature
-        self.regression = bool(regression)
+        self.regression = _check.flag(regression, "regression")
         self.stride = _check.integer(stride, "stride", low=1)
         if self.regression and prior is not None:
             raise ValueError("`prior` is that of bins, which a regression does not have.")
         balanced = ColorCrossEntropy(grid, prior, lam, stride=self.stride)
         self.grid = int(grid)
         self.prior, self.lam = balanced.prior, balanced.lam
-        self._own_loss = loss
-        self.loss = loss or (AbSmoothL1(stride=self.stride) if self.regression else balanced)
-        self.weight = as_weight(weight)
-        self.target = target
+        self.channels = 2 if self.regression else len(ab_bins(self.grid))
+        super().__init__(loss=loss, weight=weight, target=target)
 
-    @property
-    def channels(self):
-        """Channels of the prediction."""
-        return 2 if self.regression else len(ab_bins(self.grid))
+    def default_loss(self) -> keras.losses.Loss:
+        """Cross entropy over bins, rare colors counting more with a prior; or smooth L1."""
+        if self.regression:
+            return AbSmoothL1(stride=self.stride)
+        return ColorCrossEntropy(self.grid, self.prior, self.lam, stride=self.stride)
 
-    def metrics(self):
+    def metrics(self) -> list:
         """Fresh metrics: the area under the curve of errors in (a, b), and PSNR."""
         auc = ColorErrors(
             score="auc", grid=self.grid, temperature=self.temperature, stride=self.stride
         )
         return [auc, auc.also("psnr")]
 
-    def finish(self, x, name):
-        """The output from the scores at the head's stride: themselves, in float32."""
-        return layers.Activation("linear", dtype="float32", name=name)(x)
-
-    def encode(self, sample):
+    def encode(self, sample: Sample) -> Array:
         """The target of a sample: its image, as it is.
 
         Raises:
@@ -107,53 +103,70 @@ class Colorization(Head):
         """
         return rgb_image(annotation(sample, self.target), self.target)
 
-    def unknown(self, size):
-        """A target of `(height, width)` where nothing is known: NaN."""
+    def unknown(self, size: tuple[int, int]) -> Array:
+        """Target of `(height, width)` without a known pixel: NaN."""
         return np.full((*size, 3), np.nan, "float32")
 
-    def decode(self, prediction, image):
+    def example(
+        self, size: tuple[int, int], rng: np.random.Generator, known: bool = True
+    ) -> Sample:
+        """Sample of random colors, or of unknown pixels."""
+        colors = rng.uniform(0, 255, (*size, 3)).astype("float32")
+        return {self.target: colors if known else self.unknown(size)}
+
+    def decode(self, prediction: Tensor, image: Tensor | None = None) -> Tensor:
         """The image in the predicted colors: RGB, uint8 `(B, H, W, 3)`.
 
         Args:
             prediction: what the model gives.
             image: RGB 0–255 `(B, H, W, 3)`, whose lightness is kept; gray ones will do.
         """
+        if image is None:
+            raise ValueError("`image` must be the images, whose lightness is kept. Received: None")
         if self.regression:
             ab = prediction * AB_SCALE
         else:
             ab = AnnealedMean(self.grid, self.temperature)(prediction)
         return Recolor(self.stride)(ab, image)
 
-    def to_mean(self, prediction):
-        """What is averaged over several views of an image: distributions, or (a, b)."""
+    def to_mean(self, prediction: Tensor) -> Tensor:
+        """Distributions or (a, b), for averages over several views of an image."""
         prediction = ops.cast(prediction, "float32")
         return prediction if self.regression else ops.softmax(prediction)
 
-    def from_mean(self, mean):
-        """What stands for such a mean: its logarithm, or (a, b)."""
+    def from_mean(self, mean: Tensor) -> Tensor:
+        """Prediction from such a mean: its logarithm, or (a, b)."""
         return mean if self.regression else ops.log(ops.maximum(mean, keras.config.epsilon()))
 
-    def outputs(self, prediction, image):
+    def outputs(self, prediction: Tensor, image: Tensor) -> dict[str, Tensor]:
         """`color`, the image in the predicted colors: RGB, uint8."""
         return {"color": self.decode(prediction, image)}
 
-    def about(self):
-        """What the numbers are."""
+    def about(self) -> dict[str, dict]:
+        """Unit and range."""
         return {"color": {"unit": "RGB, 0–255"}}
 
-    def draw(self, image):
+    def stored(self, result: Array) -> Stored:
+        """The image itself."""
+        return Stored(result, facts=self.about()["color"])
+
+    def overlay(self, result: Array, image: Array) -> Array:
+        """The result alone, which has the image's lightness in it."""
+        return self.draw(result)
+
+    def draw(self, result: Array) -> Array:
         """An RGB image `(H, W, 3)` as itself, uint8; unknown pixels in gray."""
-        image = np.asarray(image)
+        image = np.asarray(result)
         known = np.isfinite(image).all(-1, keepdims=True)
         shown = np.where(known, np.round(np.where(known, image, 0)).clip(0, 255), _UNKNOWN)
         return shown.astype("uint8")
 
-    def error(self, truth, prediction, image=None):
+    def error(self, truth: Array, prediction: Array, image: Array | None = None) -> Array:
         """How far colors lie apart in (a, b): black is right, white 60 or more.
 
         Args:
             truth, prediction: RGB 0–255 `(H, W, 3)`.
-            image: not looked at.
+            image: unused.
 
         Returns:
             uint8 `(H, W, 3)`; unknown pixels in gray.
@@ -165,24 +178,17 @@ class Colorization(Head):
         hot = np.round(255 * np.clip(3 * share - np.arange(3), 0, 1))  # red, then yellow, white
         return np.where(known, hot, _UNKNOWN).astype("uint8")
 
-    def legend(self):
+    def legend(self) -> list[tuple[str, tuple]]:
         """Nothing to explain: colors are what they are."""
         return []
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             "grid": self.grid,
             "temperature": self.temperature,
             "prior": self.prior,
             "lam": self.lam,
             "regression": self.regression,
-            "loss": keras.saving.serialize_keras_object(self._own_loss),
-            "weight": self.weight,
-            "target": self.target,
             "stride": self.stride,
+            **super().get_config(),
         }
-
-    @classmethod
-    def from_config(cls, config):
-        loss = keras.saving.deserialize_keras_object(config["loss"])
-        return cls(**{**config, "loss": loss})

@@ -4,17 +4,19 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_dense import _check
+from keras_dense._types import Array, Config, Sample, Tensor
 from keras_dense.heads import picture
-from keras_dense.heads.annotation import as_weight, float_annotation
-from keras_dense.heads.head import Head
-from keras_dense.layers.depth import DepthActivation
+from keras_dense.heads.annotation import float_annotation
+from keras_dense.heads.head import Head, Stored
+from keras_dense.layers.depth import ACTIVATIONS, DepthActivation, check_range
 from keras_dense.losses import ScaleInvariantLog
 from keras_dense.metrics import DepthErrors
 
 
 @keras.saving.register_keras_serializable("keras_dense")
 class Depth(Head):
-    """What is predicted at a pixel: its depth, meters along the optical axis.
+    """The depth of every pixel: meters along the optical axis.
 
     Targets are meters `(B, H, W, 1)` (or `(B, H, W)`), unknown where not finite or <= 0.
     Predictions are meters `(B, H, W, 1)` in float32, positive by construction.
@@ -38,27 +40,28 @@ class Depth(Head):
     """
 
     channels = 1
+    annotation = "depth"
+    suffix = ".png"
 
     def __init__(
         self,
-        min_depth=1e-3,
-        max_depth=10.0,
+        min_depth: float = 1e-3,
+        max_depth: float = 10.0,
         *,
-        activation="range_sigmoid",
-        loss=None,
-        weight=1.0,
-        target="depth",
-    ):
-        # The layer says what is wrong with these.
-        checked = DepthActivation(activation, min_depth, max_depth)
-        self.min_depth, self.max_depth = checked.min_depth, checked.max_depth
-        self.activation = activation
-        self._own_loss = loss
-        self.loss = loss or ScaleInvariantLog()
-        self.weight = as_weight(weight)
-        self.target = target
+        activation: str = "range_sigmoid",
+        loss: keras.losses.Loss | None = None,
+        weight: float = 1.0,
+        target: str = "depth",
+    ) -> None:
+        self.min_depth, self.max_depth = check_range(min_depth, max_depth)
+        self.activation = _check.choice(activation, "activation", ACTIVATIONS)
+        super().__init__(loss=loss, weight=weight, target=target)
 
-    def metrics(self):
+    def default_loss(self) -> keras.losses.Loss:
+        """The scale-invariant error in log depth."""
+        return ScaleInvariantLog()
+
+    def metrics(self) -> list:
         """Fresh metrics within the range, over all pixels: AbsRel, RMSE, δ < 1.25.
 
         For a published protocol (crop, cap, mean over images) see `kd.metrics.DepthErrors`.
@@ -66,11 +69,12 @@ class Depth(Head):
         abs_rel = DepthErrors("abs_rel", self.min_depth, self.max_depth, reduction="pixel")
         return [abs_rel, abs_rel.also("rmse"), abs_rel.also("delta1")]
 
-    def finish(self, x, name):
-        """The output from the upsampled scores: meters, in float32."""
-        return DepthActivation(self.activation, self.min_depth, self.max_depth, name=name)(x)
+    def finish(self, scores: Tensor, name: str) -> Tensor:
+        """Meters from scores, in float32."""
+        activation = DepthActivation(self.activation, self.min_depth, self.max_depth, name=name)
+        return activation(scores)
 
-    def encode(self, sample):
+    def encode(self, sample: Sample) -> Array:
         """The target of a sample: meters, float32 `(H, W, 1)`, 0 where unknown or out of range.
 
         Raises:
@@ -93,69 +97,86 @@ class Depth(Head):
         inside = (meters >= self.min_depth) & (meters <= self.max_depth)
         return np.where(inside, meters, np.float32(0))
 
-    def unknown(self, size):
-        """A target of `(height, width)` where nothing is known: zeros."""
+    def unknown(self, size: tuple[int, int]) -> Array:
+        """Target of `(height, width)` without a known pixel: zeros."""
         return np.zeros((*size, 1), "float32")
 
-    def decode(self, meters):
-        """Meters `(B, H, W, 1)`, clipped to the range where the activation has no upper end."""
-        return ops.clip(meters, self.min_depth, self.max_depth)
+    def example(
+        self, size: tuple[int, int], rng: np.random.Generator, known: bool = True
+    ) -> Sample:
+        """Sample of one depth within the range, or of unknown pixels."""
+        meters = (self.min_depth * self.max_depth) ** 0.5 if known else 0.0
+        return {self.target: np.full((*size, 1), meters, "float32")}
 
-    def rescaled(self, prediction, scale):
-        """Depth in an image zoomed by `scale`, as that of the image: what is shown twice as large
-        seems half as far.
-        """
+    def decode(self, prediction: Tensor, image: Tensor | None = None) -> Tensor:
+        """Meters `(B, H, W, 1)`, clipped to the range where the activation has no upper end."""
+        return ops.clip(prediction, self.min_depth, self.max_depth)
+
+    def rescaled(self, prediction: Tensor, scale: float) -> Tensor:
+        """Depth times `scale`: an object shown twice as large seems half as far."""
         return prediction * scale
 
-    def to_mean(self, prediction):
-        """What is averaged over several views of an image: log depth, where ratios count alike."""
+    def to_mean(self, prediction: Tensor) -> Tensor:
+        """Log depth, in which ratios count alike, for averages over several views."""
         return ops.log(ops.maximum(ops.cast(prediction, "float32"), keras.config.epsilon()))
 
-    def from_mean(self, mean):
+    def from_mean(self, mean: Tensor) -> Tensor:
         """Meters from such a mean."""
         return ops.exp(mean)
 
-    def outputs(self, meters, image):
+    def outputs(self, prediction: Tensor, image: Tensor) -> dict[str, Tensor]:
         """`depth`, meters `(B, H, W, 1)`."""
-        return {"depth": self.decode(meters)}
+        return {"depth": self.decode(prediction)}
 
-    def about(self):
+    def about(self) -> dict[str, dict]:
         """Unit and range."""
         return {"depth": {"unit": "meter", "range": [self.min_depth, self.max_depth]}}
 
     @property
-    def _shown(self):
+    def units_per_meter(self) -> float:
+        """Numbers for each meter in files of 16 bits: the finest usual one that holds the range.
+
+        >>> [Depth(max_depth=most).units_per_meter for most in (10.0, 80.0, 1000.0)]
+        [1000, 256, 65]
+        """
+        for scale in (1000, 256):
+            if self.max_depth * scale <= 65535:
+                return scale
+        return int(65535 // self.max_depth) or 65535 / self.max_depth
+
+    def stored(self, result: Array) -> Stored:
+        """Depth in 16 bits: millimeters, or coarser beyond 65.5 m."""
+        scale = self.units_per_meter
+        units = np.rint(np.asarray(result, "float64")[..., 0] * scale).clip(0, 65535)
+        facts = {**self.about()["depth"], "unit": f"meter / {scale:g}"}
+        return Stored(units.astype("uint16"), facts=facts)
+
+    @property
+    def _shown(self) -> tuple[float, float]:
         return max(self.min_depth, self.max_depth / 20), self.max_depth
 
-    def draw(self, meters):
+    def draw(self, result: Array) -> Array:
         """Depth `(H, W, 1)` as an RGB picture, uint8; unknown is hatched.
 
         Near is bright, far is dark, evenly in log depth; the scale is the same for all pictures:
         from `max_depth` / 20 (or `min_depth`, where that is more) to `max_depth`.
         """
-        return picture.depth(meters, *self._shown)
+        return picture.depth(result, *self._shown)
 
-    def error(self, truth, prediction, image=None):
+    def error(self, truth: Array, prediction: Array, image: Array | None = None) -> Array:
         """|p - t| / t as an RGB picture: black is right, light yellow wrong by half or more."""
         return picture.relative_error(truth, prediction)
 
-    def legend(self):
+    def legend(self) -> list[tuple[str, tuple]]:
         """Pairs of depth and RGB color, from near to far."""
         meters = np.geomspace(*self._shown, 5)
         colors = self.draw(meters[None])[0].tolist()
         return [(f"{m:.3g} m", tuple(c)) for m, c in zip(meters, colors, strict=True)]
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             "min_depth": self.min_depth,
             "max_depth": self.max_depth,
             "activation": self.activation,
-            "loss": keras.saving.serialize_keras_object(self._own_loss),
-            "weight": self.weight,
-            "target": self.target,
+            **super().get_config(),
         }
-
-    @classmethod
-    def from_config(cls, config):
-        loss = keras.saving.deserialize_keras_object(config["loss"])
-        return cls(**{**config, "loss": loss})

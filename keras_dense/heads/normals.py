@@ -4,8 +4,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dense.heads.annotation import as_weight, float_annotation
-from keras_dense.heads.head import Head
+from keras_dense import _check
+from keras_dense._types import Array, Config, Sample, Tensor
+from keras_dense.heads.annotation import float_annotation
+from keras_dense.heads.head import Head, Stored
 from keras_dense.layers.unit_normals import UnitNormals
 from keras_dense.losses import AngularVonMisesFisher, NormalsCosine, expected_angle
 from keras_dense.metrics.normals import NormalsErrors
@@ -17,7 +19,7 @@ MAX_ERROR = 45.0  # degrees drawn brightest
 
 @keras.saving.register_keras_serializable("keras_dense")
 class Normals(Head):
-    """What is predicted at a pixel: the unit normal of the surface.
+    """The unit normal of the surface at every pixel.
 
     Samples hold normals x right, y down, z forward, towards the camera, with (0, 0, 0) (or
     what is not finite) where unknown. Targets and predictions `(B, H, W, 3)` are in the axes of
@@ -40,32 +42,37 @@ class Normals(Head):
     (3, [[[128, 128, 255]]])
     """
 
+    suffix = ".png"
+
     def __init__(
-        self, frame="opencv", *, concentration=False, loss=None, weight=1.0, target="normals"
-    ):
+        self,
+        frame: str = "opencv",
+        *,
+        concentration: bool = False,
+        loss: keras.losses.Loss | None = None,
+        weight: float = 1.0,
+        target: str = "normals",
+    ) -> None:
         self.frame = check_frame("frame", frame)
-        self.concentration = bool(concentration)
-        self._own_loss = loss
-        self.loss = loss or (AngularVonMisesFisher() if concentration else NormalsCosine())
-        self.weight = as_weight(weight)
-        self.target = target
+        self.concentration = _check.flag(concentration, "concentration")
+        self.channels = 4 if self.concentration else 3
+        super().__init__(loss=loss, weight=weight, target=target)
 
-    @property
-    def channels(self):
-        """Channels of the prediction."""
-        return 4 if self.concentration else 3
+    def default_loss(self) -> keras.losses.Loss:
+        """The cosine of the error, or with a concentration the likelihood of the angle."""
+        return AngularVonMisesFisher() if self.concentration else NormalsCosine()
 
-    def metrics(self):
+    def metrics(self) -> list:
         """Fresh metrics: mean and median error in degrees, and the share within 11.25."""
         mean = NormalsErrors("mean")
         return [mean, mean.also("median"), mean.also("within_11.25")]
 
-    def finish(self, x, name):
-        """The output from the upsampled scores: unit normals (and concentrations), in float32."""
+    def finish(self, scores: Tensor, name: str) -> Tensor:
+        """Unit normals (and concentrations) from scores, in float32."""
         ahead = convert_normals(np.array([0.0, 0.0, -1.0]), "opencv", self.frame)
-        return UnitNormals(ahead.tolist(), self.concentration, name=name)(x)
+        return UnitNormals(ahead.tolist(), self.concentration, name=name)(scores)
 
-    def encode(self, sample):
+    def encode(self, sample: Sample) -> Array:
         """The target of a sample: its normals in the axes of this head, float32 `(H, W, 3)`; 0
         where one is not finite.
 
@@ -82,28 +89,32 @@ class Normals(Head):
         known = np.isfinite(normals).all(-1, keepdims=True)
         return convert_normals(np.where(known, normals, np.float32(0)), "opencv", self.frame)
 
-    def unknown(self, size):
-        """A target of `(height, width)` where nothing is known: zeros."""
+    def unknown(self, size: tuple[int, int]) -> Array:
+        """Target of `(height, width)` without a known pixel: zeros."""
         return np.zeros((*size, 3), "float32")
 
-    def decode(self, prediction):
+    def example(
+        self, size: tuple[int, int], rng: np.random.Generator, known: bool = True
+    ) -> Sample:
+        """Sample of one direction, or of unknown pixels."""
+        return {self.target: np.full((*size, 3), 3**-0.5 if known else 0.0, "float32")}
+
+    def decode(self, prediction: Tensor, image: Tensor | None = None) -> Tensor:
         """Unit normals `(B, H, W, 3)` in the axes of this head, from a prediction."""
         return normalize(prediction[..., :3])
 
-    def flipped(self, prediction):
-        """The prediction `(B, H, W, C)` of a mirrored image, as one of the image itself: what
-        faced left faces right.
-        """
+    def flipped(self, prediction: Tensor) -> Tensor:
+        """Prediction of the image itself from that of the mirrored one: left becomes right."""
         # The first axis of every frame is the horizontal one, and no other is.
         sign = np.array([-1.0] + [1.0] * (self.channels - 1), "float32")
         return ops.multiply(ops.flip(prediction, axis=2), sign)
 
-    def blended(self, mean):
-        """A weighted mean of predictions as a prediction: at length 1 again."""
+    def blended(self, mean: Tensor) -> Tensor:
+        """Prediction from a weighted mean of predictions: at length 1 again."""
         unit = normalize(mean[..., :3])
         return ops.concatenate([unit, mean[..., 3:]], -1) if self.concentration else unit
 
-    def uncertainty(self, prediction):
+    def uncertainty(self, prediction: Tensor) -> Tensor:
         """The error to be expected of a prediction with concentration: degrees `(B, H, W, 1)`.
 
         Raises:
@@ -113,30 +124,35 @@ class Normals(Head):
             raise ValueError("Normals: only a head with concentration=True knows its uncertainty")
         return expected_angle(prediction[..., 3:]) * (180.0 / np.pi)
 
-    def outputs(self, prediction, image):
+    def outputs(self, prediction: Tensor, image: Tensor) -> dict[str, Tensor]:
         """`normals`, unit vectors `(B, H, W, 3)`; with concentration `uncertainty`, degrees."""
         normals = {"normals": self.decode(prediction)}
         if not self.concentration:
             return normals
         return {**normals, "uncertainty": self.uncertainty(prediction)}
 
-    def about(self):
+    def about(self) -> dict[str, dict]:
         """Units, and the frame."""
         facts = {"normals": {"unit": "unit vector", "frame": self.frame}}
         return {**facts, "uncertainty": {"unit": "degree"}} if self.concentration else facts
 
-    def draw(self, normals):
+    def stored(self, result: Array) -> Stored:
+        """Unit vectors in bytes: 127.5 (n + 1)."""
+        facts = {**self.about()["normals"], "unit": "(unit vector + 1) * 127.5"}
+        return Stored(np.rint((result + 1) * 127.5).clip(0, 255).astype("uint8"), facts=facts)
+
+    def draw(self, result: Array) -> Array:
         """Normals `(H, W, 3)` as an RGB picture, uint8: red to the right, green up, blue towards
         the camera, whatever the frame; unknown in white-gray.
         """
-        normals = np.asarray(normals, "float64")
+        normals = np.asarray(result, "float64")
         length = np.linalg.norm(normals, axis=-1, keepdims=True)
         known = length >= 0.5
         unit = np.where(known, normals, 0.0) / np.where(known, length, 1.0)
         unit = convert_normals(unit, self.frame, "opengl")
         return np.where(known, 127.5 + 127.5 * unit + 0.5, UNKNOWN).astype("uint8")
 
-    def error(self, truth, prediction, image=None):
+    def error(self, truth: Array, prediction: Array, image: Array | None = None) -> Array:
         """The angle between two maps `(H, W, 3)` as an RGB picture, uint8.
 
         From black (0) over red, orange and yellow to white (45 degrees and more); unknown in gray.
@@ -149,7 +165,7 @@ class Normals(Head):
         heat = np.clip(3 * angle[..., None] / MAX_ERROR - np.arange(3), 0, 1)
         return np.where(known[..., None], 255 * heat + 0.5, 128).astype("uint8")
 
-    def legend(self):
+    def legend(self) -> list[tuple[str, tuple]]:
         """Pairs of direction and RGB color; `kd.plot.normals_legend` draws them all."""
         faces = {"right": (1, 0, 0), "left": (-1, 0, 0), "up": (0, -1, 0), "down": (0, 1, 0)}
         faces["towards the camera"] = (0, 0, -1)
@@ -157,16 +173,9 @@ class Normals(Head):
         colors = self.draw(vectors)[0].tolist()
         return [(name, tuple(color)) for name, color in zip(faces, colors, strict=True)]
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             "frame": self.frame,
             "concentration": self.concentration,
-            "loss": keras.saving.serialize_keras_object(self._own_loss),
-            "weight": self.weight,
-            "target": self.target,
+            **super().get_config(),
         }
-
-    @classmethod
-    def from_config(cls, config):
-        loss = keras.saving.deserialize_keras_object(config["loss"])
-        return cls(**{**config, "loss": loss})

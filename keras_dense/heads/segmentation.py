@@ -1,13 +1,16 @@
 """Semantic segmentation: a class, or several, for every pixel."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import ops
 
 from keras_dense import _check
 from keras_dense._arrays import as_array, as_labels
-from keras_dense.heads.annotation import as_weight, check_labels, label_annotation
-from keras_dense.heads.head import Head
+from keras_dense._types import Array, ArrayLike, Config, Sample, Tensor
+from keras_dense.heads.annotation import check_labels, label_annotation
+from keras_dense.heads.head import Head, Stored
 from keras_dense.heads.palette import voc_palette
 from keras_dense.heads.picture import wrong_pixels
 from keras_dense.losses import CrossEntropy
@@ -20,7 +23,7 @@ _TINY = 1e-7  # the least probability that has a logarithm
 
 @keras.saving.register_keras_serializable("keras_dense")
 class Segmentation(Head):
-    """What is predicted at a pixel: its class.
+    """The class of every pixel, or several.
 
     Targets are integers `(B, H, W)`, `ignore_class` where unknown; predictions are logits
     `(B, H, W, channels)` in float32.
@@ -40,35 +43,31 @@ class Segmentation(Head):
         target: the key of a sample that holds this head's annotation.
 
     Raises:
-        TypeError, ValueError: for a number of classes that is no int ≥ 1, an unknown mode, names
-            or colors of another number.
+        ValueError: for a number of classes below 1, an unknown mode, names or colors of another
+            number.
 
     >>> head = Segmentation(3, class_names=["sky", "road", "car"])
     >>> head.channels, head.legend()[1][0]
     (3, 'road')
     """
 
+    annotation = "labels"
+    coarse_labels = True
+
     def __init__(
         self,
-        num_classes=21,
+        num_classes: int = 21,
         *,
-        mode=None,
-        ignore_class=255,
-        class_names=None,
-        palette=None,
-        loss=None,
-        class_weight=None,
-        weight=1.0,
-        target="segmentation",
-    ):
-        try:
-            num_classes = _check.integer(num_classes, "num_classes")
-        except ValueError:
-            raise TypeError(
-                f"`num_classes` must be an integer >= 1. Received: {num_classes!r}"
-            ) from None
-        if num_classes < 1:
-            raise ValueError(f"`num_classes` must be an integer >= 1. Received: {num_classes}")
+        mode: str | None = None,
+        ignore_class: int | None = 255,
+        class_names: Sequence[str] | None = None,
+        palette: ArrayLike | None = None,
+        loss: keras.losses.Loss | None = None,
+        class_weight: ArrayLike | dict[int, float] | None = None,
+        weight: float = 1.0,
+        target: str = "segmentation",
+    ) -> None:
+        num_classes = _check.integer(num_classes, "num_classes", low=1)
         if ignore_class is not None:
             ignore_class = _check.integer(ignore_class, "ignore_class")
         mode = mode or ("binary" if num_classes == 1 else "multiclass")
@@ -89,7 +88,7 @@ class Segmentation(Head):
         shown = 2 if mode == "binary" else self.num_classes
         default = ["background", "foreground"] if mode == "binary" else range(shown)
         self.class_names = [str(name) for name in (default if class_names is None else class_names)]
-        self.palette = voc_palette(shown) if palette is None else _as_palette(palette)
+        self.palette: Array = voc_palette(shown) if palette is None else _as_palette(palette)
         if len(self.class_names) != shown or self.palette.shape != (shown, 3):
             raise ValueError(
                 f"`class_names` and `palette` must have one entry for each of {shown} classes. "
@@ -99,30 +98,24 @@ class Segmentation(Head):
         if class_weight is not None and not isinstance(class_weight, dict):
             class_weight = as_array(class_weight, "class_weight").tolist()
         self.class_weight = class_weight
-        self._own_loss = loss
-        self.loss = loss or CrossEntropy(
-            mode=mode, ignore_class=ignore_class, class_weight=class_weight
+        self.channels = num_classes
+        self.suffix = ".npy" if mode == "multilabel" else ".png"
+        super().__init__(loss=loss, weight=weight, target=target)
+
+    def default_loss(self) -> keras.losses.Loss:
+        """Cross entropy with the weights of the classes."""
+        return CrossEntropy(
+            mode=self.mode, ignore_class=self.ignore_class, class_weight=self.class_weight
         )
-        self.weight = as_weight(weight)
-        self.target = target
 
-    @property
-    def channels(self):
-        """Channels of the prediction."""
-        return self.num_classes
-
-    def metrics(self):
-        """Fresh metrics: mean IoU, and pixel accuracy."""
+    def metrics(self) -> list:
+        """Fresh metrics: mean IoU and pixel accuracy."""
         mean_iou = ConfusionMatrix(
             self.num_classes, ignore_class=self.ignore_class, mode=self.mode, score="mean_iou"
         )
         return [mean_iou, mean_iou.also("pixel_accuracy")]
 
-    def finish(self, x, name):
-        """The output from the upsampled scores: the logits, in float32."""
-        return layers.Activation("linear", dtype="float32", name=name)(x)
-
-    def encode(self, sample):
+    def encode(self, sample: Sample) -> Array:
         """The target of a sample: its labels as int32, `(H, W)`, or `(H, W, classes)`.
 
         Raises:
@@ -152,7 +145,7 @@ class Segmentation(Head):
             return ""
         return "; black and white masks are read with remap={255: 1}"
 
-    def check_targets(self, targets):
+    def check_targets(self, targets: Array) -> None:
         """Raise a `ValueError` for labels `(B, H, W)` that this head does not know.
 
         Of targets in another form, a share for each class, nothing is said.
@@ -160,7 +153,7 @@ class Segmentation(Head):
         if np.ndim(targets) == 3 or self.mode == "multilabel":
             check_labels(as_labels(targets, "targets"), "targets", self._values, self.ignore_class)
 
-    def unknown(self, size):
+    def unknown(self, size: tuple[int, int]) -> Array:
         """The target of an image of `size`, `(height, width)`, of which nothing is known: void.
 
         Raises:
@@ -174,52 +167,67 @@ class Segmentation(Head):
         shape = (*size, self.num_classes) if self.mode == "multilabel" else tuple(size)
         return np.full(shape, self.ignore_class, "int32")
 
-    def decode(self, logits):
+    def example(
+        self, size: tuple[int, int], rng: np.random.Generator, known: bool = True
+    ) -> Sample:
+        """Sample of random labels, or of void alone."""
+        shape = (*size, self.num_classes) if self.mode == "multilabel" else size
+        labels = rng.integers(0, min(self._values, 2), shape)
+        return {self.target: labels if known else self.unknown(size)}
+
+    def decode(self, prediction: Tensor, image: Tensor | None = None) -> Tensor:
         """Labels from logits: int32 `(B, H, W)`; multilabel 0/1 `(B, H, W, classes)`."""
         if self.mode == "multiclass":
-            return ops.cast(ops.argmax(logits, axis=-1), "int32")
-        labels = ops.cast(logits > 0, "int32")
+            return ops.cast(ops.argmax(prediction, axis=-1), "int32")
+        labels = ops.cast(prediction > 0, "int32")
         return labels[..., 0] if self.mode == "binary" else labels
 
-    def to_mean(self, prediction):
-        """What is averaged over several views of an image: probabilities."""
+    def to_mean(self, prediction: Tensor) -> Tensor:
+        """Probabilities, which are averaged over several views of an image."""
         activation = ops.softmax if self.mode == "multiclass" else ops.sigmoid
         return activation(ops.cast(prediction, "float32"))
 
-    def from_mean(self, mean):
-        """Logits whose probabilities are such a mean: multiclass, the logarithms themselves."""
+    def from_mean(self, mean: Tensor) -> Tensor:
+        """Logits with such a mean as probabilities: multiclass, the logarithms themselves."""
         logits = ops.log(ops.maximum(mean, _TINY))
         if self.mode == "multiclass":
             return logits
         return logits - ops.log(ops.maximum(1.0 - mean, _TINY))
 
-    def outputs(self, logits, image):
+    def outputs(self, prediction: Tensor, image: Tensor) -> dict[str, Tensor]:
         """`labels` `(B, H, W)`, uint8 (int32 of more than 256 classes), and `confidence`, the
         probability of the label, float32; multilabel both with a last axis of classes.
         """
         if self.mode == "multiclass":
             # The softmax of the largest without all others: in ONNX Runtime .3 of the time.
-            above = logits - ops.max(logits, axis=-1, keepdims=True)
-            labels, confidence = plain_argmax(logits), 1.0 / ops.sum(ops.exp(above), axis=-1)
+            above = prediction - ops.max(prediction, axis=-1, keepdims=True)
+            labels, confidence = plain_argmax(prediction), 1.0 / ops.sum(ops.exp(above), axis=-1)
         else:
-            labels, confidence = logits > 0, ops.sigmoid(ops.abs(logits))
+            labels, confidence = prediction > 0, ops.sigmoid(ops.abs(prediction))
             if self.mode == "binary":
                 labels, confidence = labels[..., 0], confidence[..., 0]
         dtype = "uint8" if self.num_classes <= 256 else "int32"
         return {"labels": ops.cast(labels, dtype), "confidence": confidence}
 
-    def about(self):
-        """Names and colors of the classes, and what `confidence` is."""
+    def about(self) -> dict[str, dict]:
+        """Names and colors of the classes, and the range of `confidence`."""
         classes = {"classes": self.class_names, "palette": self.palette.tolist()}
         confidence = {"range": [0, 1], "of": "labels"}
         return {"labels": {"mode": self.mode, **classes}, "confidence": confidence}
 
-    def draw(self, labels):
+    def stored(self, result: Array) -> Stored:
+        """Labels with their palette; 16 bits without one above 256 classes."""
+        if self.num_classes > 256:
+            return Stored(result.astype("uint16"), facts=self.about()["labels"])
+        palette = None if self.mode == "multilabel" else self.palette
+        return Stored(result.astype("uint8"), palette, self.about()["labels"])
+
+    def draw(self, result: Array) -> Array:
         """Labels `(H, W)` as an RGB picture, uint8; void in white-gray.
 
         Of a multilabel map `(H, W, classes)` the last class that is on is drawn.
         """
-        labels = np.asarray(labels)
+        labels = np.asarray(result)
         if self.mode == "multilabel" and labels.ndim == 3:
             on = labels == 1
             last = self.num_classes - 1 - np.argmax(on[..., ::-1], axis=-1)
@@ -229,7 +237,7 @@ class Segmentation(Head):
         picture[~known] = (224, 224, 224)
         return picture
 
-    def error(self, truth, prediction, image=None):
+    def error(self, truth: Array, prediction: Array, image: Array | None = None) -> Array:
         """Where labels differ, as an RGB picture: red, over the dimmed image; void in gray.
 
         Of a multilabel map a pixel is wrong where a known label is, and void where all are.
@@ -242,28 +250,21 @@ class Segmentation(Head):
             wrong, unknown = wrong.any(-1), unknown.all(-1)
         return wrong_pixels(wrong, unknown, image)
 
-    def legend(self):
+    def legend(self) -> list[tuple[str, tuple]]:
         """Pairs of class name and RGB color."""
         pairs = zip(self.class_names, self.palette.tolist(), strict=True)
         return [(name, tuple(color)) for name, color in pairs]
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             "num_classes": self.num_classes,
             "mode": self.mode,
             "ignore_class": self.ignore_class,
             "class_names": self.class_names,
             "palette": self.palette.tolist(),
-            "loss": keras.saving.serialize_keras_object(self._own_loss),
             "class_weight": self.class_weight,
-            "weight": self.weight,
-            "target": self.target,
+            **super().get_config(),
         }
-
-    @classmethod
-    def from_config(cls, config):
-        loss = keras.saving.deserialize_keras_object(config["loss"])
-        return cls(**{**config, "loss": loss})
 
 
 def _as_palette(palette):

@@ -71,7 +71,7 @@ def crf_energy(
     tensor = keras.ops.convert_to_tensor
     mask = known[..., None]
     hot = tensor(np.eye(classes, dtype="float32")[labels][None] * mask)
-    picture = tensor(image.astype("float32"))
+    pixels = tensor(image.astype("float32"))
 
     def pairwise(kernel, weight):
         if weight == 0:
@@ -89,7 +89,7 @@ def crf_energy(
         "unary": float(-(own * known[0]).sum()),
         "gaussian": pairwise(spatial_kernel(sxy), compat),
         "bilateral": pairwise(
-            bilateral_kernel(picture, sxy_b, srgb, exact=exact, capacity=image.shape[-1] + 3),
+            bilateral_kernel(pixels, sxy_b, srgb, exact=exact, capacity=image.shape[-1] + 3),
             compat_b,
         ),
     }

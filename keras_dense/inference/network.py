@@ -1,6 +1,7 @@
-"""The network that predicts a tile: what is mixed across tiles, and what is meant by it."""
+"""The network that predicts a tile: what is mixed across tiles, and what it means."""
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,78 +9,82 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dense.heads.auxiliary import Auxiliary
-from keras_dense.heads.head import decode
-from keras_dense.heads.heads import as_heads
+from keras_dense._types import Array, Tensor
+from keras_dense.heads import Head, Heads
+from keras_dense.heads.model_heads import Given, found
 from keras_dense.surgery.graph import functional
 
 
 @dataclass(frozen=True)
 class Part:
-    """What is written for one head.
+    """One array that is written.
 
     Attributes:
-        key: of the head, or `None`.
-        dtype, shape: of what is written, without height and width.
-        outputs: pair, which outputs of the network are mixed and are meant.
-        lost: which output is the share of pixels without a finite prediction, or `None`.
-        finish: from mixed pixels `(h, w, C)` to what is written.
-        unknown: what is written where the image is unknown.
-        facts: dict, what the numbers mean, for files.
+        key: of the head; "" for a single one.
+        dtype, shape: of the array, without height and width.
+        outputs: pair, the outputs of the network that are mixed, and that hold the result.
+        lost: the output with the share of pixels without a finite prediction, or `None`.
+        finish: from mixed pixels `(h, w, C)` to those that are written.
+        unknown: number that is written where the image is unknown.
+        facts: dict, the meaning of the numbers, for files.
     """
 
-    key: Any
+    key: str
     dtype: str
     shape: tuple
     outputs: tuple
-    lost: Any
-    finish: Any
+    lost: int | None
+    finish: Callable
     unknown: Any
     facts: dict = field(default_factory=dict)
 
 
-def pairs_of(heads):
-    """Heads as a tuple of keys and heads, without auxiliary ones; `None` stays."""
-    if heads is None:
+def final_heads(model: keras.Model, heads: Given = None) -> Heads | None:
+    """The heads that predict; `None` for a model without any, whose outputs stay as they are."""
+    chosen = found(model) if heads is None else Heads(heads)
+    if chosen is None:
         return None
-    heads = as_heads(heads)
-    items = heads.items() if isinstance(heads, dict) else [(None, heads)]
-    return tuple((key, head) for key, head in items if not isinstance(head, Auxiliary))
+    chosen.match(model)
+    return chosen.final()
 
 
-def network_of(model, pairs, raw):
-    """What is written, a list of `Part`, and a network that gives all it takes for that.
+def network_of(
+    model: keras.Model, heads: Heads | None, raw: bool
+) -> tuple[list[Part], keras.Model]:
+    """The arrays that are written, and a network with all outputs that they need.
 
     Args:
         model: functional `keras.Model` of one image.
-        pairs: what `pairs_of` returns.
+        heads: result of `final_heads`.
         raw: whether predictions are written as the network gives them.
 
     Raises:
-        ValueError: if heads and outputs do not fit, or the model does not predict at every pixel.
+        ValueError: if the model does not predict at every pixel.
     """
     model = functional(model)
     given = model.output
-    if pairs is None:
-        keys = list(given) if isinstance(given, dict) else [None]
-        pairs = tuple((key, None) for key in keys)
-    _check_structure(given, pairs)
-    parts, outputs = [], []
-    for key, head in pairs:
-        prediction = given if key is None else given[key]
-        _check_channels(prediction, head)
-        as_it_is = head is None or raw
-        add = _add_raw if as_it_is else _add_decoded
-        parts.append(add(outputs, key, head, prediction, model.input))
+    if heads is None:
+        predictions = given if isinstance(given, dict) else {"": given}
+        _check_maps(predictions)
+    else:
+        predictions = heads.unpack(given)
+    parts: list[Part] = []
+    outputs: list[Tensor] = []
+    for key, prediction in predictions.items():
+        head = None if heads is None else heads[key]
+        if head is None or raw:
+            parts.append(_add_raw(outputs, key, head, prediction))
+        else:
+            parts.append(_add_decoded(outputs, key, head, prediction, model.input))
     return parts, keras.Model(model.input, outputs, name=f"{model.name}_tile")
 
 
-def _add_raw(outputs, key, head, prediction, image):
+def _add_raw(outputs: list, key: str, head: Head | None, prediction: Tensor) -> Part:
     outputs.append(prediction)
     place = len(outputs) - 1
-    facts = {"name": "prediction"}
-    if head is not None and hasattr(head, "class_names"):
-        facts["classes"] = head.class_names
+    facts: dict = {"name": "prediction"}
+    if head is not None and len(head.class_names):
+        facts["classes"] = list(head.class_names)
     return Part(
         key=key,
         dtype=keras.backend.standardize_dtype(prediction.dtype),
@@ -92,27 +97,27 @@ def _add_raw(outputs, key, head, prediction, image):
     )
 
 
-def _add_decoded(outputs, key, head, prediction, image):
+def _add_decoded(outputs: list, key: str, head: Head, prediction: Tensor, image: Tensor) -> Part:
     first = len(outputs)
-    meant = decode(head, prediction, image)
-    dtype = keras.backend.standardize_dtype(meant.dtype)
+    result = head.decode(prediction, image)
+    dtype = keras.backend.standardize_dtype(result.dtype)
     if "int" in dtype and head.channels <= 256:
         dtype = "uint8"
-        meant = ops.cast(meant, dtype)
-    if getattr(head, "needs_image", False):
+        result = ops.cast(result, dtype)
+    finish: Callable
+    if head.needs_image:
         # Colors are mixed as colors: the prediction is at another size.
         finish = _rounded
     else:
         outputs.append(prediction)
         finish = functools.partial(_decoded, head, dtype)
-    outputs.append(meant)
+    outputs.append(result)
     outputs.append(share_lost(prediction, "int" in dtype))
-    shape = tuple(meant.shape[3:])
-    unknown = _unknown(head, dtype, shape)
+    unknown = _unknown(head, dtype)
     return Part(
         key=key,
         dtype=dtype,
-        shape=shape,
+        shape=tuple(result.shape[3:]),
         outputs=(first, len(outputs) - 2),
         lost=len(outputs) - 1,
         finish=finish,
@@ -121,8 +126,8 @@ def _add_decoded(outputs, key, head, prediction, image):
     )
 
 
-def share_lost(prediction, labels):
-    """The share of pixels whose prediction is no finite number, of each image.
+def share_lost(prediction: Tensor, labels: bool) -> Tensor:
+    """The share of pixels whose prediction is no finite number, for each image.
 
     A logit of minus infinity rules a class out, which is no loss while another is left.
     """
@@ -133,14 +138,12 @@ def share_lost(prediction, labels):
     return ops.mean(ops.cast(bad, "float32"), axis=(1, 2))
 
 
-def _unknown(head, dtype, shape):
-    """What stands in a file for unknown: that of the head's targets. `None` if nothing can."""
-    if not hasattr(head, "unknown"):
-        return np.nan if "float" in dtype else None
+def _unknown(head: Head, dtype: str) -> float | int | None:
+    """Number for unknown pixels in a file: that of the head's targets. `None` if there is none."""
     try:
         value = np.asarray(head.unknown((1, 1))).flat[0]
     except ValueError:
-        return None
+        return None if "int" in dtype else np.nan
     if "int" not in dtype:
         return float(value)
     if not np.isfinite(value):
@@ -149,63 +152,47 @@ def _unknown(head, dtype, shape):
     return int(value) if limits.min <= value <= limits.max else None
 
 
-def _facts(head, unknown):
-    """What the numbers mean: the first of what exports say of the head's outputs."""
-    about = head.about() if hasattr(head, "about") else {}
-    name, facts = next(iter(about.items()), ("prediction", {}))
+def _facts(head: Head, unknown: float | int | None) -> dict:
+    """Meaning of the numbers: the first of the facts that exports give of the head's outputs."""
+    name, facts = next(iter(head.about().items()), ("prediction", {}))
     facts = {"name": name, **facts}
-    if unknown is None or not _says(head, facts, unknown):
+    if unknown is None or not _unambiguous(head, facts, unknown):
         return facts
     return {**facts, "unknown": unknown}
 
 
-def _says(head, facts, unknown):
-    """Whether a number can only mean that nothing is known there."""
+def _unambiguous(head: Head, facts: dict, unknown: float | int) -> bool:
+    """Whether a number can only mean that a pixel is unknown."""
     if "classes" in facts:
         return not 0 <= unknown < max(len(facts["classes"]), head.channels)
     return not facts.get("unit", "").startswith(("RGB", "unit vector"))
 
 
-def _same(mixed):
+def _same(mixed: Array) -> Array:
     return mixed
 
 
-def _blended(head, mixed):
+def _blended(head: Head, mixed: Array) -> Array:
     return ops.convert_to_numpy(head.blended(mixed))
 
 
-def _rounded(mixed):
+def _rounded(mixed: Array) -> Array:
     return np.rint(mixed).clip(0, 255).astype("uint8")
 
 
-def _decoded(head, dtype, mixed):
+def _decoded(head: Head, dtype: str, mixed: Array) -> Array:
     return ops.convert_to_numpy(head.decode(mixed[None]))[0].astype(dtype)
 
 
-def _check_structure(given, pairs):
-    keys = [key for key, _ in pairs]
-    several = keys[:1] != [None]
-    if isinstance(given, dict) != several or (several and not set(keys) <= set(given)):
-        raise ValueError(
-            "`heads` must have the structure of the model's output. Received: heads "
-            f"{keys if several else '(one)'}, outputs "
-            f"{list(given) if isinstance(given, dict) else '(one)'}"
-        )
-    if not isinstance(given, (dict, keras.KerasTensor)):
-        raise ValueError(
-            "`model` must give one tensor or a dict of them. Received: a model that gives "
-            f"{len(given)} in a {type(given).__name__}"
-        )
-
-
-def _check_channels(prediction, head):
-    if len(prediction.shape) != 4:
-        raise ValueError(
-            "`model` must predict at every pixel, (B, H, W, C). Received: an output of shape "
-            f"{tuple(prediction.shape)}"
-        )
-    if head is not None and prediction.shape[-1] != head.channels:
-        raise ValueError(
-            f"`heads` must be those of the model. Received: {type(head).__name__} with "
-            f"{head.channels} channels for an output of shape {tuple(prediction.shape)}"
-        )
+def _check_maps(predictions: Any) -> None:
+    for x in predictions.values():
+        if not isinstance(x, keras.KerasTensor):
+            raise ValueError(
+                "`model` must give one tensor or a dict of them. Received: a model that gives "
+                f"{len(x)} in a {type(x).__name__}"
+            )
+        if len(x.shape) != 4:
+            raise ValueError(
+                "`model` must predict at every pixel, (B, H, W, channels). Received: an output of "
+                f"shape {tuple(x.shape)}"
+            )

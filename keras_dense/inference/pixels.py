@@ -14,7 +14,7 @@ class Pixels:
     """An image that is read by windows, as uint8 or float32, and remembered what was seen.
 
     Args:
-        image: `(H, W, C)`: an array, list, tensor, or picture; or anything with `shape` and
+        image: `(H, W, C)`: an array, list, tensor, or image; or anything with `shape` and
             `dtype` that is read by `image[y0:y1, x0:x1]`.
         channels: int, those of the model, or `None`.
         value_range: see `keras_dense._arrays.as_pixels`.

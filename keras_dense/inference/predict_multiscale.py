@@ -1,38 +1,40 @@
 """Predictions of several versions of an image, averaged."""
 
 import math
-import numbers
+from collections.abc import Sequence
 
+import keras
 import numpy as np
 from keras import ops
 
 from keras_dense import _check
 from keras_dense._arrays import as_pixels
-from keras_dense.heads.heads import as_heads, map_heads
+from keras_dense._types import Array, ArrayLike
+from keras_dense.heads.model_heads import Given, heads_of
 from keras_dense.inference.pixels import checked_range
 
 
 def predict_multiscale(
-    model,
-    images,
-    heads,
+    model: keras.Model,
+    images: ArrayLike,
+    heads: Given = None,
     *,
-    scales=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75),
-    flip=True,
-    batch_size=8,
-    value_range=(0, 255),
-):
+    scales: Sequence[float] = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75),
+    flip: bool = True,
+    batch_size: int = 8,
+    value_range: tuple[float, float] | None = (0, 255),
+) -> Array | dict[str, Array]:
     """Predict images at several scales, and mirrored, and average.
 
-    What is averaged is a head's own: probabilities for `Segmentation`, log depth (a zoom makes
+    Each head decides what is averaged: probabilities for `Segmentation`, log depth (a zoom makes
     things seem nearer, which is put right), normals (those of mirrored images mirrored back),
     distributions of colors for `Colorization`. Versions are resized by antialiased bilinear
     interpolation, as images are in training, and their predictions bilinearly.
 
     Args:
-        model: a model with the heads' outputs.
+        model: a model of any builder, or another one with heads.
         images: `(B, H, W, C)`, uint8 or floats, 0–255.
-        heads: the head, or the dict of heads, that it was built with.
+        heads: its heads; default: those that the model carries.
         scales: numbers > 0; 1 is the image as it is.
         flip: whether each version is predicted mirrored left to right, too.
         batch_size: int, images that go through the network together.
@@ -61,21 +63,23 @@ def predict_multiscale(
     >>> tuple(head.decode(prediction).shape)
     (1, 33, 47)
     """
-    heads = as_heads(heads)
+    heads = heads_of(model, heads)
     value_range = checked_range(value_range)
     images = as_pixels(images, "images", batch=True, value_range=value_range)
     scales, batch_size = _checked_scales(scales), _check.integer(batch_size, "batch_size", low=1)
     batches = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
     parts = [_mean(model, batch, heads, scales, flip) for batch in batches]
-    return map_heads(lambda _, head, *p: np.concatenate(p), heads, *parts)
+    return heads.map(lambda _, head, *p: np.concatenate(p), *parts)
 
 
-def _checked_scales(scales):
-    found = tuple(scales) if np.iterable(scales) and not isinstance(scales, str) else ()
-    found = tuple(s.item() if hasattr(s, "item") else s for s in found)
-    real = (isinstance(s, numbers.Real) and not isinstance(s, bool) for s in found)
-    if not found or not all(real) or not all(0 < s < math.inf for s in found):
-        raise ValueError(f"`scales` must be numbers above 0. Received: scales={scales!r}")
+def _checked_scales(scales: Sequence[float]) -> tuple[float, ...]:
+    listed = tuple(scales) if np.iterable(scales) and not isinstance(scales, str) else ()
+    try:
+        found = tuple(_check.number(scale, "scales", above=0) for scale in listed)
+    except ValueError:
+        found = ()
+    if not found:
+        raise _check.fail("scales", "numbers > 0", scales)
     return found
 
 
@@ -84,7 +88,7 @@ def _number(key, prediction):
     found = ops.convert_to_numpy(prediction)
     lost = np.isnan(found).any(-1)
     if lost.any():
-        what = "" if key is None else f" of {key!r}"
+        what = f" of {key!r}" if key else ""
         raise ValueError(
             f"`model` predicts NaN{what} at {100 * lost.mean():.3g} % of the pixels: are its "
             "weights finite?"
@@ -96,10 +100,9 @@ def _mean(model, images, heads, scales, flip):
     """The mean over all versions of a batch."""
     if scales == (1,) and not flip:
         found = model.predict_on_batch(images)
-        return map_heads(lambda key, head, p: _number(key, p), heads, found)
+        return heads.map(lambda key, head, p: _number(key, p), found)
     # Whole cells of the coarsest prediction: those of a mirrored image must lie on the others.
-    listed = heads.values() if isinstance(heads, dict) else [heads]
-    cell = math.lcm(*(getattr(head, "stride", 1) for head in listed))
+    cell = math.lcm(*(head.stride for head in heads.values()))
     old = images.shape[1:3]
     padding = [(0, 0), *((0, -n % cell) for n in old), (0, 0)]
     images = np.pad(images, padding, "edge") if cell > 1 else images
@@ -115,8 +118,7 @@ def _mean(model, images, heads, scales, flip):
             """What is averaged, at the size of the image."""
             x = head.flipped(prediction) if mirrored else ops.convert_to_tensor(prediction)
             x = head.to_mean(head.rescaled(x, zoom))
-            stride = getattr(head, "stride", 1)
-            target = tuple(n // stride for n in size)
+            target = tuple(n // head.stride for n in size)
             if tuple(x.shape[1:3]) != target:
                 x = ops.image.resize(x, target, "bilinear", data_format="channels_last")
             return _number(key, x)
@@ -124,18 +126,18 @@ def _mean(model, images, heads, scales, flip):
         for mirrored in (False, True) if flip else (False,):
             given = version[:, :, ::-1] if mirrored else version
             found = model.predict_on_batch(np.ascontiguousarray(given))
-            found = map_heads(lambda k, head, p, m=mirrored: upright(k, head, p, m), heads, found)
+            found = heads.map(lambda k, head, p, m=mirrored: upright(k, head, p, m), found)
             if sums is None:
                 sums = found
             else:
-                sums = map_heads(lambda _, head, a, b: a + b, heads, sums, found)
+                sums = heads.map(lambda _, head, a, b: a + b, sums, found)
 
     def mean(_, head, x):
-        height, width = (math.ceil(n / getattr(head, "stride", 1)) for n in old)
+        height, width = (math.ceil(n / head.stride) for n in old)
         x = np.ascontiguousarray(x[:, :height, :width]) / count
         return ops.convert_to_numpy(head.from_mean(ops.convert_to_tensor(x)))
 
-    return map_heads(mean, heads, sums)
+    return heads.map(mean, sums)
 
 
 def _resized(images, size):

@@ -28,7 +28,7 @@ def predict_tiled(
 
     Args:
         model: functional `keras.Model` of one image, such as any builder returns.
-        image: `(H, W, C)`, uint8 or floats, 0–255: an array, list, tensor, or picture; or anything
+        image: `(H, W, C)`, uint8 or floats, 0–255: an array, list, tensor, or image; or anything
             with `shape` and `dtype` that is read by `image[y0:y1, x0:x1]`: `np.memmap`, a zarr
             array, `kd.inference.GeoTiff`.
         heads: the heads the model was built with; `None` for its output as it is. Auxiliary heads

@@ -46,7 +46,7 @@ class Computation:
             return NotImplemented
         return self._config == other._config and _same(self._state, other._state)
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]  # As Python does it for a class with `__eq__`.
 
 
 def digest(model):

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_dense import _check
 from keras_dense._version import __version__
-from keras_dense.inference.network import network_of, pairs_of
+from keras_dense.inference.network import final_heads, network_of
 from keras_dense.inference.outputs import Outputs
 from keras_dense.inference.pixels import Pixels, checked_range
 from keras_dense.inference.state import Computation, digest
@@ -19,7 +19,7 @@ from keras_dense.inference.tiles import LARGEST, OVERLAP, Axis, Stitcher, reach_
 from keras_dense.surgery.feature_pyramid import image_of
 
 # The last network of each model that is alive: another image needs no new compilation.
-_LAST = weakref.WeakKeyDictionary()
+_LAST: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 class Plan(NamedTuple):
@@ -60,7 +60,8 @@ class TiledPredictor:
 
     Args:
         model: functional `keras.Model` of one image, such as any builder returns.
-        heads: the heads the model was built with; `None` for its output as it is.
+        heads: the heads of the model; default: those that it carries. Outputs of a model
+            without heads stay as they are.
         raw: whether to write predictions as the network gives them.
         value_range: `(low, high)` of the pixels that the model takes; `None` for any.
 
@@ -82,16 +83,16 @@ class TiledPredictor:
         self.model, self.raw = model, bool(raw)
         self.value_range = checked_range(value_range)
         self._expected = tuple(image_of(model).shape[1:])
-        self._pairs = pairs_of(heads)
+        self.heads = final_heads(model, heads)
         self._compiled = _LAST.get(model)
         self._refresh()
 
     def _refresh(self):
         """What is written, and the network for it, as the model is now."""
-        heads = [head for _, head in self._pairs or ()]
-        wanted, now = (self._pairs, self.raw), Computation(self.model, heads)
+        heads = list((self.heads or {}).values())
+        wanted, now = (self.heads, self.raw), Computation(self.model, heads)
         if self._compiled is None or self._compiled[:2] != (wanted, now):
-            parts, network = network_of(self.model, self._pairs, self.raw)
+            parts, network = network_of(self.model, self.heads, self.raw)
             # As it is afterwards: building the network may complete what layers know.
             self._compiled = wanted, Computation(self.model, heads), parts, network
         _LAST[self.model] = self._compiled
@@ -120,7 +121,7 @@ class TiledPredictor:
         plan = self.plan(size, tile=tile, overlap=overlap)
         parts, network = self._refresh()
         _check_unknown(pixels.given, parts)
-        single = len(parts) == 1 and parts[0].key is None
+        single = len(parts) == 1 and not parts[0].key
         outputs = Outputs(
             [None if single else part.key for part in parts],
             [(*size, *part.shape) for part in parts],
@@ -139,7 +140,7 @@ class TiledPredictor:
         """What has to be the same for a run to go on where it was stopped."""
         rows, columns, margin = plan
         sizes = [rows.tile, columns.tile, rows.width, columns.width, batch_size, margin]
-        heads = {str(k): keras.saving.serialize_keras_object(h) for k, h in self._pairs or ()}
+        heads = {k: keras.saving.serialize_keras_object(h) for k, h in (self.heads or {}).items()}
         return {
             "model": digest(self.model),
             "heads": json.dumps(heads, sort_keys=True),
@@ -213,7 +214,7 @@ class _Work:
             for place, share in zip(batch, shares, strict=False):
                 if share > 0:
                     y, x = (s.start for s in self.plan.slices(*place))
-                    what = "" if part.key is None else f" of {part.key!r}"
+                    what = f" of {part.key!r}" if part.key else ""
                     raise ValueError(
                         f"`model` predicts NaN or infinity{what} at {100 * share:.3g} % of the "
                         f"pixels of the tile at row {y}, column {x}: are its weights finite? "

@@ -15,10 +15,10 @@ initialize_from, …)` and takes in common:
 - `initialize_from`: a model of the same layers to start from, or the path of its `.keras` file.
 
 It returns a `keras.Model` from RGB images 0–255 `(B, H, W, C)` to predictions of the same height
-and width, float32. What follows are the paper's own knobs.
+and width, float32. All other arguments are the paper's own settings.
 """
 
-from keras_dense.models.assemble import assemble, scores
+from keras_dense.models.assemble import assemble
 from keras_dense.models.deconvnet import deconvnet
 from keras_dense.models.deeplab_largefov import deeplab_largefov
 from keras_dense.models.deeplabv2 import deeplabv2
@@ -63,7 +63,6 @@ __all__ = [
     "pspnet",
     "refinenet",
     "resnet38",
-    "scores",
     "segnet",
     "segnet_basic",
     "stacked_deconvolutional_network",

@@ -6,8 +6,9 @@ Noh, Hong, Han, "Learning Deconvolution Network for Semantic Segmentation", ICCV
 from keras import layers
 
 from keras_dense import _check
+from keras_dense._types import Features, Tensor
 from keras_dense.backbones import application, family_of
-from keras_dense.heads import as_heads
+from keras_dense.heads import Heads
 from keras_dense.layers import CropLike, PadToMinimum
 from keras_dense.models.mirror import (
     backbone_with_indices,
@@ -58,7 +59,7 @@ def deconvnet_decoder(depths=(2, 2, 3, 3, 3), filters=4096, pools=None):
         A decoder for `kd.assemble`, above a backbone with indices (`kd.surgery.pool_with_indices`).
     """
 
-    def decode(features):
+    def decode(features: Features) -> Tensor:
         indices = way_down(features, "DeconvNet")
         x = feature(features, f"P{len(indices)}", "DeconvNet")
         x = _bottleneck(x, filters, indices[-1].shape[-1])
@@ -111,7 +112,7 @@ def deconvnet(
     >>> deconvnet(keras.Model(image, x), 11, filters=16).output_shape
     (None, None, None, 11)
     """
-    heads, classifier = as_heads(heads, num_classes), None
+    heads, classifier = Heads.of(heads, num_classes), None
     filters = _check.integer(filters, "filters", low=1)
     if is_vgg(backbone) and weights is not None:
         vgg, _ = family_of(backbone)

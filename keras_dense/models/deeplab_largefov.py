@@ -6,9 +6,10 @@ Nets and Fully Connected CRFs", ICLR 2015.
 
 from keras import layers
 
+from keras_dense._types import Features, Tensor
 from keras_dense.backbones import application, check_shape, family_of
 from keras_dense.backbones import backbone as make_backbone
-from keras_dense.heads import as_heads
+from keras_dense.heads import Heads
 from keras_dense.layers import AtrousAveragePooling2D, AtrousConv2D
 from keras_dense.models.parts import backbone_of, finished, is_vgg
 from keras_dense.surgery import dilate, rebuild
@@ -73,7 +74,7 @@ def deeplab_largefov_decoder(rate=12, *, level="P5"):
         A decoder for `kd.assemble`.
     """
 
-    def decode(features):
+    def decode(features: Features) -> Tensor:
         return fully_connected_branch(feature(features, level), rate)
 
     return decode
@@ -122,7 +123,7 @@ def deeplab_largefov(
     >>> deeplab_largefov(backbone, 11).output_shape
     (None, None, None, 11)
     """
-    heads, classifier = as_heads(heads, num_classes), None
+    heads, classifier = Heads.of(heads, num_classes), None
     if is_vgg(backbone):
         channels = check_shape(input_shape)[-1]
         if weights is not None:

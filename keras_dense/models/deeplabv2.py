@@ -7,8 +7,9 @@ Convolutional Nets, Atrous Convolution, and Fully Connected CRFs", PAMI 2018.
 from keras import layers
 
 from keras_dense import _check
-from keras_dense.heads import as_heads
-from keras_dense.models.assemble import scores
+from keras_dense._types import Features, Tensor
+from keras_dense.heads import Heads
+from keras_dense.models.decoder import Wanted, scores
 from keras_dense.models.deeplab_largefov import fully_connected_branch, largefov_backbone
 from keras_dense.models.parts import added, backbone_of, finished, is_vgg, summed_scores
 from keras_dense.surgery import dilate
@@ -32,7 +33,8 @@ def deeplabv2_decoder(rates=(6, 12, 18, 24), *, hidden=False, level="P5"):
     rates = _check.integers(rates, "rates")
 
     @scores
-    def decode(features, channels, prefix=""):
+    def decode(features: Features, wanted: Wanted) -> Tensor:
+        channels, prefix = wanted.channels, wanted.prefix
         x = feature(features, level)
         if not hidden:
             return summed_scores(x, channels, rates, prefix=prefix, kernel_initializer=_SCORES)
@@ -85,7 +87,7 @@ def deeplabv2(
     >>> deeplabv2(backbone, 11).output_shape
     (None, None, None, 11)
     """
-    heads = as_heads(heads, num_classes)
+    heads = Heads.of(heads, num_classes)
     vgg = is_vgg(backbone)
     if vgg and output_stride != 8:
         raise ValueError(

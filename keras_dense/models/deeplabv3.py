@@ -5,7 +5,8 @@ Chen, Papandreou, Schroff, Adam, "Rethinking Atrous Convolution for Semantic Ima
 """
 
 from keras_dense import _check
-from keras_dense.heads import as_heads
+from keras_dense._types import Features, Tensor
+from keras_dense.heads import Heads
 from keras_dense.models.parts import aspp, backbone_of, finished, windows_of_stage
 from keras_dense.surgery import dilate
 from keras_dense.surgery.arguments import check_output_stride
@@ -66,7 +67,7 @@ def deeplabv3_decoder(rates=RATES, *, image_pooling=True, level="P5"):
 
     rates = _check.integers(rates, "rates")
 
-    def decode(features):
+    def decode(features: Features) -> Tensor:
         return aspp(feature(features, level), rates, image_pooling=image_pooling)
 
     return decode
@@ -115,7 +116,7 @@ def deeplabv3(
     >>> deeplabv3(backbone, 11).output_shape
     (None, None, None, 11)
     """
-    heads, rates = as_heads(heads, num_classes), rates_at(output_stride, rates)
+    heads, rates = Heads.of(heads, num_classes), rates_at(output_stride, rates)
     backbone = backbone_of(backbone, weights, input_shape)
     rates_of_units = multi_grid_rates(backbone, multi_grid, output_stride)
     backbone = dilate(backbone, output_stride, rates=rates_of_units)

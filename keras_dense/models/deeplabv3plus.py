@@ -7,7 +7,8 @@ Semantic Image Segmentation", ECCV 2018.
 from keras import layers
 
 from keras_dense import _check
-from keras_dense.heads import as_heads
+from keras_dense._types import Features, Tensor
+from keras_dense.heads import Heads
 from keras_dense.models.deeplabv3 import RATES, rates_at
 from keras_dense.models.parts import aspp, backbone_of, conv_bn_relu, finished
 from keras_dense.models.upsampling import check_upsampling, upsample
@@ -40,7 +41,7 @@ def deeplabv3plus_decoder(
 
     rates, upsampling = _check.integers(rates, "rates"), check_upsampling(upsampling)
 
-    def decode(features):
+    def decode(features: Features) -> Tensor:
         low = conv_bn_relu(feature(features, low_level), 48, 1, name="low_level")
         pyramid = {"image_pooling": image_pooling, "separable": separable}
         x = aspp(feature(features, level), rates, **pyramid)
@@ -96,7 +97,7 @@ def deeplabv3plus(
     >>> deeplabv3plus(backbone, 11).output_shape
     (None, None, None, 11)
     """
-    heads, rates = as_heads(heads, num_classes), rates_at(output_stride, rates)
+    heads, rates = Heads.of(heads, num_classes), rates_at(output_stride, rates)
     if separable is None:
         separable = isinstance(backbone, str) and "xception" in backbone.lower()
     backbone = dilate(backbone_of(backbone, weights, input_shape), output_stride)

@@ -10,10 +10,11 @@ import numpy as np
 from keras import layers, ops
 
 from keras_dense import _check
+from keras_dense._types import Features, Tensor
 from keras_dense.backbones import application, check_shape, family_of
-from keras_dense.heads import as_heads
+from keras_dense.heads import Heads
 from keras_dense.layers import AtrousConv2D, ReflectionPadding2D
-from keras_dense.models.assemble import scores
+from keras_dense.models.decoder import Wanted, scores
 from keras_dense.models.parts import backbone_of, finished, is_vgg
 from keras_dense.surgery import convolutionalize, dilate, rebuild, replace_input
 from keras_dense.surgery.feature_pyramid import feature, image_of, resized
@@ -93,7 +94,8 @@ def dilated_context_decoder(context="large", *, rates=RATES, level="P5"):
         )
 
     @scores
-    def decode(features, channels, prefix=""):
+    def decode(features: Features, wanted: Wanted) -> Tensor:
+        channels, prefix = wanted.channels, wanted.prefix
         normal = keras.initializers.RandomNormal(stddev=0.01)
         x = layers.Conv2D(
             channels,
@@ -197,7 +199,7 @@ def dilated_context(
     >>> dilated_context(backbone, 11).output_shape
     (None, None, None, 11)
     """
-    heads = as_heads(heads, num_classes)
+    heads = Heads.of(heads, num_classes)
     decoder = dilated_context_decoder(context, rates=rates)
     if is_vgg(backbone):
         channels = check_shape(input_shape)[-1]

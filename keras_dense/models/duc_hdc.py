@@ -7,9 +7,10 @@ Segmentation", WACV 2018.
 from itertools import chain, cycle, islice
 
 from keras_dense import _check
-from keras_dense.heads import as_heads
+from keras_dense._types import Features, Tensor
+from keras_dense.heads import Heads
 from keras_dense.layers import PixelShuffle
-from keras_dense.models.assemble import scores
+from keras_dense.models.decoder import Wanted, scores
 from keras_dense.models.parts import backbone_of, finished, summed_scores, windows_of_stage
 from keras_dense.surgery import dilate
 from keras_dense.surgery.feature_pyramid import feature
@@ -43,7 +44,8 @@ def duc_hdc_decoder(rates=(6, 12, 18, 24), *, factor=8, level="P5"):
     rates = _check.integers(rates, "rates")
 
     @scores
-    def decode(features, channels, prefix=""):
+    def decode(features: Features, wanted: Wanted) -> Tensor:
+        channels, prefix = wanted.channels, wanted.prefix
         channels = factor * factor * channels
         x = summed_scores(feature(features, level), channels, rates, prefix=prefix)
         return PixelShuffle(factor, name=f"{prefix}duc")(x)
@@ -92,7 +94,7 @@ def duc_hdc(
     """
     if cell_width not in (1, 2, 4, 8):
         raise ValueError(f"`cell_width` must be 1, 2, 4 or 8. Received: cell_width={cell_width!r}")
-    heads, decoder = as_heads(heads, num_classes), duc_hdc_decoder(rates, factor=8 // cell_width)
+    heads, decoder = Heads.of(heads, num_classes), duc_hdc_decoder(rates, factor=8 // cell_width)
     backbone = backbone_of(backbone, weights, input_shape)
     hdc = {}
     for stage in (4, 5) if hybrid else ():

@@ -9,7 +9,7 @@ from keras import layers, ops
 
 from keras_dense import _check
 from keras_dense.backbones import application, check_shape, family_of
-from keras_dense.heads import Auxiliary, Intermediate, as_heads, map_heads
+from keras_dense.heads import Heads
 from keras_dense.layers import (
     BilinearUpsampling,
     CropLike,
@@ -18,7 +18,8 @@ from keras_dense.layers import (
     PlaceLike,
     Standardize,
 )
-from keras_dense.models.assemble import early_prediction, final_head
+from keras_dense.models.assemble import finish, prefix_of
+from keras_dense.models.decoder import Prediction
 from keras_dense.models.initialize import initialize
 from keras_dense.models.parts import backbone_of, is_vgg
 from keras_dense.surgery import rebuild, replace_input
@@ -144,16 +145,15 @@ def eigen_fergus(
     >>> model.output_shape
     (None, None, None, 5)
     """
-    heads, input_shape = as_heads(heads, num_classes), check_shape(input_shape)
+    heads, input_shape = Heads.of(heads, num_classes), check_shape(input_shape)
     size = _check_size(size)
     units, filters = (
         _check.integer(units, "units", low=1),
         _check.integer(filters, "filters", low=1),
     )
-    known = heads if isinstance(heads, dict) else {None: heads}
-    final = {key: head for key, head in known.items() if not isinstance(head, Auxiliary)}
-    for key, head in known.items():
-        if isinstance(head, Auxiliary) and not isinstance(head, Intermediate):
+    final = heads.final()
+    for key, head in heads.items():
+        if head.levels:
             raise ValueError(
                 "`heads` of eigen_fergus may be auxiliary only as "
                 f'kd.heads.Intermediate(head, "scale2"). Received: {key!r}, {head!r}'
@@ -165,7 +165,7 @@ def eigen_fergus(
         seen = resize(image)
 
     def of(key, scale):
-        return scale if key is None else f"{key}_{scale}"
+        return f"{prefix_of(key)}{scale}"
 
     x = _coarsest(backbone, weights, input_shape, seen)
     fine = _edges(seen, 3 * filters // 2, "scale2", 2)
@@ -197,16 +197,19 @@ def eigen_fergus(
         said.append(CropLike(name=of(key, "scale2_crop"))(scores, x))
     x = layers.Concatenate(name="scale3_join")([*said, x])
 
-    def predict(key, head):
-        if isinstance(head, Intermediate):
-            scores = early_prediction({"scale2": second[final_head(head, known)]}, head.stage)
-        else:
-            scores = _scores(x, head.channels, filters, 2, of(key, "scale3"))
-        step = 4 if isinstance(head, Intermediate) else 2
+    predictions = {
+        key: Prediction(
+            _scores(x, head.channels, filters, 2, of(key, "scale3")), {"scale2": second[key]}
+        )
+        for key, head in final.items()
+    }
+    outputs = {}
+    for key, head in heads.items():
+        scores = head.read(key, {}, predictions, heads)
+        step = 2 if head.final else 4
         scores = PlaceLike(_FIRST, step, size, name=of(key, "place"))(scores, image)
-        return head.finish(scores, name=key or "prediction")
-
-    model = keras.Model(image, map_heads(predict, heads), name=name or "eigen_fergus")
+        outputs[key] = finish(head, scores, key)
+    model = keras.Model(image, heads.pack(outputs), name=name or "eigen_fergus")
     return model if initialize_from is None else initialize(model, initialize_from)
 
 

@@ -7,9 +7,10 @@ PAMI 2017.
 import keras
 from keras import layers
 
+from keras_dense._types import Features, Tensor
 from keras_dense.backbones import application, check_shape, family_of
-from keras_dense.heads import as_heads
-from keras_dense.models.assemble import scores
+from keras_dense.heads import Heads
+from keras_dense.models.decoder import Wanted, scores
 from keras_dense.models.parts import backbone_of, finished, is_vgg
 from keras_dense.models.upsampling import upsample
 from keras_dense.surgery import convolutionalize, replace_input
@@ -47,7 +48,9 @@ def fcn_decoder(skips=("P4", "P3"), *, learned=True, per_channel=False, at_once=
         )
 
     @scores
-    def decode(features, channels, prefix=""):
+    def decode(features: Features, wanted: Wanted) -> Tensor:
+        channels, prefix = wanted.channels, wanted.prefix
+
         def score(level):
             # Zeros: the paper saw no gain from random scores, and a skip that starts with zero
             # leaves the predictions of the coarser network as they were.
@@ -100,7 +103,7 @@ def fcn_backbone(backbone, weights, input_shape):
 def _fcn(
     skips, backbone, num_classes, heads, weights, input_shape, name, initialize_from, **decoder
 ):
-    heads = as_heads(heads, num_classes)
+    heads = Heads.of(heads, num_classes)
     backbone = fcn_backbone(backbone, weights, input_shape)
     return finished(
         backbone, fcn_decoder(skips, **decoder), heads, input_shape, name, initialize_from

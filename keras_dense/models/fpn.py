@@ -9,7 +9,8 @@ import math
 from keras import layers
 
 from keras_dense import _check
-from keras_dense.heads import as_heads
+from keras_dense._types import Features, Tensor
+from keras_dense.heads import Heads
 from keras_dense.models.parts import added, backbone_of, finished
 from keras_dense.models.upsampling import check_upsampling, doublings, upsample
 from keras_dense.surgery.feature_pyramid import feature
@@ -54,7 +55,7 @@ def fpn_decoder(filters=(256, 128), *, levels=LEVELS, upsampling="bilinear", dro
         )
     check_upsampling(upsampling)
 
-    def decode(features):
+    def decode(features: Features) -> Tensor:
         width, branch = filters
         pyramid, above = {}, None
         for level in levels:
@@ -123,7 +124,7 @@ def fpn(
     >>> fpn(backbone, 11, filters=(32, 16)).output_shape
     (None, None, None, 11)
     """
-    heads = as_heads(heads, num_classes)
+    heads = Heads.of(heads, num_classes)
     decoder = fpn_decoder(filters, upsampling=upsampling, dropout=dropout)
     backbone = backbone_of(backbone, weights, input_shape)
     return finished(backbone, decoder, heads, input_shape, name or "fpn", initialize_from)

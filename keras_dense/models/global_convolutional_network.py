@@ -6,8 +6,9 @@ Convolutional Network", CVPR 2017.
 
 from keras import layers
 
-from keras_dense.heads import as_heads
-from keras_dense.models.assemble import scores
+from keras_dense._types import Features, Tensor
+from keras_dense.heads import Heads
+from keras_dense.models.decoder import Wanted, scores
 from keras_dense.models.parts import backbone_of, finished
 from keras_dense.models.upsampling import check_upsampling, doublings, upsample
 from keras_dense.surgery.feature_pyramid import feature
@@ -73,7 +74,9 @@ def global_convolutional_network_decoder(kernel_size=15, *, levels=LEVELS, upsam
     check_upsampling(upsampling)
 
     @scores
-    def decode(features, channels, prefix=""):
+    def decode(features: Features, wanted: Wanted) -> Tensor:
+        channels, prefix = wanted.channels, wanted.prefix
+
         def refined(x, name):
             return boundary_refinement(x, name=f"{prefix}refine_{name}")
 
@@ -140,7 +143,7 @@ def global_convolutional_network(
     >>> global_convolutional_network(backbone, 11, kernel_size=7).output_shape
     (None, None, None, 11)
     """
-    heads = as_heads(heads, num_classes)
+    heads = Heads.of(heads, num_classes)
     decoder = global_convolutional_network_decoder(
         kernel_size, levels=levels, upsampling=upsampling
     )

@@ -10,9 +10,10 @@ import keras
 from keras import layers
 
 from keras_dense import _check
-from keras_dense.heads import Auxiliary, as_heads
+from keras_dense._types import Features, Tensor
+from keras_dense.heads import Heads
 from keras_dense.layers import BilinearUpsampling, HypercolumnMLP
-from keras_dense.models.assemble import scores
+from keras_dense.models.decoder import Wanted, scores
 from keras_dense.models.fcn import fcn_backbone
 from keras_dense.models.parts import added, backbone_of, finished, is_vgg
 from keras_dense.surgery.feature_pyramid import feature, image_of, named_layers
@@ -44,10 +45,11 @@ def hypercolumn_decoder(taps=None, *, mlp=(), batch_norm=None):
     batch_norm = bool(mlp) if batch_norm is None else batch_norm
 
     @scores
-    def decode(features, channels, prefix="", stride=1):
+    def decode(features: Features, wanted: Wanted) -> Tensor:
+        channels, stride, prefix = wanted
         found = {tap: feature(features, tap, "hypercolumn") for tap in taps or features}
         image = source_of(next(iter(found.values())))
-        maps = {}  # By stride: scores of the same one are added before they are upsampled.
+        maps: dict = {}  # By stride: scores of the same one are added before they are upsampled.
         factors = {tap: stride_between(image, x) for tap, x in found.items()}
         if any(n % stride and stride % n for factor in factors.values() for n in factor):
             stride = 1
@@ -172,13 +174,12 @@ def hypercolumn(
     >>> hypercolumn(backbone, 11, taps=("P1", "P3", "block_12_add")).output_shape
     (None, None, None, 11)
     """
-    heads = as_heads(heads, num_classes)
+    heads = Heads.of(heads, num_classes)
     decoder = hypercolumn_decoder(taps, mlp=mlp, batch_norm=batch_norm)
     with_top = is_vgg(backbone) and taps is not None and {"fc1", "fc2"} & set(taps)
     backbone = (fcn_backbone if with_top else backbone_of)(backbone, weights, input_shape)
     if taps is not None:
-        parts = heads.values() if isinstance(heads, dict) else [heads]
-        levels = [head.level for head in parts if isinstance(head, Auxiliary)]
+        levels = [level for head in heads.values() for level in head.levels]
         named = dict.fromkeys((*taps, *(x for x in levels if x in backbone.output)))
         backbone = tapped(backbone, tuple(named))
     return finished(backbone, decoder, heads, input_shape, name or "hypercolumn", initialize_from)

@@ -8,10 +8,11 @@ import keras
 from keras import layers
 
 from keras_dense import _check
-from keras_dense.heads import Auxiliary, Intermediate, as_heads
+from keras_dense._types import Features
+from keras_dense.heads import Heads
 from keras_dense.layers import Certainty, KeepCells, Settled, Unsure
 from keras_dense.layers.cascade import as_threshold
-from keras_dense.models.assemble import scores
+from keras_dense.models.decoder import Decoder, Prediction, Wanted
 from keras_dense.models.parts import backbone_of, conv_bn_relu, finished
 from keras_dense.surgery import dilate, rebuild
 from keras_dense.surgery.feature_pyramid import feature
@@ -46,19 +47,23 @@ def layer_cascade_decoder(
         x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
         return layers.Conv2D(channels, 1, name=f"{name}_scores", data_format="channels_last")(x)
 
-    @scores
-    def decode(features, channels, prefix=""):
+    def predict(features: Features, wanted: Wanted) -> Prediction:
+        channels, prefix = wanted.channels, wanted.prefix
         x, mask, early = feature(features, level), None, {}
         settled = last = classify(x, channels, f"{prefix}stage1")
         for n, (stage, threshold) in enumerate(zip(stages, thresholds, strict=True), 1):
             early[f"stage{n}"] = settled
             certainty = Certainty(mode, name=f"{prefix}stage{n}_certainty")(last)
-            before = [] if mask is None else [mask]
+            before = () if mask is None else (mask,)
             mask = Unsure(threshold, name=f"{prefix}stage{n}_unsure")(certainty, *before)
             x, name = stage([x, mask]), f"{prefix}stage{n + 1}"
             last = classify(KeepCells(name=f"{name}_keep")(x, mask), channels, name)
             settled = Settled(name=f"{name}_settled")(last, settled, mask)
-        return settled, early
+        return Prediction(settled, early)
+
+    @Decoder
+    def decode(features: Features, wanted: dict[str, Wanted]) -> dict[str, Prediction]:
+        return {key: predict(features, head) for key, head in wanted.items()}
 
     return decode
 
@@ -105,12 +110,10 @@ def _mode(heads):
 
     What is sure must be one thing: the pixels that leave a stage leave it for all heads.
     """
-    if not isinstance(heads, dict):
+    if all(head.stage is None for head in heads.values()):
         return None
-    final = [head for head in heads.values() if not isinstance(head, Auxiliary)]
-    if not any(isinstance(head, Intermediate) for head in heads.values()):
-        return None
-    if len(final) != 1 or not hasattr(final[0], "mode"):
+    final = list(heads.final().values())
+    if len(final) != 1 or final[0].mode is None:
         raise ValueError(
             "A cascade needs one kd.heads.Segmentation besides its stages, which says where a "
             f"prediction is sure. Received: {', '.join(heads)}"
@@ -176,7 +179,7 @@ def layer_cascade(
     >>> sorted(layer_cascade(backbone, heads=heads).output)
     ['segmentation', 'stage1', 'stage2']
     """
-    heads, thresholds = as_heads(heads, num_classes), check_thresholds(thresholds, len(levels))
+    heads, thresholds = Heads.of(heads, num_classes), check_thresholds(thresholds, len(levels))
     settings = {"filters": filters, "dropout": dropout}
     layer_cascade_decoder(**settings)  # An error before the work.
     mode, levels = _mode(heads), tuple(levels)

@@ -6,6 +6,7 @@ Segmentation", DLMIA 2018.
 
 from keras import layers
 
+from keras_dense._types import Features, Tensor
 from keras_dense.models.unet_parts import check_filters, climb, double_conv
 from keras_dense.models.upsampling import check_upsampling, upsample
 
@@ -43,7 +44,7 @@ def nested_unet_decoder(filters=None, *, upsampling="up_conv", batch_norm=True):
             x = layers.Concatenate(name=f"{name}_join")([*before, x])
         return double_conv(x, width, name, batch_norm=batch_norm)
 
-    def decode(features):
+    def decode(features: Features) -> Tensor:
         coarsest, steps = climb(features, filters)
         below = [coarsest]  # the nodes of the level below
         for n, width, factor, skip in steps:

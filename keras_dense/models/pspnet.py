@@ -6,7 +6,8 @@ Zhao, Shi, Qi, Wang, Jia, "Pyramid Scene Parsing Network", CVPR 2017.
 from keras import layers
 
 from keras_dense import _check
-from keras_dense.heads import as_heads
+from keras_dense._types import Features, Tensor
+from keras_dense.heads import Heads
 from keras_dense.layers import AdaptiveAveragePooling2D, ResizeLike
 from keras_dense.models.parts import backbone_of, conv_bn_relu, finished
 from keras_dense.surgery import dilate
@@ -26,7 +27,7 @@ def pspnet_decoder(bins=(1, 2, 3, 6), *, level="P5"):
 
     bins = _check.integers(bins, "bins")
 
-    def decode(features):
+    def decode(features: Features) -> Tensor:
         x = feature(features, level)
         width = x.shape[-1] // len(bins)
         maps = [x]
@@ -84,7 +85,7 @@ def pspnet(
     >>> sorted(pspnet(backbone, heads=heads).output)
     ['auxiliary', 'segmentation']
     """
-    heads, decoder = as_heads(heads, num_classes), pspnet_decoder(bins)
+    heads, decoder = Heads.of(heads, num_classes), pspnet_decoder(bins)
     backbone = backbone_of(backbone, weights, input_shape)
     backbone = dilate(backbone, output_stride, strided_rate=strided_rate)
     return finished(backbone, decoder, heads, input_shape, name or "pspnet", initialize_from)

@@ -9,10 +9,11 @@ import keras
 from keras import layers
 
 from keras_dense import _check
+from keras_dense._types import Features, Tensor
 from keras_dense.backbones import backbone as make_backbone
 from keras_dense.backbones import check_shape, family_of
-from keras_dense.heads import as_heads
-from keras_dense.models.assemble import read_through
+from keras_dense.heads import Heads
+from keras_dense.models.decoder import read_through
 from keras_dense.models.parts import added, backbone_of, finished
 from keras_dense.models.upsampling import upsample
 from keras_dense.surgery.feature_pyramid import feature
@@ -126,7 +127,7 @@ def refinenet_decoder(
         return x
 
     @read_through(3)
-    def decode(features):
+    def decode(features: Features) -> Tensor:
         x = None
         for number, (group, width) in enumerate(zip(levels, filters, strict=True)):
             group = (group,) if isinstance(group, str) else tuple(group)
@@ -195,7 +196,7 @@ def refinenet(
     >>> refinenet(backbone, 11, light=True).output_shape
     (None, None, None, 11)
     """
-    heads = as_heads(heads, num_classes)
+    heads = Heads.of(heads, num_classes)
     knobs = {"poolings": poolings, "dropout": dropout}
     mobile = isinstance(backbone, str) and family_of(backbone)[0] == "MobileNetV2"
     if light and mobile:

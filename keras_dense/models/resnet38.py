@@ -4,9 +4,10 @@ Wu, Shen, van den Hengel, "Wider or Deeper: Revisiting the ResNet Model for Visu
 Pattern Recognition 2019 (arXiv:1611.10080).
 """
 
-from keras_dense.heads import as_heads
+from keras_dense._types import Features, Tensor
+from keras_dense.heads import Heads
 from keras_dense.layers import AtrousConv2D
-from keras_dense.models.assemble import scores
+from keras_dense.models.decoder import Wanted, scores
 from keras_dense.models.parts import backbone_of, conv_bn_relu, finished
 from keras_dense.surgery import dilate
 from keras_dense.surgery.feature_pyramid import feature
@@ -24,7 +25,8 @@ def resnet38_decoder(rate=12, *, level="P5"):
     """
 
     @scores
-    def decode(features, channels, prefix=""):
+    def decode(features: Features, wanted: Wanted) -> Tensor:
+        channels, prefix = wanted.channels, wanted.prefix
         x = conv_bn_relu(feature(features, level), 512, 3, rate, name=f"{prefix}linear1")
         score = AtrousConv2D(
             channels, 3, rate, data_format="channels_last", name=f"{prefix}linear2"
@@ -70,7 +72,7 @@ def resnet38(
     >>> resnet38(backbone, 11).output_shape
     (None, None, None, 11)
     """
-    heads = as_heads(heads, num_classes)
+    heads = Heads.of(heads, num_classes)
     backbone = dilate(backbone_of(backbone, weights, input_shape), output_stride)
     return finished(
         backbone, resnet38_decoder(rate), heads, input_shape, name or "resnet38", initialize_from

@@ -7,10 +7,11 @@ Image Segmentation", PAMI 2017.
 import keras
 
 from keras_dense import _check
+from keras_dense._types import Features, Tensor
 from keras_dense.backbones import check_shape
-from keras_dense.heads import as_heads
+from keras_dense.heads import Heads
 from keras_dense.layers import LocalResponseNormalization, MaxPoolWithArgmax2D
-from keras_dense.models.assemble import read_through
+from keras_dense.models.decoder import read_through
 from keras_dense.models.mirror import (
     backbone_with_indices,
     conv_bn,
@@ -37,7 +38,7 @@ def segnet_decoder(depths=(2, 2, 3, 3, 3), pools=None):
     """
 
     @read_through(3)
-    def decode(features):
+    def decode(features: Features) -> Tensor:
         x = feature(features, f"P{len(way_down(features, 'SegNet'))}", "SegNet")
         return mirrored(x, features, depths, pools, leave_last=True, reader="SegNet")
 
@@ -83,7 +84,7 @@ def segnet(
     >>> segnet(keras.Model(image, x), 11).output_shape
     (None, None, None, 11)
     """
-    heads = as_heads(heads, num_classes)
+    heads = Heads.of(heads, num_classes)
     backbone = backbone_with_indices(backbone, weights, input_shape)
     mirror, pools = mirror_of(backbone, "SegNet")
     decoder = segnet_decoder(mirror if depths is None else depths, pools)
@@ -119,7 +120,7 @@ def segnet_basic_decoder(filters=64, kernel_size=7, pools=None):
         A decoder for `kd.assemble`, above a backbone with indices.
     """
 
-    def decode(features):
+    def decode(features: Features) -> Tensor:
         levels = len(way_down(features, "SegNet-Basic"))
         x = feature(features, f"P{levels}", "SegNet-Basic")
         for n in range(levels, 0, -1):
@@ -167,7 +168,7 @@ def segnet_basic(
     >>> segnet_basic(num_classes=11, filters=4).output_shape
     (None, None, None, 11)
     """
-    heads, channels = as_heads(heads, num_classes), check_shape(input_shape)[-1]
+    heads, channels = Heads.of(heads, num_classes), check_shape(input_shape)[-1]
     filters = _check.integer(filters, "filters", low=1)
     kernel_size = _check.integer(kernel_size, "kernel_size", low=1)
     pools = None

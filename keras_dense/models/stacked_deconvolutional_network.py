@@ -7,8 +7,9 @@ Transactions on Image Processing 2019 (arXiv 1708.04943).
 from keras import layers
 
 from keras_dense import _check
-from keras_dense.heads import as_heads
-from keras_dense.models.assemble import scores
+from keras_dense._types import Features
+from keras_dense.heads import Heads
+from keras_dense.models.decoder import Decoder, Prediction, Wanted
 from keras_dense.models.parts import added, backbone_of, conv_bn_relu, finished
 from keras_dense.models.upsampling import check_upsampling, upsample
 from keras_dense.surgery import dilate
@@ -99,23 +100,23 @@ def stacked_deconvolutional_network_decoder(
             maps.append(decoder(x, {"P2": fine, "P3": middle}, f"unit{n}"))
         return maps
 
-    shared = []  # The units are the same for all heads, which differ in their scores.
-
-    @scores
-    def decode(features, channels, prefix=""):
-        if not shared or shared[0] is not features:
-            shared[:] = [features, unit_maps(features)]
+    def score(all_maps, wanted):
         totals, scored = {}, {}
-        for n, maps in enumerate(shared[1], 1):
+        for n, maps in enumerate(all_maps, 1):
             for level in _SCORED:
-                name = f"{prefix}unit{n}_{level}_scores"
+                name = f"{wanted.prefix}unit{n}_{level}_scores"
                 x = layers.Conv2D(
-                    channels, 3, padding="same", name=name, data_format="channels_last"
+                    wanted.channels, 3, padding="same", name=name, data_format="channels_last"
                 )(maps[level])
                 before = [totals[level]] if level in totals else []
                 x = added([*before, x], name=f"{name}_sum")
                 totals[level] = scored[f"unit{n}_{level}"] = x
-        return scored.pop(f"unit{units}_P2"), scored
+        return Prediction(scored.pop(f"unit{units}_P2"), scored)
+
+    @Decoder
+    def decode(features: Features, wanted: dict[str, Wanted]) -> dict[str, Prediction]:
+        maps = unit_maps(features)  # The same units for all heads.
+        return {key: score(maps, head) for key, head in wanted.items()}
 
     return decode
 
@@ -171,7 +172,7 @@ def stacked_deconvolutional_network(
     >>> model.output_shape
     (None, None, None, 11)
     """
-    heads = as_heads(heads, num_classes)
+    heads = Heads.of(heads, num_classes)
     decoder = stacked_deconvolutional_network_decoder(
         units,
         growth=growth,

@@ -7,8 +7,9 @@ MICCAI 2015.
 import keras
 from keras import layers
 
+from keras_dense._types import Features, Tensor
 from keras_dense.backbones import check_shape
-from keras_dense.heads import as_heads
+from keras_dense.heads import Heads
 from keras_dense.layers import ReflectionPadding2D, Standardize
 from keras_dense.models.nested_unet import nested_unet_decoder
 from keras_dense.models.parts import backbone_of, finished
@@ -92,7 +93,7 @@ def unet_decoder(
     check_upsampling(upsampling)
     valid = padding == "valid"
 
-    def decode(features):
+    def decode(features: Features) -> Tensor:
         x, steps = climb(features, filters, "V" if valid else "P")
         crop = 4
         for n, width, factor, skip in steps:
@@ -176,7 +177,7 @@ def unet(
     >>> model.output_shape
     (None, None, None, 2)
     """
-    heads = as_heads(heads, num_classes)
+    heads = Heads.of(heads, num_classes)
     filters, padding = check_filters(filters), _check_padding(padding)
     own = backbone is None
     if padding == "valid" and (not own or nested):

@@ -3,13 +3,19 @@
 Zheng et al., "Conditional Random Fields as Recurrent Neural Networks", ICCV 2015.
 """
 
+from typing import Any
+
 import keras
 
+from keras_dense.heads.collection import carried
 from keras_dense.layers import CRFasRNN
+from keras_dense.layers.head_output import HeadOutput
 from keras_dense.surgery.graph import functional
 
 
-def with_crf(model, key=None, *, name=None, **settings):
+def with_crf(
+    model: keras.Model, key: str | None = None, *, name: str | None = None, **settings: Any
+) -> keras.Model:
     """The network with a dense CRF at its end, which sharpens its scores with the image.
 
     The layers and weights are those of `model`, so training one trains the other. Trained jointly
@@ -61,6 +67,9 @@ def with_crf(model, key=None, *, name=None, **settings):
         raise ValueError(f"`key` is for models of several outputs. Received: key={key!r}")
     logits = outputs if key is None else outputs[key]
     sharp = CRFasRNN(**settings, dtype="float32", name="crf")(logits, model.input)
+    head = carried(logits)
+    if head is not None:
+        sharp = HeadOutput(head, name=f"{key or 'prediction'}_crf")(sharp)
     if key is not None:
         sharp = {**outputs, key: sharp}
     return keras.Model(model.input, sharp, name=name or f"{model.name}_crf")

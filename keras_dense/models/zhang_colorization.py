@@ -6,8 +6,9 @@ Zhang, Isola, Efros, "Colorful Image Colorization", ECCV 2016 (the released netw
 import keras
 from keras import layers
 
+from keras_dense._types import Features, Tensor
 from keras_dense.backbones import check_shape
-from keras_dense.heads import Colorization, as_heads
+from keras_dense.heads import Colorization, Heads
 from keras_dense.layers import AtrousConv2D, Lightness
 from keras_dense.models.parts import finished
 from keras_dense.surgery.feature_pyramid import feature
@@ -79,7 +80,7 @@ def zhang_decoder(filters=256):
         filters: int ≥ 1, of the three.
     """
 
-    def decode(features):
+    def decode(features: Features) -> Tensor:
         x = feature(features, "P3", "Zhang's network")
         x = layers.Conv2DTranspose(
             filters,
@@ -154,7 +155,9 @@ def zhang_colorization(
     if isinstance(width, bool) or not width > 0:
         raise ValueError(f"`width` must be a number > 0. Received: width={width!r}")
     heads = (
-        Colorization() if heads is None and num_classes is None else as_heads(heads, num_classes)
+        Heads(Colorization())
+        if heads is None and num_classes is None
+        else Heads.of(heads, num_classes)
     )
     backbone, decoder = zhang_backbone(width), zhang_decoder(_scaled(256, width))
     return finished(

@@ -3,6 +3,8 @@
 import collections
 import math
 import warnings
+from collections.abc import Iterable
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,10 +13,12 @@ from keras_dense._arrays import as_array
 from keras_dense.datasets import DatasetWarning
 from keras_dense.datasets.check import known_pixels
 from keras_dense.datasets.findings import BLACK_AND_WHITE, black_and_white
+from keras_dense.heads import Heads, of
+from keras_dense.heads.model_heads import Given
 
 
-def evaluate(model, batches, heads):
-    """Everything the heads' metrics know about a model, class by class.
+def evaluate(model: Any, batches: Iterable, heads: Given = None) -> dict[str, Any]:
+    """All scores of the heads' metrics, those of single classes as well.
 
     `model.evaluate` gives one number for each metric; this gives all of what a metric has in
     `scores()` as well, such as the confusion matrix' values for each class. Images go through the
@@ -25,7 +29,7 @@ def evaluate(model, batches, heads):
         model: A Keras model with the heads' raw outputs.
         batches: Pairs `(images, targets)`: a `keras_dense.datasets.Loader`, or any iterable.
             Weights after them are not looked at.
-        heads: The head, or the dict of heads, that the model was built with.
+        heads: its heads; default: those that the model carries.
 
     Returns:
         Dict from names to floats, and to arrays (one value a class, say); for a dict of heads a
@@ -39,13 +43,13 @@ def evaluate(model, batches, heads):
             head, whose scores would mean nothing.
 
     ```python
-    scores = kd.training.evaluate(model, kd.datasets.Loader(val, head, 1), head)
+    scores = kd.training.evaluate(model, kd.datasets.Loader(val, head, 1))
     print(kd.training.class_table(scores, val.class_names))
     ```
     """
-    several = isinstance(heads, dict)
-    metrics = {key: head.metrics() for key, head in (heads if several else {"": heads}).items()}
-    seen = {key: _Seen(heads[key] if several else heads) for key in metrics}
+    heads = Heads(of(model) if heads is None else heads)
+    metrics = {key: head.metrics() for key, head in heads.items()}
+    seen = {key: _Seen(head) for key, head in heads.items()}
     count = 0
     for batch in batches:
         if not isinstance(batch, (tuple, list)) or len(batch) < 2:
@@ -53,22 +57,22 @@ def evaluate(model, batches, heads):
                 "`batches` must be pairs (images, targets). Received: a batch without targets; has "
                 "the loader heads?"
             )
-        images, targets = batch[:2]
-        for key in metrics:
-            seen[key].look(targets[key] if several else targets)
-        outputs = model.predict_on_batch(images)
+        images, targets = batch[0], heads.unpack(batch[1])
+        for key, target in targets.items():
+            seen[key].look(target)
+        outputs = heads.unpack(model.predict_on_batch(images))
         for key, group in metrics.items():
-            truth, output = (targets[key], outputs[key]) if several else (targets, outputs)
             for metric in group:
-                metric.update_state(truth, output)
+                metric.update_state(targets[key], outputs[key])
         count += 1
     if not count:
         raise ValueError("`batches` is empty: there is nothing to evaluate.")
     for key, group in metrics.items():
         if group:
             seen[key].judge(key)
-    found = {key: _results(group) for key, group in metrics.items() if group or not several}
-    return found if several else found[""]
+    if heads.single:
+        return _results(metrics[""])
+    return {key: _results(group) for key, group in metrics.items() if group}
 
 
 class _Seen:
@@ -81,8 +85,8 @@ class _Seen:
 
     def look(self, targets):
         targets = as_array(targets, "targets")
-        if hasattr(self.head, "check_targets"):
-            self.head.check_targets(targets)
+        self.head.check_targets(targets)
+        if self.head.mode is not None:
             self.labels.update(np.unique(targets).tolist())
         for target in targets if self.known is not None else ():
             found = known_pixels(self.head, target)
@@ -95,7 +99,7 @@ class _Seen:
                 f"No pixel of any target is known to {name}: every score would mean nothing. Are "
                 "all labels void, or the numbers out of its range?"
             )
-        if black_and_white(self.labels, getattr(self.head, "ignore_class", None)):
+        if black_and_white(self.labels, self.head.ignore_class):
             warnings.warn(BLACK_AND_WHITE, DatasetWarning, stacklevel=3)
 
 

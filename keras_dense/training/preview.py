@@ -1,14 +1,18 @@
-"""Pictures of what a network predicts, after every epoch."""
+"""Drawings of predictions after every epoch."""
 
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_dense import _check
 from keras_dense._optional import require
+from keras_dense._types import PathLike
 from keras_dense.datasets import check_sample
-from keras_dense.heads.head import decode
+from keras_dense.heads import Heads, of
+from keras_dense.heads.model_heads import Given
 
 
 class Preview(keras.callbacks.Callback):
@@ -19,12 +23,12 @@ class Preview(keras.callbacks.Callback):
 
     Args:
         dataset: What gives samples: `len(dataset)`, `dataset[i]`.
-        heads: The head, or the dict of heads, that the model was built with.
-        directory: Folder of the pictures `epoch_0001.png`, …; made if need be.
+        directory: folder of the drawings `epoch_0001.png`, …; made if need be.
+        heads: heads of the model; default: those that it carries.
         count: How many samples, spread evenly over the data set.
         every: Draw after every so many epochs.
         transform: Optional callable `(sample, rng) -> sample`, such as a center crop.
-        draw: Optional function `(head, images, truths, predictions) -> picture`, which gets lists
+        draw: Optional function `(head, images, truths, predictions) -> drawing`, which gets lists
             of arrays (targets as the head encodes them, predictions decoded) and draws what it
             likes instead, say with `kd.plot.panel`.
 
@@ -35,15 +39,25 @@ class Preview(keras.callbacks.Callback):
     def draw(head, images, truths, predictions):
         return kd.plot.panel(images, truths, predictions, head.palette, head.class_names)
 
-    preview = kd.training.Preview(val, head, "runs/camvid/preview", count=4, draw=draw)
+    preview = kd.training.Preview(val, "runs/camvid/preview", count=4, draw=draw)
     model.fit(loader, epochs=60, callbacks=[preview])
     ```
     """
 
-    def __init__(self, dataset, heads, directory, count=4, every=1, transform=None, draw=None):
+    def __init__(
+        self,
+        dataset: Any,
+        directory: PathLike,
+        heads: Given = None,
+        *,
+        count: int = 4,
+        every: int = 1,
+        transform: Callable | None = None,
+        draw: Callable | None = None,
+    ) -> None:
         super().__init__()
         count, every = _check.integer(count, "count", low=1), _check.integer(every, "every", low=1)
-        self.heads = heads
+        self.heads = None if heads is None else Heads(heads)
         self.directory = pathlib.Path(directory)
         self.every = every
         self._draw = draw or panels
@@ -60,22 +74,20 @@ class Preview(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every == 0:
             self.directory.mkdir(parents=True, exist_ok=True)
-            self._image.fromarray(self.picture(self.model)).save(
+            self._image.fromarray(self.drawing(self.model)).save(
                 self.directory / f"epoch_{epoch + 1:04d}.png"
             )
 
-    def picture(self, model):
+    def drawing(self, model):
         """What is drawn of a model: uint8 RGB."""
         images = [sample["image"] for sample in self._samples]
         outputs = [model.predict_on_batch(image[None]) for image in images]
         drawn = []
-        several = isinstance(self.heads, dict)
-        for key, head in (self.heads if several else {"": self.heads}).items():
+        heads = self.heads or Heads(of(model))
+        for key, head in heads.items():
             truths = [np.asarray(head.encode(sample)) for sample in self._samples]
             predictions = [
-                keras.ops.convert_to_numpy(
-                    decode(head, output[key] if several else output, image[None])
-                )[0]
+                keras.ops.convert_to_numpy(head.decode(heads.unpack(output)[key], image[None]))[0]
                 for output, image in zip(outputs, images, strict=True)
             ]
             drawn.append(self._draw(head, images, truths, predictions))
@@ -91,11 +103,11 @@ def panels(head, images, truths, predictions):
     return _stack(rows)
 
 
-def _stack(pictures, gap=4):
+def _stack(drawings, gap=4):
     """One above the other, on white."""
-    width = max(picture.shape[1] for picture in pictures)
+    width = max(drawing.shape[1] for drawing in drawings)
     padded = [
         np.pad(p, ((0, gap), (0, width - p.shape[1]), (0, 0)), constant_values=255)
-        for p in pictures
+        for p in drawings
     ]
     return np.concatenate(padded)[:-gap]

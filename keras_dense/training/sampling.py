@@ -6,7 +6,9 @@ from keras import ops, tree
 
 from keras_dense import _check
 from keras_dense.datasets.passes import Passes
+from keras_dense.heads.collection import carried
 from keras_dense.layers import CropLike, GatherPixels, HypercolumnMLP
+from keras_dense.layers.head_output import HeadOutput
 from keras_dense.surgery.graph import functional, walk
 
 
@@ -24,7 +26,7 @@ def on_sampled_pixels(model):
     Returns:
         A `keras.Model` from `{"image": (B, H, W, C), "positions": (B, N, 2)}`, positions being rows
         and columns, to predictions `(B, 1, N, channels)`, maps of one row, in the structure of
-        `model.output`. It is compiled with the same `kd.objectives(heads)` and trained on the
+        `model.output`. It is compiled with the same `kd.objectives(model)` and trained on the
         targets of these pixels: see `SampledPixels`. Losses of neighbors (gradients of depth, say)
         mean nothing there.
 
@@ -55,11 +57,14 @@ def on_sampled_pixels(model):
             return args[0]
         return op(*args, **kwargs)
 
-    def read(x):
+    def read(x, whole):
         x = GatherPixels()(x, positions) if len(x.shape) == 4 else x
-        return ops.expand_dims(x, 1)
+        x, head = ops.expand_dims(x, 1), carried(whole)
+        if head is None:
+            return x
+        return HeadOutput(head, name=f"{whole._keras_history.operation.name}_at_pixels")(x)
 
-    outputs = tree.map_structure(read, walk(model, image, visit, nested=False))
+    outputs = tree.map_structure(read, walk(model, image, visit, nested=False), model.output)
     inputs = {"image": image, "positions": positions}
     return keras.Model(inputs, outputs, name=f"{model.name}_on_sampled_pixels")
 

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_dense import heads
 from keras_dense.datasets import Loader, cached, camvid, scenes, subset, transforms
 from keras_dense.datasets.sample import planes
 from keras_dense.heads import Segmentation
@@ -18,14 +19,14 @@ from keras_dense.losses.weighted import MapLoss, safe_divide
 from keras_dense.training import DynamicWeightAverage, LogSum, UncertaintyWeighting, balanced
 
 
-class Head:
+class Head(heads.Head):
     """A stand-in: the target is an array of the sample."""
 
     def __init__(self, key="segmentation"):
-        self.key = key
+        self.target = key
 
     def encode(self, sample):
-        return sample[self.key]
+        return sample[self.target]
 
 
 class Numbered:
@@ -318,13 +319,14 @@ def test_errors_name_the_sample():
 
 
 def test_targets_of_different_shapes():
-    class Odd:
-        calls = 0
+    class Odd(heads.Head):
+        def __init__(self):
+            self.target = "segmentation"
 
         def encode(self, sample):
             return np.zeros(int(sample["image"][0, 0, 0]) + 1)
 
-    with pytest.raises(ValueError, match="targets of 'head' have different shapes"):
+    with pytest.raises(ValueError, match="targets of 'the head' have different shapes"):
         Loader(Numbered(2), Odd(), 2)[0]
 
 
@@ -340,8 +342,8 @@ def test_targets_of_different_shapes():
         ({"batch_size": 9, "drop_last": True}, ValueError, "not one batch: 4 samples"),
         ({"dataset": []}, ValueError, "not one batch: 0 samples"),
         ({"dataset": iter([])}, TypeError, "dataset must have __len__"),
-        ({"heads": [Head()]}, TypeError, "heads must be an object with encode"),
-        ({"heads": {"a": 3}}, TypeError, "heads must be an object with encode.*3"),
+        ({"heads": [Head()]}, TypeError, "`heads` must be a head"),
+        ({"heads": {"a": 3}}, TypeError, "`heads` must be a head .*Received: 3"),
         ({"transforms": [None]}, TypeError, r"transforms\[0\]=None"),
     ],
 )
@@ -390,7 +392,7 @@ class AbsoluteError(MapLoss):
 class Meters(Head):
     """A head of another task, as far as loading and training go."""
 
-    target, loss, weight = "depth", AbsoluteError(), 1.0
+    loss, weight = AbsoluteError(), 1.0
 
     def __init__(self):
         super().__init__("depth")
@@ -480,7 +482,7 @@ def test_intrinsics_travel_along_untouched():
 def test_missing_bad_arguments():
     with pytest.raises(ValueError, match='missing must be "raise" or "unknown".*None'):
         Loader(Numbered(2), Head(), 1, missing=None)
-    with pytest.raises(TypeError, match=r'missing="unknown" needs heads with .*unknown\(size\)'):
+    with pytest.raises(ValueError, match="Head has no target for unknown pixels"):
         Loader(Numbered(2), Head(), 1, missing="unknown")
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_dense import heads
 from keras_dense.datasets import Loader
 from keras_dense.training import SampledPixels
 
@@ -47,7 +48,10 @@ class Data(list):
         super().__init__({"image": np.zeros((2, 2, 3), "uint8")} for _ in range(count))
 
 
-class Zeros:
+class Zeros(heads.Head):
+    def __init__(self):
+        self.target = "image"
+
     def encode(self, sample):
         return np.zeros((2, 2, 1), "float32")
 

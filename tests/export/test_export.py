@@ -69,7 +69,7 @@ def network(name, backbone):
     return lively(model), heads
 
 
-def pictures(size, count=2):
+def photos(size, count=2):
     return np.random.default_rng(1).integers(0, 256, (count, *size, 3), dtype="uint8")
 
 
@@ -145,12 +145,12 @@ def test_any_size(backbone, tmp_path, capsys, name):
     for package in ("tf2onnx", "onnxruntime", "openvino", "ai_edge_litert"):
         pytest.importorskip(package)
     model, heads = network(name, backbone)
-    before, images = model.get_weights(), [pictures(size) for size in SIZES]
+    before, images = model.get_weights(), [photos(size) for size in SIZES]
     wanted = [expected(model, heads, x) for x in images]
     for format in ("onnx", "openvino", "litert"):
         # A name that somebody might give, too.
         path = tmp_path / f"{format}, µ" / f"model{FORMATS[format]}"
-        found = getattr(kd.export, format)(model, heads, path)
+        found = getattr(kd.export, format)(model, path, heads)
         for x, y in zip(images, wanted, strict=True):
             assert_same(run(format, path, x), y, SHARE.get(name, 1e-3))
         assert sorted(found) == sorted(wanted[0])
@@ -181,11 +181,11 @@ for name in json.loads(sys.argv[2]):
 @on_tensorflow
 @pytest.mark.parametrize("names", [("fcn8s",), *exhaustive(tuple(BUILD)[1:])], ids=["one", "all"])
 def test_savedmodels_in_a_fresh_process_without_keras(backbone, tmp_path, names):
-    images = {str(n): pictures(size) for n, size in enumerate(SIZES)}
+    images = {str(n): photos(size) for n, size in enumerate(SIZES)}
     np.savez(tmp_path / "images.npz", **images)
     networks = {name: network(name, backbone) for name in names}
     for name, (model, heads) in networks.items():
-        kd.export.savedmodel(model, heads, tmp_path / name)
+        kd.export.savedmodel(model, tmp_path / name, heads)
     command = [sys.executable, "-c", ALONE, tmp_path, json.dumps(list(networks))]
     subprocess.run(command, check=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"})
     for name, (model, heads) in networks.items():
@@ -208,9 +208,9 @@ def test_savedmodel_of_encoded_images(backbone, tmp_path):
     model, heads = network("fcn8s", backbone)
     path = tmp_path / "served"
     for _ in range(2):  # The second takes the place of the first.
-        kd.export.savedmodel(model, heads, path)
+        kd.export.savedmodel(model, path, heads)
     module = tf.saved_model.load(str(path))
-    images = pictures((40, 50))
+    images = photos((40, 50))
     files = [tf.io.encode_png(image).numpy() for image in images]
     assert_same(
         {k: y.numpy() for k, y in module.signatures["encoded"](tf.constant(files)).items()},
@@ -223,7 +223,7 @@ def test_savedmodel_of_encoded_images(backbone, tmp_path):
     deep = tf.io.encode_png(np.zeros((40, 50, 3), "uint16"))
     with pytest.raises(tf.errors.InvalidArgumentError, match="has 16 bits a channel"):
         module.signatures["encoded"](encoded=deep[None])
-    other = tf.io.encode_png(pictures((40, 48))[0])
+    other = tf.io.encode_png(photos((40, 48))[0])
     with pytest.raises(tf.errors.InvalidArgumentError, match="must be of one size; send them one"):
         module.signatures["encoded"](encoded=tf.stack([files[0], other]))
     about = json.loads((path / "assets" / "about.json").read_text(encoding="utf-8"))
@@ -237,11 +237,11 @@ def test_fixed_size_and_what_travels_along(backbone, tmp_path):
     pytest.importorskip("tf2onnx")
     litert = pytest.importorskip("ai_edge_litert.interpreter")
     model, heads = network("fcn8s", backbone)
-    images = pictures((64, 80), 3)
+    images = photos((64, 80), 3)
     wanted, said = expected(model, heads, images), {}
     for format in ("onnx", "openvino", "litert"):
         path = tmp_path / f"model{FORMATS[format]}"
-        getattr(kd.export, format)(model, heads, path, size=(64, 80), images=images)
+        getattr(kd.export, format)(model, path, heads, size=(64, 80), images=images)
         if format != "litert":
             assert_same(run(format, path, images), wanted)
         else:
@@ -276,7 +276,7 @@ def test_labels_before_the_last_upsampling(backbone, tmp_path, name, last):
     for package in ("tf2onnx", "onnxruntime", "openvino", "ai_edge_litert"):
         pytest.importorskip(package)
     model, head = network(name, backbone)
-    images = pictures(SIZES[0])
+    images = photos(SIZES[0])
     upsampling = model.get_layer(last)
     scores = keras.Model(model.input, upsampling.input)(images.astype("float32"))
     probabilities = np.asarray(keras.ops.softmax(scores))
@@ -288,11 +288,11 @@ def test_labels_before_the_last_upsampling(backbone, tmp_path, name, last):
     for format in ("onnx", "openvino", "litert"):
         path = tmp_path / f"model{FORMATS[format]}"
         export = getattr(kd.export, format)
-        found = export(model, head, path, images=images, early_labels=True)
+        found = export(model, path, head, images=images, early_labels=True)
         assert_same(run(format, path, images), wanted)
         at_edges = (wanted["labels"] != expected(model, head, images)["labels"]).mean()
         assert found["labels"] == pytest.approx(at_edges, abs=1e-3) and at_edges > 0
-    kd.export.savedmodel(model, head, tmp_path / "saved", early_labels=True)
+    kd.export.savedmodel(model, tmp_path / "saved", head, early_labels=True)
     import tensorflow as tf
 
     signatures = tf.saved_model.load(str(tmp_path / "saved")).signatures
@@ -306,12 +306,10 @@ def test_labels_before_the_last_upsampling(backbone, tmp_path, name, last):
 def test_labels_before_an_upsampling_that_is_not_there(backbone, tmp_path):
     model, heads = network("unet", backbone)
     with pytest.raises(ValueError, match="ends in bilinear upsampling.* ends in Conv2D 'scores'"):
-        kd.export.savedmodel(model, heads, tmp_path / "m", early_labels=True)
+        kd.export.savedmodel(model, tmp_path / "m", heads, early_labels=True)
     depth = kd.heads.Depth()
     with pytest.raises(ValueError, match="needs a head that predicts labels"):
-        kd.export.savedmodel(
-            kd.fcn32s(backbone, heads=depth), depth, tmp_path / "m", early_labels=True
-        )
+        kd.export.savedmodel(kd.fcn32s(backbone, heads=depth), tmp_path / "m", early_labels=True)
     assert not list(tmp_path.iterdir())
 
 
@@ -321,14 +319,14 @@ def test_crf(backbone, tmp_path):
     """ONNX holds it, OpenVINO and LiteRT say what they lack."""
     pytest.importorskip("tf2onnx")
     model, heads = network("crf", backbone)
-    kd.export.onnx(model, heads, tmp_path / "crf.onnx")
+    kd.export.onnx(model, tmp_path / "crf.onnx", heads)
     for size in SIZES:
-        images = pictures(size)
+        images = photos(size)
         assert_same(run("onnx", tmp_path / "crf.onnx", images), expected(model, heads, images))
     for format, operations in (("openvino", "TensorScatterMin"), ("litert", "BitwiseAnd")):
         pytest.importorskip({"litert": "ai_edge_litert"}.get(format, format))
         with pytest.raises(ValueError, match=f"cannot hold 'fcn32s_crf'.* {operations}"):
-            getattr(kd.export, format)(model, heads, tmp_path / f"crf{FORMATS[format]}")
+            getattr(kd.export, format)(model, tmp_path / f"crf{FORMATS[format]}", heads)
     assert [p.name for p in tmp_path.iterdir()] == ["crf.onnx"]
 
 
@@ -352,10 +350,10 @@ def test_quantized(backbone, tmp_path, format, quantize, share):
     heads = kd.heads.Depth()
     model = lively(kd.fcn32s(backbone, heads=heads))
     suffix, sizes = FORMATS[format], []
-    images = pictures((64, 64), 4)
+    images = photos((64, 64), 4)
     for kind in (None, quantize):
         path = tmp_path / f"{kind}{suffix}"
-        found = getattr(kd.export, format)(model, heads, path, quantize=kind, images=images)
+        found = getattr(kd.export, format)(model, path, heads, quantize=kind, images=images)
         sizes.append(path.with_suffix(".bin" if format == "openvino" else suffix).stat().st_size)
     assert sizes[1] < share * sizes[0]
     if format == "onnx":
@@ -371,11 +369,11 @@ def test_quantized(backbone, tmp_path, format, quantize, share):
 def test_other_modes(backbone, tmp_path, mode, classes):
     head = kd.heads.Segmentation(classes, mode=mode)
     model = lively(kd.fcn32s(backbone, heads=head))
-    kd.export.savedmodel(model, head, tmp_path / "m")
+    kd.export.savedmodel(model, tmp_path / "m", head)
     import tensorflow as tf
 
     module = tf.saved_model.load(str(tmp_path / "m"))
-    images = pictures((33, 47))
+    images = photos((33, 47))
     found = module.signatures["serving_default"](images=tf.constant(images))
     logits = model.predict(images, verbose=0)
     logits = logits[..., 0] if mode == "binary" else logits
@@ -403,9 +401,9 @@ def test_mixed_precision_leaves_in_float32(tmp_path):
     plain = build()
     plain.set_weights(model.get_weights())
     head = kd.heads.Segmentation(4)
-    kd.export.savedmodel(model, head, tmp_path / "m")
+    kd.export.savedmodel(model, tmp_path / "m", head)
     module = tf.saved_model.load(str(tmp_path / "m"))
-    images = pictures((20, 30))
+    images = photos((20, 30))
     raw = module.signatures["raw"](images=tf.constant(images))["prediction"].numpy()
     np.testing.assert_allclose(raw, plain.predict(images, verbose=0), atol=1e-5)
     saved = (tmp_path / "m" / "saved_model.pb").read_bytes()
@@ -426,9 +424,9 @@ def test_upsampling_in_one_operation(tmp_path, format):
     x = layers.UpSampling2D(2, interpolation="nearest")(layers.Conv2D(5, 1)(x))
     model = lively(keras.Model(image, x))
     path = tmp_path / f"m{FORMATS[format]}"
-    getattr(kd.export, format)(model, HEAD, path, images=pictures((48, 60)))
+    getattr(kd.export, format)(model, path, HEAD, images=photos((48, 60)))
     for size in ((48, 60), (72, 36)):
-        images = pictures(size)
+        images = photos(size)
         assert_same(run(format, path, images), expected(model, HEAD, images))
 
 
@@ -440,8 +438,8 @@ def test_a_group_for_each_channel(tmp_path):
     x = layers.Rescaling(1 / 255)(image)
     x = layers.Conv2D(6, 3, groups=3, padding="same", bias_initializer="ones")(x)
     model = lively(keras.Model(image, layers.Conv2D(5, 1)(x)))
-    kd.export.onnx(model, HEAD, tmp_path / "m.onnx")
-    images = pictures((20, 30))
+    kd.export.onnx(model, tmp_path / "m.onnx", HEAD)
+    images = photos((20, 30))
     assert_same(run("onnx", tmp_path / "m.onnx", images), expected(model, HEAD, images))
 
 
@@ -459,7 +457,7 @@ def test_operations_that_a_format_lacks(tmp_path, format):
     path = tmp_path / f"m{FORMATS[format]}"
     path.write_text("an older one")
     with pytest.raises(ValueError, match="cannot hold 'odd'.* TensorFlow operations Erfinv"):
-        getattr(kd.export, format)(model, HEAD, path)
+        getattr(kd.export, format)(model, path, HEAD)
     assert path.read_text() == "an older one" and len(list(tmp_path.iterdir())) == 1
 
 
@@ -472,7 +470,7 @@ def test_a_wrong_graph_is_not_written(backbone, tmp_path, monkeypatch):
     other.set_weights([w + 0.3 for w in other.get_weights()])
     monkeypatch.setattr(product, "fold_batch_norm", lambda m: other)
     with pytest.raises(RuntimeError, match="computes something else: .* Nothing was written"):
-        kd.export.savedmodel(model, heads, tmp_path / "m")
+        kd.export.savedmodel(model, tmp_path / "m", heads)
     assert not list(tmp_path.iterdir())
 
 
@@ -482,33 +480,33 @@ def test_arguments(backbone, tmp_path, format):
     export, path = getattr(kd.export, format), tmp_path / f"m{FORMATS[format]}"
     model = kd.fcn32s(backbone, heads=HEAD)
     for heads in ({"objects": HEAD}, kd.heads.Segmentation(4)):
-        with pytest.raises(ValueError, match="`heads` must be those that the model was built with"):
-            export(model, heads, path)
-    plain = types.SimpleNamespace(**{k: getattr(HEAD, k) for k in ("loss", "finish", "decode")})
-    plain.channels = 5
-    with pytest.raises(TypeError, match="inherit from kd.heads.Head do. Received: SimpleNamespace"):
-        export(model, plain, path)
+        with pytest.raises(ValueError, match="`heads` must (be those of|have the structure of)"):
+            export(model, path, heads)
+    with pytest.raises(TypeError, match="inherits from kd.heads.Head"):
+        export(model, path, types.SimpleNamespace(channels=5))
+    with pytest.raises(TypeError, match=rf"kd.export.{format}\(model, path, heads\)"):
+        export(model, HEAD, path)
     for size in ((64,), (64, 0), 64, (64, 64, 3)):
         with pytest.raises(ValueError, match=r"`size` must be \(height, width\)"):
-            export(model, HEAD, path, size=size)
+            export(model, path, size=size)
     for images in (np.zeros((1, 64, 64, 3)), np.zeros((64, 64, 3), "uint8"), [[0]]):
         with pytest.raises(ValueError, match="`images` must be a uint8 array"):
-            export(model, HEAD, path, images=images)
+            export(model, path, images=images)
     if format != "savedmodel":
         with pytest.raises(ValueError, match="`quantize` must be None or 'float16'"):
-            export(model, HEAD, path, quantize="int4")
+            export(model, path, quantize="int4")
     if format in ("onnx", "openvino"):
         with pytest.raises(ValueError, match="needs `images`, on which .* Received: images=None"):
-            export(model, HEAD, path, quantize="int8")
+            export(model, path, quantize="int8")
     with pytest.raises(TypeError, match="`model` must be a functional"):
-        export("model.keras", HEAD, path)
+        export("model.keras", path, HEAD)
     if format == "savedmodel":
         (tmp_path / "photographs").mkdir()
         with pytest.raises(ValueError, match="`folder` must be new, or a SavedModel"):
-            export(model, HEAD, tmp_path / "photographs")
+            export(model, tmp_path / "photographs")
     else:
         with pytest.raises(ValueError, match=f"`file` must end in '{FORMATS[format]}'"):
-            export(model, HEAD, tmp_path / "m.h5")
+            export(model, tmp_path / "m.h5")
 
 
 @on_tensorflow
@@ -522,7 +520,7 @@ def test_a_model_that_gives_nan_is_to_blame_itself(tmp_path, format):
     bad.bias.assign([np.nan, 0.0, 0.0, 0.0, 0.0])
     message = "model itself gives NaN or infinity for 20 % of its output .*not finite: bad/bias"
     with pytest.raises(ValueError, match=message):
-        getattr(kd.export, format)(model, HEAD, tmp_path / f"m{FORMATS[format]}")
+        getattr(kd.export, format)(model, tmp_path / f"m{FORMATS[format]}", HEAD)
     assert not list(tmp_path.iterdir())
 
 
@@ -550,13 +548,13 @@ def test_heads_of_another_task_with_as_many_channels(backbone, tmp_path, format)
     path = tmp_path / f"m{FORMATS[format]}"
     depth = kd.fcn32s(backbone, heads=kd.heads.Depth())
     with pytest.raises(ValueError, match="its output  is that of Depth .*Received: Segmentation"):
-        getattr(kd.export, format)(depth, kd.heads.Segmentation(1), path)
+        getattr(kd.export, format)(depth, path, kd.heads.Segmentation(1))
     heads = {"a": kd.heads.Normals()}
     both = kd.fcn32s(backbone, heads=heads)
     with pytest.raises(
         ValueError, match="its output a is that of Normals .*Received: Segmentation"
     ):
-        getattr(kd.export, format)(both, {"a": kd.heads.Segmentation(3)}, path)
+        getattr(kd.export, format)(both, path, {"a": kd.heads.Segmentation(3)})
 
 
 @pytest.mark.once
@@ -569,13 +567,13 @@ def test_exports_take_the_place_of_exports_only(backbone, tmp_path):
     with pytest.raises(
         ValueError, match="which is replaced.*served', which holds 'model.keras', too"
     ):
-        kd.export.savedmodel(model, HEAD, folder)
+        kd.export.savedmodel(model, folder, HEAD)
     (tmp_path / "m.bin").write_bytes(b"weights of something else")
     with pytest.raises(ValueError, match="where 'm.bin', where the weights go, is no file of some"):
-        kd.export.openvino(model, HEAD, tmp_path / "m.xml")
+        kd.export.openvino(model, tmp_path / "m.xml", HEAD)
     (tmp_path / "m.onnx").mkdir()
     with pytest.raises(ValueError, match="`file` must be no folder"):
-        kd.export.onnx(model, HEAD, tmp_path / "m.onnx")
+        kd.export.onnx(model, tmp_path / "m.onnx", HEAD)
     assert (folder / "model.keras").read_bytes() == b"a model"
 
 
@@ -584,17 +582,17 @@ def test_images_and_sizes_at_the_door(backbone, tmp_path):
     from keras_dense.export.arguments import _checked_images, _checked_size
 
     model, path = kd.fcn32s(backbone, heads=HEAD), tmp_path / "m.onnx"
-    x = pictures((32, 32))
+    x = photos((32, 32))
     for given in (x, x.tolist(), keras.ops.convert_to_tensor(x)):
         found = _checked_images(given, (None, None, 3))
         assert isinstance(found, np.ndarray) and found.dtype == np.uint8
         np.testing.assert_array_equal(found, x)
     assert _checked_size(model, (np.int64(64), np.int32(32))) == (64, 32)
     with pytest.raises(ValueError, match="`images` must show something.* Received: 7 everywhere"):
-        kd.export.onnx(model, HEAD, path, images=np.full((1, 32, 32, 3), 7, "uint8"))
+        kd.export.onnx(model, path, HEAD, images=np.full((1, 32, 32, 3), 7, "uint8"))
     for wrong in (x / 255, x.astype("uint16"), x[0]):
         with pytest.raises(ValueError, match="`images` must be a uint8 array"):
-            kd.export.onnx(model, HEAD, path, images=wrong)
+            kd.export.onnx(model, path, HEAD, images=wrong)
 
 
 @on_tensorflow
@@ -622,4 +620,4 @@ def test_messages_of_packages_are_back_afterwards(tmp_path, caplog):
 def test_other_backends_say_where_to_go(backbone, tmp_path, format):
     model = kd.fcn32s(backbone, heads=HEAD)
     with pytest.raises(RuntimeError, match="TensorFlow backend only.* KERAS_BACKEND=tensorflow"):
-        getattr(kd.export, format)(model, HEAD, tmp_path / f"m{FORMATS[format]}")
+        getattr(kd.export, format)(model, tmp_path / f"m{FORMATS[format]}", HEAD)

@@ -58,7 +58,7 @@ def test_loss_counts_with_its_weight_and_decoding_leaves_it_out():
     heads = {
         "labels": Segmentation(3),
         "edge": Segmentation(1),
-        "help": Auxiliary(Segmentation(3), "P4", 0.5, filters=6, dropout=0.0),
+        "help": Auxiliary(Segmentation(3), "P4", weight=0.5, filters=6, dropout=0.0),
     }
     model = network(heads, channels=8)
     settings = kd.objectives(heads)
@@ -75,7 +75,9 @@ def test_loss_counts_with_its_weight_and_decoding_leaves_it_out():
 
 
 def test_config_round_trip():
-    aux = Auxiliary(Segmentation(3, loss=kd.losses.Dice()), "P3", 0.3, filters=8, dropout=0.2)
+    aux = Auxiliary(
+        Segmentation(3, loss=kd.losses.Dice()), "P3", weight=0.3, filters=8, dropout=0.2
+    )
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(aux))
     assert again.get_config() == aux.get_config()
     assert isinstance(again.loss, kd.losses.Dice) and again.level == "P3"
@@ -92,7 +94,7 @@ def test_saved_and_loaded(tmp_path):
 
 def test_names_of_the_two():
     assert list(with_auxiliary(Segmentation(3), name="labels")) == ["labels", "auxiliary"]
-    aux = with_auxiliary(Segmentation(3), "P3", 0.2)["auxiliary"]
+    aux = with_auxiliary(Segmentation(3), "P3", weight=0.2)["auxiliary"]
     assert aux.level == "P3" and aux.weight == 0.2
 
 

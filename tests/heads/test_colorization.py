@@ -5,7 +5,6 @@ from keras import layers, ops
 
 import keras_dense as kd
 from keras_dense.heads import Auxiliary, Colorization, Segmentation
-from keras_dense.heads.head import decode
 from keras_dense.ops import ab_bins
 from keras_dense.ops.color import to_lab
 from keras_dense.testing import check_model
@@ -129,9 +128,9 @@ def test_decoding(regression, tmp_path):
     product.save(tmp_path / "product.keras")
     again = keras.saving.load_model(tmp_path / "product.keras").predict(x, verbose=0)
     assert np.abs(again.astype(int) - rgb).max() <= 1
-    same = ops.convert_to_numpy(decode(head, ops.convert_to_tensor(raw), x))
+    same = ops.convert_to_numpy(head.decode(ops.convert_to_tensor(raw), x))
     assert np.abs(same.astype(int) - rgb).max() <= 1
-    labels = ops.convert_to_numpy(decode(Segmentation(3), np.eye(3)[[[2, 0]]], None))
+    labels = ops.convert_to_numpy(Segmentation(3).decode(np.eye(3)[[[2, 0]]], None))
     assert labels.tolist() == [[2, 0]]
 
 
@@ -156,16 +155,16 @@ def test_auxiliary_head_of_colors(backbone):
 
 def test_encode_draw_and_error():
     head = Colorization()
-    picture = image(5, 6, 3)
-    assert head.encode({"image": picture}) is picture
-    np.testing.assert_array_equal(head.draw(picture), picture)
-    holes = picture.astype("float32") + 0.3
+    photo = image(5, 6, 3)
+    assert head.encode({"image": photo}) is photo
+    np.testing.assert_array_equal(head.draw(photo), photo)
+    holes = photo.astype("float32") + 0.3
     holes[0, 0] = np.nan
     drawn = head.draw(holes)
     assert drawn.dtype == "uint8" and drawn[0, 0].tolist() == [160] * 3
-    np.testing.assert_array_equal(drawn[1:], picture[1:])
-    assert not head.error(picture, picture).any()
-    error = head.error(holes, picture)
+    np.testing.assert_array_equal(drawn[1:], photo[1:])
+    assert not head.error(photo, photo).any()
+    error = head.error(holes, photo)
     assert error.dtype == "uint8" and error[0, 0].tolist() == [160] * 3
     # Red against its own gray: 104 away in (a, b), drawn white.
     red = np.full((1, 1, 3), (255, 0, 0), "uint8")

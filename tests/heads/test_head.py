@@ -3,30 +3,27 @@
 import keras
 import numpy as np
 import pytest
-from keras import layers
 
 import keras_dense as kd
 
 
+@keras.saving.register_keras_serializable("test_head")
 class Brightness(kd.heads.Head):
     """A number at every pixel."""
 
     channels = 1
-    weight = 1.0
-    target = "brightness"
-    loss = keras.losses.MeanSquaredError()
+
+    def __init__(self, *, loss=None, weight=1.0, target="brightness"):
+        super().__init__(loss=loss, weight=weight, target=target)
+
+    def default_loss(self):
+        return keras.losses.MeanSquaredError()
 
     def metrics(self):
         return [keras.metrics.MeanAbsoluteError()]
 
-    def finish(self, x, name):
-        return layers.Activation("linear", dtype="float32", name=name)(x)
-
     def encode(self, sample):
-        return sample["brightness"]
-
-    def decode(self, prediction):
-        return prediction
+        return sample[self.target]
 
 
 def images(height, width):
@@ -45,10 +42,10 @@ def lively(backbone):
 
 @pytest.mark.everywhere
 def test_trains_on_any_network(backbone):
-    head, pictures = Brightness(), images(37, 45)
+    head, photos = Brightness(), images(37, 45)
     model = kd.fcn8s(backbone, heads=head)
     model.compile("sgd", **kd.objectives(head))
-    samples = [{"image": x, "brightness": x.mean(-1, keepdims=True) / 255} for x in pictures]
+    samples = [{"image": x, "brightness": x.mean(-1, keepdims=True) / 255} for x in photos]
     history = model.fit(kd.datasets.Loader(samples, head, 2), verbose=0).history
     truth = np.stack([s["brightness"] for s in samples])
     assert history["loss"][0] == pytest.approx(np.square(truth).mean(), rel=1e-4)

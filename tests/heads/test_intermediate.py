@@ -13,11 +13,15 @@ def network(heads):
     x = layers.Conv2D(4, 3, strides=2, padding="same", name="conv")(image)
     backbone = keras.Model(image, {"P1": x}, name="backbone")
 
-    @kd.models.scores
-    def decode(features, channels, prefix=""):
-        early = layers.Conv2D(channels, 1, name=f"{prefix}early")(features["P1"])
-        more = layers.Conv2D(channels, 1, name=f"{prefix}more")(features["P1"])
-        return layers.Add(name=f"{prefix}sum")([early, more]), {"early": early}
+    @kd.decoders.Decoder
+    def decode(features, wanted):
+        found = {}
+        for key, (channels, _, prefix) in wanted.items():
+            early = layers.Conv2D(channels, 1, name=f"{prefix}early")(features["P1"])
+            more = layers.Conv2D(channels, 1, name=f"{prefix}more")(features["P1"])
+            total = layers.Add(name=f"{prefix}sum")([early, more])
+            found[key] = kd.decoders.Prediction(total, {"early": early})
+        return found
 
     return kd.assemble(backbone, decode, heads)
 
@@ -66,13 +70,15 @@ def test_weights_of_each():
 
 
 def test_config_round_trip():
-    early = Intermediate(Segmentation(3), "early", 0.3)
+    early = Intermediate(Segmentation(3), "early", weight=0.3)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(early))
     assert again.get_config() == early.get_config() and again.stage == "early"
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="makes no prediction 'late' on its way. It makes: early"):
+    with pytest.raises(
+        ValueError, match="makes no prediction 'late' before its final one. It makes: early"
+    ):
         network(with_intermediate(Segmentation(3), ["late"]))
     with pytest.raises(ValueError, match="It makes none"):
         kd.fcn32s(

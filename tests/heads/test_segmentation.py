@@ -4,7 +4,7 @@ import pytest
 from keras import layers
 
 import keras_dense as kd
-from keras_dense.heads import Segmentation, as_heads
+from keras_dense.heads import Heads, Segmentation
 
 
 def test_multiclass_encode_decode_draw():
@@ -31,8 +31,8 @@ def test_binary_and_multilabel():
     both = np.array([[-1.0, 2.0], [3.0, 4.0]]).reshape(1, 1, 2, 2)
     labels = keras.ops.convert_to_numpy(multi.decode(both))
     assert labels.tolist() == [[[[0, 1], [1, 1]]]]
-    picture = multi.draw(np.concatenate([labels[0], np.zeros((1, 1, 2), int)], 1))
-    assert (picture[0, :2] == multi.palette[1]).all() and (picture[0, 2] == 224).all()
+    photo = multi.draw(np.concatenate([labels[0], np.zeros((1, 1, 2), int)], 1))
+    assert (photo[0, :2] == multi.palette[1]).all() and (photo[0, 2] == 224).all()
 
 
 @pytest.mark.everywhere
@@ -80,14 +80,14 @@ def test_dict_of_heads_trains_and_decodes():
 @pytest.mark.parametrize("number", [0, -1])
 def test_too_few_classes(number):
     with pytest.raises(
-        ValueError, match=f"`num_classes` must be an integer >= 1. Received: {number}"
+        ValueError, match=f"`num_classes` must be an integer >= 1. Received: num_classes={number}"
     ):
         Segmentation(number)
 
 
 @pytest.mark.parametrize("number", [2.0, "21", None, True])
 def test_classes_that_are_no_int(number):
-    with pytest.raises(TypeError, match="`num_classes` must be an integer >= 1. Received"):
+    with pytest.raises(ValueError, match="`num_classes` must be an integer >= 1. Received"):
         Segmentation(number)
 
 
@@ -105,11 +105,11 @@ def test_bad_arguments():
     with pytest.raises(KeyError, match="has no 'segmentation'.*'image', 'depth'"):
         Segmentation(3).encode({"image": 0, "depth": 0})
     with pytest.raises(ValueError, match="either `num_classes` or `heads`"):
-        as_heads(Segmentation(3), 3)
+        Heads.of(Segmentation(3), 3)
     with pytest.raises(ValueError, match="at least one head"):
-        as_heads({})
+        Heads.of({})
     with pytest.raises(TypeError, match="must be a head such as"):
-        as_heads({"a": 3})
+        Heads.of({"a": 3})
 
 
 def test_unknown_is_what_encode_would_give():

@@ -113,9 +113,9 @@ def test_inference_lowers_the_energy():
 
 def test_bad_input():
     p, image = np.full((4, 5, 2), 0.5), np.zeros((4, 5, 3), "uint8")
-    for bad, picture in ((p, image[:, :4]), (p[0], image), (p, image[..., 0])):
+    for bad, photo in ((p, image[:, :4]), (p[0], image), (p, image[..., 0])):
         with pytest.raises(ValueError, match="of one height and width. Received"):
-            dense_crf(bad, picture)
+            dense_crf(bad, photo)
     with pytest.raises(ValueError, match="2 classes at least: give p and 1 - p"):
         dense_crf(p[..., :1], image)
     for bad in (np.nan, np.inf):

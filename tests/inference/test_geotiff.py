@@ -182,12 +182,12 @@ def test_what_cannot_be_a_channel(tmp_path):
 
 def test_other_color_spaces_and_turned_photographs(tmp_path):
     pillow = pytest.importorskip("PIL.Image")
-    picture = pillow.fromarray(shown(random()))
-    picture.convert("CMYK").save(tmp_path / "cmyk.tif")
+    photo = pillow.fromarray(shown(random()))
+    photo.convert("CMYK").save(tmp_path / "cmyk.tif")
     np.testing.assert_array_equal(GeoTiff(tmp_path / "cmyk.tif")[...], shown(random()))
     exif = pillow.Exif()
     exif[0x0112] = 6
-    picture.save(tmp_path / "turned.jpg", exif=exif)
+    photo.save(tmp_path / "turned.jpg", exif=exif)
     with pytest.raises(
         ValueError, match=r"turned.jpg: is to be turned by its EXIF orientation \(6"
     ):

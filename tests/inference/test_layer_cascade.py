@@ -159,8 +159,8 @@ def test_bad_input(model):
     image = keras.Input((None, None, 8))
     halved = keras.Model(image, layers.Conv2D(8, 3, 2, "same")(image), name="halved")
     decoder = kd.decoders.layer_cascade([kd.surgery.region.masked(halved)], [0.9], level="P3")
-    picture = keras.Input((None, None, 3))
-    tiny = keras.Model(picture, {"P3": layers.Conv2D(8, 3, 8, "same")(picture)})
+    photo = keras.Input((None, None, 3))
+    tiny = keras.Model(photo, {"P3": layers.Conv2D(8, 3, 8, "same")(photo)})
     uneven = kd.assemble(tiny, decoder, with_intermediate(Segmentation(3), ["stage1"]))
     with pytest.raises(ValueError, match="must end at maps of one stride"):
         LayerCascade(uneven)

@@ -107,8 +107,8 @@ def test_stages_start_where_the_one_before_ended(backbone, tmp_path):
     np.testing.assert_array_equal(
         second.get_layer("score_P5").get_weights()[0], first.get_layer("score_P5").get_weights()[0]
     )
-    backbone = [m.get_layer("backbone").get_weights() for m in (first, second)]
-    for a, b in zip(*backbone, strict=True):
+    weights = [m.get_layer("backbone").get_weights() for m in (first, second)]
+    for a, b in zip(*weights, strict=True):
         np.testing.assert_array_equal(a, b)
     x = images(1, 256, 256)
     first.get_layer("upscore32").set_weights(
@@ -176,7 +176,7 @@ class Subclassed(keras.Model):
 def test_bad_input(backbone):
     with pytest.raises(ValueError, match="`num_classes` must be an integer >= 1"):
         kd.fcn8s(backbone, 0)
-    with pytest.raises(TypeError, match="`num_classes` must be an integer >= 1"):
+    with pytest.raises(ValueError, match="`num_classes` must be an integer >= 1"):
         kd.fcn8s(backbone, 21.0)
     with pytest.raises(ValueError, match="either `num_classes` or `heads`"):
         kd.fcn8s(backbone, 3, heads=kd.heads.Segmentation(3))

@@ -63,7 +63,7 @@ def test_it_trains_and_is_drawn(backbone, tmp_path):
     balanced = kd.training.balanced(model, kd.training.UncertaintyWeighting())
     balanced.compile("adam", **kd.objectives(heads))
     loader = kd.datasets.Loader(data, heads, 2, missing="unknown")
-    preview = kd.training.Preview(kd.datasets.scenes(2, SIZE), heads, tmp_path, count=1)
+    preview = kd.training.Preview(kd.datasets.scenes(2, SIZE), tmp_path, heads, count=1)
     history = balanced.fit(loader, epochs=1, verbose=0, callbacks=[preview]).history
     assert all(np.isfinite(values).all() for values in history.values())
     assert all(np.isfinite(weight).all() for weight in model.get_weights())

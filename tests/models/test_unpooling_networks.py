@@ -203,7 +203,8 @@ def test_nothing_but_places_goes_across():
         key: keras.Input((None, None, x.shape[-1]), dtype="int32" if key[0] == "I" else None)
         for key, x in values.items()
     }
-    network = keras.Model(inputs, kd.decoders.segnet((1, 2, 1))(inputs))
+    found = kd.decoders.segnet((1, 2, 1))(inputs, {"": kd.decoders.Wanted(3)})
+    network = keras.Model(inputs, found[""].scores)
     wanted = run(network, values)
     for n in range(3):
         values[f"P{n}"] = -values[f"P{n}"]

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_dense import heads
 from keras_dense.datasets import Loader
 from keras_dense.training import Checkpoint
 
@@ -162,7 +163,7 @@ def test_a_spoilt_checkpoint_is_passed_over(tmp_path):
     fit(small(), Checkpoint(tmp_path, keep=2), 3)
     spoilt = tmp_path / "checkpoints" / "epoch_0003" / "state.weights.h5"
     spoilt.write_bytes(spoilt.read_bytes()[:500])
-    with pytest.warns(UserWarning, match="Passing over the unreadable .*epoch_0003"):
+    with pytest.warns(UserWarning, match="Skipping the unreadable .*epoch_0003"):
         assert Checkpoint(tmp_path).restore(small()) == 2
     last = tmp_path / "checkpoints" / "epoch_0002" / "state.weights.h5"
     last.write_bytes(b"nothing")
@@ -197,7 +198,10 @@ def test_a_pass_goes_on_where_it_was(tmp_path, steps, batches):
     rng = np.random.default_rng(0)
     data = [{"image": rng.integers(0, 256, (2, 2, 3)).astype("uint8")} for _ in range(batches)]
 
-    class Mean:
+    class Mean(heads.Head):
+        def __init__(self):
+            self.target = "image"
+
         def encode(self, sample):
             return sample["image"].astype("float32").mean(-1, keepdims=True)
 
@@ -233,7 +237,10 @@ def test_a_pass_goes_on_where_it_was(tmp_path, steps, batches):
 def test_a_run_goes_on_with_its_own_data_and_network_only(tmp_path):
     data = [{"image": np.full((2, 2, 3), i, "uint8")} for i in range(8)]
 
-    class Head:
+    class Head(heads.Head):
+        def __init__(self):
+            self.target = "image"
+
         def encode(self, sample):
             return np.zeros((2, 2, 1), "float32")
 

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_dense import heads
 from keras_dense.datasets import DatasetWarning
 from keras_dense.heads import Depth, Segmentation
 from keras_dense.metrics import ConfusionMatrix
@@ -10,10 +11,13 @@ from keras_dense.training import Preview, class_table, evaluate, median_frequenc
 COLORS = np.array([(10, 20, 30), (40, 50, 60), (70, 80, 90)], "uint8")
 
 
-class Head:
+class Head(heads.Head):
     """As much of a head as evaluation and previews use."""
 
     ignore_class = 255
+
+    def __init__(self):
+        self.channels, self.target = 3, "segmentation"
 
     def metrics(self):
         return [ConfusionMatrix(3), ConfusionMatrix(3, score="pixel_accuracy")]
@@ -21,13 +25,13 @@ class Head:
     def encode(self, sample):
         return sample["segmentation"]
 
-    def decode(self, outputs):
-        return keras.ops.argmax(outputs, axis=-1)
+    def decode(self, prediction, image=None):
+        return keras.ops.argmax(prediction, axis=-1)
 
     def draw(self, labels):
-        picture = COLORS[np.where(labels == 255, 0, labels)]
-        picture[labels == 255] = 255
-        return picture
+        photo = COLORS[np.where(labels == 255, 0, labels)]
+        photo[labels == 255] = 255
+        return photo
 
     def error(self, truth, prediction, image):
         return Segmentation(3).error(truth, prediction, image)
@@ -100,22 +104,22 @@ def test_table():
 def test_preview(tmp_path):
     Image = pytest.importorskip("PIL.Image")
     dataset = [sample(6, 8, seed) for seed in range(5)]
-    preview = Preview(dataset, Head(), tmp_path / "pictures", count=2, every=2)
+    preview = Preview(dataset, tmp_path / "photos", Head(), count=2, every=2)
     model = thresholds()
     model.compile("sgd", loss=keras.losses.SparseCategoricalCrossentropy(True, ignore_class=255))
     batch = np.stack([s["image"] for s in dataset]).astype("float32")
     targets = np.stack([s["segmentation"] for s in dataset])
     model.optimizer.learning_rate = 0.0
     model.fit(batch, targets, epochs=3, callbacks=[preview], verbose=0)
-    assert [p.name for p in (tmp_path / "pictures").iterdir()] == ["epoch_0002.png"]
-    picture = np.asarray(Image.open(tmp_path / "pictures" / "epoch_0002.png"))
-    assert picture.shape == (6 + 4 + 6, 4 * 8, 3)
+    assert [p.name for p in (tmp_path / "photos").iterdir()] == ["epoch_0002.png"]
+    photo = np.asarray(Image.open(tmp_path / "photos" / "epoch_0002.png"))
+    assert photo.shape == (6 + 4 + 6, 4 * 8, 3)
     chosen = dataset[1]
-    np.testing.assert_array_equal(picture[:6, :8], chosen["image"])
-    np.testing.assert_array_equal(picture[:6, 8:16], Head().draw(chosen["segmentation"]))
+    np.testing.assert_array_equal(photo[:6, :8], chosen["image"])
+    np.testing.assert_array_equal(photo[:6, 8:16], Head().draw(chosen["segmentation"]))
     predicted = (chosen["image"][..., 0] - 50) // 100
-    np.testing.assert_array_equal(picture[:6, 16:24], COLORS[predicted])
-    error = picture[:6, 24:]
+    np.testing.assert_array_equal(photo[:6, 16:24], COLORS[predicted])
+    error = photo[:6, 24:]
     wrong = (predicted != chosen["segmentation"]) & (chosen["segmentation"] != 255)
     assert np.all(error[wrong] == (230, 40, 40))
     assert np.all(error[0, 0] == 160)
@@ -123,7 +127,7 @@ def test_preview(tmp_path):
     np.testing.assert_array_equal(error[right], chosen["image"][right] // 2)
 
     with pytest.raises(ValueError, match="`count` must be an integer >= 1"):
-        Preview(dataset, Head(), tmp_path, count=0)
+        Preview(dataset, tmp_path, Head(), count=0)
 
 
 @pytest.mark.once
@@ -162,11 +166,11 @@ def test_evaluate_takes_any_metric():
         def scores(self):
             return {"rmse": 0.5, "delta1": np.float64(0.25)}
 
-    class Any:
+    class Any(Head):
         def metrics(self):
             return [Both("vector"), Both("dict"), Scored(name="abs_rel")]
 
-    class Silent:
+    class Silent(Head):
         def metrics(self):
             return []
 
@@ -225,5 +229,5 @@ def test_class_weights_of_labels_in_any_form():
         assert median_frequency([{"segmentation": labels}], np.int64(2)) == wanted
     with pytest.raises(ValueError, match="`segmentation of sample 0` must be whole numbers"):
         median_frequency([{"segmentation": np.array([[0.0, np.nan]])}], 2)
-    with pytest.warns(UserWarning, match=r"1 of 3 classes never occur .*weigh 0: \[2\]"):
+    with pytest.warns(UserWarning, match=r"1 of 3 classes never occur .*have weight 0: \[2\]"):
         median_frequency([{"segmentation": np.array([[0, 1]])}], 3)

@@ -1,0 +1,175 @@
+"""The contract of a decoder: features of a backbone in, scores of every head out."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from keras import layers
+
+from keras_dense import _check
+from keras_dense._types import Features, Tensor
+from keras_dense.layers import BilinearUpsampling
+from keras_dense.surgery.graph import source_of
+from keras_dense.surgery.strides import stride_between
+
+
+class Wanted(NamedTuple):
+    """What one head wants of a decoder.
+
+    Attributes:
+        channels: int, the channels of its scores.
+        stride: int, the stride of its prediction; finer scores are pooled, coarser ones upsampled.
+        prefix: str, the start of the names of all layers that belong to this head alone.
+    """
+
+    channels: int
+    stride: int = 1
+    prefix: str = ""
+
+
+class Prediction(NamedTuple):
+    """What a decoder predicts for one head.
+
+    Attributes:
+        scores: `(B, h, w, channels)`, at any stride below or equal to that of the image.
+        early: earlier predictions by name, which `kd.heads.Intermediate` hands out.
+    """
+
+    scores: Tensor
+    early: Mapping[str, Tensor] = {}
+
+
+class Decoder:
+    """A decoder: `decoder(features, wanted)` gives a `Prediction` for every head.
+
+    It is called once, with all features `{"P1": …, "P5": …}` and a dict from the key of each head
+    to what it wants. Most networks need less than that, and use a short form:
+
+    - a plain function from features to one map, which every head reads through a 1×1 convolution
+      (`read_through` says another kernel size);
+    - a function from features and one `Wanted` to scores, marked by `scores`, where there is no
+      common map because scores are added up.
+
+    Args:
+        predict: function of `features` and `wanted`, a dict.
+
+    Example:
+
+    >>> @Decoder
+    ... def linear(features, wanted):
+    ...     return {
+    ...         key: Prediction(layers.Conv2D(head.channels, 1)(features["P3"]))
+    ...         for key, head in wanted.items()
+    ...     }
+    """
+
+    def __init__(
+        self, predict: Callable[[Features, dict[str, Wanted]], dict[str, Prediction]]
+    ) -> None:
+        self._predict = predict
+
+    def __call__(self, features: Features, wanted: dict[str, Wanted]) -> dict[str, Prediction]:
+        return self._predict(features, wanted)
+
+
+def scores(function: Callable[[Features, Wanted], Tensor]) -> Decoder:
+    """Decoder from a function that predicts the scores of one head.
+
+    Args:
+        function: `function(features, wanted)`, called once for each head, returns the scores.
+
+    Example:
+
+    >>> @scores
+    ... def linear(features, wanted):
+    ...     convolution = layers.Conv2D(wanted.channels, 1, name=f"{wanted.prefix}score")
+    ...     return convolution(features["P3"])
+    """
+
+    def predict(features: Features, wanted: dict[str, Wanted]) -> dict[str, Prediction]:
+        return {key: Prediction(function(features, head)) for key, head in wanted.items()}
+
+    return Decoder(predict)
+
+
+def read_through(kernel_size: int) -> Callable[[Callable[[Features], Tensor]], Decoder]:
+    """Decoder from a function to one map, which heads read through a convolution.
+
+    Args:
+        kernel_size: int >= 1, of this convolution.
+
+    Example:
+
+    >>> @read_through(3)
+    ... def middle(features):
+    ...     return features["P3"]
+    """
+    kernel_size = _check.integer(kernel_size, "kernel_size", low=1)
+
+    def decoder(function: Callable[[Features], Tensor]) -> Decoder:
+        def predict(features: Features, wanted: dict[str, Wanted]) -> dict[str, Prediction]:
+            shared = function(features)
+
+            def read(head: Wanted) -> Prediction:
+                x = shared
+                if head.stride > 1:
+                    # Pooled before the convolution, where there are fewer channels: means commute.
+                    x = at_stride(x, source_of(x), head.stride, head.prefix, coarser_only=True)
+                convolution = layers.Conv2D(
+                    head.channels,
+                    kernel_size,
+                    padding="same",
+                    name=f"{head.prefix}scores",
+                    data_format="channels_last",
+                )
+                return Prediction(convolution(x))
+
+            return {key: read(head) for key, head in wanted.items()}
+
+        return Decoder(predict)
+
+    return decoder
+
+
+def as_decoder(decoder: Any) -> Decoder:
+    """A decoder, or a function from features to a map as one.
+
+    Raises:
+        TypeError: for anything that cannot be called.
+
+    >>> isinstance(as_decoder(lambda features: features["P3"]), Decoder)
+    True
+    """
+    if isinstance(decoder, Decoder):
+        return decoder
+    if not callable(decoder):
+        raise TypeError(
+            "`decoder` must be a decoder such as kd.decoders.fpn(), or a function from the dict of "
+            f"features to a map. Received: {decoder!r}"
+        )
+    return read_through(1)(decoder)
+
+
+def at_stride(
+    x: Tensor, image: Tensor, stride: int, prefix: str = "", *, coarser_only: bool = False
+) -> Tensor:
+    """A map at another stride: upsampled bilinearly, or averaged over the cells it covers.
+
+    Args:
+        x: the map.
+        image: the image, an input of the network.
+        stride: int, the stride to get.
+        prefix: str, the start of the names of new layers.
+        coarser_only: bool: only average; a map that would have to be upsampled stays.
+    """
+    factor = stride_between(image, x)
+    fine = all(stride % n == 0 for n in factor)
+    if coarser_only and not fine:
+        return x
+    if not fine:
+        up = tuple(n // stride if n % stride == 0 else n for n in factor)
+        x = BilinearUpsampling(up, "channels_last", name=f"{prefix}upsample")(x)
+        factor = tuple(n // u for n, u in zip(factor, up, strict=True))
+    pool = tuple(stride // n for n in factor)
+    if pool == (1, 1):
+        return x
+    return layers.AveragePooling2D(pool, name=f"{prefix}pool", data_format="channels_last")(x)

@@ -68,7 +68,7 @@ def _share_of_this_backend(items):
     for item in items:
         if _runs_here(item):
             kept.append(item)
-            if not FIRST and _is_combined(item):
+            if not FIRST and len(_values(item)) > 1 and not item.get_closest_marker("skipif"):
                 cases.setdefault(item.nodeid.split("[")[0], []).append(item)
     spared = {item.nodeid for each in cases.values() for item in _repeated(each)}
     return [item for item in kept if item.nodeid not in spared]
@@ -94,23 +94,25 @@ def _runs_here(item):
     )
 
 
-def _is_combined(item):
-    """Whether a test has several parameters, of which every combination is a case."""
-    spec = getattr(item, "callspec", None)
-    return spec and len(spec.indices) > 1 and not item.get_closest_marker("skipif")
+def _values(item):
+    """For each `parametrize` of a test, which of its values a case has."""
+    found = set()
+    for mark in item.iter_markers("parametrize"):
+        names = mark.args[0] if mark.args else mark.kwargs["argnames"]
+        names = tuple(n.strip() for n in (names.split(",") if isinstance(names, str) else names))
+        # The same objects in every case, and not all can be compared.
+        found.add((names, *(id(item.callspec.params[n]) for n in names)))
+    return found
 
 
 def _repeated(cases):
     """Cases that are not needed for every value of every parameter to occur in one."""
-    # Each backend takes other combinations.
-    order = sorted(
-        cases, key=lambda c: zlib.crc32((os.environ["KERAS_BACKEND"] + c.nodeid).encode())
-    )
-    missing = {value for case in cases for value in case.callspec.indices.items()}
-    needed = set()
+    backend = os.environ["KERAS_BACKEND"]  # each takes other combinations
+    order = sorted(cases, key=lambda case: zlib.crc32((backend + case.nodeid).encode()))
+    missing, needed = set().union(*map(_values, cases)), set()
     while missing:
-        best = max(order, key=lambda case: len(missing & set(case.callspec.indices.items())))
-        missing -= set(best.callspec.indices.items())
+        best = max(order, key=lambda case: len(missing & _values(case)))
+        missing -= _values(best)
         needed.add(best.nodeid)
     return [case for case in cases if case.nodeid not in needed]
 

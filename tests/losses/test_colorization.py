@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from reference import log_softmax
 
 from keras_dense.losses import AbSmoothL1, ColorCrossEntropy
 from keras_dense.losses.colorization import rebalancing
@@ -8,6 +7,8 @@ from keras_dense.ops import ab_bins
 from keras_dense.ops.color import to_lab
 from keras_dense.testing import check_loss
 from keras_dense.testing.expect import value_and_gradient
+
+from .reference import log_softmax
 
 
 def batch(height=10, width=13, channels=313, stride=4, seed=0):

@@ -3,13 +3,14 @@
 import keras
 import numpy as np
 import pytest
-import reference
 from keras import ops
 
 from keras_dense import losses
 from keras_dense.losses.contract import DenseLoss
 from keras_dense.testing import check_loss
 from keras_dense.testing.expect import value_and_gradient
+
+from . import reference
 
 CLASSES = [
     losses.CrossEntropy,

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-import reference
 
 from keras_dense.losses import CrossEntropy
 from keras_dense.testing.expect import value_and_gradient
+
+from . import reference
 
 
 @pytest.mark.everywhere

@@ -1,12 +1,13 @@
 import keras
 import numpy as np
 import pytest
-import reference
-from depths import batch
 
 from keras_dense.losses import BerHu, DepthL1, ScaleInvariantLog, Sum
 from keras_dense.testing import check_loss
 from keras_dense.testing.expect import value_and_gradient
+
+from . import reference
+from .depths import batch
 
 
 def rows(truth, prediction, weight=None):

@@ -1,8 +1,6 @@
 import keras
 import numpy as np
 import pytest
-import reference
-from depths import batch
 from keras import ops
 
 from keras_dense.losses import (
@@ -15,6 +13,9 @@ from keras_dense.losses import (
 from keras_dense.losses.depth_structure import image_median, masked_ssim
 from keras_dense.testing import check_loss
 from keras_dense.testing.expect import value_and_gradient
+
+from . import reference
+from .depths import batch
 
 
 def known_of(truth):

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-import reference
 
 from keras_dense.losses import CrossEntropy, Focal
 from keras_dense.testing.expect import value_and_gradient
+
+from . import reference
 
 COST = {"multiclass": [1.0, 2.0, 0.5, 4.0], "binary": [0.75, 0.25], "multilabel": [1, 2, 3, 4]}
 

@@ -2,12 +2,13 @@ import itertools
 
 import numpy as np
 import pytest
-import reference
 from keras import ops
 
 from keras_dense.losses import Lovasz
 from keras_dense.losses.lovasz import lovasz_extension
 from keras_dense.testing.expect import value_and_gradient
+
+from . import reference
 
 
 def softmax_loss(labels, logits, classes="present"):

@@ -2,10 +2,11 @@ import math
 
 import numpy as np
 import pytest
-import reference
 
 from keras_dense.losses import CrossEntropy, OhemCrossEntropy
 from keras_dense.testing.expect import value_and_gradient
+
+from . import reference
 
 
 def pixel_losses(labels, logits):

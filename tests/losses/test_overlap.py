@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-import reference
 
 from keras_dense.losses import Dice, Jaccard, Tversky
 from keras_dense.testing.expect import value_and_gradient
+
+from . import reference
 
 # (loss, the prices of false positives and misses, pixels added)
 CASES = [

@@ -6,11 +6,12 @@ import json
 import keras
 import numpy as np
 import pytest
-import reference
 from keras import ops
 
 from keras_dense import losses
 from keras_dense.testing.expect import expect_round_trip
+
+from . import reference
 
 RNG = np.random.default_rng(0)
 SHAPE = (2, 5, 6)

@@ -3,12 +3,13 @@ import itertools
 import keras
 import numpy as np
 import pytest
-from depths import batch
 from keras import ops
 
 from keras_dense.losses import VirtualNormal
 from keras_dense.testing import check_loss
 from keras_dense.testing.expect import value_and_gradient
+
+from .depths import batch
 
 CAMERA = (9.0, 11.0, 6.5, 5.0)
 

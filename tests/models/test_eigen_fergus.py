@@ -1,7 +1,5 @@
 """Eigen and Fergus' network: the authors' sizes and weights, and what every builder promises."""
 
-import math
-
 import keras
 import numpy as np
 import pytest
@@ -9,6 +7,8 @@ from keras import layers, ops
 
 import keras_dense as kd
 from keras_dense.testing import check_model
+
+from .small import trained
 
 
 class Three:
@@ -42,10 +42,6 @@ def small(**kwargs):
 
 def shape(model, layer):
     return tuple(model.get_layer(layer).output.shape[1:])
-
-
-def trained(model):
-    return sum(math.prod(w.shape) for w in model.trainable_weights)
 
 
 def test_the_authors_sizes_and_weights(zero_weights):

@@ -6,10 +6,7 @@ from keras import layers, ops
 import keras_dense as kd
 from keras_dense.testing import check_model
 
-
-def images(count=1, height=64, width=64, channels=3, seed=0):
-    shape = (count, height, width, channels)
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype="uint8")
+from .small import images
 
 
 @pytest.fixture(scope="module")

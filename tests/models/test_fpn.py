@@ -5,19 +5,12 @@ import math
 import keras
 import numpy as np
 import pytest
-from keras import layers, ops
+from keras import layers
 
 import keras_dense as kd
 from keras_dense.testing import check_model
 
-
-def images(count=1, height=64, width=64, channels=3, seed=0):
-    shape = (count, height, width, channels)
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype="uint8")
-
-
-def run(model, x):
-    return keras.tree.map_structure(ops.convert_to_numpy, model(x, training=False))
+from .small import images, run
 
 
 def test_contract(backbone, sizes):

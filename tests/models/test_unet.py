@@ -10,6 +10,8 @@ from keras_dense.models.unet import unet_backbone
 from keras_dense.models.unet_parts import attention_gate
 from keras_dense.testing import check_model
 
+from .small import images, run
+
 SMALL = (8, 4, 4)
 
 
@@ -20,15 +22,6 @@ def backbone():
     for n in range(3):
         x = layers.Conv2D(4, 3, 2, "same", activation="elu", name=f"conv{n}")(x)
     return kd.backbone(keras.Model(image, x), preprocessing="tf")
-
-
-def images(count=1, height=64, width=64, channels=3, seed=0):
-    shape = (count, height, width, channels)
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype="uint8")
-
-
-def run(model, x):
-    return keras.tree.map_structure(ops.convert_to_numpy, model(x, training=False))
 
 
 def pyramid_of(levels):

@@ -1,7 +1,5 @@
 """SegNet, SegNet-Basic and DeconvNet: what every builder promises, and what each paper says."""
 
-import math
-
 import keras
 import numpy as np
 import pytest
@@ -11,6 +9,8 @@ import keras_dense as kd
 from keras_dense.layers import MaxUnpool2D
 from keras_dense.models.mirror import way_down
 from keras_dense.testing import check_model
+
+from .small import images, run, trained
 
 NAMES = ("segnet", "segnet_basic", "deconvnet")
 
@@ -34,19 +34,6 @@ def build(which, backbone=None, num_classes=3, **kwargs):
     if which == "deconvnet":
         kwargs = {"filters": 16, **kwargs}
     return getattr(kd, which)(backbone, num_classes, **kwargs)
-
-
-def images(count=1, height=64, width=64, channels=3, seed=0):
-    shape = (count, height, width, channels)
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype="uint8")
-
-
-def run(model, x):
-    return keras.tree.map_structure(ops.convert_to_numpy, model(x, training=False))
-
-
-def trained(model):
-    return sum(math.prod(w.shape) for w in model.trainable_weights)
 
 
 # What every builder promises

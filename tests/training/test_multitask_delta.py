@@ -11,7 +11,9 @@ def test_formula():
     single = {"seg": 0.40, "depth": 0.60, "normals": 20.0}
     m, s = (np.array(list(scores.values()), "float64") for scores in (multi, single))
     wanted = np.mean(np.array([1, -1, -1]) * (m - s) / s)
-    assert multitask_delta(multi, single, lower_is_better=["depth", "normals"]) == pytest.approx(wanted, rel=1e-6)
+    assert multitask_delta(multi, single, lower_is_better=["depth", "normals"]) == pytest.approx(
+        wanted, rel=1e-6
+    )
     assert multitask_delta(single, single, lower_is_better={"depth"}) == 0.0
     assert multitask_delta({"d": 2.0}, {"d": 4.0}, lower_is_better="d") == pytest.approx(0.5)
     assert type(multitask_delta(multi, single, lower_is_better=["depth"])) is float

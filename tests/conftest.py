@@ -25,8 +25,8 @@ PORTABLE = (
     "tests/testing/",
 )
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
-# How many shares of ten each backend takes of what runs on one only: they differ in what they cost.
-SHARES = {"torch": 8, "tensorflow": 1, "jax": 1}
+# How many shares of twenty each backend takes of what runs on one only: they differ in cost.
+SHARES = {"torch": 18, "tensorflow": 1, "jax": 1}
 
 
 SUITE = os.environ.get("KERAS_DENSE_SUITE", "all")

@@ -201,7 +201,11 @@ def test_gradients_on_jax():
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("settings", [{"iterations": 1}, {"iterations": 2, "exact": True}])
+# The lattice takes a while to compile; tests/models/test_with_crf.py trains and saves it everywhere.
+@pytest.mark.parametrize(
+    "settings",
+    [pytest.param({"iterations": 2}, marks=pytest.mark.once), {"iterations": 1, "exact": True}],
+)
 def test_contract(settings):
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(2, 13, 17, 3)).astype("float32")

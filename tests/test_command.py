@@ -191,7 +191,7 @@ def test_a_folder_that_cannot_be_written(labels, folder, tmp_path, capsys):
         (lambda x: [x, x], "has several outputs"),
     ],
 )
-def test_models_of_somebody_else(build, message, folder, tmp_path, capsys):
+def test_foreign_models(build, message, folder, tmp_path, capsys):
     image = keras.Input((None, None, 3))
     path = saved(tmp_path / "model", keras.Model(image, build(layers.Conv2D(4, 1)(image))))
     assert main(["predict", path, str(folder), "--out", str(tmp_path / "out")]) == 1

@@ -1,4 +1,4 @@
-"""What the command line reads is never written over, and what is there already is told apart."""
+"""Inputs of the command line are never overwritten, and existing results are recognized."""
 
 import json
 import os
@@ -91,7 +91,7 @@ def test_a_single_photo_is_not_written_over(place, capsys, more):
 
 
 @pytest.mark.parametrize("more", [(), ("--overwrite",)])
-def test_files_of_somebody_else_are_never_replaced(place, capsys, more):
+def test_foreign_files_are_never_replaced(place, capsys, more):
     (place / "out").mkdir()
     PIL.fromarray(photo(seed=9)).save(place / "out" / "b.png")
     before = contents(place)
@@ -287,7 +287,7 @@ def test_a_large_tiff_is_read_by_windows(place, capsys, small_limit, kind):
         expected = pixels[..., :1].repeat(3, -1)
     errors = {
         "deep": "from 0 to 255. Received: uint16",
-        "turned": "large and to be turned by its EXIF orientation (6)",
+        "turned": "large and has an EXIF orientation (6)",
         "wide": "has 6 bands for a model of 3 channels; kd.inference.predict_tiled takes",
     }
     settings = ("--out", place / "out", "--tile", 32, "--overlay")

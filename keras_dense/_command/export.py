@@ -1,4 +1,4 @@
-"""Exports a model with decoding inside: labels, meters, normals, colors come out."""
+"""Exports a model with decoding inside: it returns labels, meters, normals, colors."""
 
 import pathlib
 
@@ -25,7 +25,7 @@ def add_arguments(parser):
         type=pathlib.Path,
         help="folder of images of one size, to compare and to measure ranges for int8 on",
     )
-    add("--overwrite", action="store_true", help="also where there is something already")
+    add("--overwrite", action="store_true", help="also replace an existing file or folder")
 
 
 def run(args):

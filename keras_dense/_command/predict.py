@@ -1,12 +1,12 @@
-"""Predicts images of files and folders, and writes the results as images.
+"""Predicts images and folders, and writes labels, depth, normals or colors.
 
 Files are read as RGB of 8 bits, see `kd.datasets`: gray, palette and CMYK are converted, and
-photographs are turned as their EXIF orientation says. What cannot be RGB of 8 bits without loss
-is an error.
+photographs are turned by their EXIF orientation. Other files that RGB of 8 bits cannot hold
+without loss are an error.
 
-Results carry a mark of the run. A second start does what is missing, and what was changed since;
-it stops where results are those of another model, of other heads or settings (--overwrite
-replaces them). Files without a mark are never replaced.
+Results carry a mark of the run. A second start predicts images that are missing or were changed;
+it stops at results of another model, other heads or settings (--overwrite replaces them). Files
+without a mark are never replaced.
 """
 
 import pathlib
@@ -75,7 +75,7 @@ def run(args):
         except Unusable:
             report(failed, len(files), "images")
             raise
-        # Whatever it is, the other images are worth the try.
+        # An error in one image must not stop the others.
         except Exception as error:
             failed[file] = _explained(error, pixels, model)
         bar.update(count)
@@ -116,7 +116,7 @@ def _predictor(model, heads, args):
 
 
 def _checking(model, heads):
-    """What people use, and beside it the share of pixels of which the model says nothing."""
+    """Results, and the share of pixels with NaN or infinity."""
     product = decoded(model, heads)
 
     def lost(_, head, y, result):
@@ -136,7 +136,7 @@ def _check_lost(key, head, share):
 
 
 def _explained(error, pixels, model):
-    """An error in fewer words where the image is smaller than a cell of the network."""
+    """A shorter error for an image that is smaller than the stride of the network."""
     try:
         stride = total_stride(model)
     except ValueError:
@@ -149,7 +149,7 @@ def _explained(error, pixels, model):
 
 def _check(_, head, result):
     if not np.isfinite(result).all():
-        raise ValueError("the model predicts what is no number")
+        raise ValueError("the model predicts NaN or infinity")
 
 
 def _write(args, results, heads, stem, found, pixels):

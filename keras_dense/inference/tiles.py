@@ -1,4 +1,4 @@
-"""Where tiles lie in a image, and how neighbors are mixed where they overlap."""
+"""Positions of tiles in an image, and the mix of neighbors where they overlap."""
 
 from dataclasses import dataclass
 from math import ceil, inf
@@ -16,7 +16,7 @@ GRID = 32  # where a network's strides cannot be read
 
 @dataclass(frozen=True)
 class Axis:
-    """Tiles along one axis of a image.
+    """Tiles along one axis of an image.
 
     Attributes:
         length, tile: ints, pixels.
@@ -37,7 +37,7 @@ class Axis:
 
     @classmethod
     def of(cls, length, tile, overlap, grid):
-        """Tiles of one size; they begin at multiples of `grid`, as the network's maps do, but for
+        """Tiles of one size, which begin at multiples of `grid` as the network's maps do, except
         the last one, which ends where the image does.
         """
         if length <= tile:

@@ -72,9 +72,7 @@ def batch_norm_momentum(model: keras.Model, momentum: float) -> int:
     return len(layers)
 
 
-def recalibrate_batch_norm(
-    model: keras.Model, batches: Any, *, steps: int | None = None
-) -> int:
+def recalibrate_batch_norm(model: keras.Model, batches: Any, *, steps: int | None = None) -> int:
     """Recompute the statistics of every `BatchNormalization` over batches of training data.
 
     Moving averages are taken while weights change, over too few steps or too many. This replaces

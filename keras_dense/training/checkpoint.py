@@ -240,7 +240,9 @@ class Checkpoint(keras.callbacks.Callback):
             writer = csv.writer(file)
             writer.writerow(["epoch", *self.history])
             for epoch in range(self._epochs):
-                row: list = [values[epoch : epoch + 1] or ["nan"] for values in self.history.values()]
+                row: list = [
+                    values[epoch : epoch + 1] or ["nan"] for values in self.history.values()
+                ]
                 writer.writerow([epoch + 1, *(value[0] for value in row)])
         draft.replace(self.directory / "history.csv")
 
@@ -252,7 +254,10 @@ def _described(model: keras.Model, loaders: Any) -> dict:
         names.append(type(optimizer).__name__)
         inner = (getattr(optimizer, name, None) for name in ("optimizer", "inner_optimizer"))
         optimizer = next((found for found in inner if found is not None), None)
-    found: dict[str, Any] = {"network": [_line(layer) for layer in sublayers(model).values()], "optimizer": names}
+    found: dict[str, Any] = {
+        "network": [_line(layer) for layer in sublayers(model).values()],
+        "optimizer": names,
+    }
     facts = ("batch_size", "seed", "shuffle", "sample_pixels")
     for number, loader in enumerate(loaders):
         facts_of = {fact: int(getattr(loader, fact)) for fact in facts if hasattr(loader, fact)}

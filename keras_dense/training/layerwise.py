@@ -44,8 +44,9 @@ def layerwise(
         ValueError: if the model has nothing to train, a name is not a layer of it, or a factor is
             negative.
 
-    Reference: Chen et al., "DeepLab", ICLR 2015 (arXiv 1412.7062), §4.1: the classifier's rate is ten
-    times the backbone's. Long et al., "FCN", CVPR 2015, §4.3: biases learn at twice the rate.
+    Reference: Chen et al., "DeepLab", ICLR 2015 (arXiv 1412.7062), section 4.1: the classifier's
+    rate is ten times the backbone's. Long et al., "FCN", CVPR 2015, section 4.3: biases learn at
+    twice the rate.
 
     >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, name="backbone"),
     ...                           keras.layers.Dense(1, name="head")])
@@ -159,11 +160,10 @@ class LayerwiseOptimizer(keras.optimizers.Optimizer):
         self._all_variables = lambda: everything
 
     def apply(self, grads: list, trainable_variables: Any = None) -> None:
-        if trainable_variables is not None:
-            trainable_variables = list(trainable_variables)
+        given = None if trainable_variables is None else list(trainable_variables)
         if not self.built:
-            self.build(trainable_variables)
-        variables = self._all_variables() if trainable_variables is None else trainable_variables
+            self.build(given or [])
+        variables = self._all_variables() if given is None else given
         before = [
             (variable, factor, keras.ops.copy(variable.value))
             for variable in variables

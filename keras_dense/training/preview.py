@@ -9,31 +9,29 @@ import numpy as np
 
 from keras_dense import _check
 from keras_dense._optional import require
-from keras_dense._types import PathLike
+from keras_dense._types import Array, PathLike
 from keras_dense.datasets import check_sample
 from keras_dense.heads import Heads, of
 from keras_dense.heads.model_heads import Given
 
 
 class Preview(keras.callbacks.Callback):
-    """Draws a few samples after each epoch: image · truth · prediction · error.
+    """Draw a few samples after each epoch: image · truth · prediction · error.
 
-    Every head gets rows of its own, drawn as it draws targets, predictions and errors: wrong
-    labels in red, for one.
+    Every head has rows of its own, in the colors of the head; wrong labels are red, for example.
 
     Args:
-        dataset: What gives samples: `len(dataset)`, `dataset[i]`.
+        dataset: samples: `len(dataset)`, `dataset[i]`.
         directory: folder of the drawings `epoch_0001.png`, …; made if need be.
         heads: heads of the model; default: those that it carries.
-        count: How many samples, spread evenly over the data set.
-        every: Draw after every so many epochs.
-        transform: Optional callable `(sample, rng) -> sample`, such as a center crop.
-        draw: Optional function `(head, images, truths, predictions) -> drawing`, which gets lists
-            of arrays (targets as the head encodes them, predictions decoded) and draws what it
-            likes instead, say with `kd.plot.panel`.
+        count: int >= 1, number of samples, spread evenly over the data set.
+        every: int >= 1, number of epochs between drawings.
+        transform: function `(sample, rng) -> sample`, such as a center crop.
+        draw: function `(head, images, truths, predictions) -> drawing` of lists of arrays (encoded
+            targets and decoded predictions), to draw in another way, such as `kd.plot.panel`.
 
     Raises:
-        ValueError: If `count` or `every` is not a positive integer.
+        ValueError: if `count` or `every` is not an integer >= 1.
 
     ```python
     def draw(head, images, truths, predictions):
@@ -78,8 +76,8 @@ class Preview(keras.callbacks.Callback):
                 self.directory / f"epoch_{epoch + 1:04d}.png"
             )
 
-    def drawing(self, model):
-        """What is drawn of a model: uint8 RGB."""
+    def drawing(self, model: keras.Model) -> Array:
+        """Drawing of a model's predictions: uint8 RGB."""
         images = [sample["image"] for sample in self._samples]
         outputs = [model.predict_on_batch(image[None]) for image in images]
         drawn = []

@@ -74,7 +74,7 @@ def photos(size, count=2):
 
 
 def expected(model, heads, images):
-    """What people use, from `kd.decoded`, and the probability of the label from the logits."""
+    """Results of `kd.decoded`, and the probability of the label from the logits."""
     images = images.astype("float32")
     product, output = kd.decoded(model, heads)(images), model(images)
     if not isinstance(heads, dict):
@@ -148,7 +148,7 @@ def test_any_size(backbone, tmp_path, capsys, name):
     before, images = model.get_weights(), [photos(size) for size in SIZES]
     wanted = [expected(model, heads, x) for x in images]
     for format in ("onnx", "openvino", "litert"):
-        # A name that somebody might give, too.
+        # A name that a user might give as well.
         path = tmp_path / f"{format}, µ" / f"model{FORMATS[format]}"
         found = getattr(kd.export, format)(model, path, heads)
         for x, y in zip(images, wanted, strict=True):

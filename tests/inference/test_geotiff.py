@@ -1,4 +1,4 @@
-"""What a raster says of itself reaches the network, or is an error; results say what they mean."""
+"""Metadata of a raster reaches the network or is an error; results carry their meaning."""
 
 import json
 
@@ -188,9 +188,7 @@ def test_other_color_spaces_and_turned_photographs(tmp_path):
     exif = pillow.Exif()
     exif[0x0112] = 6
     photo.save(tmp_path / "turned.jpg", exif=exif)
-    with pytest.raises(
-        ValueError, match=r"turned.jpg: is to be turned by its EXIF orientation \(6"
-    ):
+    with pytest.raises(ValueError, match=r"turned.jpg: has an EXIF orientation \(6"):
         GeoTiff(tmp_path / "turned.jpg")
 
 

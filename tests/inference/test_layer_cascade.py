@@ -45,7 +45,7 @@ def model():
 
 
 @pytest.mark.everywhere
-def test_nobody_leaves(model):
+def test_no_pixel_leaves(model):
     x = images(2, 97, 131)
     cascade = LayerCascade(model, thresholds=1.5)
     result = cascade.predict(x)
@@ -146,7 +146,9 @@ def test_two_stages_and_binary():
 
 def test_bad_input(model):
     backbone = kd.backbone("mobilenet", weights=None, alpha=0.25)
-    with pytest.raises(ValueError, match="'fcn32s' has no stages that pixels could leave"):
+    with pytest.raises(
+        ValueError, match="must have stages that pixels can leave. Received: 'fcn32s'"
+    ):
         LayerCascade(kd.fcn32s(backbone, 3))
     with pytest.raises(ValueError, match="`thresholds` must be a number, or one for each of the 2"):
         LayerCascade(model, thresholds=[0.9])

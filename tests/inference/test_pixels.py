@@ -235,7 +235,7 @@ def broken():
 
 @pytest.mark.everywhere
 def test_predictions_that_are_no_numbers_are_an_error():
-    """Of NaN the largest logit is class 0."""
+    """The largest logit of NaN is class 0."""
     heads = {"good": HEAD, "bad": kd.heads.Segmentation(3)}
     model, pixels = broken(), image()
     message = "`model` predicts NaN.* of 'bad' at 100 % of the pixels"

@@ -168,7 +168,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(tmp_path, batch_size):
         kd.inference.predict_tiled(model, photo(200, 200, 1), head, out=out, **settings)
     with pytest.raises(ValueError, match="another arguments"):
         kd.inference.predict_tiled(model, image, head, out=out, **{**settings, "overlap": 12})
-    # A result that was taken away is begun anew, whatever is known of it.
+    # A result that was removed is started again, even with a state file.
     kept = {path: path.read_bytes() for path in tmp_path.glob("stopped*")}
     (tmp_path / "stopped.npy.part").unlink()
     with pytest.raises(OSError, match="disk is gone"):

@@ -201,7 +201,7 @@ def test_gradients_on_jax():
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-# The lattice takes a while to compile; tests/models/test_with_crf.py trains and saves it everywhere.
+# The lattice compiles slowly; tests/models/test_with_crf.py trains and saves it on every backend.
 @pytest.mark.parametrize(
     "settings",
     [pytest.param({"iterations": 2}, marks=pytest.mark.once), {"iterations": 1, "exact": True}],

@@ -196,6 +196,6 @@ def test_bad_input(backbone):
 )
 def test_bad_images(backbone, batch, match):
     # Called, not `predict`ed: on JAX, Keras 3.15 takes the weights out of a model while `predict`
-    # runs, and an error there, whatever its cause, leaves the model (and its backbone) without them.
+    # runs, and an error there, whatever its cause, leaves the model and its backbone without them.
     with pytest.raises(ValueError, match=match):
         kd.fcn8s(backbone, 3)(batch)

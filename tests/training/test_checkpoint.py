@@ -111,7 +111,7 @@ def test_a_killed_run_continues_to_the_same_numbers(tmp_path):
 
 @pytest.mark.slow
 def test_killed_from_outside(tmp_path):
-    """A real SIGKILL at a moment nobody chose."""
+    """A real SIGKILL at a random moment."""
     program = tmp_path / "program.py"
     program.write_text(PROGRAM.replace("EPOCHS = 4", "EPOCHS = 100000"))
     process = subprocess.Popen(
@@ -194,7 +194,7 @@ def test_bad_arguments(tmp_path):
     [(2, 3), *(pytest.param(*c, marks=pytest.mark.once) for c in ((2, 4), (None, 3), (9, 2)))],
 )
 def test_a_pass_goes_on_where_it_was(tmp_path, steps, batches):
-    """Whatever `steps_per_epoch` is: a run that is resumed after any epoch sees what was left."""
+    """A run that is resumed after any epoch sees the rest of the pass, for any `steps_per_epoch`."""
     rng = np.random.default_rng(0)
     data = [{"image": rng.integers(0, 256, (2, 2, 3)).astype("uint8")} for _ in range(batches)]
 

@@ -85,7 +85,7 @@ def test_scores_of_images_of_any_size():
 @pytest.mark.once
 def test_table():
     scores = {"iou": np.array([0.5, np.nan]), "mean_iou": 0.5, "dice": np.array([1.0, 0.0])}
-    lines = class_table(scores, ["sky", "tree"], ["iou", "dice"]).splitlines()
+    lines = class_table(scores, ["sky", "tree"], columns=["iou", "dice"]).splitlines()
     assert lines[2:] == [
         "| sky   | 50.0 | 100.0 |",
         "| tree  |    – |  0.0 |",
@@ -93,11 +93,11 @@ def test_table():
     ]
     assert len(class_table(scores, columns=["iou"]).splitlines()) == 5
     with pytest.raises(ValueError, match="1 names for 2 classes"):
-        class_table(scores, ["sky"], ["iou"])
+        class_table(scores, ["sky"], columns=["iou"])
     with pytest.raises(
         ValueError, match=r"can be \['iou', 'dice'\]. Received: columns=\['recall'\]"
     ):
-        class_table(scores, None, ["recall"])
+        class_table(scores, columns=["recall"])
 
 
 @pytest.mark.once

@@ -1,10 +1,20 @@
-"""What the tests of networks share: images, outputs, parameter counts."""
+"""What the tests of networks share: a backbone, images, outputs, parameter counts."""
 
 import math
 
 import keras
 import numpy as np
-from keras import ops
+from keras import layers, ops
+
+import keras_dense as kd
+
+
+def plain_backbone():
+    """Five strided convolutions."""
+    x = image = keras.Input((None, None, 3))
+    for _ in range(5):
+        x = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(x)
+    return kd.backbone(keras.Model(image, x))
 
 
 def images(count=1, height=64, width=64, channels=3, seed=0):

@@ -6,7 +6,7 @@ from keras import layers, ops
 import keras_dense as kd
 from keras_dense.testing import check_model
 
-from .small import images
+from .small import images, plain_backbone
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +64,8 @@ def test_fully_connected_layers_are_transplanted():
 
 
 @pytest.mark.parametrize("builder", [kd.fcn32s, kd.fcn16s, kd.fcn8s])
-def test_contract(builder, backbone, sizes):
-    model = builder(kd.surgery.rebuild(backbone), 3)
+def test_contract(builder, sizes):
+    model = builder(plain_backbone(), 3)
     check_model(model, kd.heads.Segmentation(3), sizes=sizes)
 
 

@@ -3,9 +3,11 @@
 import keras
 import numpy as np
 import pytest
-from keras import layers, ops
+from keras import ops
 
 import keras_dense as kd
+
+from .small import plain_backbone
 
 BACKEND = keras.backend.backend()
 torch_only = pytest.mark.skipif(BACKEND != "torch", reason="what PyTorch's exporter writes")
@@ -18,24 +20,17 @@ pytestmark = [
 ]
 
 
-def backbone():
-    x = image = keras.Input((None, None, 3))
-    for _ in range(5):
-        x = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(x)
-    return kd.backbone(keras.Model(image, x))
-
-
 def network(name, size):
     """A small network with weights that tell pixels apart."""
     known = {
         "segnet": lambda: kd.segnet_basic(num_classes=3, input_shape=(*size, 3), filters=4),
         "two_heads": lambda: kd.fcn8s(
-            backbone(),
+            plain_backbone(),
             heads={"labels": kd.heads.Segmentation(3), "depth": kd.heads.Depth(max_depth=10.0)},
             input_shape=(*size, 3),
         ),
     }
-    build = known.get(name, lambda: getattr(kd, name)(backbone(), 3, input_shape=(*size, 3)))
+    build = known.get(name, lambda: getattr(kd, name)(plain_backbone(), 3, input_shape=(*size, 3)))
     model = build()
     draw = np.random.default_rng(0)
     for weight in model.trainable_weights:

@@ -194,7 +194,7 @@ def test_bad_arguments(tmp_path):
     [(2, 3), *(pytest.param(*c, marks=pytest.mark.once) for c in ((2, 4), (None, 3), (9, 2)))],
 )
 def test_a_pass_goes_on_where_it_was(tmp_path, steps, batches):
-    """A run that is resumed after any epoch sees the rest of the pass, for any `steps_per_epoch`."""
+    """A run resumed after any epoch sees the rest of the pass, for any `steps_per_epoch`."""
     rng = np.random.default_rng(0)
     data = [{"image": rng.integers(0, 256, (2, 2, 3)).astype("uint8")} for _ in range(batches)]
 

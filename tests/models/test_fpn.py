@@ -28,6 +28,7 @@ def test_auxiliary_head_and_other_upsampling(backbone):
     }
 
 
+@pytest.mark.exhaustive  # of a plain backbone: tests/models/test_keras_export.py
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")
 def test_export_with_free_sizes(backbone, tmp_path):
     import tensorflow as tf

@@ -111,7 +111,7 @@ def test_mixed_precision_ends_in_float32():
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")
-@pytest.mark.parametrize("option", ["valid", "nested"])
+@pytest.mark.parametrize("option", ["valid", pytest.param("nested", marks=pytest.mark.exhaustive)])
 def test_export_with_free_sizes(option, tmp_path):
     import tensorflow as tf
 

@@ -74,7 +74,9 @@ def test_mixed_precision_keeps_indices():
     assert y.dtype == np.float32 and y.shape == (1, 33, 47, 3) and np.isfinite(y).all()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [NAMES[0], *(pytest.param(n, marks=pytest.mark.exhaustive) for n in NAMES[1:])]
+)
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")
 def test_export_with_free_sizes(name, tmp_path):
     import tensorflow as tf

@@ -99,7 +99,7 @@ def test_recalibrated_statistics_are_means_over_the_batches():
     recalibrate_batch_norm(model, batches, steps=1)
     got = keras.ops.convert_to_numpy(inner.moving_mean)
     np.testing.assert_allclose(got, maps[0].mean((0, 1, 2)), rtol=1e-4, atol=1e-5)
-    with pytest.raises(ValueError, match="`batches` is empty"):
+    with pytest.raises(ValueError, match="`batches` must hold at least one batch"):
         recalibrate_batch_norm(model, [])
 
 

@@ -208,7 +208,7 @@ def test_scores_that_would_mean_nothing():
         with pytest.raises(ValueError, match=message):
             evaluate(constant(head.channels), [(image, target)], head)
     white = np.array([[[0, 255, 0], [255, 0, 255]]])
-    with pytest.warns(DatasetWarning, match=r"0 and 255 alone.*remap=\{255: 1\}"):
+    with pytest.warns(DatasetWarning, match=r"labels are 0 and 255.*remap=\{255: 1\}"):
         evaluate(constant(1), [(image, white)], Segmentation(1))
     both = {"a": Segmentation(3), "b": Segmentation(3)}
     x = keras.Input((None, None, 3))

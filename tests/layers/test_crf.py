@@ -182,6 +182,8 @@ def check_gradients(gradients):
             ]
 
 
+# Quicker: the gradient of the lattice in tests/ops/test_permutohedral.py, on every backend.
+@pytest.mark.exhaustive
 @pytest.mark.skipif(BACKEND != "jax", reason="the other backends have float64 as they are")
 def test_gradients_on_jax():
     """JAX_ENABLE_X64 is for a whole process."""

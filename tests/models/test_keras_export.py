@@ -71,7 +71,14 @@ def run_openvino(path, image):
 
 @torch_only
 @pytest.mark.parametrize("size", [pytest.param((64, 64), marks=pytest.mark.exhaustive), (65, 71)])
-@pytest.mark.parametrize("name", ["fpn", "unet", "deeplabv3plus", "segnet", "two_heads"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "segnet",
+        "two_heads",
+        *(pytest.param(n, marks=pytest.mark.exhaustive) for n in ("fpn", "unet", "deeplabv3plus")),
+    ],
+)
 def test_pytorch_writes_onnx_at_fixed_sizes(name, size, tmp_path):
     model, image, path = network(name, size), image_of(*size), str(tmp_path / "model.onnx")
     model.export(path, format="onnx", verbose=False)

@@ -289,7 +289,7 @@ def remember(args):
 
 
 def draw(head, images, truths, predictions):
-    return kd.plot.panel(images, truths, predictions, head.palette, head.class_names)
+    return kd.plot.panel(images, truths, predictions, head.palette, class_names=head.class_names)
 
 
 def main(argv=None):

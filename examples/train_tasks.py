@@ -351,7 +351,7 @@ def picture(model, val, heads, count):
             pictures[key] = head.draw(shown)
         tiles += [kd.plot.fit_width(p, 192, sharp=True) for p in pictures.values()]
         titles = list(pictures)
-    return kd.plot.grid(tiles, len(titles), titles)
+    return kd.plot.grid(tiles, columns=len(titles), titles=titles)
 
 
 def gain(scores, runs):

@@ -7,45 +7,45 @@ from keras import ops
 from keras_dense import _check
 from keras_dense._types import Array, ArrayLike, Config, Sample, Tensor
 from keras_dense.heads.annotation import annotation, rgb_image
+from keras_dense.heads.drawing import error_colors, hatch_unknown
 from keras_dense.heads.head import Head, Stored
 from keras_dense.layers import AnnealedMean, Recolor
 from keras_dense.losses import AbSmoothL1, ColorCrossEntropy
-from keras_dense.losses.colorization import AB_SCALE
 from keras_dense.metrics import ColorErrors
-from keras_dense.ops import ab_bins
+from keras_dense.ops.ab_bins import AB_SCALE, ab_bins
 from keras_dense.ops.color import to_lab
 
-_UNKNOWN = 160
-_WORST = 60.0  # distance in (a, b) that is drawn in white
+_WORST = 60.0  # distance in (a, b) that is drawn brightest
 
 
 @keras.saving.register_keras_serializable("keras_dense")
 class Colorization(Head):
     """The color of every pixel, from the lightness of the image alone.
 
-    A model with such a head turns its images into gray ones before it looks at them, for all of
-    its heads. The target is the RGB image itself, 0–255, at full size (a float pixel that is not
-    finite is unknown); predictions are at a quarter of the size, float32: logits over bins of
-    color, `(B, ceil(H / 4), ceil(W / 4), 313)`, or (a, b) / 110 with two channels. Pixels that
-    transforms have added around an image are a color like any other, unless the samples have a
-    `"weight"`.
+    A model with such a head converts its images to gray first, for all of its heads. The target is
+    the RGB image itself, 0–255, at full size (float pixels that are not finite are unknown).
+    Predictions are float32 at a quarter of the size: logits over color bins,
+    `(B, ceil(H / 4), ceil(W / 4), 313)`, or (a, b) / 110 with two channels. Pixels that transforms
+    have added around an image count like any other color, unless samples have a `"weight"`.
 
     Args:
-        grid: of the bins, see `kd.ops.ab_bins`: 10 means 313.
-        temperature: number > 0, how colors are read from a distribution: 1 is the mean, pale;
-            towards 0 the most likely one, which jumps from pixel to pixel.
-        prior: the share of each bin among the colors of the data
-            (`kd.training.estimate_ab_prior`), so that rare ones count more; `None`: all pixels
-            count the same.
-        lam: 0 to 1, how much of a uniform prior is mixed in; 1 is without effect.
-        regression: predict (a, b) itself instead of a distribution: smooth, and pale.
-        loss: default `kd.losses.ColorCrossEntropy`, or `AbSmoothL1` for a regression.
-        weight: weight of this head's loss among several heads.
-        target: the key of a sample that holds the RGB image.
-        stride: int ≥ 1, how much smaller than the image the prediction is.
+        grid: int, spacing of the bins, see `kd.ops.ab_bins`: 10 means 313 bins.
+        temperature: float > 0, which color is taken from a distribution: 1 is the mean, which is
+            pale; near 0 it is the most likely one, which jumps from pixel to pixel.
+        prior: share of each bin among the colors of the data (`kd.training.estimate_ab_prior`), so
+            that rare ones count more; `None`: all pixels count the same.
+        prior_mix: float from 0 to 1, share of a uniform prior that is mixed in; with 1 the prior
+            has no effect.
+        regression: bool, whether to predict (a, b) itself instead of a distribution: smooth and
+            pale.
+        loss: a Keras loss; default: `kd.losses.ColorCrossEntropy`, or `AbSmoothL1` for a
+            regression.
+        weight: float >= 0, weight of this head's loss among several heads.
+        target: str, key of a sample that holds the RGB image.
+        stride: int >= 1, the prediction has 1/stride of the image's height and width.
 
     Raises:
-        ValueError: for a grid, temperature, prior, lam or stride that cannot be.
+        ValueError: for a grid, temperature, prior, prior_mix or stride out of range.
 
     Reference: Zhang et al., "Colorful Image Colorization", ECCV 2016.
 
@@ -63,21 +63,21 @@ class Colorization(Head):
         *,
         temperature: float = 0.38,
         prior: ArrayLike | None = None,
-        lam: float = 0.5,
+        prior_mix: float = 0.5,
         regression: bool = False,
         loss: keras.losses.Loss | None = None,
         weight: float = 1.0,
         target: str = "image",
         stride: int = 4,
     ) -> None:
-        self.temperature = AnnealedMean(grid, temperature).temperature
+        self.temperature = AnnealedMean(grid, temperature=temperature).temperature
         self.regression = _check.flag(regression, "regression")
         self.stride = _check.integer(stride, "stride", low=1)
         if self.regression and prior is not None:
-            raise ValueError("`prior` is that of bins, which a regression does not have.")
-        balanced = ColorCrossEntropy(grid, prior, lam, stride=self.stride)
+            raise ValueError("`prior` is for bins; with regression=True there are none.")
+        balanced = ColorCrossEntropy(grid, prior=prior, prior_mix=prior_mix, stride=self.stride)
         self.grid = int(grid)
-        self.prior, self.lam = balanced.prior, balanced.lam
+        self.prior, self.prior_mix = balanced.prior, balanced.prior_mix
         self.channels = 2 if self.regression else len(ab_bins(self.grid))
         super().__init__(loss=loss, weight=weight, target=target)
 
@@ -85,7 +85,9 @@ class Colorization(Head):
         """Cross entropy over bins, rare colors counting more with a prior; or smooth L1."""
         if self.regression:
             return AbSmoothL1(stride=self.stride)
-        return ColorCrossEntropy(self.grid, self.prior, self.lam, stride=self.stride)
+        return ColorCrossEntropy(
+            self.grid, prior=self.prior, prior_mix=self.prior_mix, stride=self.stride
+        )
 
     def metrics(self) -> list:
         """Fresh metrics: the area under the curve of errors in (a, b), and PSNR."""
@@ -126,7 +128,7 @@ class Colorization(Head):
         if self.regression:
             ab = prediction * AB_SCALE
         else:
-            ab = AnnealedMean(self.grid, self.temperature)(prediction)
+            ab = AnnealedMean(self.grid, temperature=self.temperature)(prediction)
         return Recolor(self.stride)(ab, image)
 
     def to_mean(self, prediction: Tensor) -> Tensor:
@@ -155,28 +157,27 @@ class Colorization(Head):
         return self.draw(result)
 
     def draw(self, result: Array) -> Array:
-        """An RGB image `(H, W, 3)` as itself, uint8; unknown pixels in gray."""
+        """The RGB image `(H, W, 3)` itself, uint8; unknown pixels are hatched."""
         image = np.asarray(result)
-        known = np.isfinite(image).all(-1, keepdims=True)
-        shown = np.where(known, np.round(np.where(known, image, 0)).clip(0, 255), _UNKNOWN)
-        return shown.astype("uint8")
+        known = np.isfinite(image).all(-1)
+        shown = np.where(known[..., None], image, 0)
+        return hatch_unknown(np.round(shown).clip(0, 255).astype("uint8"), known)
 
     def error(self, truth: Array, prediction: Array, image: Array | None = None) -> Array:
-        """Distance of colors in (a, b): black is right, white 60 or more.
+        """Distance of the colors in (a, b): black is right, light yellow is 60 or more.
 
         Args:
             truth, prediction: RGB 0–255 `(H, W, 3)`.
             image: unused.
 
         Returns:
-            uint8 `(H, W, 3)`; unknown pixels in gray.
+            uint8 `(H, W, 3)`; unknown pixels are hatched.
         """
         truth, prediction = np.asarray(truth, "float64"), np.asarray(prediction, "float64")
-        known = np.isfinite(truth).all(-1, keepdims=True)
-        ab, other = to_lab(np.where(known, truth, 0.0))[..., 1:], to_lab(prediction)[..., 1:]
-        share = np.linalg.norm(ab - other, axis=-1, keepdims=True) / _WORST
-        hot = np.round(255 * np.clip(3 * share - np.arange(3), 0, 1))  # red, then yellow, white
-        return np.where(known, hot, _UNKNOWN).astype("uint8")
+        known = np.isfinite(truth).all(-1)
+        truth = np.where(known[..., None], truth, 0.0)
+        ab, other = to_lab(truth)[..., 1:], to_lab(prediction)[..., 1:]
+        return error_colors(np.linalg.norm(ab - other, axis=-1) / _WORST, known)
 
     def legend(self) -> list[tuple[str, tuple]]:
         """No entries: colors need no legend."""
@@ -187,7 +188,7 @@ class Colorization(Head):
             "grid": self.grid,
             "temperature": self.temperature,
             "prior": self.prior,
-            "lam": self.lam,
+            "prior_mix": self.prior_mix,
             "regression": self.regression,
             "stride": self.stride,
             **super().get_config(),

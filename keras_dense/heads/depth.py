@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_dense import _check
 from keras_dense._types import Array, Config, Sample, Tensor
-from keras_dense.heads import picture
+from keras_dense.heads import drawing
 from keras_dense.heads.annotation import float_annotation
 from keras_dense.heads.head import Head, Stored
 from keras_dense.layers.depth import ACTIVATIONS, DepthActivation, check_range
@@ -18,21 +18,21 @@ from keras_dense.metrics import DepthErrors
 class Depth(Head):
     """The depth of every pixel: meters along the optical axis.
 
-    Targets are meters `(B, H, W, 1)` (or `(B, H, W)`), unknown where not finite or <= 0.
-    Predictions are meters `(B, H, W, 1)` in float32, positive by construction.
+    Targets are meters `(B, H, W, 1)` or `(B, H, W)`; values that are not finite or <= 0 are
+    unknown. Predictions are float32 meters `(B, H, W, 1)`, positive by construction.
 
     Args:
-        min_depth, max_depth: meters, the range that is predicted. Targets outside are unknown: the
-            head could not reach them, and no metric counts them.
-        activation: from scores to meters: "range_sigmoid" (evenly over the range), "log_sigmoid"
-            (evenly in log depth), "disparity" (evenly in 1 / depth), "exp" or "softplus" (above
-            `min_depth`, without an upper end). See `kd.layers.DepthActivation`.
-        loss: a loss of depth; default `kd.losses.ScaleInvariantLog()`.
-        weight: weight of this head's loss among several heads.
-        target: the key of a sample that holds this head's annotation.
+        min_depth, max_depth: floats, range of predictions in meters. Targets outside are unknown:
+            the head cannot predict them, and no metric counts them.
+        activation: str, function from scores to meters: "range_sigmoid" (even over the range),
+            "log_sigmoid" (even in log depth), "disparity" (even in 1 / depth), "exp" or "softplus"
+            (above `min_depth`, without an upper end). See `kd.layers.DepthActivation`.
+        loss: a Keras loss of depth; default: `kd.losses.ScaleInvariantLog()`.
+        weight: float >= 0, weight of this head's loss among several heads.
+        target: str, key of a sample that holds the annotation.
 
     Raises:
-        ValueError: for an unknown activation, or not 0 < min_depth < max_depth.
+        ValueError: for an unknown activation, or unless 0 < min_depth < max_depth.
 
     >>> head = Depth(max_depth=10.0)
     >>> head.channels, [metric.name for metric in head.metrics()]
@@ -66,16 +66,20 @@ class Depth(Head):
 
         For a published protocol (crop, cap, mean over images) see `kd.metrics.DepthErrors`.
         """
-        abs_rel = DepthErrors("abs_rel", self.min_depth, self.max_depth, reduction="pixel")
+        abs_rel = DepthErrors(
+            "abs_rel", min_depth=self.min_depth, max_depth=self.max_depth, reduction="pixel"
+        )
         return [abs_rel, abs_rel.also("rmse"), abs_rel.also("delta1")]
 
     def finish(self, scores: Tensor, name: str) -> Tensor:
         """Meters from scores, in float32."""
-        activation = DepthActivation(self.activation, self.min_depth, self.max_depth, name=name)
+        activation = DepthActivation(
+            self.activation, min_depth=self.min_depth, max_depth=self.max_depth, name=name
+        )
         return activation(scores)
 
     def encode(self, sample: Sample) -> Array:
-        """The target of a sample: meters, float32 `(H, W, 1)`, 0 where unknown or out of range.
+        """Target of a sample: meters, float32 `(H, W, 1)`, 0 for unknown or out of range.
 
         Raises:
             KeyError: if the sample has no depth.
@@ -156,16 +160,17 @@ class Depth(Head):
         return max(self.min_depth, self.max_depth / 20), self.max_depth
 
     def draw(self, result: Array) -> Array:
-        """Depth `(H, W, 1)` as an RGB picture, uint8; unknown is hatched.
+        """Depth `(H, W, 1)` as colors, uint8 RGB: near is bright, far is dark, unknown is hatched.
 
-        Near is bright, far is dark, evenly in log depth; the scale is the same for all pictures:
-        from `max_depth` / 20 (or `min_depth`, where that is more) to `max_depth`.
+        The scale is even in log depth and the same for all images: from `max_depth` / 20 (or
+        `min_depth`, if that is larger) to `max_depth`.
         """
-        return picture.depth(result, *self._shown)
+        low, high = self._shown
+        return drawing.depth(result, low=low, high=high)
 
     def error(self, truth: Array, prediction: Array, image: Array | None = None) -> Array:
-        """|p - t| / t as an RGB picture: black is right, light yellow wrong by half or more."""
-        return picture.relative_error(truth, prediction)
+        """Relative error |p - t| / t as colors: black is right, light yellow is 0.5 or more."""
+        return drawing.relative_error(truth, prediction)
 
     def legend(self) -> list[tuple[str, tuple]]:
         """Pairs of depth and RGB color, from near to far."""

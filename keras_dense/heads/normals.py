@@ -7,13 +7,13 @@ from keras import ops
 from keras_dense import _check
 from keras_dense._types import Array, Config, Sample, Tensor
 from keras_dense.heads.annotation import float_annotation
+from keras_dense.heads.drawing import error_colors, normal_colors
 from keras_dense.heads.head import Head, Stored
 from keras_dense.layers.unit_normals import UnitNormals
 from keras_dense.losses import AngularVonMisesFisher, NormalsCosine, expected_angle
 from keras_dense.metrics.normals import NormalsErrors
 from keras_dense.ops.geometry import check_frame, convert_normals, normalize
 
-UNKNOWN = (224, 224, 224)
 MAX_ERROR = 45.0  # degrees drawn brightest
 
 
@@ -21,18 +21,19 @@ MAX_ERROR = 45.0  # degrees drawn brightest
 class Normals(Head):
     """The unit normal of the surface at every pixel.
 
-    Samples hold normals x right, y down, z forward, towards the camera, with (0, 0, 0) (or
-    what is not finite) where unknown. Targets and predictions `(B, H, W, 3)` are in the axes of
-    `frame`; predictions are of length 1 and float32, and scores of 0 are a wall straight ahead.
+    Samples hold normals with x right, y down, z forward that face the camera; (0, 0, 0) and values
+    that are not finite are unknown. Targets and predictions `(B, H, W, 3)` use the axes of `frame`.
+    Predictions are float32 vectors of length 1; scores of 0 mean a wall straight ahead.
 
     Args:
-        frame: "opencv", the axes of samples, or another of `kd.ops.FRAMES`: "dsine", "opengl",
+        frame: str, "opencv", the axes of samples, or another of `kd.ops.FRAMES`: "dsine", "opengl",
             "omnidata", "eigen" (see `kd.ops.convert_normals`).
-        concentration: bool: predict a fourth channel, κ > 0.01, large where the direction is sure.
-        loss: a loss of normals; default `kd.losses.NormalsCosine`, and with `concentration`
+        concentration: bool, whether to predict a fourth channel, κ > 0.01, which is large for
+            certain directions.
+        loss: a Keras loss of normals; default: `kd.losses.NormalsCosine`, with `concentration`
             `kd.losses.AngularVonMisesFisher`.
-        weight: weight of this head's loss among several heads.
-        target: the key of a sample that holds the normals.
+        weight: float >= 0, weight of this head's loss among several heads.
+        target: str, key of a sample that holds the normals.
 
     Raises:
         ValueError: for an unknown frame.
@@ -70,11 +71,12 @@ class Normals(Head):
     def finish(self, scores: Tensor, name: str) -> Tensor:
         """Unit normals (and concentrations) from scores, in float32."""
         ahead = convert_normals(np.array([0.0, 0.0, -1.0]), "opencv", self.frame)
-        return UnitNormals(ahead.tolist(), self.concentration, name=name)(scores)
+        return UnitNormals(ahead=ahead.tolist(), concentration=self.concentration, name=name)(
+            scores
+        )
 
     def encode(self, sample: Sample) -> Array:
-        """The target of a sample: its normals in the axes of this head, float32 `(H, W, 3)`; 0
-        where one is not finite.
+        """Target of a sample: float32 normals `(H, W, 3)` in the axes of this head; 0 for unknown.
 
         Raises:
             KeyError: if the sample has no normals.
@@ -115,13 +117,13 @@ class Normals(Head):
         return ops.concatenate([unit, mean[..., 3:]], -1) if self.concentration else unit
 
     def uncertainty(self, prediction: Tensor) -> Tensor:
-        """The error to be expected of a prediction with concentration: degrees `(B, H, W, 1)`.
+        """Expected error of a prediction with concentration: degrees `(B, H, W, 1)`.
 
         Raises:
             ValueError: if this head predicts no concentration.
         """
         if not self.concentration:
-            raise ValueError("Normals: only a head with concentration=True knows its uncertainty")
+            raise ValueError("`concentration` must be True for an uncertainty. Received: False")
         return expected_angle(prediction[..., 3:]) * (180.0 / np.pi)
 
     def outputs(self, prediction: Tensor, image: Tensor) -> dict[str, Tensor]:
@@ -142,28 +144,22 @@ class Normals(Head):
         return Stored(np.rint((result + 1) * 127.5).clip(0, 255).astype("uint8"), facts=facts)
 
     def draw(self, result: Array) -> Array:
-        """Normals `(H, W, 3)` as an RGB picture, uint8: red to the right, green up, blue towards
-        the camera, whatever the frame; unknown in white-gray.
+        """Normals `(H, W, 3)` as colors, uint8 RGB: red to the right, green up, blue towards the
+        camera, in every frame. Unknown pixels are hatched.
         """
-        normals = np.asarray(result, "float64")
-        length = np.linalg.norm(normals, axis=-1, keepdims=True)
-        known = length >= 0.5
-        unit = np.where(known, normals, 0.0) / np.where(known, length, 1.0)
-        unit = convert_normals(unit, self.frame, "opengl")
-        return np.where(known, 127.5 + 127.5 * unit + 0.5, UNKNOWN).astype("uint8")
+        return normal_colors(convert_normals(np.asarray(result, float), self.frame, "opencv"))
 
     def error(self, truth: Array, prediction: Array, image: Array | None = None) -> Array:
-        """The angle between two maps `(H, W, 3)` as an RGB picture, uint8.
+        """Angle between two maps `(H, W, 3)` as colors, uint8 RGB; unknown pixels are hatched.
 
-        From black (0) over red, orange and yellow to white (45 degrees and more); unknown in gray.
+        Black is right, light yellow is 45 degrees or more.
         """
         truth, prediction = (np.asarray(n, "float64") for n in (truth, prediction))
         known = np.linalg.norm(truth, axis=-1) >= 0.5
         truth = np.where(known[..., None], truth, 1.0)
         sine = np.linalg.norm(np.cross(truth, prediction), axis=-1)
         angle = np.degrees(np.arctan2(sine, (truth * prediction).sum(-1)))
-        heat = np.clip(3 * angle[..., None] / MAX_ERROR - np.arange(3), 0, 1)
-        return np.where(known[..., None], 255 * heat + 0.5, 128).astype("uint8")
+        return error_colors(angle / MAX_ERROR, known)
 
     def legend(self) -> list[tuple[str, tuple]]:
         """Pairs of direction and RGB color; `kd.plot.normals_legend` draws them all."""

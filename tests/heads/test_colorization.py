@@ -111,6 +111,7 @@ def test_any_builder(build, backbone):
     assert y["color"].shape == (1, 17, 18, 40) and y["labels"].shape == (1, 65, 70, 3)
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("regression", [False, True])
 def test_decoding(regression, tmp_path):
     head = Colorization(regression=regression, temperature=0.5)
@@ -171,6 +172,7 @@ def test_encode_draw_and_error():
     assert head.legend() == []
 
 
+@pytest.mark.everywhere
 def test_trains_with_its_metrics():
     head = Colorization(40, prior=np.ones(len(ab_bins(40))))
     model = kd.assemble(*small(), head)

@@ -62,6 +62,7 @@ def test_error():
     np.testing.assert_array_equal(drawing[0, 5], kd.plot.hatch(1, 6)[0, 5])
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("concentration", [False, True])
 def test_any_builder_predicts_and_learns_unit_normals(backbone, concentration):
     head = Normals(concentration=concentration)
@@ -129,6 +130,7 @@ def test_uncertainty():
         Normals().uncertainty(prediction)
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("concentration", [False, True])
 def test_layer(concentration):
     layer = UnitNormals(ahead=(0, -1, 0), concentration=concentration)

@@ -14,6 +14,7 @@ from keras_dense.training.batch_norm import (
     freeze_batch_norm,
     recalibrate_batch_norm,
 )
+from keras_dense.training.blind import blind
 from keras_dense.training.checkpoint import Checkpoint
 from keras_dense.training.color_prior import estimate_ab_prior
 from keras_dense.training.evaluate import class_table, evaluate
@@ -38,6 +39,7 @@ __all__ = [
     "UncertaintyWeighting",
     "balanced",
     "batch_norm_momentum",
+    "blind",
     "class_table",
     "estimate_ab_prior",
     "evaluate",

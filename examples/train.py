@@ -407,7 +407,7 @@ def main(argv=None):
 
     def draw(epoch, logs):
         if (epoch + 1) % args.validate_every == 0:
-            kd.plot.save(preview.directory / f"epoch_{epoch + 1:04d}.png", preview.picture(model))
+            kd.plot.save(preview.directory / f"epoch_{epoch + 1:04d}.png", preview.drawing(model))
 
     began = time.perf_counter()
     if start < args.epochs:
@@ -432,7 +432,7 @@ def main(argv=None):
         print("batch normalizations recalibrated:", count)
     model.save(args.out / "model.keras")
     kd.plot.curves(checkpoint.history, args.out / "curves.png")
-    kd.plot.save(args.out / "tasks.jpg", preview.picture(model))
+    kd.plot.save(args.out / "tasks.jpg", preview.drawing(model))
 
     keras.utils.set_random_seed(args.seed)
     blind = kd.training.blind(model)  # Sees positions only: what is the image good for?

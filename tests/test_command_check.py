@@ -59,7 +59,7 @@ def test_check_of_masks_and_depth(folders, capsys):
     assert main(["check", images, masks]) == 1
     said = capsys.readouterr()
     assert "2 samples of 16 x 16" in said.out and "remap={255: 1}" in said.out
-    assert "to look at: 1, see the report" in said.err
+    assert "1 warnings, see the report" in said.err
     assert main(["check", images, masks, "--classes", "no", "yes", "--remap", "255=1"]) == 0
     assert "  yes: " in capsys.readouterr().out
     assert main(["check", images, masks, "--classes", "3", "--remap", "255=1"]) == 1

@@ -1,4 +1,4 @@
-"""Files that are there completely or not at all."""
+"""Exports that are written completely or not at all."""
 
 import contextlib
 import pathlib
@@ -7,10 +7,10 @@ import tempfile
 
 @contextlib.contextmanager
 def written(target):
-    """A path to write to in place of `target`, with the same name.
+    """A path to write to instead of `target`, with the same name.
 
-    What is written there, and whatever else lies beside it then, takes its place next to `target`
-    if nothing fails, in the order of the names; otherwise it is removed.
+    If nothing fails, all files in the folder of that path are moved beside `target`, in the order
+    of their names; otherwise they are removed.
 
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> with written(folder / "a.txt") as path:
@@ -25,13 +25,13 @@ def written(target):
         yield folder / "new" / target.name
         for path in sorted((folder / "new").iterdir()):
             final = target.parent / path.name
-            if final.is_dir():  # An older one: it cannot be replaced in one step.
+            if final.is_dir():  # An older folder cannot be replaced in one step.
                 final.rename(folder / "old")
             path.replace(final)
 
 
 def check_target(path, suffix):
-    """An error where a target would take the place of what is no export.
+    """Raise if a target would replace something else than an export.
 
     Args:
         path: of the file or, without a suffix, folder.
@@ -56,7 +56,7 @@ def check_target(path, suffix):
 
 
 def _strange(folder):
-    """What does not belong into a SavedModel, in words; `None` if it is one."""
+    """Description of what does not belong to a SavedModel; `None` if the folder is one."""
     if not (folder / "saved_model.pb").exists():
         return "is something else"
     own = {"saved_model.pb", "fingerprint.pb", "keras_metadata.pb"}
@@ -66,7 +66,7 @@ def _strange(folder):
 
 
 def size_of(path):
-    """Bytes of a file (OpenVINO's with the weights beside it), or of all in a folder."""
+    """Bytes of a file (for OpenVINO with its weights), or of all files in a folder."""
     files = [path] if path.is_file() else [f for f in path.rglob("*") if f.is_file()]
     if path.suffix == ".xml":
         files.append(path.with_suffix(".bin"))

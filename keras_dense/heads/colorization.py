@@ -162,7 +162,7 @@ class Colorization(Head):
         return shown.astype("uint8")
 
     def error(self, truth: Array, prediction: Array, image: Array | None = None) -> Array:
-        """How far colors lie apart in (a, b): black is right, white 60 or more.
+        """Distance of colors in (a, b): black is right, white 60 or more.
 
         Args:
             truth, prediction: RGB 0–255 `(H, W, 3)`.
@@ -179,7 +179,7 @@ class Colorization(Head):
         return np.where(known, hot, _UNKNOWN).astype("uint8")
 
     def legend(self) -> list[tuple[str, tuple]]:
-        """Nothing to explain: colors are what they are."""
+        """No entries: colors need no legend."""
         return []
 
     def get_config(self) -> Config:

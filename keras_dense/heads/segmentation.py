@@ -137,7 +137,7 @@ class Segmentation(Head):
 
     @property
     def _values(self):
-        """How many values a label can have."""
+        """Number of values of a label."""
         return self.num_classes if self.mode == "multiclass" else 2
 
     def _remedy(self, sample):

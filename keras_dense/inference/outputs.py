@@ -1,4 +1,4 @@
-"""Where predictions of large images go: arrays, or files that survive a kill."""
+"""Destinations of predictions of large images: arrays, or files that survive a kill."""
 
 import json
 import os
@@ -15,18 +15,18 @@ _TENSORS = ("torch", "jax", "jaxlib", "tensorflow")  # which are not written by 
 
 
 class Outputs:
-    """One array for each head, made, or opened to go on where a run was stopped.
+    """One array for each head, new or opened to continue a stopped run.
 
     Attributes:
-        arrays: what is written to, by slices.
-        resumable: whether all of them lie on disk, so that a run can be continued.
+        arrays: the arrays, written by slices.
+        resumable: bool, whether all of them are files, so that a run can continue.
 
     Args:
-        keys: of the heads; `[None]` for a single one.
-        shapes, dtypes: of what is written, one each.
+        keys: keys of the heads; `[None]` for a single one.
+        shapes, dtypes: one for each array.
         out: see `predict_tiled`.
         like: the image, whose georeference a GeoTIFF gets.
-        facts: dicts of what the numbers mean, one each.
+        facts: dicts with the meaning of the numbers, one for each array.
     """
 
     def __init__(self, keys, shapes, dtypes, out, like, facts=None):
@@ -64,13 +64,13 @@ class Outputs:
             self.arrays.append(array)
 
     def _open(self, path, shape, dtype):
-        """What is there of an earlier run, or a new file."""
+        """The file of an earlier run, or a new one."""
         part = _part(path)
         if self._continues:
             return np.lib.format.open_memmap(part, "r+")
         array = np.lib.format.open_memmap(part, "w+", dtype, shape)
         if hasattr(os, "posix_fallocate"):
-            # A disk that is too small says so now; later the system would kill the process.
+            # A disk that is too small raises now; later the system would kill the process.
             with open(part, "r+b") as file:
                 try:
                     os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
@@ -80,7 +80,7 @@ class Outputs:
         return array
 
     def resume(self, description, stitchers, seen):
-        """How many tiles an earlier run has done; puts the stitchers in the state they had.
+        """Number of tiles of an earlier run; restores the state of the stitchers.
 
         Args:
             description: dict of what has to be the same to go on.

@@ -1,4 +1,4 @@
-"""Where tiles lie in a picture, and how neighbors are mixed where they overlap."""
+"""Positions of tiles in an image, and the mix of neighbors where they overlap."""
 
 from dataclasses import dataclass
 from math import ceil, inf
@@ -16,7 +16,7 @@ GRID = 32  # where a network's strides cannot be read
 
 @dataclass(frozen=True)
 class Axis:
-    """Tiles along one axis of a picture.
+    """Tiles along one axis of an image.
 
     Attributes:
         length, tile: ints, pixels.
@@ -37,8 +37,8 @@ class Axis:
 
     @classmethod
     def of(cls, length, tile, overlap, grid):
-        """Tiles of one size; they begin at multiples of `grid`, as the network's maps do, but for
-        the last one, which ends where the picture does.
+        """Tiles of one size, which begin at multiples of `grid` as the network's maps do, except
+        the last one, which ends where the image does.
         """
         if length <= tile:
             return cls(length, length, (0,), 0, (0, length))
@@ -57,7 +57,7 @@ class Axis:
     def fitted(cls, length, overlap, grid):
         """Tiles of the size that computes the fewest pixels.
 
-        Their size differs from the picture's by whole cells of `grid`, so the last one, too, lies
+        Their size differs from the image's by whole cells of `grid`, so the last one, too, lies
         on the network's maps.
         """
         if length <= LARGEST:
@@ -134,7 +134,7 @@ class Stitcher:
         """Tile k of row j, `raw` to be mixed and `whole` as it is meant, both `(H, W, …)`.
 
         Returns:
-            The slices of the picture that are finished now, and what belongs there.
+            The slices of the image that are finished now, and what belongs there.
         """
         rows, columns = self.rows, self.columns
         (top, bottom), (left, right) = rows.own(j), columns.own(k)

@@ -154,16 +154,16 @@ def test_auxiliary_head_of_colors(backbone):
 
 def test_encode_draw_and_error():
     head = Colorization()
-    picture = image(5, 6, 3)
-    assert head.encode({"image": picture}) is picture
-    np.testing.assert_array_equal(head.draw(picture), picture)
-    holes = picture.astype("float32") + 0.3
+    photo = image(5, 6, 3)
+    assert head.encode({"image": photo}) is photo
+    np.testing.assert_array_equal(head.draw(photo), photo)
+    holes = photo.astype("float32") + 0.3
     holes[0, 0] = np.nan
     drawn = head.draw(holes)
     assert drawn.dtype == "uint8" and drawn[0, 0].tolist() == [160] * 3
-    np.testing.assert_array_equal(drawn[1:], picture[1:])
-    assert not head.error(picture, picture).any()
-    error = head.error(holes, picture)
+    np.testing.assert_array_equal(drawn[1:], photo[1:])
+    assert not head.error(photo, photo).any()
+    error = head.error(holes, photo)
     assert error.dtype == "uint8" and error[0, 0].tolist() == [160] * 3
     # Red against its own gray: 104 away in (a, b), drawn white.
     red = np.full((1, 1, 3), (255, 0, 0), "uint8")

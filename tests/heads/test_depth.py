@@ -4,7 +4,8 @@ import pytest
 from keras import layers, ops
 
 import keras_dense as kd
-from keras_dense.heads import Depth, Segmentation, picture
+from keras_dense.heads import Depth, Segmentation
+from keras_dense.heads import picture as drawing
 from keras_dense.testing import check_layer, check_model
 from keras_dense.training import Preview
 
@@ -45,13 +46,13 @@ def test_encode_and_decode():
     assert decoded.shape == (1, 2, 1, 1) and decoded.ravel().tolist() == [8.0, 2.0]
 
 
-def test_pictures():
+def test_photos():
     head = Depth(max_depth=10.0)
     meters = np.array([[0.2, 0.5, 10.0, 0.0, np.nan]], "float32")[..., None]
     drawn = head.draw(meters)
     assert drawn.shape == (1, 5, 3) and drawn.dtype == np.uint8
-    np.testing.assert_array_equal(drawn[0, :3], picture.magma(np.array([1.0, 1.0, 0.0])))
-    np.testing.assert_array_equal(drawn[0, 3:], picture.hatch(1, 5)[0, 3:])
+    np.testing.assert_array_equal(drawn[0, :3], drawing.magma(np.array([1.0, 1.0, 0.0])))
+    np.testing.assert_array_equal(drawn[0, 3:], drawing.hatch(1, 5)[0, 3:])
     np.testing.assert_array_equal(drawn, kd.plot.depth(meters, 0.5, 10.0))
     # The scale does not follow what is in the picture.
     np.testing.assert_array_equal(head.draw(meters[:, 1:2]), drawn[:, 1:2])
@@ -62,8 +63,8 @@ def test_pictures():
     truth = np.array([[2.0, 2.0, 2.0, 2.0, 0.0]], "float32")[..., None]
     guess = np.array([[2.0, 2.5, 0.1, np.nan, 5.0]], "float32")[..., None]
     error = head.error(truth, guess, np.zeros((1, 5, 3), "uint8"))
-    np.testing.assert_array_equal(error[0, :4], picture.magma(np.array([0.0, 0.5, 1.0, 1.0])))
-    np.testing.assert_array_equal(error[0, 4], picture.hatch(1, 5)[0, 4])
+    np.testing.assert_array_equal(error[0, :4], drawing.magma(np.array([0.0, 0.5, 1.0, 1.0])))
+    np.testing.assert_array_equal(error[0, 4], drawing.hatch(1, 5)[0, 4])
 
 
 def test_errors_of_labels():
@@ -123,7 +124,7 @@ def test_preview(tmp_path):
     heads = {"depth": Depth(), "coarse": kd.heads.Auxiliary(Depth())}
     outputs = {key: layers.Conv2D(1, 1, activation="softplus")(image) for key in heads}
     preview = Preview(samples, tmp_path, heads, count=2)
-    drawn = preview.picture(keras.Model(image, outputs))
+    drawn = preview.drawing(keras.Model(image, outputs))
     assert drawn.shape == (4 * 6 + 3 * 4, 4 * 8, 3)
     np.testing.assert_array_equal(drawn[:6, 8:16], Depth().draw(Depth().encode(samples[1])))
 

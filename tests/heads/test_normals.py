@@ -32,17 +32,17 @@ def test_a_frame_changes_numbers_and_nothing_seen(frame, normals):
     ahead = array(keras.Model(scores, head.finish(scores, "n"))(np.zeros((1, 1, 1, 3))))
     np.testing.assert_array_equal(head.draw(ahead[0]), [[[128, 128, 255]]])
     other = np.roll(normals, 1, axis=1)
-    picture = head.error(target, head.encode({"normals": other}))
-    np.testing.assert_array_equal(picture, plain.error(normals, other))
+    photo = head.error(target, head.encode({"normals": other}))
+    np.testing.assert_array_equal(photo, plain.error(normals, other))
 
 
 def test_draw(normals):
     head = Normals()
-    picture = head.draw(normals)
-    assert picture.dtype == np.uint8 and picture.shape == (6, 9, 3)
-    assert (picture[0, :3] == 224).all()
+    photo = head.draw(normals)
+    assert photo.dtype == np.uint8 and photo.shape == (6, 9, 3)
+    assert (photo[0, :3] == 224).all()
     # As the plots do where something is known.
-    np.testing.assert_array_equal(picture[1:], kd.plot.normals(normals)[1:])
+    np.testing.assert_array_equal(photo[1:], kd.plot.normals(normals)[1:])
     assert head.draw(np.full((1, 1, 3), np.nan)).tolist() == [[[224, 224, 224]]]
     # To the left, up and towards the camera.
     assert head.draw(np.array([[[-1.0, 0, 0], [0, -1, 0]]])).tolist() == [
@@ -55,9 +55,9 @@ def test_error():
     truth[0, 5] = 0
     angle = np.radians([0, 6, 15, 30, 180, 20])
     prediction = np.stack([np.sin(angle), 0 * angle, -np.cos(angle)], -1)[None]
-    picture = Normals().error(truth, prediction)
-    assert picture.dtype == np.uint8
-    assert picture[0].tolist() == [
+    photo = Normals().error(truth, prediction)
+    assert photo.dtype == np.uint8
+    assert photo[0].tolist() == [
         [0, 0, 0],
         [102, 0, 0],
         [255, 0, 0],

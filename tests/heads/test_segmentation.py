@@ -31,8 +31,8 @@ def test_binary_and_multilabel():
     both = np.array([[-1.0, 2.0], [3.0, 4.0]]).reshape(1, 1, 2, 2)
     labels = keras.ops.convert_to_numpy(multi.decode(both))
     assert labels.tolist() == [[[[0, 1], [1, 1]]]]
-    picture = multi.draw(np.concatenate([labels[0], np.zeros((1, 1, 2), int)], 1))
-    assert (picture[0, :2] == multi.palette[1]).all() and (picture[0, 2] == 224).all()
+    photo = multi.draw(np.concatenate([labels[0], np.zeros((1, 1, 2), int)], 1))
+    assert (photo[0, :2] == multi.palette[1]).all() and (photo[0, 2] == 224).all()
 
 
 @pytest.mark.parametrize("mode", ["multiclass", "binary", "multilabel"])

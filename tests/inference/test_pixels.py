@@ -52,7 +52,7 @@ class ByWindows:
 
 SAME = {
     "list": lambda x: x.tolist(),
-    "picture": pil,
+    "photo": pil,
     "int64": lambda x: x.astype("int64"),
     "uint16": lambda x: x.astype("uint16"),
     "float64": lambda x: x.astype("float64"),
@@ -76,7 +76,7 @@ def test_the_same_image_in_other_clothes(model, predict, name):
     expected = predict(model, batched(image()))
     given = SAME[name](image())
     if predict is scaled:
-        given = [given] if name in ("list", "picture") else given[None]
+        given = [given] if name in ("list", "photo") else given[None]
     np.testing.assert_allclose(predict(model, given), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -233,7 +233,7 @@ def broken():
 
 
 def test_predictions_that_are_no_numbers_are_an_error():
-    """Of NaN the largest logit is class 0."""
+    """The largest logit of NaN is class 0."""
     heads = {"good": HEAD, "bad": kd.heads.Segmentation(3)}
     model, pixels = broken(), image()
     message = "`model` predicts NaN.* of 'bad' at 100 % of the pixels"

@@ -155,9 +155,7 @@ def main(argv=None):
         callbacks=[preview, Clock(60 if args.smoke else args.seconds, 3e-3)],
     )
 
-    print(
-        "3. Predictions for new scenes: image, truth, prediction, error", flush=True
-    )
+    print("3. Predictions for new scenes: image, truth, prediction, error", flush=True)
     show(args.out / "2_predictions.png", preview.drawing(model))
     kd.plot.curves(history, args.out / "curves.png")
     scores = kd.training.evaluate(model, val_batches)

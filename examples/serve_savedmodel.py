@@ -58,9 +58,7 @@ def label(folder, photograph, overlay):
     colors = Image.fromarray(palette[labels])
     enlarged = max(1, 320 // image.width)
     shown = (image.width * enlarged, image.height * enlarged)
-    canvas = Image.blend(
-        image.resize(shown), colors.resize(shown, Image.Resampling.NEAREST), 0.55
-    )
+    canvas = Image.blend(image.resize(shown), colors.resize(shown, Image.Resampling.NEAREST), 0.55)
     shares = np.bincount(labels.ravel(), minlength=len(palette)) / labels.size
     found = [i for i in np.argsort(-shares) if shares[i] >= 0.002]
     legend = Image.new("RGB", (110, max(canvas.height, 16 * len(found) + 8)), "white")

@@ -428,7 +428,7 @@ def main(argv=None):
         train, heads.final(), batch_size=args.batch_size, transforms=steps, **shuffled
     )
     if args.recalibrate_batch_norm:
-        count = kd.training.recalibrate_batch_norm(model, plain, args.recalibrate_batch_norm)
+        count = kd.training.recalibrate_batch_norm(model, plain, steps=args.recalibrate_batch_norm)
         print("batch normalizations recalibrated:", count)
     model.save(args.out / "model.keras")
     kd.plot.curves(checkpoint.history, args.out / "curves.png")

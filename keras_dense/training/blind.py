@@ -10,7 +10,7 @@ from keras_dense._types import Tensor
 from keras_dense.heads import Head, Heads, attach, of
 
 
-def blind(heads: keras.Model | Head | Mapping[str, Head], filters: int = 32) -> keras.Model:
+def blind(heads: keras.Model | Head | Mapping[str, Head], *, filters: int = 32) -> keras.Model:
     """A small network that sees positions only: how good is a guess without the image?
 
     Sky is at the top, and the floor is near at the bottom: a network that is not clearly better

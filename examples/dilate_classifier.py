@@ -4,8 +4,8 @@ r"""A finer class map from a classifier, without any training.
         --weights mobilenet_v2_1.0_224.weights.h5
 
 An ImageNet classifier is convolutionalized, without the mean over its last map: it then gives
-scores for each cell of 32×32 pixels. Then it is dilated: with the same weights it gives scores for each
-16×16, 8×8 or 4×4 pixels. Every k-th of these cells is a cell of the coarse map, up to rounding.
+scores for each cell of 32×32 pixels. Then it is dilated: with the same weights it gives scores for
+each 16×16, 8×8 or 4×4 pixels. Every k-th of these cells is one of the coarse map, up to rounding.
 `--labels` is a CSV file with columns index and name, which gives the classes names in the legend.
 """
 

@@ -26,9 +26,9 @@ backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
 model = kd.unet(backbone, heads=head, filters=(48, 32, 24, 16))
 kd.training.batch_norm_momentum(model, 0.9)  # The training is short.
 
-rate = keras.optimizers.schedules.CosineDecay(4e-3, 12 * len(batches))
+rate = keras.optimizers.schedules.CosineDecay(4e-3, 16 * len(batches))
 model.compile(keras.optimizers.AdamW(rate), **kd.objectives(model))
-model.fit(batches, epochs=12, shuffle=False, verbose=2)  # The loader shuffles.
+model.fit(batches, epochs=16, shuffle=False, verbose=2)  # The loader shuffles.
 
 scores = kd.training.evaluate(model, kd.datasets.Loader(val, model, batch_size=8))
 print(kd.training.class_table(scores, val.class_names))

@@ -88,7 +88,7 @@ def main(argv=None):
         for index, color in zip(shown, palette, strict=True)
     ]
     drawing = kd.plot.grid(tiles, columns=len(tiles), titles=titles)
-    drawing = np.concatenate([drawing, kd.plot.legend(entries, drawing.shape[1])])
+    drawing = np.concatenate([drawing, kd.plot.legend(entries, width=drawing.shape[1])])
     kd.plot.save(args.drawing, drawing)
     print(f"-> {args.drawing}")
 

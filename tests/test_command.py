@@ -31,12 +31,9 @@ def photo(height=45, width=67, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype="uint8")
 
 
-def saved(folder, model, heads=None):
+def saved(folder, model):
     folder.mkdir(exist_ok=True)
     model.save(folder / "model.keras")
-    if heads is not None:
-        text = json.dumps(keras.saving.serialize_keras_object(heads))
-        (folder / "head.json").write_text(text)
     return str(folder / "model.keras")
 
 
@@ -52,10 +49,10 @@ def folder(tmp_path):
 
 @pytest.fixture
 def labels(backbone, tmp_path):
-    """A segmentation that was saved as examples/train_segmentation.py saves one."""
+    """A segmentation in a file."""
     head = HEADS["labels"]
     model = kd.fcn32s(backbone, heads=head)
-    return saved(tmp_path / "model", model, head), model, head
+    return saved(tmp_path / "model", model), model, head
 
 
 def names(path):
@@ -88,7 +85,7 @@ def test_labels_of_a_folder(labels, folder, tmp_path, capsys):
 
 def test_every_head_from_tiles_and_from_scales(backbone, folder, tmp_path):
     model = kd.fcn32s(backbone, heads=HEADS)
-    path = saved(tmp_path / "model", model, HEADS)
+    path = saved(tmp_path / "model", model)
     whole, tiled, scaled = (tmp_path / name for name in ("whole", "tiled", "scaled"))
     one = str(folder / "0.png")
     assert main(["predict", path, one, "--out", str(whole), "--overlay"]) == 0
@@ -118,9 +115,9 @@ def test_broken_photos_do_not_stop_the_others(labels, folder, tmp_path, capsys):
     assert main(["predict", labels[0], str(folder), "--out", str(out)]) == 1
     said = capsys.readouterr().err
     assert "3 of 6 images failed" in said
-    assert "cut.jpg: cannot be read as a photo" in said
-    assert "empty.png: cannot be read as a photo" in said
-    assert "deep.png: holds more than 8 bits a channel" in said
+    assert "cut.jpg: cannot be read as an image" in said
+    assert "empty.png: cannot be read as an image" in said
+    assert "deep.png: has more than 8 bits per channel" in said
     assert names(out) == ["0.png", "1.png", "2.png"]
 
 
@@ -220,7 +217,7 @@ def test_files_that_cannot_be(labels, folder, tmp_path, capsys):
     assert "cannot be loaded" in said("predict", tmp_path / "bad.keras", folder, "--out", out)
     assert "there is no file or folder" in said("predict", model, "nowhere", "--out", out)
     (tmp_path / "empty").mkdir()
-    assert "holds no photo" in said("predict", model, tmp_path / "empty", "--out", out)
+    assert "contains no image" in said("predict", model, tmp_path / "empty", "--out", out)
     twice = (folder / "0.png", folder)
     assert "written to one file" in said("predict", model, *twice, "--out", out)
     both = ("--tile", 64, "--flip")
@@ -231,7 +228,7 @@ def test_files_that_cannot_be(labels, folder, tmp_path, capsys):
     text = json.dumps(keras.saving.serialize_keras_object(kd.heads.Segmentation(9)))
     (tmp_path / "other.json").write_text(text)
     heads = ("--heads", tmp_path / "other.json")
-    assert "has 9 channels" in said("predict", model, folder, "--out", out, *heads)
+    assert "Segmentation with 9 channels" in said("predict", model, folder, "--out", out, *heads)
 
 
 def test_a_network_of_fixed_size_goes_by_tiles(folder, tmp_path):
@@ -246,7 +243,7 @@ def test_a_head_with_others_on_the_way(backbone, folder, tmp_path):
     head = kd.heads.Segmentation(5)
     heads = kd.heads.with_auxiliary(head)
     model = kd.fcn32s(backbone, heads=heads)
-    path = saved(tmp_path / "model", model, head)
+    path = saved(tmp_path / "model", model)
     assert main(["predict", path, str(folder), "--out", str(tmp_path / "out")]) == 0
     assert names(tmp_path / "out") == ["0.png", "1.png", "2.png"]
 

@@ -43,7 +43,9 @@ def place(tmp_path):
 
 
 def predict(place, *arguments, model="m.keras", photos="photos"):
-    return main(["predict", str(place / model), str(place / photos), *map(str, arguments)])
+    heads = ["--heads", str(place / "head.json")]
+    images = [str(place / model), str(place / photos)]
+    return main(["predict", *images, *heads, *map(str, arguments)])
 
 
 def contents(folder):
@@ -62,9 +64,9 @@ def test_results_do_not_go_among_the_photos(place, capsys, way, more):
         if not outs["case"].exists():
             pytest.skip("the file system tells names by case")
     if way == "below":
-        heads = {"photos": HEAD}
+        heads = {"photos": HEAD, "more": HEAD}
         image = keras.Input((None, None, 3))
-        keras.Model(image, {"photos": layers.Conv2D(3, 1)(image)}).save(place / "m.keras")
+        keras.Model(image, {k: layers.Conv2D(3, 1)(image) for k in heads}).save(place / "m.keras")
         (place / "head.json").write_text(json.dumps(keras.saving.serialize_keras_object(heads)))
         outs["below"] = place
     before = contents(place)
@@ -129,11 +131,11 @@ def test_results_of_another_run_are_told_apart(place, capsys):
 
 
 def test_a_photo_that_was_changed_is_done_anew(place, capsys):
-    out, photo = place / "out", place / "photos" / "a.png"
+    out, changed = place / "out", place / "photos" / "a.png"
     assert predict(place, "--out", out) == 0
-    PIL.fromarray(photo(seed=5)).save(photo)
+    PIL.fromarray(photo(seed=5)).save(changed)
     later = (out / "a.png").stat().st_mtime_ns + 10**9
-    os.utime(photo, ns=(later, later))
+    os.utime(changed, ns=(later, later))
     assert predict(place, "--out", out) == 0
     said = capsys.readouterr().out
     assert "1 images were done before" in said and "1 images were changed since" in said
@@ -146,7 +148,12 @@ def test_the_mark_is_the_same_in_another_process(place):
     assert predict(place, "--out", place / "out") == 0
     command = [sys.executable, "-m", "keras_dense", "predict", str(place / "m.keras")]
     done = subprocess.run(
-        [*command, str(place / "photos"), "--out", str(place / "out")],
+        [
+            *command,
+            str(place / "photos"),
+            *("--heads", str(place / "head.json")),
+            *("--out", str(place / "out")),
+        ],
         capture_output=True,
         text=True,
     )
@@ -212,10 +219,11 @@ def test_scores_are_not_written_over_anything_else(place):
         (place / "notes.json").write_text(text)
         with pytest.raises(files.Unusable, match="is there, and holds no scores"):
             files.check_scores_file(place / "notes.json", [])
-    (place / "notes.json").write_text('{"mean_iou": 0.5}')
+    (place / "notes.json").write_text('{"mean_iou": 0.5, "images": 2}')
     files.check_scores_file(place / "notes.json", [])
     files.check_scores_file(place / "new.json", [])
     asked = ["evaluate", str(place / "m.keras"), str(place / "photos"), str(place / "photos")]
+    asked += ["--heads", str(place / "head.json")]
     for name in ("m.keras", "head.json"):
         before = contents(place)
         assert main([*asked, "--out", str(place / name)]) == 1
@@ -309,6 +317,7 @@ def test_exports_do_not_go_over_what_is_read(place, capsys):
     before = contents(place)
     for out in ("m.onnx", "head.json", "m.keras", "photos"):
         asked = ["export", str(place / "m.keras"), "onnx", str(place / out), "--overwrite"]
+        asked += ["--heads", str(place / "head.json")]
         assert main([*asked, "--images", str(place / "photos")]) == 1
         assert "would write over" in capsys.readouterr().err
     assert main(["export", str(place / "m.keras"), "savedmodel", str(place), "--overwrite"]) == 1

@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_dense._command.load import Unusable
 from keras_dense._command.marks import save_npy, save_png
+from keras_dense._files import whole
 from keras_dense._optional import require
 from keras_dense._types import Array
 from keras_dense.datasets.files import find_files
@@ -138,17 +139,13 @@ def write_whole(path, write):
     Raises:
         Unusable: if the disk is full, or cannot be written to any more.
     """
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        with open(new, "wb") as file:
+        with whole(path) as draft, open(draft, "wb") as file:
             write(file)
-        os.replace(new, path)
     except OSError as error:
         if error.errno in _HOPELESS:
             raise Unusable(f"cannot write {str(path)!r} ({error.strerror}); stopped") from error
         raise
-    finally:
-        new.unlink(missing_ok=True)
 
 
 def write_result(path: pathlib.Path, head: Head, result: Array, mark: dict) -> None:

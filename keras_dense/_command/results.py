@@ -44,7 +44,7 @@ class Results:
         return self._folder(key) / "overlay" / f"{stem}.png"
 
     def _folder(self, key):
-        return self._out / key if key else self._out
+        return self._out / key if len(self._heads) > 1 else self._out
 
     def _targets(self, stem):
         found = [self.result(key, stem) for key in self._heads]

@@ -1,33 +1,4 @@
-"""Exports that are written completely or not at all."""
-
-import contextlib
-import pathlib
-import tempfile
-
-
-@contextlib.contextmanager
-def written(target):
-    """A path to write to instead of `target`, with the same name.
-
-    If nothing fails, all files in the folder of that path are moved beside `target`, in the order
-    of their names; otherwise they are removed.
-
-    >>> folder = pathlib.Path(tempfile.mkdtemp())
-    >>> with written(folder / "a.txt") as path:
-    ...     _ = path.write_text("all")
-    >>> [path.name for path in folder.iterdir()]
-    ['a.txt']
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
-        folder = pathlib.Path(folder)
-        (folder / "new").mkdir()
-        yield folder / "new" / target.name
-        for path in sorted((folder / "new").iterdir()):
-            final = target.parent / path.name
-            if final.is_dir():  # An older folder cannot be replaced in one step.
-                final.rename(folder / "old")
-            path.replace(final)
+"""Places of exports: what may be replaced, and how large they are."""
 
 
 def check_target(path, suffix):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_dense._files import whole
 from keras_dense.export.check import (
     differences,
     expect_finite,
@@ -9,7 +10,7 @@ from keras_dense.export.check import (
     random_images,
     sentence,
 )
-from keras_dense.export.files import size_of, written
+from keras_dense.export.files import size_of
 
 
 def write_and_check(product, path, write, load, images=None, exact=True):
@@ -31,7 +32,7 @@ def write_and_check(product, path, write, load, images=None, exact=True):
     expect_finite(
         {k: np.asarray(y) for k, y in product.raw(images, product.model).items()}, weights
     )
-    with written(path) as temporary:
+    with whole(path) as temporary:
         write(temporary)
         answers = load(temporary)(images)
         found = differences(product.reference(images), answers, product.labels)

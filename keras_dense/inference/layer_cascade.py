@@ -9,7 +9,8 @@ from keras import tree
 
 from keras_dense._arrays import as_pixels
 from keras_dense._types import Array, ArrayLike
-from keras_dense.layers import Certainty, KeepCells, PhasePooling2D, PoolKeptCells, Settled, Unsure
+from keras_dense.layers.cascade import Certainty, KeepCells, PoolKeptCells, Settled, Unsure
+from keras_dense.layers.phases import PhasePooling2D
 from keras_dense.models.layer_cascade import check_thresholds
 from keras_dense.surgery.graph import functional, rebuild, walk
 from keras_dense.surgery.region import RegionNetwork

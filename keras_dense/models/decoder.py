@@ -167,7 +167,7 @@ def at_stride(
         return x
     if not fine:
         up = tuple(n // stride if n % stride == 0 else n for n in factor)
-        x = BilinearUpsampling(up, "channels_last", name=f"{prefix}upsample")(x)
+        x = BilinearUpsampling(up, data_format="channels_last", name=f"{prefix}upsample")(x)
         factor = tuple(n // u for n, u in zip(factor, up, strict=True))
     pool = tuple(stride // n for n in factor)
     if pool == (1, 1):

@@ -51,7 +51,7 @@ def fully_connected_branch(x, rate, *, suffix="", prefix=""):
     x = AtrousConv2D(
         1024,
         3,
-        rate,
+        rate=rate,
         activation="relu",
         data_format="channels_last",
         name=f"{prefix}fc6{suffix}",

@@ -86,7 +86,9 @@ def hypercolumn_decoder(taps=None, *, mlp=(), batch_norm=None):
             label = "x".join(map(str, dict.fromkeys(factor)))
             x = added(parts, name=f"{prefix}add_{label}")
             if factor != (1, 1):
-                x = BilinearUpsampling(factor, "channels_last", name=f"{prefix}upsample_{label}")(x)
+                x = BilinearUpsampling(
+                    factor, data_format="channels_last", name=f"{prefix}upsample_{label}"
+                )(x)
             total = x if total is None else layers.Add(name=f"{prefix}sum_{label}")([total, x])
         return total
 

@@ -10,8 +10,7 @@ from keras import layers
 from keras_dense import _check
 from keras_dense._types import Features
 from keras_dense.heads import Heads
-from keras_dense.layers import Certainty, KeepCells, Settled, Unsure
-from keras_dense.layers.cascade import as_threshold
+from keras_dense.layers.cascade import Certainty, KeepCells, Settled, Unsure
 from keras_dense.models.decoder import Decoder, Prediction, Wanted
 from keras_dense.models.parts import backbone_of, conv_bn_relu, finished
 from keras_dense.surgery import dilate, rebuild
@@ -102,7 +101,7 @@ def check_thresholds(thresholds, stages):
             f"`thresholds` must be a number, or one for each of the {stages - 1} stages that "
             f"pixels can leave. Received: thresholds={thresholds!r}"
         )
-    return tuple(as_threshold(t, "thresholds") for t in listed)
+    return tuple(_check.number(t, "thresholds", above=0) for t in listed)
 
 
 def _mode(heads):

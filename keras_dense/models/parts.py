@@ -59,13 +59,17 @@ def conv_bn_relu(x, filters, kernel_size, rate=1, *, separable=False, name):
     """Convolution, batch norm, ReLU; or the separable form, which has them after both halves."""
     if separable:
         x = AtrousDepthwiseConv2D(
-            kernel_size, rate, use_bias=False, data_format="channels_last", name=f"{name}_depthwise"
+            kernel_size,
+            rate=rate,
+            use_bias=False,
+            data_format="channels_last",
+            name=f"{name}_depthwise",
         )(x)
         x = layers.BatchNormalization(epsilon=1e-5, name=f"{name}_depthwise_bn")(x)
         x = layers.ReLU(name=f"{name}_depthwise_relu")(x)
         kernel_size, rate = 1, 1
     x = AtrousConv2D(
-        filters, kernel_size, rate, use_bias=False, data_format="channels_last", name=name
+        filters, kernel_size, rate=rate, use_bias=False, data_format="channels_last", name=name
     )(x)
     x = layers.BatchNormalization(epsilon=1e-5, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
@@ -75,7 +79,7 @@ def summed_scores(x, filters, rates, *, prefix="", **kwargs):
     """3×3 convolutions of one map at several rates, added up (ASPP as in DeepLabv2)."""
     branches = [
         AtrousConv2D(
-            filters, 3, rate, data_format="channels_last", name=f"{prefix}aspp_{n}", **kwargs
+            filters, 3, rate=rate, data_format="channels_last", name=f"{prefix}aspp_{n}", **kwargs
         )(x)
         for n, rate in enumerate(rates, 1)
     ]

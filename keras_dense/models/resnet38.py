@@ -29,7 +29,7 @@ def resnet38_decoder(rate=12, *, level="P5"):
         channels, prefix = wanted.channels, wanted.prefix
         x = conv_bn_relu(feature(features, level), 512, 3, rate, name=f"{prefix}linear1")
         score = AtrousConv2D(
-            channels, 3, rate, data_format="channels_last", name=f"{prefix}linear2"
+            channels, 3, rate=rate, data_format="channels_last", name=f"{prefix}linear2"
         )
         return score(x)
 

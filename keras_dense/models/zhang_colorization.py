@@ -59,7 +59,7 @@ def zhang_backbone(width=1.0):
                 x = AtrousConv2D(
                     filters_of,
                     3,
-                    dilation,
+                    rate=dilation,
                     activation="relu",
                     data_format="channels_last",
                     name=name,

@@ -38,7 +38,7 @@ def receptive_field(fields, image=None, cell=None):
     """
     if not isinstance(fields, dict):
         raise TypeError(f"receptive_field: fields must be a dict by name. Received: {fields!r}")
-    image = np.full((320, 320, 3), 190, np.uint8) if image is None else rgb(image, "fields")
+    image = np.full((320, 320, 3), 190, np.uint8) if image is None else rgb(image)
     height, width = image.shape[:2]
     y, x = (height // 2, width // 2) if cell is None else cell
     y, x = (_check.integer(n, "cell") for n in (y, x))
@@ -78,4 +78,4 @@ def receptive_field(fields, image=None, cell=None):
         opposite = (corner[0] + stride[1] - 1, corner[1] + stride[0] - 1)
         draw.rectangle([int(v) for v in (*corner, *opposite)], fill=color)
     picture = np.asarray(canvas)
-    return np.concatenate([picture, legend(entries, picture.shape[1])])
+    return np.concatenate([picture, legend(entries, width=picture.shape[1])])

@@ -7,7 +7,8 @@ from fractions import Fraction
 import keras
 from keras import layers, tree
 
-from keras_dense.layers import PhasePooling2D, ResizeLike, TilePhases
+from keras_dense.layers import ResizeLike
+from keras_dense.layers.phases import PhasePooling2D, TilePhases
 from keras_dense.surgery.arguments import check_output_stride, checked_rates
 from keras_dense.surgery.axis import Axis
 from keras_dense.surgery.graph import (
@@ -215,7 +216,9 @@ class _Dilation:
         rate, mode = old.rate, "max" if isinstance(op, layers.GlobalMaxPooling2D) else "mean"
         if isinstance(op, PhasePooling2D):  # The network has been dilated before.
             rate, mode = tuple(a * b for a, b in zip(rate, op.rate, strict=True)), op.mode
-        pool = PhasePooling2D(rate, mode, name=self.copies.name(op.name), dtype=op.dtype_policy)
+        pool = PhasePooling2D(
+            rate, mode=mode, name=self.copies.name(op.name), dtype=op.dtype_policy
+        )
         return replace(old, tensor=pool(self.padded(old).tensor), padding=_NONE, gate=True)
 
     # Windows

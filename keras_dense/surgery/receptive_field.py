@@ -14,9 +14,9 @@ from keras_dense.layers import (
     PadToMultiple,
     PixelShuffle,
     ResizeLike,
-    TilePhases,
 )
 from keras_dense.layers.bilinear import bilinear_kernel
+from keras_dense.layers.phases import TilePhases
 from keras_dense.surgery.feature_pyramid import image_of
 from keras_dense.surgery.graph import functional, values, walk
 from keras_dense.surgery.interval import Interval, union

@@ -6,8 +6,9 @@ import keras
 import numpy as np
 from keras import layers, tree
 
-from keras_dense.layers import KeepCells, PhasePooling2D, PoolKeptCells, TilePhases
 from keras_dense.layers.atrous import AtrousConv2D, AtrousDepthwiseConv2D, AtrousSeparableConv2D
+from keras_dense.layers.cascade import KeepCells, PoolKeptCells
+from keras_dense.layers.phases import PhasePooling2D, TilePhases
 from keras_dense.layers.region import (
     PoolRows,
     RegionConv2D,
@@ -178,7 +179,7 @@ class _OnMaps:
 
     def pool(self, op, x, shape):
         rate, mode = pooling_of(op)
-        pool = PoolKeptCells(rate, mode, name=self.copies.name(op.name), dtype=op.dtype_policy)
+        pool = PoolKeptCells(rate, mode=mode, name=self.copies.name(op.name), dtype=op.dtype_policy)
         y = pool(x, self.mask)
         if len(shape) == 2:
             y = layers.Reshape(shape[1:], name=self.copies.name("vector"), dtype=y.dtype)(y)

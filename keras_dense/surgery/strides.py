@@ -12,11 +12,11 @@ from keras_dense.layers import (
     AtrousMaxPooling2D,
     MaxPoolWithArgmax2D,
     MaxUnpool2D,
-    PhasePooling2D,
 )
 from keras_dense.layers.bilinear import BilinearInitConvTranspose, BilinearUpsampling
 from keras_dense.layers.context import AdaptiveAveragePooling2D, PixelShuffle, ResizeLike
 from keras_dense.layers.hypercolumn import HypercolumnMLP
+from keras_dense.layers.phases import PhasePooling2D
 from keras_dense.surgery.graph import functional, source_of, values, walk
 
 CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)

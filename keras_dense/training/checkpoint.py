@@ -3,7 +3,6 @@
 import csv
 import itertools
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -13,6 +12,7 @@ from typing import Any
 import keras
 
 from keras_dense import _check
+from keras_dense._files import remove_drafts, whole
 from keras_dense._types import PathLike
 from keras_dense.training.batch_norm import sublayers
 
@@ -114,8 +114,7 @@ class Checkpoint(keras.callbacks.Callback):
         """
         if not getattr(model, "compiled", False) or not model.built:
             raise ValueError("`model` must be built and compiled before its state is restored.")
-        for stale in self._folder.glob(".writing-*") if self._folder.is_dir() else ():
-            shutil.rmtree(stale, ignore_errors=True)
+        remove_drafts(self._folder)
         complete = self._complete()
         while complete:
             newest = complete.pop()
@@ -215,11 +214,6 @@ class Checkpoint(keras.callbacks.Callback):
             shutil.rmtree(old)
 
     def _write(self) -> None:
-        final = self._folder / f"epoch_{self._epochs:04d}"
-        draft = self._folder / f".writing-{os.getpid()}"
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        self.model.save_weights(draft / "state.weights.h5")
         random = [keras.ops.convert_to_numpy(v).tolist() for v in _random_state(self.model)]
         state = {
             "epochs": self._epochs,
@@ -228,15 +222,14 @@ class Checkpoint(keras.callbacks.Callback):
             "places": [self._place(number, self._epochs) for number in self._taken],
             "of": _described(self.model, self._loaders),
         }
-        (draft / "state.json").write_text(json.dumps(state))
-        for path in (draft / "state.weights.h5", draft / "state.json", draft):
-            _to_disk(path)
-        draft.rename(final)
-        _to_disk(self._folder)
+        with whole(self._folder / f"epoch_{self._epochs:04d}", fsync=True) as draft:
+            draft.mkdir()
+            self.model.save_weights(draft / "state.weights.h5")
+            (draft / "state.json").write_text(json.dumps(state))
 
     def _write_csv(self) -> None:
-        draft = self.directory / ".history.csv"
-        with draft.open("w", newline="") as file:
+        path = self.directory / "history.csv"
+        with whole(path) as draft, draft.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["epoch", *self.history])
             for epoch in range(self._epochs):
@@ -244,7 +237,6 @@ class Checkpoint(keras.callbacks.Callback):
                     values[epoch : epoch + 1] or ["nan"] for values in self.history.values()
                 ]
                 writer.writerow([epoch + 1, *(value[0] for value in row)])
-        draft.replace(self.directory / "history.csv")
 
 
 def _described(model: keras.Model, loaders: Any) -> dict:
@@ -288,14 +280,3 @@ def _random_state(model: keras.Model) -> list:
     """Variables that Keras leaves out of weights files: the states of random layers."""
     weights = {id(weight) for weight in model.weights}
     return [variable for variable in model.variables if id(variable) not in weights]
-
-
-def _to_disk(path: pathlib.Path) -> None:
-    """Wait until a file or folder would survive a power cut, on systems that support it."""
-    if os.name == "nt" and path.is_dir():
-        return
-    handle = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -52,7 +52,7 @@ def estimate_ab_prior(
         known = np.isfinite(image).all(-1, keepdims=True)
         ab = rgb_to_lab(np.where(known, image, 0.0))[..., 1:]
         ab, weight = subsampled(ab, ops.cast(known, "float32"), stride, subsample)
-        near, share = soft_encode(ab, grid, neighbors, sigma)
+        near, share = soft_encode(ab, grid, neighbors=neighbors, sigma=sigma)
         share = ops.convert_to_numpy(share * weight).astype("float64")
         near = ops.convert_to_numpy(near)
         total += np.bincount(near.ravel(), share.ravel(), minlength=len(total))

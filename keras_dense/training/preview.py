@@ -35,7 +35,8 @@ class Preview(keras.callbacks.Callback):
 
     ```python
     def draw(head, images, truths, predictions):
-        return kd.plot.panel(images, truths, predictions, head.palette, head.class_names)
+        names = head.class_names
+        return kd.plot.panel(images, truths, predictions, head.palette, class_names=names)
 
     preview = kd.training.Preview(val, "runs/camvid/preview", count=4, draw=draw)
     model.fit(loader, epochs=60, callbacks=[preview])

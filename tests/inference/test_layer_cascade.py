@@ -150,7 +150,7 @@ def test_bad_input(model):
         LayerCascade(kd.fcn32s(backbone, 3))
     with pytest.raises(ValueError, match="`thresholds` must be a number, or one for each of the 2"):
         LayerCascade(model, thresholds=[0.9])
-    with pytest.raises(ValueError, match="`thresholds` must be a probability above 0"):
+    with pytest.raises(ValueError, match="`thresholds` must be a number > 0"):
         LayerCascade(model, thresholds=-1.0)
     with pytest.raises(ValueError, match=r"`images` must be \(B, H, W, C\). Received shape: \(6"):
         LayerCascade(model).predict(np.zeros((64, 64, 3)))

@@ -130,7 +130,7 @@ def test_another_range_where_it_is_told(model):
     "shape, hint",
     [
         ((1, 20, 24, 3), "give the images of a batch one by one"),
-        ((20, 24), r"needs an axis for them, image\[..., None\]"),
+        ((20, 24), r"needs a channel axis, image\[..., None\]"),
         ((3, 20, 24), "channels come last"),
         ((20, 0, 3), ""),
     ],
@@ -139,7 +139,7 @@ def test_shapes_that_cannot_be(model, shape, hint):
     with pytest.raises(ValueError, match=rf"`image` must have shape \(height, width, 3\).*{hint}"):
         tiled(model, np.zeros(shape, "uint8"))
     if len(shape) == 4:
-        with pytest.raises(ValueError, match="a single image needs an axis more"):
+        with pytest.raises(ValueError, match="a single image needs one more axis"):
             scaled(model, np.zeros(shape[1:], "uint8"))
 
 

@@ -12,9 +12,8 @@ from keras_dense.layers import (
     AtrousDepthwiseConv2D,
     AtrousMaxPooling2D,
     AtrousSeparableConv2D,
-    PhasePooling2D,
-    TilePhases,
 )
+from keras_dense.layers.phases import PhasePooling2D, TilePhases
 from keras_dense.surgery import rebuild
 from keras_dense.surgery.region import RegionNetwork, masked
 from keras_dense.surgery.strides import CONVOLUTIONS, GLOBAL_POOLING, POOLING

@@ -117,8 +117,8 @@ def unpooling():
     image = keras.Input((None, None, 3))
     fine = layers.Conv2D(4, 3, padding="same")(image)
     half, first = MaxPoolWithArgmax2D(name="pool")(fine)
-    coarse, second = MaxPoolWithArgmax2D(3, (1, 2), "same")(half)
-    x = MaxUnpool2D(3, (1, 2), "same")(layers.Conv2D(4, 1)(coarse), second, half)
+    coarse, second = MaxPoolWithArgmax2D(3, strides=(1, 2), padding="same")(half)
+    x = MaxUnpool2D(3, strides=(1, 2), padding="same")(layers.Conv2D(4, 1)(coarse), second, half)
     full = MaxUnpool2D(name="unpool")(x, first, like=fine)
     outputs = {"half": half, "first": first, "second": second, "back": x, "full": full}
     return keras.Model(image, outputs)

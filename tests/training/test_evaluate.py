@@ -6,6 +6,7 @@ from keras_dense import heads
 from keras_dense.datasets import DatasetWarning
 from keras_dense.heads import Depth, Segmentation
 from keras_dense.metrics import ConfusionMatrix
+from keras_dense.plot import error_map
 from keras_dense.training import Preview, class_table, evaluate, median_frequency
 
 COLORS = np.array([(10, 20, 30), (40, 50, 60), (70, 80, 90)], "uint8")
@@ -118,11 +119,8 @@ def test_preview(tmp_path):
     predicted = (chosen["image"][..., 0] - 50) // 100
     np.testing.assert_array_equal(photo[:6, 16:24], COLORS[predicted])
     error = photo[:6, 24:]
-    wrong = (predicted != chosen["segmentation"]) & (chosen["segmentation"] != 255)
-    assert np.all(error[wrong] == (230, 40, 40))
-    assert np.all(error[0, 0] == 160)
-    right = (predicted == chosen["segmentation"]) & (chosen["segmentation"] != 255)
-    np.testing.assert_array_equal(error[right], chosen["image"][right] // 2)
+    wanted = error_map(chosen["segmentation"], predicted, image=chosen["image"])
+    np.testing.assert_array_equal(error, wanted)
 
     with pytest.raises(ValueError, match="`count` must be an integer >= 1"):
         Preview(dataset, tmp_path, Head(), count=0)
@@ -204,7 +202,7 @@ def test_scores_that_would_mean_nothing():
         with pytest.raises(ValueError, match=message):
             evaluate(constant(head.channels), [(image, target)], head)
     white = np.array([[[0, 255, 0], [255, 0, 255]]])
-    with pytest.warns(DatasetWarning, match=r"0 and 255 alone.*remap=\{255: 1\}"):
+    with pytest.warns(DatasetWarning, match=r"labels are 0 and 255.*remap=\{255: 1\}"):
         evaluate(constant(1), [(image, white)], Segmentation(1))
     both = {"a": Segmentation(3), "b": Segmentation(3)}
     x = keras.Input((None, None, 3))

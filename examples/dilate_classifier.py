@@ -51,7 +51,7 @@ def main(argv=None):
     image = photograph(args.photograph, args.side)
     weights = None if args.weights.lower() == "none" else args.weights
     classifier = kd.backbones.application(
-        args.classifier, weights, standardize=True, include_top=True
+        args.classifier, weights=weights, standardize=True, include_top=True
     )
     if any(isinstance(x, keras.layers.GlobalAveragePooling2D) for x in classifier.layers):
         # Built for one cell, it has a mean over one cell only.

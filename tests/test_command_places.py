@@ -118,7 +118,7 @@ def test_results_of_another_run_are_told_apart(place, capsys):
     shutil.copy(place / "head.json", place / "kept.json")
     text = json.dumps(keras.saving.serialize_keras_object(kd.heads.Segmentation(3)))
     (place / "head.json").write_text(text)
-    refused("heads")
+    refused("model, heads")
     shutil.copy(place / "kept.json", place / "head.json")
     network(seed=1).save(place / "m.keras")
     refused("model")

@@ -160,7 +160,7 @@ def as_meters(value: ArrayLike, name: str) -> Array:
     >>> as_meters([[[2], [3]]], "depth").tolist()
     [[2.0, 3.0]]
     """
-    meters = as_array(value, name).astype(float)
+    meters: Array = as_array(value, name).astype(float)
     if meters.ndim == 3 and meters.shape[2] == 1:
         meters = meters[..., 0]
     if meters.ndim != 2:

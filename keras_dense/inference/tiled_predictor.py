@@ -293,7 +293,7 @@ def _check_unknown(image, parts):
 
 def _plan(model, size, fixed, tile, overlap):
     """Tiles along both axes, and the width of their wrong margins."""
-    reach, grid = reach_of(model)
+    reach, grid = reach_of(model, warn=overlap is None)
     pair = _checked_tile(tile, fixed)
     if overlap is not None:
         overlap = _check.integer(overlap, "overlap", low=0)

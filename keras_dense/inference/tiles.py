@@ -1,8 +1,10 @@
 """Positions of tiles in an image, and the mix of neighbors where they overlap."""
 
+import warnings
 from dataclasses import dataclass
-from math import ceil, inf
+from math import ceil, inf, lcm
 
+import keras
 import numpy as np
 from keras import tree
 
@@ -11,7 +13,7 @@ from keras_dense.surgery.strides import total_stride
 
 LARGEST = 1536  # side of a tile where none is asked for: more overlaps less, and takes more memory
 OVERLAP = 48  # pixels, where a network sees farther
-GRID = 32  # where a network's strides cannot be read
+GRID = 32  # pixels, a multiple of the stride of networks with unknown operations
 
 
 @dataclass(frozen=True)
@@ -88,17 +90,29 @@ def fade(width, margin):
     return (share * share * (3 - 2 * share)).astype("float32")
 
 
-def reach_of(model):
-    """How many pixels away a prediction looks, at most, and the network's stride.
+def reach_of(model: keras.Model, *, warn: bool = True) -> tuple[float, int]:
+    """The distance in pixels at which a prediction looks, at most, and the network's stride.
 
-    What is pooled from the whole image is left out: a tile has a whole of its own. Where a network
-    has operations that cannot be followed, the reach is infinite.
+    Pooling of the whole image is left out: each tile is pooled on its own. The reach is infinite
+    where a prediction depends on the whole image in other ways, and where a network has operations
+    whose receptive field is unknown.
+
+    Args:
+        model: functional `keras.Model`.
+        warn: bool, whether to warn where the reach is unknown.
     """
+    grid = total_stride(model)
     try:
         fields = tree.flatten(receptive_field(model, gates=False))
-        grid = total_stride(model)
-    except ValueError:
-        return inf, GRID
+    except ValueError as error:
+        if warn:
+            warnings.warn(
+                f"The receptive field of the model is unknown: {error} Tiles overlap by {OVERLAP} "
+                "pixels, which may be too few. Give `overlap=`, twice the number of pixels that a "
+                "prediction looks beyond its own.",
+                stacklevel=2,
+            )
+        return inf, lcm(GRID, grid)
     reach = 0
     for field in fields:
         for axis in range(2):
@@ -106,7 +120,7 @@ def reach_of(model):
                 return inf, grid
             first, stride = field.offset[axis], field.stride[axis]
             farthest = max(-first, first + field.size[axis] - 1)
-            # Of a coarse map, upsampled later, a pixel sees two cells more.
+            # A pixel of a coarse map that is upsampled later sees two more cells.
             reach = max(reach, ceil(farthest + (2 * stride if stride > 1 else 0)))
     return reach, grid
 

@@ -2,7 +2,7 @@
 
 # Layers that only surgery and models insert are not in `__all__`. They are imported since saved
 # models need them registered.
-import keras_dense.layers.cascade
+import keras_dense.layers.phases  # noqa: F401
 import keras_dense.layers.region  # noqa: F401
 from keras_dense.layers.atrous import (
     AtrousConv2D,
@@ -16,7 +16,6 @@ from keras_dense.layers.crf import CRFasRNN
 from keras_dense.layers.depth import DepthActivation
 from keras_dense.layers.hypercolumn import GatherPixels, HypercolumnMLP
 from keras_dense.layers.local_response import LocalResponseNormalization
-from keras_dense.layers.phases import PhasePooling2D, TilePhases  # noqa: F401
 from keras_dense.layers.place import LocationBias, PlaceLike
 from keras_dense.layers.pooling import AtrousAveragePooling2D, AtrousMaxPooling2D
 from keras_dense.layers.size import CropLike, PadToMinimum, PadToMultiple, ReflectionPadding2D

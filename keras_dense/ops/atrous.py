@@ -77,9 +77,7 @@ def atrous_depthwise_conv(
     return _run(x, kernel, rate, strides, padding, data_format, depthwise=True)
 
 
-def same_pads(
-    size: Any, kernel_size: int, rate: int = 1, stride: int = 1
-) -> tuple[Any, Any] | None:
+def same_pads(size: Any, kernel_size: int, rate: int = 1, stride: int = 1) -> Any:
     """The zeros before and after an axis for padding "same".
 
     Without a stride they do not depend on `size`; with one, an unknown size gives `None`.

@@ -41,9 +41,9 @@ def normals_check(sample: Mapping[str, Any], *, tile: int = 256) -> Array:
             f"Received: a sample with {', '.join(map(repr, sample))}"
         )
     head = Normals()
-    depth, normals, intrinsics = (
-        as_array(sample[key], key).astype("float32") for key in ("depth", "normals", "intrinsics")
-    )
+    depth: Array = as_array(sample["depth"], "depth").astype("float32")
+    normals: Array = as_array(sample["normals"], "normals").astype("float32")
+    intrinsics: Array = as_array(sample["intrinsics"], "intrinsics").astype("float32")
     depth = depth[..., None] if depth.ndim == 2 else depth
     of_depth = ops.convert_to_numpy(normals_from_depth(depth[None], intrinsics))[0]
     known = np.linalg.norm(of_depth, axis=-1) > 0.5

@@ -129,8 +129,7 @@ def test_where_resnet38_strides_and_drops(zero_weights):
 
 @pytest.mark.parametrize("name", FORWARD)
 def test_padding_is_alike_on_all_sides(name):
-    """Where kernels are mirror images of themselves, the features of a mirrored image are the
-    mirrored features."""
+    """With symmetric kernels, the features of a mirrored image are the mirrored features."""
     model = build(name, include_top=False)
     for layer in model.layers:
         if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)):
@@ -170,7 +169,7 @@ def test_weights_from_a_file_with_or_without_top(tmp_path):
         )
     with pytest.raises(ValueError, match=r"net\.weights\.h5' do not fit resnet50c.*another"):
         build("resnet50c", weights=tmp_path / "net.weights.h5", classes=6)
-    with pytest.raises(FileNotFoundError, match="nor an existing file"):
+    with pytest.raises(FileNotFoundError, match="or the path of an existing file"):
         build("resnet50c", weights=tmp_path / "none.weights.h5")
 
 
@@ -206,7 +205,7 @@ def test_unknown_names_suggest_the_nearest(name, near):
 
 def test_bad_arguments():
     for name in NAMES:
-        with pytest.raises(ValueError, match=f"No ImageNet weights of '{name}' are published"):
+        with pytest.raises(ValueError, match=f"no ImageNet weights of '{name}' are published"):
             kd.backbone(name)
     with pytest.raises(ValueError, match="`stride_in` must be one of '1x1', '3x3'.*stride_in=3"):
         build("resnet101c", stride_in=3)

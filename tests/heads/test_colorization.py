@@ -184,7 +184,7 @@ def test_trains_with_its_metrics():
 def test_config_round_trip():
     loss = kd.losses.ColorCrossEntropy(20, subsample="nearest", gray_threshold=5)
     for head in (
-        Colorization(20, temperature=0.5, prior=np.ones(101), lam=0.3, weight=2, stride=2),
+        Colorization(20, temperature=0.5, prior=np.ones(101), prior_mix=0.3, weight=2, stride=2),
         Colorization(20, loss=loss, target="photo"),
         Colorization(regression=True),
     ):
@@ -200,7 +200,7 @@ def test_bad_input():
         Colorization(grid=0)
     with pytest.raises(ValueError, match="`prior` must have a share for each of the 313"):
         Colorization(prior=[1, 2])
-    with pytest.raises(ValueError, match="`prior` is that of bins"):
+    with pytest.raises(ValueError, match="`prior` is for bins"):
         Colorization(prior=np.ones(313), regression=True)
     with pytest.raises(ValueError, match="`stride` must be an integer >= 1"):
         Colorization(stride=0)

@@ -39,7 +39,7 @@ def test_others_repeat_rgb_in_turn(app, channels):
 
 
 def test_channels_count_in_rgb_order_where_the_network_reads_bgr():
-    """A caffe-style backbone: only the red of the picture differs from black."""
+    """A caffe-style backbone: only the red of the photo differs from black."""
     backbone = kd.backbone("vgg16", weights=None, taps={"P1": "block1_pool"})
     six = replace_input(backbone, 6)
     x = (images(1, 32, 32) + 1) * 127.5
@@ -82,8 +82,11 @@ def test_bad_input(app):
         with pytest.raises(ValueError, match="`channels` must be an integer >= 1"):
             replace_input(app, channels)
     odd = keras.Sequential([keras.Input((8, 8, 3)), layers.DepthwiseConv2D(3, name="odd")])
-    with pytest.raises(ValueError, match=r"'odd' \(DepthwiseConv2D\)"):
+    with pytest.raises(ValueError, match=r"Received: 'odd' \(DepthwiseConv2D\), which does not"):
         replace_input(odd, 1)
     none = keras.Sequential([keras.Input((8, 8, 3)), layers.Rescaling(2.0)])
-    with pytest.raises(ValueError, match="no convolution that reads the image"):
+    with pytest.raises(
+        ValueError,
+        match="`model` must have a convolution that reads the image. Received: 'sequential",
+    ):
         replace_input(none, 1)

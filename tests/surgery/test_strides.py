@@ -90,7 +90,7 @@ def test_surgery_walks_through(network):
 
 
 def test_a_pyramid_keeps_its_context():
-    """What is pooled and brought back is part of the feature of its stride."""
+    """A map that is pooled and brought back is part of the feature of its stride."""
     image = keras.Input((None, None, 3))
     x = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(image)
     x = pyramid_pooling(layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(x))

@@ -1,4 +1,4 @@
-"""What a step of training costs, and what stands beside it: the metrics and the data."""
+"""Costs of metrics and data, compared with a step of training."""
 
 import os
 import pathlib
@@ -11,7 +11,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
 
 def _network(size, batch, classes, with_metrics=True, backbone="mobilenet_v2"):
-    """FCN-8s, a call that trains it for one step, and what the step is fed."""
+    """FCN-8s, a call that trains it for one step, its head, and the labels of the step."""
     import keras
     import numpy as np
 
@@ -20,7 +20,7 @@ def _network(size, batch, classes, with_metrics=True, backbone="mobilenet_v2"):
     keras.utils.set_random_seed(0)
     head = kd.heads.Segmentation(classes)
     model = kd.fcn8s(backbone, heads=head, weights=None)
-    arguments = kd.objectives(head)
+    arguments = kd.objectives(model)
     if not with_metrics:
         arguments.pop("metrics")
     model.compile(keras.optimizers.SGD(0.001, momentum=0.9), **arguments)
@@ -31,7 +31,7 @@ def _network(size, batch, classes, with_metrics=True, backbone="mobilenet_v2"):
 
 
 def _compiled(metrics, truth, prediction, jit):
-    """A call that updates the metrics the way `fit` does on this backend."""
+    """A call that updates the metrics as `fit` does on this backend."""
     import keras
 
     if keras.backend.backend() == "tensorflow":
@@ -57,7 +57,7 @@ def _compiled(metrics, truth, prediction, jit):
 
 
 def metric(rounds=20, batch=4, size=256, classes=21):
-    """The head's metrics over the train step that they belong to."""
+    """Time of the head's metrics over time of the training step."""
     import keras
 
     logits = keras.random.normal((batch, size, size, classes))
@@ -80,7 +80,7 @@ def metric(rounds=20, batch=4, size=256, classes=21):
 
 
 def data(rounds=5, batch=8, size=256):
-    """Images a second that the pipeline gives over those that training eats."""
+    """Images per second of the data pipeline over images per second of training."""
     import keras
 
     import keras_dense as kd
@@ -97,7 +97,7 @@ def data(rounds=5, batch=8, size=256):
     _, step, _, _ = _network(size, batch, source.num_classes)
     loaders = {
         f"{source.name}, {how}": kd.datasets.Loader(
-            part, head, batch, transforms=steps, shuffle=True, workers=2
+            part, head, batch_size=batch, transforms=steps, shuffle=True, workers=2
         )
         for how, part in (("read anew", source), ("cached", kd.datasets.cached(source)))
     }

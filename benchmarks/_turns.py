@@ -5,13 +5,12 @@ import time
 
 
 def in_turns(rounds, limit=40, clock=time.perf_counter, **calls):
-    """Seconds of each call in each round: one after the other, so that all see the same machine.
+    """Seconds of each call in each round: calls take turns, so that other load affects all alike.
 
-    With `time.process_time` as clock they are seconds of computing, whatever else the machine does;
-    with several threads that counts their waiting for each other, too.
+    With `time.process_time` as clock they are seconds of computing, which do not depend on other
+    processes; with several threads this includes the time they wait for each other.
 
-    The first round only warms up. After `limit` seconds no further round is begun, once there are
-    three.
+    The first round only warms up. After `limit` seconds and three rounds, no other round starts.
     """
     seconds = {name: [] for name in calls}
     for done in range(-1, rounds):

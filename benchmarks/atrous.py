@@ -1,9 +1,9 @@
-"""Convolutions with holes beside those without, and beside PyTorch's: in turns, in one run.
+"""Atrous convolutions compared with plain ones and with PyTorch: in turns, in one run.
 
     python benchmarks/atrous.py [--only plain small grouped depthwise] [--seconds 12]
 
-KERAS_BACKEND chooses the backend (default: tensorflow). Prints a Markdown table; README.md beside
-this file says what each column compares. Takes about two minutes.
+KERAS_BACKEND chooses the backend (default: tensorflow). Prints a Markdown table; README.md explains
+its columns. Takes about two minutes.
 """
 
 import argparse
@@ -26,7 +26,7 @@ PARTS = {
 
 
 def keras_calls(layer, x):
-    """The layer forward, and with the gradients of map and weights, compiled as Keras does."""
+    """Calls of a layer: forward, and with the gradients of map and weights; compiled."""
     import keras
 
     layer.build(x.shape)
@@ -72,7 +72,7 @@ def keras_calls(layer, x):
 
 
 def torch_calls(batch, size, channels, groups, rate):
-    """`torch.nn.functional.conv2d`, on maps laid out as it likes best."""
+    """The same calls of `torch.nn.functional.conv2d`, on maps with channels first."""
     import torch
 
     kernel = torch.randn(channels, channels // groups, 3, 3) * 0.02
@@ -130,7 +130,7 @@ def part(name, seconds):
     except ModuleNotFoundError:
         pass
     gc.collect()
-    gc.freeze()  # so that collecting between the calls takes no time
+    gc.freeze()  # Collecting between the calls then takes no time.
     kind = {1: "", channels: "depthwise "}.get(groups, f"{groups} groups, ")
     what = f"{kind}3×3, {batch}×{size}×{size}×{channels}"
     for which, direction in enumerate(("forward", "forward + backward")):

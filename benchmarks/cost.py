@@ -1,9 +1,9 @@
-"""What keras_dense costs beside what it stands on: each pair side by side, in turns, in one run.
+"""Costs of keras_dense compared with Keras: the calls of each pair take turns in one run.
 
     python benchmarks/cost.py [--only import build metric data]
 
-KERAS_BACKEND chooses the backend (default: tensorflow). Prints a Markdown table; README.md beside
-this file says what each line compares.
+KERAS_BACKEND chooses the backend (default: tensorflow). Prints a Markdown table; README.md explains
+what each line compares.
 """
 
 import argparse
@@ -24,7 +24,7 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def imports(rounds=6):
-    """Seconds that `import keras_dense` adds to `import keras`, in fresh interpreters."""
+    """Seconds that `import keras_dense` adds to `import keras`, in new interpreters."""
     for backend in BACKENDS:
         if importlib.util.find_spec(backend) is None:
             continue
@@ -46,7 +46,7 @@ def imports(rounds=6):
 
 
 def build(rounds=6):
-    """Building FCN-8s on ResNet-50 over building the bare application."""
+    """Time to build FCN-8s on ResNet-50 over time to build the application alone."""
     import keras
 
     import keras_dense as kd

@@ -1,10 +1,10 @@
-"""A dense CRF beside pydensecrf: in turns, in one run, on a photograph.
+"""Dense CRF compared with pydensecrf: in turns, in one run, on a photograph.
 
     python benchmarks/crf.py [--rounds 5] [--image photograph.jpg]
-    python benchmarks/crf.py --growth --out docs            # how time and memory grow: table, plot
-    python benchmarks/crf.py --exact                        # both beside exact mean field
+    python benchmarks/crf.py --growth --out docs            # growth of time and memory: table, plot
+    python benchmarks/crf.py --exact                        # both compared with exact mean field
 
-`kd.inference.dense_crf`, from NumPy to NumPy with the construction of the lattice, beside
+`kd.inference.dense_crf`, from NumPy to NumPy with the construction of the lattice, and
 pydensecrf (`pip install pydensecrf2`): 21 classes, 10 iterations, a spatial kernel of 3 pixels and
 a bilateral one. KERAS_BACKEND chooses the backend. Prints Markdown tables.
 """
@@ -37,9 +37,7 @@ def arguments():
     add("--image", type=pathlib.Path, help="default: the first of voc_mini in KERAS_DENSE_DATA")
     add("--rounds", type=int, default=5)
     add("--growth", action="store_true", help="over pixels, classes, iterations and batch")
-    add(
-        "--exact", action="store_true", help="how far each is from exact mean field, small pictures"
-    )
+    add("--exact", action="store_true", help="distances from exact mean field, on small images")
     add("--out", type=pathlib.Path, help="folder for the plot of --growth")
     add("--one", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -56,12 +54,14 @@ def photograph(file):
     return Image.open(file).convert("RGB")
 
 
-def problem(picture, size, classes=CLASSES, seed=0):
-    """The picture, and probabilities as of a network that sees no edges: smooth noise, and a
-    class for each region of like color, blurred."""
+def problem(photo, size, classes=CLASSES, seed=0):
+    """Probabilities of a network that sees no edges, and the image.
+
+    Their scores are smooth noise, and a class for each region of similar brightness, blurred.
+    """
     from scipy import ndimage
 
-    image = np.asarray(picture.resize(size))
+    image = np.asarray(photo.resize(size))
     rng = np.random.default_rng(seed)
     brightness = ndimage.gaussian_filter(image.mean(-1), 6)
     labels = np.digitize(brightness, np.quantile(brightness, np.linspace(0, 1, classes + 1)[1:-1]))
@@ -92,17 +92,17 @@ def ours(probabilities, image, sxy, srgb, iterations):
     )
 
 
-def compare(picture, rounds):
+def compare(photo, rounds):
     import keras
 
     print(f"On {keras.backend.backend()}, {CLASSES} classes, {ITERATIONS} iterations:\n")
     print(
-        "| picture | bilateral (pixels, color) | labels equal | mean total variation | "
+        "| image | bilateral (pixels, color) | labels equal | mean total variation | "
         "ours / pydensecrf | pydensecrf | first call |"
     )
     print("|---|---|---:|---:|---:|---:|---:|")
     for size in SIZES:
-        probabilities, image = problem(picture, size)
+        probabilities, image = problem(photo, size)
         for sxy, srgb in BILATERAL:
             given = (probabilities, image, sxy, srgb, ITERATIONS)
             began = time.perf_counter()
@@ -146,14 +146,14 @@ def all_pairs(probabilities, image, sxy, srgb, iterations):
     return (q / q.sum(-1, keepdims=True)).reshape(probabilities.shape)
 
 
-def distances(picture):
-    """From exact mean field: labels that agree, and how far probabilities are at most."""
+def distances(photo):
+    """Distances from exact mean field: labels that agree, and differences of probabilities."""
     import keras_dense as kd
 
-    print("| picture | bilateral | iterations | whose | labels equal | largest |ΔQ| | mean |ΔQ| |")
+    print("| image | bilateral | iterations | whose | labels equal | largest |ΔQ| | mean |ΔQ| |")
     print("|---|---|---:|---|---:|---:|---:|")
     for size in ((40, 48), (60, 80), (80, 60)):
-        probabilities, image = problem(picture, size)
+        probabilities, image = problem(photo, size)
         for sxy, srgb in ((20.0, 13.0), *BILATERAL):
             for iterations in (1, 5, 10):
                 given = (probabilities, image, sxy, srgb, iterations)
@@ -172,7 +172,7 @@ def distances(picture):
                     )
 
 
-# What grows, everything else as in the middle.
+# One quantity grows, the others are as here.
 MIDDLE = {"width": 320, "classes": 21, "iterations": 10, "batch": 1}
 GROWTH = {
     "width": (160, 240, 320, 480, 640),
@@ -183,7 +183,7 @@ GROWTH = {
 
 
 def one(file, width, classes, iterations, batch):
-    """Seconds, and the peak of what is resident beyond the libraries, in this process."""
+    """Seconds, and the peak memory of this process without the libraries."""
     import keras_dense as kd
 
     probabilities, image = problem(photograph(file), (width, width * 3 // 4), classes)

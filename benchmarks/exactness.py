@@ -1,10 +1,10 @@
-"""Whether a network made denser still says what it said: every family, and what peers do.
+"""Exactness of dilated networks: every family of backbones, and networks of peers.
 
     python benchmarks/exactness.py [--only ours peers] [--families VGG16 …]
 
-With the same weights, `dilate(m, s)(x)[:, ::k, ::k]` should be `m(x)`. Printed is the largest
+With the same weights, `dilate(m, s)(x)[:, ::k, ::k]` should be `m(x)`. The tables have the largest
 difference relative to the largest value of `m(x)`. KERAS_BACKEND chooses the backend (default:
-tensorflow); peers are measured where they are installed (README.md beside this file).
+tensorflow); peers are measured if they are installed (see README.md).
 """
 
 import argparse
@@ -26,7 +26,7 @@ STRIDES = (16, 8)
 
 
 def error(wanted, got, k, phase=(0, 0)):
-    """Largest difference of (B, H, W, C) maps, relative, where both have cells."""
+    """Largest relative difference of (B, H, W, C) maps, where both have cells."""
     got = got[:, phase[0] :: k, phase[1] :: k]
     height, width = (min(a, b) for a, b in zip(wanted.shape[1:3], got.shape[1:3], strict=True))
     difference = wanted[:, :height, :width] - got[:, :height, :width]
@@ -34,7 +34,7 @@ def error(wanted, got, k, phase=(0, 0)):
 
 
 def least_error(wanted, got, k):
-    """That of the best phase: symmetric padding shifts the picture by some cells."""
+    """Error at the best phase: symmetric padding shifts the image by some cells."""
     return min(error(wanted, got, k, (i, j)) for i in range(k) for j in range(k))
 
 
@@ -60,7 +60,7 @@ def both(cells):
 
 
 def strided(model):
-    """Numbers of convolutions and poolings that have a stride."""
+    """Numbers of convolutions and of poolings with a stride."""
     from keras import layers
 
     convolutions = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
@@ -72,10 +72,10 @@ def strided(model):
 
 
 def family(name, x):
-    """A network that looks at its image, unlike a fresh one, as does one that has learned.
+    """A network whose output depends on the image as after training, and an image in its range.
 
-    Batch norms have the statistics of the image, which keep the maps from fading with depth, and
-    random scales and offsets; ConvNeXt's branches count. And the image in the range it expects.
+    Batch normalizations have the statistics of the image, so that maps do not fade with depth, and
+    random scales and offsets; the scales of ConvNeXt's branches are about 1.
     """
     import keras
     from keras import layers
@@ -115,21 +115,21 @@ def ours(size, families):
     for name in families:
         keras.backend.clear_session()
         try:
-            model, picture = family(name, x)
+            model, image = family(name, x)
         except ValueError as refusal:  # NASNet on torch: Keras does not build it.
             yield name, "", f"(not built on this backend: {first_line(refusal)})", "", ""
             continue
-        wanted = model.predict(picture, verbose=0)
+        wanted = model.predict(image, verbose=0)
         out, exact, usual, best = [], [], [], []
         for stride in STRIDES:
             k = 32 // stride
             dense = kd.surgery.dilate(model, stride)
             out.append("{} + {}".format(*(strided(model) - strided(dense))))
-            got = dense.predict(picture, verbose=0)
+            got = dense.predict(image, verbose=0)
             assert got[:, ::k, ::k].shape == wanted.shape
             exact.append(f"{error(wanted, got, k):.2g}")
             try:
-                got = kd.surgery.dilate(model, stride, mode="same").predict(picture, verbose=0)
+                got = kd.surgery.dilate(model, stride, mode="same").predict(image, verbose=0)
             except ValueError as refusal:
                 usual.append(first_line(refusal)), best.append("–")
                 continue
@@ -193,7 +193,7 @@ def strided_modules(model):
 
 
 def peer(build, name, size):
-    """Cells of a row: what was taken out, the error, the error at the best phase.
+    """Cells of a row: strides removed, error, error at the best phase.
 
     The network is prepared as ours.
     """
@@ -215,7 +215,7 @@ def peer(build, name, size):
                 module.weight.copy_(torch.from_numpy(scales(rng, module.weight.shape)))
                 module.bias.copy_(torch.from_numpy(offsets(rng, module.bias.shape)))
         for path, weight in model.named_parameters():
-            if path.endswith("gamma"):  # ConvNeXt's, which begin at 1e-6.
+            if path.endswith("gamma"):  # Those of ConvNeXt start at 1e-6.
                 weight.copy_(torch.from_numpy(scales(rng, weight.shape)))
         model.train()(x)
     wanted = maps(model, read)
@@ -224,7 +224,7 @@ def peer(build, name, size):
         k = 32 // stride
         try:
             dense, read = build(name, stride)
-        except Exception as refusal:  # Peers refuse in their own ways; the message is the result.
+        except Exception as refusal:  # Peers raise different errors; the message is the result.
             out.append("–"), plain.append(first_line(refusal)), best.append("–")
             continue
         dense.load_state_dict(model.state_dict())
@@ -242,7 +242,7 @@ def peers(size, families):
     yield (
         "peer",
         "strides out: convolutions + poolings, at 16 / 8",
-        "error, or what it says",
+        "error, or message",
         "best phase",
     )
     for library, (build, names) in PEERS.items():

@@ -1,11 +1,11 @@
-"""What leaves Keras, beside what stays: differences, sizes and latencies of every format.
+"""Exports compared with the Keras model: differences, sizes and latencies of every format.
 
     python benchmarks/export.py [--only unet fcn8s] [--formats onnx litert] [--size 256 320]
-    python benchmarks/export.py --tiny                      # whether it works; seconds
+    python benchmarks/export.py --tiny                      # a trial of seconds
 
-Every export is made for any size and for the size that is measured, there also with what else the
-format can do (labels before the last upsampling, smaller weights). Prints a Markdown table;
-README.md beside this file says what the columns are.
+Every export is made for any size and for the measured size, there also with the options of the
+format (labels before the last upsampling, smaller weights). Prints a Markdown table; README.md
+explains its columns.
 """
 
 import argparse
@@ -14,13 +14,13 @@ import os
 import pathlib
 import tempfile
 
-os.environ["KERAS_BACKEND"] = "tensorflow"  # the backend that exports
+os.environ["KERAS_BACKEND"] = "tensorflow"  # The backend that exports.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from _turns import in_turns
 
 SUFFIX = {"savedmodel": "", "onnx": ".onnx", "openvino": ".xml", "litert": ".tflite"}
-# Beside any size and a fixed one: what else each format can do, at the fixed size.
+# Options of each format, at the fixed size.
 _SMALLER = {"float16": {"quantize": "float16"}, "int8": {"quantize": "int8"}}
 OPTIONS = {
     "onnx": {"early labels": {"early_labels": True}, **_SMALLER},
@@ -30,7 +30,7 @@ OPTIONS = {
 
 
 def networks(tiny):
-    """A function that builds model and heads, for each name."""
+    """Functions that build models, by name."""
     import keras_dense as kd
 
     labels = kd.heads.Segmentation(21)
@@ -46,20 +46,17 @@ def networks(tiny):
         return small or kd.backbone(name, weights=None)
 
     return {
-        "fcn8s": lambda: (kd.fcn8s(on("vgg16"), heads=labels), labels),
-        "deeplabv3plus": lambda: (kd.deeplabv3plus(on("resnet50"), heads=labels), labels),
-        "unet": lambda: (kd.unet(on("mobilenet_v2"), heads=labels), labels),
-        "segnet": lambda: (
-            kd.segnet_basic(heads=labels, **({"filters": 8} if tiny else {})),
-            labels,
-        ),
-        "four heads": lambda: (kd.unet(on("mobilenet_v2"), heads=four), four),
-        "crf": lambda: (kd.with_crf(kd.fcn32s(on("mobilenet_v2"), heads=labels)), labels),
+        "fcn8s": lambda: kd.fcn8s(on("vgg16"), heads=labels),
+        "deeplabv3plus": lambda: kd.deeplabv3plus(on("resnet50"), heads=labels),
+        "unet": lambda: kd.unet(on("mobilenet_v2"), heads=labels),
+        "segnet": lambda: kd.segnet_basic(heads=labels, **({"filters": 8} if tiny else {})),
+        "four heads": lambda: kd.unet(on("mobilenet_v2"), heads=four),
+        "crf": lambda: kd.with_crf(kd.fcn32s(on("mobilenet_v2"), heads=labels)),
     }
 
 
 def randomized(model):
-    """Scores and batch norms unlike those of a fresh network, whose outputs are all the same."""
+    """The model with random scores and statistics; a new one has the same output everywhere."""
     import numpy as np
     from keras import layers
 
@@ -76,16 +73,17 @@ def randomized(model):
 
 
 def rows(name, build, formats, size, rounds, folder):
-    """One row for each format and kind of size: what was found, and the time beside the model's."""
+    """Rows of one network, one for each format and kind of size: difference, bytes and time."""
+    import numpy as np
+
     import keras_dense as kd
-    from keras_dense.export.check import pictures, sentence
+    from keras_dense.export.check import sentence
     from keras_dense.export.files import size_of
 
-    model, heads = build()
-    model = randomized(model)
-    images = pictures((1, *size, 3))
-    product = kd.decoded(model, heads)
-    calls, said = {("keras", ""): lambda: product.predict_on_batch(images)}, {}
+    model = randomized(build())
+    images = np.random.default_rng(0).integers(0, 256, (1, *size, 3), dtype="uint8")
+    product = kd.decoded(model)
+    calls, texts = {("keras", ""): lambda: product.predict_on_batch(images)}, {}
     for format in formats:
         kinds = {"any": {}, "fixed": {"size": size}}
         for kind, option in OPTIONS.get(format, {}).items():
@@ -94,12 +92,12 @@ def rows(name, build, formats, size, rounds, folder):
             key = (format, kind)
             path = pathlib.Path(folder, f"{name} {kind}{SUFFIX[format]}")
             try:
-                found = getattr(kd.export, format)(model, path, heads, images=images, **settings)
+                found = getattr(kd.export, format)(model, path, images=images, **settings)
             except (ValueError, RuntimeError) as error:
-                if "early_labels" not in str(error):  # there is no last upsampling
-                    said[key] = (str(error).split(": ", 1)[-1][:90], "–")
+                if "early_labels" not in str(error):  # There is no last upsampling.
+                    texts[key] = (str(error).split(": ", 1)[-1][:90], "–")
                 continue
-            said[key] = (sentence(found), f"{size_of(path) / 1e6:.1f} MB")
+            texts[key] = (sentence(found), f"{size_of(path) / 1e6:.1f} MB")
             run = importlib.import_module(f"keras_dense.export.{format}").load(path)
             calls[key] = lambda run=run: run(images)
     times = {
@@ -107,7 +105,7 @@ def rows(name, build, formats, size, rounds, folder):
         for key, t in in_turns(rounds, **{" ".join(k): c for k, c in calls.items()}).items()
     }
     yield name, "Keras", "", "", "", f"{1000 * times['keras ']:.1f} ms", "1×"
-    for key, (difference, megabytes) in said.items():
+    for key, (difference, megabytes) in texts.items():
         time = times.get(" ".join(key))
         shown = ("–", "–") if time is None else _beside(time, times["keras "])
         yield (name, *key, difference, megabytes, *shown)

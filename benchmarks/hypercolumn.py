@@ -1,31 +1,31 @@
-"""Hypercolumns: scores of every tap summed, beside one convolution on the concatenation.
+"""Hypercolumns: sums of the scores of taps, compared with one convolution on all taps.
 
     python benchmarks/hypercolumn.py [--backends torch tensorflow jax] [--size 256] [--rounds 3]
 
-VGG-16's last map of each of five strides (64, 128, 256, 512 and 512 channels), 21 classes, random
-weights, float32 on the CPU. Peak memory is what a process of its own, warmed up at a small size,
-needs on top for the first call; times are the best of some rounds in turns. With --busy, for a
-machine that does other things too: one thread, and seconds of computing. Prints Markdown tables.
+The last map of VGG-16 at each of five strides (64, 128, 256, 512 and 512 channels), 21 classes,
+random weights, float32 on the CPU. Peak memory is the additional memory of the first call, in a
+process of its own that is warmed up at a small size; times are the best of some rounds in turns.
+--busy is for a machine with other work: one thread, and seconds of computing. Prints Markdown
+tables.
 """
 
 import argparse
-import importlib.util
+import gc
 import json
 import os
 import pathlib
-import subprocess
-import sys
 import threading
 import time
 
 import numpy as np
+from _peers import compile_without_metrics
+from _process import child, heading, installed, one_thread, parser_of, ratio, row
 from _turns import in_turns
 
-BACKENDS = ("torch", "tensorflow", "jax")
 CLASSES, HIDDEN = 21, 256
 TAPS = {f"P{n}": channels for n, channels in enumerate((64, 128, 256, 512, 512))}
 FORMS = ("fused", "naive")
-# What is measured: the part after the backbone from maps that are given, and the whole network.
+# The part after the backbone, from given maps, and the whole network.
 TASKS = {
     "scores from taps, forward": ("taps", "forward"),
     "scores from taps, train step": ("taps", "train"),
@@ -34,23 +34,20 @@ TASKS = {
     f"network, perceptron of {HIDDEN}, forward": ("perceptron", "forward"),
     f"network, perceptron of {HIDDEN}, train step": ("perceptron", "train"),
 }
-PIXELS = 2000  # On which the fused perceptron is trained.
+PIXELS = 2000  # The fused perceptron is trained on so many.
 
 
 def naive_decoder(mlp=()):
     """Every tap upsampled to the image, all of them concatenated, then 1×1 convolutions."""
     from keras import layers
 
-    from keras_dense.decoders import scores
+    from keras_dense.decoders import scores, stride_between
     from keras_dense.layers import BilinearUpsampling
-    from keras_dense.surgery.graph import source_of
-    from keras_dense.surgery.strides import stride_between
 
     @scores
     def decode(features, wanted):
-        columns = [
-            BilinearUpsampling(stride_between(source_of(x), x))(x) for x in features.values()
-        ]
+        image = features["P0"]  # As large as the image.
+        columns = [BilinearUpsampling(stride_between(image, x))(x) for x in features.values()]
         x = layers.Concatenate()(columns)
         for width in mlp:
             x = layers.Conv2D(width, 1, activation="relu")(x)
@@ -60,7 +57,7 @@ def naive_decoder(mlp=()):
 
 
 def pooled_backbone():
-    """Taps as wide as VGG's, which cost next to nothing: the image pooled and repeated."""
+    """Taps with the channels of VGG at almost no cost: the pooled image, repeated."""
     import keras
     from keras import layers
 
@@ -69,7 +66,7 @@ def pooled_backbone():
     for tap, channels in TAPS.items():
         if features:
             x = layers.AveragePooling2D(2)(x)
-        # A 1×1 convolution that is not trained makes a real map of it.
+        # A frozen 1×1 convolution gives it channels.
         features[tap] = layers.Conv2D(channels, 1, trainable=False)(x)
     return keras.Model(image, features, name="backbone")
 
@@ -112,20 +109,18 @@ def call_of(form, part, kind, size):
         model = kd.training.on_sampled_pixels(model)
         pixels = min(PIXELS, size * size)
         inputs, targets = kd.training.SampledPixels([(images, labels)], pixels)[0]
-    settings = kd.objectives(kd.heads.Segmentation(CLASSES))
-    settings.pop("metrics")
-    model.compile(keras.optimizers.SGD(1e-6), **settings)
+    compile_without_metrics(model, keras.optimizers.SGD(1e-6))
     return lambda: model.train_on_batch(inputs, targets)
 
 
 def resident():
-    """Bytes of memory that this process has now."""
+    """Bytes of memory of this process."""
     pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def peak_of(call, every=0.0005):
-    """The most memory that is resident while `call` runs, in bytes."""
+    """Peak of the resident memory during a call, in bytes."""
     most, done = [resident()], threading.Event()
 
     def watch():
@@ -144,9 +139,7 @@ def peak_of(call, every=0.0005):
 
 
 def measure_memory(form, part, kind, size):
-    """MB on top of what the process had, for a second call at this size."""
-    import gc
-
+    """Additional MB for a first call at this size."""
     call_of(form, part, kind, 64)()
     call = call_of(form, part, kind, size)
     gc.collect()
@@ -160,26 +153,16 @@ def measure_time(part, kind, size, rounds, busy):
     return {form: min(times) for form, times in in_turns(rounds, clock=clock, **calls).items()}
 
 
-def child(backend, *words, busy):
-    environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    # Freed memory goes back to the system, so that what is resident is what is in use.
-    environment.update(MALLOC_TRIM_THRESHOLD_="0", MALLOC_MMAP_THRESHOLD_="65536")
-    command = [sys.executable, __file__, "--child", *map(str, words), *(["--busy"] if busy else [])]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def row(*cells):
-    print("|", " | ".join(cells), "|", flush=True)
+def run(backend, args, *words):
+    """A process of this script on a backend."""
+    # Freed memory goes back to the system, so that resident memory is memory in use.
+    memory = {"MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_MMAP_THRESHOLD_": "65536"}
+    return child(__file__, backend, "--child", *words, *["--busy"] * args.busy, **memory)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=list(BACKENDS))
-    parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = parser_of(__doc__, rounds=3)
     parser.add_argument("--only", choices=("memory", "time"), help="one of the two columns")
-    parser.add_argument("--busy", action="store_true", help="one thread; seconds of computing")
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
@@ -192,25 +175,21 @@ def main():
             print(json.dumps(measure_time(part, kind, int(size), int(rounds), args.busy)))
         return
     if args.busy:
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    row("task", "backend", "memory, naive over fused", "time, naive over fused")
-    print("|---|---|---|---|")
-    for backend in args.backends:
-        if importlib.util.find_spec(backend) is None:
-            continue
+        one_thread()
+    heading("task", "backend", "memory, naive over fused", "time, naive over fused")
+    for backend in installed(args.backends):
         for task, (part, kind) in TASKS.items():
-            cells = [f"{task}, {args.size}×{args.size}", backend, "", ""]
+            memory = seconds = ""
             if args.only != "time":
                 more, less = (
-                    child(backend, "memory", form, part, kind, args.size, busy=args.busy)
+                    run(backend, args, "memory", form, part, kind, args.size)
                     for form in ("naive", "fused")
                 )
-                cells[2] = f"{more / max(less, 1):.1f}× ({more:.0f} over {less:.0f} MB)"
+                memory = f"{more / max(less, 1):.1f}× ({more:.0f} over {less:.0f} MB)"
             if args.only != "memory":
-                times = child(backend, "time", part, kind, args.size, args.rounds, busy=args.busy)
-                slow, fast = times["naive"], times["fused"]
-                cells[3] = f"{slow / fast:.1f}× ({slow:.2f} over {fast:.2f} s)"
-            row(*cells)
+                times = run(backend, args, "time", part, kind, args.size, args.rounds)
+                seconds = ratio(times["naive"], times["fused"], digits=1)
+            row(f"{task}, {args.size}×{args.size}", backend, memory, seconds)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""From pixels to labels on the CPU: our exports beside torchvision and SMP.
+"""Time from pixels to labels on the CPU: our exports compared with torchvision and SMP.
 
     python benchmarks/inference.py [--only "U-Net, ResNet-50"] [--size 320 416] [--rounds 7]
 
-21 classes, random weights, one image. Every call begins with uint8 pixels `(1, H, W, 3)` in NumPy
+21 classes, random weights, one image. Every call starts with uint8 pixels `(1, H, W, 3)` in NumPy
 and ends with labels `(1, H, W)` in NumPy: standardized, predicted, arg-maxed. The peers, eager and
 by `torch.compile`, and our OpenVINO and ONNX files take turns in one process, with as many threads,
 in float32 and in bfloat16 (the peers by `torch.autocast`; OpenVINO chooses it by itself on CPUs
-that have it), OpenVINO in int8 as well. Prints a Markdown table; README.md beside this file says
-where the peers come from.
+that have it), OpenVINO in int8 as well. Prints a Markdown table; README.md explains how to install
+the peers.
 """
 
 import argparse
@@ -26,7 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 CLASSES = 21
 SUFFIX = {"openvino": ".xml", "onnx": ".onnx"}
-PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}  # and as OpenVINO calls them
+PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}  # And their names in OpenVINO.
 
 
 def fcn_of_torchvision(backbone):
@@ -61,7 +61,7 @@ def ours(builder, backbone, **settings):
     return getattr(kd, builder)(backbone, num_classes=CLASSES, weights=None, **settings)
 
 
-# By name and what is particular about them. Nothing of Keras before one is built.
+# By name and variant. Keras is imported when one is built.
 NETWORKS = {
     ("U-Net, ResNet-50", "decoder of SMP"): lambda: unet_of_smp("resnet50"),
     ("U-Net, ResNet-50", ""): lambda: ours("unet", "resnet50"),
@@ -90,7 +90,7 @@ def peer(name):
 
 
 def from_pixels_to_labels(network):
-    """What a peer's users write around it."""
+    """The steps that users of a peer write around its network."""
     import torch
 
     mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
@@ -104,23 +104,22 @@ def from_pixels_to_labels(network):
 
 
 def export(names, size, folder):
-    """Write our networks, in a process of TensorFlow; prints as `kd.export` does."""
+    """Export our networks, in a process with TensorFlow; prints as `kd.export` does."""
     from export import randomized
 
     import keras_dense as kd
-    from keras_dense.export.check import pictures
 
     for (name, kind), build in NETWORKS.items():
         if name not in names:
             continue
-        model, head = randomized(build()), kd.heads.Segmentation(CLASSES)
+        model = randomized(build())
         for format, suffix in SUFFIX.items():
             file = folder / f"{name} {kind}{suffix}"
-            getattr(kd.export, format)(model, head, file, size=size)
+            getattr(kd.export, format)(model, file, size=size)
         if not kind:
-            images = pictures((4, *size, 3))
+            images = np.random.default_rng(0).integers(0, 256, (4, *size, 3), dtype="uint8")
             file = folder / f"{name} int8.xml"
-            kd.export.openvino(model, file, head, size=size, images=images, quantize="int8")
+            kd.export.openvino(model, file, size=size, images=images, quantize="int8")
 
 
 def onnx_runtime(file, threads):
@@ -221,9 +220,9 @@ def main():
         return export(names, tuple(args.size), args.export)
     for library in ("torchvision", "segmentation_models_pytorch"):
         if peer_library(library) is None:
-            raise SystemExit(f"{library} is missing: see README.md beside this file")
+            raise SystemExit(f"{library} is missing: see benchmarks/README.md")
     with tempfile.TemporaryDirectory() as folder:
-        # TensorFlow, which exports, has threads of its own: they stay out of the measuring process.
+        # TensorFlow has threads of its own: they stay out of the process that measures.
         command = [sys.executable, *sys.argv, "--export", folder]
         subprocess.run(command, check=True, env={**os.environ, "KERAS_BACKEND": "tensorflow"})
         print(f"\nOne image of {args.size[0]}×{args.size[1]}, {CLASSES} classes.\n")

@@ -1,11 +1,11 @@
-r"""A Deep Layer Cascade: accuracy against the pixels that reach the last stage, and against time.
+r"""Deep Layer Cascade: accuracy against time, and against pixels that reach the last stage.
 
     python benchmarks/layer_cascade.py --model runs/cascade/model.keras --root ../shared/data/camvid
 
-One trained model over thresholds, on a validation split: mean IoU, the share of pixels that reach
-stages 2 and 3, and the time of `LayerCascade.predict` over that of the network with its last stage
-computed everywhere, in turns for each image. Prints a Markdown table; writes curves, and
-pictures of where pixels leave, to `--out`. KERAS_BACKEND chooses the backend.
+One trained model at several thresholds, on a validation split: mean IoU, the share of pixels that
+reach stages 2 and 3, and the time of `LayerCascade.predict` over that of the network with its last
+stage computed everywhere, in turns for each image. Prints a Markdown table; writes curves, and
+drawings of the stages where pixels leave, to `--out`. KERAS_BACKEND chooses the backend.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from _turns import in_turns
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-# Above 1 nobody leaves.
+# Above 1, no pixel leaves early.
 THRESHOLDS = (2.0, 0.999, 0.995, 0.985, 0.97, 0.95, 0.9, 0.8, 0.6)
 
 
@@ -29,18 +29,18 @@ def arguments(argv=None):
     add("--model", type=pathlib.Path, required=True, help="a .keras file of kd.layer_cascade")
     add("--root", type=pathlib.Path, default=pathlib.Path("../shared/data/camvid"))
     add("--scenes", type=int, metavar="SIDE", help="built-in scenes of that size, not CamVid")
-    add("--images", type=int, help="so many validation images only")
+    add("--images", type=int, help="number of validation images; default: all")
     add("--timed", type=int, default=10, help="images that are timed")
     add("--rounds", type=int, default=5)
     add("--busy", action="store_true", help="seconds of computing, on a machine with other work")
     add("--thresholds", type=float, nargs="+", default=THRESHOLDS)
-    add("--drawn", type=int, default=3, help="images in the picture of stages")
+    add("--drawn", type=int, default=3, help="images in the drawing of stages")
     add("--out", type=pathlib.Path, default=pathlib.Path("."))
     return parser.parse_args(argv)
 
 
 def accuracy(cascade, val, head):
-    """Scores over a data set, and the share of its pixels that reached each stage."""
+    """Scores on a data set, and the shares of pixels that reach each stage."""
     import numpy as np
 
     import keras_dense as kd
@@ -57,7 +57,7 @@ def accuracy(cascade, val, head):
 
 
 def times(cascade, model, images, thresholds, rounds, busy):
-    """Seconds an image of the model, and of the cascade at each threshold."""
+    """Seconds per image of the model, and of the cascade at each threshold."""
 
     def at(threshold, image):
         cascade.thresholds = (threshold,) * len(cascade.thresholds)
@@ -99,7 +99,7 @@ def draw_curves(rows, path):
 
 
 def draw_stages(cascade, val, head, count, path):
-    """Rows of image, prediction and the stage that each pixel left."""
+    """Rows of image, prediction, and the stage where each pixel leaves."""
     import numpy as np
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
@@ -112,8 +112,8 @@ def draw_stages(cascade, val, head, count, path):
         image = val[round(place)]["image"]
         result = cascade.predict(image[None])
         labels = head.draw(result.prediction[0].argmax(-1))
-        for axes, picture in zip(row, (image, labels, colors[result.stage[0] - 1]), strict=True):
-            axes.imshow(picture)
+        for axes, shown in zip(row, (image, labels, colors[result.stage[0] - 1]), strict=True):
+            axes.imshow(shown)
             axes.axis("off")
         row[2].set_title(" · ".join(f"{share:.0%}" for share in result.reached), fontsize=8)
     legend = [Patch(color=color / 255, label=f"stage {n}") for n, color in enumerate(colors, 1)]
@@ -137,7 +137,7 @@ def main(argv=None):
     trained = keras.saving.load_model(args.model, compile=False)
     cascade = kd.inference.LayerCascade(trained)
     published = cascade.thresholds
-    model = cascade.last  # What the cascade stands in for: nobody leaves, and no lists.
+    model = cascade.last  # The same network with every stage computed everywhere.
     images = [val[i]["image"][None] for i in range(min(args.timed, len(val)))]
     seconds = times(cascade, model, images, args.thresholds, args.rounds, args.busy)
 
@@ -159,7 +159,7 @@ def main(argv=None):
                 "time": ratio,
             }
         )
-        name = "nobody leaves" if threshold > 1 else f"{threshold:g}"
+        name = "no pixel leaves" if threshold > 1 else f"{threshold:g}"
         print(
             f"| {name} | {mean_iou:.3f} | {pixel_accuracy:.3f} | {second:.1%} | {third:.1%} "
             f"| {ratio:.2f} × |",

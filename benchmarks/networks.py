@@ -1,33 +1,31 @@
-"""DeepLabv3 and PSPNet on ResNet-50, beside those of torchvision and segmentation_models_pytorch.
+"""DeepLabv3 and PSPNet on ResNet-50, compared with torchvision and segmentation_models_pytorch.
 
     python benchmarks/networks.py [--backends torch tensorflow jax] [--rounds 2] [--busy]
 
-Output stride 8, 21 classes, random weights, float32 on the CPU. Each backend of ours has a process
-of its own, where it takes turns with the peers, on the same images and with as many threads. With
---busy, for a machine that does other things too: one thread each, and seconds of computing.
-Prints Markdown tables; README.md beside this file says where the peers come from.
+Output stride 8, 21 classes, random weights, float32 on the CPU. Each of our backends has a process
+of its own, where it takes turns with the peers, on the same images and with as many threads. --busy
+is for a machine with other work: one thread each, and seconds of computing. Prints Markdown tables;
+README.md explains how to install the peers.
 """
 
 import argparse
 import gc
 import importlib.util
 import json
-import os
-import subprocess
 import sys
 import time
 
 import numpy as np
-from _peers import peer_library
+from _peers import compile_without_metrics, our_calls, peer_calls, peer_library, size_of
+from _process import child, heading, installed, one_thread, parser_of, ratio, row
 from _turns import in_turns
 
-BACKENDS = ("torch", "tensorflow", "jax")
 CLASSES = 21
-# Each with its peers; for each peer, whether it is measured beside every backend.
+# Networks and their peers; for each peer, whether it is measured beside every backend.
 NETWORKS = {
     "DeepLabv3": {"torchvision": True, "SMP": False},
     "PSPNet": {"SMP, kernels of the paper": True, "SMP": False},
-    # What of it is Keras and its backend: the classifier as it is, and dilated, with nothing else.
+    # The share of Keras and its backend: the classifier alone, as it is and dilated.
     "ResNet-50": {"torchvision": True},
     "ResNet-50, dilated": {"torchvision": True},
 }
@@ -52,18 +50,15 @@ def our_network(name):
         model.compile(optimizer, loss)
         return model
     heads = kd.heads.Segmentation(CLASSES)
-    if name == "DeepLabv3":  # As torchvision's. The heads that SMP can add classify the image.
+    if name == "DeepLabv3":  # As torchvision has it.
         heads = kd.heads.with_auxiliary(heads)
     build = kd.pspnet if name == "PSPNet" else kd.deeplabv3
     model = build("resnet50", heads=heads, weights=None, output_stride=8)
-    arguments = kd.objectives(heads)
-    arguments.pop("metrics")  # The peers have none.
-    model.compile(optimizer, **arguments)
-    return model
+    return compile_without_metrics(model, optimizer)
 
 
 def peer_network(name, peer):
-    """As the peer builds it, and for PSPNet also with the kernels that the paper's network has."""
+    """The network of a peer; its PSPNet also with the kernels of the paper."""
     import torch
 
     torch.manual_seed(0)
@@ -91,42 +86,6 @@ def peer_network(name, peer):
     return model
 
 
-def our_calls(model, images, labels):
-    targets = {name: labels for name in model.output} if isinstance(model.output, dict) else labels
-    return (
-        lambda: model.predict_on_batch(images),
-        lambda: model.train_on_batch(images, targets),
-    )
-
-
-def peer_calls(model, images, labels):
-    import torch
-
-    x = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-    y = torch.from_numpy(labels).long()
-    optimizer = torch.optim.SGD(model.parameters(), 0.001, momentum=0.9)
-    loss = torch.nn.functional.cross_entropy
-
-    def forward():
-        model.eval()
-        with torch.inference_mode():
-            model(x)
-
-    def train():
-        model.train()
-        optimizer.zero_grad()
-        out = model(x)
-        if isinstance(out, dict):
-            total = loss(out["out"], y) + 0.4 * loss(out["aux"], y)
-        else:
-            total = loss(out, y)
-        total.backward()
-        optimizer.step()
-        total.item()
-
-    return forward, train
-
-
 def tasks(size):
     return {
         f"forward, 2×{size}×{size}": (2, size, 0),
@@ -135,18 +94,8 @@ def tasks(size):
     }
 
 
-def size_of(parameters, call):
-    """Millions of parameters, and 10⁹ multiply-adds of a call on torch."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        call()
-    return parameters / 1e6, counter.get_total_flops() / 2e9
-
-
 def measure(rounds, size, clock):
-    """Seconds of every call on this process' backend, and sizes."""
+    """Seconds of every call on the backend of this process, and sizes."""
     import keras
 
     backend = keras.backend.backend()
@@ -169,13 +118,10 @@ def measure(rounds, size, clock):
             labels = rng.integers(0, CLASSES, shape).astype("int32")
             calls = {"ours": our_calls(ours, images, labels)[kind]}
             for peer, network in networks.items():
-                calls[peer] = peer_calls(network, images / 255, labels)[kind]
+                calls[peer] = peer_calls(network, images, labels)[kind]
             if backend == "torch" and kind == 0 and batch == 1:
-                count = sum(int(np.prod(w.shape)) for w in ours.trainable_weights)
-                sizes[f"{name} | ours"] = size_of(count, calls["ours"])
-                for peer, network in networks.items():
-                    count = sum(p.numel() for p in network.parameters())
-                    sizes[f"{name} | {peer}"] = size_of(count, calls[peer])
+                for whose, network in {"ours": ours, **networks}.items():
+                    sizes[f"{name} | {whose}"] = size_of(network, calls[whose])
             times = in_turns(rounds, clock=clock, **calls)
             seconds[f"{name} | {task}"] = {call: min(times[call]) for call in calls}
             print(backend, name, task, times, file=sys.stderr, flush=True)
@@ -185,24 +131,8 @@ def measure(rounds, size, clock):
     return {"seconds": seconds, "sizes": sizes}
 
 
-def child(backend, args):
-    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, "KERAS_BACKEND": backend}
-    command = [sys.executable, __file__, "--child", "--rounds", str(args.rounds)]
-    command += ["--size", str(args.size), *(["--busy"] if args.busy else [])]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def row(*cells):
-    print("|", " | ".join(cells), "|", flush=True)
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=list(BACKENDS))
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--busy", action="store_true", help="one thread; seconds of computing")
+    parser = parser_of(__doc__, rounds=2)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
@@ -213,30 +143,22 @@ def main():
         print("(no peers to compare with here: see benchmarks/README.md)", file=sys.stderr)
         return
     if args.busy:
-        # All three backends make as many threads as there are cores for them.
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    backends = [b for b in args.backends if importlib.util.find_spec(b) is not None]
-    results = {backend: child(backend, args) for backend in backends}
+        one_thread()
+    backends = installed(args.backends)
+    words = ["--child", "--rounds", args.rounds, "--size", args.size, *["--busy"] * args.busy]
+    results = {backend: child(__file__, backend, *words) for backend in backends}
 
     if "torch" in results:
-        row("network", "whose", "10⁶ parameters", f"10⁹ multiply-adds, 1×{2 * args.size}²")
-        print("|---|---|---|---|")
+        heading("network", "whose", "10⁶ parameters", f"10⁹ multiply-adds, 1×{2 * args.size}²")
         for name, (parameters, flops) in results["torch"]["sizes"].items():
             row(*name.split(" | "), f"{parameters:.2f}", f"{flops:.1f}")
         print()
-    row("network, over whose", "task", *(f"ours on {b}" for b in backends))
-    print("|---" * (2 + len(backends)) + "|")
+    heading("network, over whose", "task", *(f"ours on {b}" for b in backends))
     for name, peers in NETWORKS.items():
         for peer in peers:
             for task in tasks(args.size):
-                cells = []
-                for result in results.values():
-                    times = result["seconds"].get(f"{name} | {task}", {})
-                    if peer in times:
-                        ours, theirs = times["ours"], times[peer]
-                        cells.append(f"{ours / theirs:.2f}× ({ours:.2f} over {theirs:.2f} s)")
-                    else:
-                        cells.append("")
+                found = [r["seconds"].get(f"{name} | {task}", {}) for r in results.values()]
+                cells = [ratio(t["ours"], t[peer]) if peer in t else "" for t in found]
                 if any(cells):
                     row(f"{name}, over {peer}", task, *cells)
 

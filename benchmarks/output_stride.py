@@ -2,8 +2,8 @@
 
     python benchmarks/output_stride.py runs/deeplab/model.keras --root ../shared/data/camvid
 
-Accuracy on the CamVid validation split, time for one image of 480×360, and the peak memory of a
-process that does nothing else, each stride in a process of its own, one after the other.
+Accuracy on the CamVid validation split, time for one image of 480×360, and peak memory. Each stride
+has a process of its own, one after the other.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def arguments(argv=None):
     add("--root", type=pathlib.Path, default=pathlib.Path("../shared/data/camvid"))
     add("--backbone", default="mobilenet_v2")
     add("--model-args", type=json.loads, default={"separable": True}, help="JSON")
-    add("--images", type=int, help="so many validation images only")
+    add("--images", type=int, help="number of validation images; default: all")
     add("--stride", type=int, help="internal: measure this one and print JSON")
     return parser.parse_args(argv)
 
@@ -55,7 +55,7 @@ def measure(args):
         model.predict(image, verbose=0)
         times.append(time.perf_counter() - began)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    scores = kd.training.evaluate(model, kd.datasets.Loader(val, head, 1), head)
+    scores = kd.training.evaluate(model, kd.datasets.Loader(val, model, batch_size=1))
     print(
         json.dumps(
             {

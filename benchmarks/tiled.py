@@ -1,10 +1,10 @@
-"""What tiles cost: pixels a second beside plain predict, memory, and the seams.
+"""Costs of tiles: pixels per second compared with plain predict, memory, and seams.
 
     python benchmarks/tiled.py         # fcn8s on mobilenet_v2, 10,000×10,000; long without a GPU
     python benchmarks/tiled.py --size 3000 --seams 1024 --model deeplabv3plus --backbone resnet50
 
-KERAS_BACKEND chooses the backend (default: tensorflow). Weights are random unless --weights names
-a `.keras` file. Prints a Markdown table; README.md beside this file says what each line compares.
+KERAS_BACKEND chooses the backend (default: tensorflow). Weights are random unless --weights is a
+`.keras` file. Prints a Markdown table; README.md explains what each line compares.
 """
 
 import argparse
@@ -23,12 +23,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--size", type=int, default=10_000, help="side of the large picture")
-    add("--seams", type=int, default=2048, help="side of the picture that is predicted undivided")
+    add("--size", type=int, default=10_000, help="side of the large image")
+    add("--seams", type=int, default=2048, help="side of the image that is predicted undivided")
     add("--model", default="fcn8s")
     add("--backbone", default="mobilenet_v2")
-    add("--weights", help="a .keras file in place of --model, such as one trained")
-    add("--tile", type=int, help="default: what predict_tiled chooses")
+    add("--weights", help="a .keras file instead of --model, such as a trained one")
+    add("--tile", type=int, help="default: that of predict_tiled")
     add("--overlap", type=int)
     add("--batch-size", type=int, default=1)
     add("--rounds", type=int, default=5, help="of plain predict, before and after")
@@ -37,25 +37,24 @@ def arguments():
     return parser.parse_args()
 
 
-def model_and_head(args):
+def network(args):
     import keras
 
     import keras_dense as kd
 
     keras.utils.set_random_seed(0)
     if args.weights:
-        model = keras.saving.load_model(args.weights, compile=False)
-        return model, kd.heads.Segmentation(model.output_shape[-1])
+        return keras.saving.load_model(args.weights, compile=False)
     model = getattr(kd, args.model)(args.backbone, weights=None)
     for weight in model.trainable_weights:
-        # Scores that begin at zero would have no seams.
+        # Scores that start at zero have no seams.
         if len(weight.shape) == 4 and not keras.ops.any(weight != 0):
             weight.assign(keras.random.normal(weight.shape, stddev=0.05))
-    return model, kd.heads.Segmentation(21)
+    return model
 
 
 class Scene:
-    """A picture of any size that takes no memory: one drawn scene, side by side with itself."""
+    """An image of any size that takes no memory: one drawn scene, repeated."""
 
     def __init__(self, size, cell=512):
         import numpy as np
@@ -73,7 +72,7 @@ class Scene:
 
 
 class Peak:
-    """The most memory that was resident while the block ran, in bytes (Linux)."""
+    """Peak of the resident memory during a block, in bytes (Linux)."""
 
     def __enter__(self):
         self.most, self._stop = 0, threading.Event()
@@ -87,7 +86,7 @@ class Peak:
 
     @staticmethod
     def _now():
-        # Pages of the result's file are the system's, not ours.
+        # Without the pages of the result's file, which belong to the system.
         for line in pathlib.Path("/proc/self/status").read_text().splitlines():
             if line.startswith("RssAnon"):
                 return 1024 * int(line.split()[1])
@@ -99,13 +98,13 @@ class Peak:
 
 
 def large(args):
-    """Pixels a second, and memory, of a large picture beside plain predict at the tile's size."""
+    """Pixels per second and memory for a large image, compared with predict of one tile."""
     import keras_dense as kd
-    from keras_dense.inference.predict_tiled import _layout
 
-    model, head = model_and_head(args)
+    model = network(args)
     scene = Scene(args.size)
-    rows, columns, _ = _layout(model, scene.shape[:2], (None, None), args.tile, args.overlap)
+    predictor = kd.inference.TiledPredictor(model)
+    rows, columns, _ = predictor.plan(scene.shape[:2], tile=args.tile, overlap=args.overlap)
     image = scene[0 : rows.tile, 0 : columns.tile][None].repeat(args.batch_size, 0)
     pixels = image[..., 0].size
 
@@ -118,14 +117,14 @@ def large(args):
     with Peak() as before:
         seconds = [plain() for _ in range(args.rounds)]
     settings = {"tile": args.tile, "overlap": args.overlap, "batch_size": args.batch_size}
-    # What is compiled, is compiled for a picture of four tiles.
+    # Compile on an image of four tiles.
     warm = Scene(min(args.size, 2 * rows.tile - rows.width))
     tile = (rows.tile, columns.tile)
-    kd.inference.predict_tiled(model, warm, head, **{**settings, "tile": tile}, progress=False)
+    kd.inference.predict_tiled(model, warm, **{**settings, "tile": tile}, progress=False)
     with tempfile.TemporaryDirectory() as folder, Peak() as during:
         start = time.perf_counter()
         out = pathlib.Path(folder) / "labels.npy"
-        kd.inference.predict_tiled(model, scene, head, **settings, out=out)
+        kd.inference.predict_tiled(model, scene, **settings, out=out)
         took = time.perf_counter() - start
     seconds += [plain() for _ in range(args.rounds)]
     seconds.sort()
@@ -134,22 +133,22 @@ def large(args):
     count = len(rows.places) * len(columns.places)
     computed = count * rows.tile * columns.tile / args.size**2
     yield "tiles", "", f"{count} of {rows.tile}×{columns.tile}, sharing {rows.width}"
-    yield "pixels computed over pixels of the picture", "", f"{computed:.3f}"
+    yield "pixels computed over pixels of the image", "", f"{computed:.3f}"
     yield "10⁶ pixels/s, tiled", "", f"{speed:.3f} ({took:.0f} s)"
     yield "10⁶ pixels/s, predict of one tile (median)", "", f"{alone:.3f} ({usual:.2f} s)"
     yield "ratio", "≥ 0.85", f"{speed / alone:.3f}"
-    # What the loop costs, whatever overlaps cost.
+    # The cost of the loop without that of overlaps.
     yield "ratio of computed pixels", "", f"{speed * computed / alone:.3f}"
     yield "peak beyond predict's, GB", "≤ 1.5", f"{(during.most - before.most) / 1e9:.2f}"
 
 
 def seams(args):
-    """The largest difference from a prediction of the undivided picture, by overlap."""
+    """Differences from a prediction of the undivided image, by overlap."""
     import numpy as np
 
     import keras_dense as kd
 
-    model, _ = model_and_head(args)
+    model = network(args)
     image = Scene(args.seams)[0 : args.seams, 0 : args.seams]
     whole = model.predict_on_batch(image[None])[0]
     scale = whole.std()
@@ -157,7 +156,7 @@ def seams(args):
         tile = args.tile or args.seams // 4
         if overlap > tile // 4:
             continue
-        settings = {"tile": tile, "overlap": overlap, "progress": False}
+        settings = {"tile": tile, "overlap": overlap, "progress": False, "raw": True}
         tiled = kd.inference.predict_tiled(model, image, **settings)
         gap = np.abs(tiled - whole)
         labels = (tiled.argmax(-1) != whole.argmax(-1)).mean()
@@ -181,7 +180,7 @@ def main():
     print(f"{args.weights or f'{args.model} on {args.backbone}'}, {os.environ['KERAS_BACKEND']}\n")
     print("| what | bar | measured |\n|---|---|---|", flush=True)
     for part in args.parts:
-        # A process of its own, for its memory.
+        # A process of its own, to measure its memory.
         subprocess.run([sys.executable, *sys.argv, "--part", part], check=True)
 
 

@@ -1,11 +1,12 @@
-"""U-Net on ResNet-50, VGG-16 and MobileNetV2, beside segmentation_models_pytorch: time and memory.
+"""U-Net on three backbones, compared with segmentation_models_pytorch: time and memory.
 
     python benchmarks/unet.py [--backends torch tensorflow jax] [--rounds 2] [--busy]
 
-21 classes, random weights, float32 on the CPU. Times: each backend of ours has a process of its
-own, where it takes turns with the peer, on the same images and with as many threads. With --busy,
-for a machine that does other things too: one thread each, and seconds of computing. Memory: a fresh
-process for each network and task. Prints Markdown tables; README.md says where the peer comes from.
+ResNet-50, VGG-16 and MobileNetV2, 21 classes, random weights, float32 on the CPU. Times: each of
+our backends has a process of its own, where it takes turns with the peer, on the same images and
+with as many threads. --busy is for a machine with other work: one thread each, and seconds of
+computing. Memory: a fresh process for each network and task. Prints Markdown tables; README.md
+explains how to install the peer.
 """
 
 import argparse
@@ -14,15 +15,14 @@ import importlib.util
 import json
 import os
 import re
-import subprocess
 import sys
 import time
 
 import numpy as np
-from _peers import peer_library
+from _peers import compile_without_metrics, our_calls, peer_calls, peer_library, size_of
+from _process import child, heading, installed, one_thread, parser_of, ratio, row
 from _turns import in_turns
 
-BACKENDS = ("torch", "tensorflow", "jax")
 CLASSES = 21
 # Our name of a backbone, and the peer's.
 NETWORKS = {
@@ -34,24 +34,23 @@ OURS = ("ours", "ours, decoder of SMP")
 TASKS = {
     "forward": (1, 2, 0),
     "train step": (2, 1, 1),
-}  # images, their side over --size, which call
+}  # Images, their side over --size, forward or training.
 
 
 def decoder_of_the_peer(center, filters=(256, 128, 64, 32, 16)):
-    """Nearest neighbor, all channels joined, two 3×3 convolutions; read through another 3×3."""
+    """SMP's decoder: nearest neighbor, concatenation, two 3×3 convolutions; scores by a 3×3 one."""
     from keras import layers
 
-    from keras_dense.decoders import read_through
-    from keras_dense.models.parts import conv_bn_relu
+    from keras_dense.decoders import conv_bn_relu, read_through
 
     @read_through(3)
     def decode(features):
         x = features["P5"]
-        for n in (1, 2) if center else ():  # on VGG
-            x = conv_bn_relu(x, 512, 3, name=f"centre_{n}")
+        for n in (1, 2) if center else ():  # On VGG.
+            x = conv_bn_relu(x, 512, 3, name=f"center_{n}")
         for level, width in zip((4, 3, 2, 1, 0), filters, strict=True):
             x = layers.UpSampling2D(2, name=f"up{level}")(x)
-            if level:  # VGG's feature of the size of the image is left out
+            if level:  # Not at the size of the image, where only VGG has a feature.
                 x = layers.Concatenate(name=f"join{level}")([x, features[f"P{level}"]])
             for n in (1, 2):
                 x = conv_bn_relu(x, width, 3, name=f"block{level}_{n}")
@@ -72,10 +71,7 @@ def our_network(name, whose):
     else:
         decoder = decoder_of_the_peer(center=backbone == "vgg16")
         model = kd.assemble(kd.backbone(backbone, weights=None), decoder, head)
-    arguments = kd.objectives(head)
-    arguments.pop("metrics")  # The peer has none.
-    model.compile(keras.optimizers.SGD(0.001, momentum=0.9), **arguments)
-    return model
+    return compile_without_metrics(model, keras.optimizers.SGD(0.001, momentum=0.9))
 
 
 def peer_network(name):
@@ -84,31 +80,6 @@ def peer_network(name):
 
     torch.manual_seed(0)
     return smp.Unet(NETWORKS[name][1], encoder_weights=None, classes=CLASSES)
-
-
-def our_calls(model, images, labels):
-    return lambda: model.predict_on_batch(images), lambda: model.train_on_batch(images, labels)
-
-
-def peer_calls(model, images, labels):
-    import torch
-
-    x = torch.from_numpy(images / 255).permute(0, 3, 1, 2).contiguous()
-    y = torch.from_numpy(labels).long()
-    optimizer = torch.optim.SGD(model.parameters(), 0.001, momentum=0.9)
-
-    def forward():
-        model.eval()
-        with torch.inference_mode():
-            model(x)
-
-    def train():
-        model.train()
-        optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(model(x), y).backward()
-        optimizer.step()
-
-    return forward, train
 
 
 def batch(task, size):
@@ -128,24 +99,8 @@ def network_of(whose, name):
     return peer_network(name) if whose == "SMP" else our_network(name, whose)
 
 
-def parameters(network):
-    if hasattr(network, "trainable_weights"):
-        return sum(int(np.prod(w.shape)) for w in network.trainable_weights)
-    return sum(p.numel() for p in network.parameters())
-
-
-def multiply_adds(call):
-    """10⁹ of a call on torch."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        call()
-    return counter.get_total_flops() / 2e9
-
-
 def measure(args):
-    """Seconds of every call on this process' backend, and sizes."""
+    """Seconds of every call on the backend of this process, and sizes."""
     import keras
 
     backend = keras.backend.backend()
@@ -157,8 +112,7 @@ def measure(args):
             calls = {w: call_of(w, network, task, args.size) for w, network in networks.items()}
             if backend == "torch" and task == "forward":
                 for whose, call in calls.items():
-                    size = parameters(networks[whose]) / 1e6, multiply_adds(call)
-                    sizes[f"{name} | {whose}"] = size
+                    sizes[f"{name} | {whose}"] = size_of(networks[whose], call)
             times = in_turns(args.rounds, clock=clock, **calls)
             seconds[f"{name} | {task}"] = {whose: min(times[whose]) for whose in calls}
             print(backend, name, task, times, file=sys.stderr, flush=True)
@@ -169,7 +123,7 @@ def measure(args):
 
 
 def resident(key):
-    """MB of this process: now ("VmRSS"), or at most since the last `forget` ("VmHWM")."""
+    """MB of this process: now ("VmRSS"), or the most since the last `forget` ("VmHWM")."""
     with open("/proc/self/status") as status:
         return int(re.search(rf"{key}:\s+(\d+)", status.read())[1]) / 1024
 
@@ -180,7 +134,7 @@ def forget():
 
 
 def load(whose):
-    """Import all that will be used, also what is imported at first use."""
+    """Import all modules that will be used, also those that are imported at first use."""
     if whose == "SMP":
         import segmentation_models_pytorch  # noqa: F401
 
@@ -189,7 +143,7 @@ def load(whose):
 
     import keras_dense  # noqa: F401
 
-    keras.utils.set_random_seed(0)  # loads TensorFlow, if it is there, to seed it
+    keras.utils.set_random_seed(0)  # Loads TensorFlow to seed it.
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(CLASSES, 1)])
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     images, labels = np.zeros((1, 8, 8, 3), "float32"), np.zeros((1, 8, 8), "int32")
@@ -198,38 +152,28 @@ def load(whose):
 
 
 def peak(args):
-    """MB at most while a network is run twice, its weights included, the libraries not."""
+    """Most MB while a network runs twice, with its weights and without the libraries."""
     whose, name, task = args.peak
     load(whose)
     gc.collect()
     before = resident("VmRSS")
     call = call_of(whose, network_of(whose, name), task, args.size)
     gc.collect()
-    forget()  # SMP builds VGG with its classifier, and drops that
+    forget()  # SMP builds VGG with its classifier and drops it.
     call()
     call()
     return resident("VmHWM") - before
 
 
-def child(backend, args, *more):
-    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, "KERAS_BACKEND": backend}
-    command = [sys.executable, __file__, "--rounds", str(args.rounds), "--size", str(args.size)]
-    command += ["--networks", *args.networks, *(["--busy"] if args.busy else []), *more]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def row(*cells):
-    print("|", " | ".join(cells), "|", flush=True)
+def run(backend, args, *words):
+    """A process of this script on a backend."""
+    shared = ["--rounds", args.rounds, "--size", args.size, *["--busy"] * args.busy]
+    return child(__file__, backend, *shared, "--networks", *args.networks, *words)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=list(BACKENDS))
+    parser = parser_of(__doc__, rounds=2)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--busy", action="store_true", help="one thread; seconds of computing")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -241,14 +185,12 @@ def main():
         print(json.dumps(peak(args) if args.peak else measure(args)))
         return
     if args.busy:
-        # All three backends make as many threads as there are cores for them.
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    backends = [b for b in args.backends if importlib.util.find_spec(b) is not None]
-    results = {backend: child(backend, args, "--child") for backend in backends}
+        one_thread()
+    backends = installed(args.backends)
+    results = {backend: run(backend, args, "--child") for backend in backends}
 
     if "torch" in results:
-        row("U-Net on", "whose", "10⁶ parameters", f"10⁹ multiply-adds, 1×{2 * args.size}²")
-        print("|---|---|---|---|")
+        heading("U-Net on", "whose", "10⁶ parameters", f"10⁹ multiply-adds, 1×{2 * args.size}²")
         for name, (count, flops) in results["torch"]["sizes"].items():
             row(*name.split(" | "), f"{count:.2f}", f"{flops:.1f}")
         print()
@@ -256,26 +198,21 @@ def main():
         task: f"{task}, {count}×{times * args.size}×{times * args.size}"
         for task, (count, times, _) in TASKS.items()
     }
-    row("U-Net on", "task", "whose, over SMP's", *(f"on {b}" for b in backends))
-    print("|---" * (3 + len(backends)) + "|")
+    heading("U-Net on", "task", "whose, over SMP's", *(f"on {b}" for b in backends))
     for name in args.networks:
         for task in TASKS:
             for whose in OURS:
-                cells = []
-                for result in results.values():
-                    times = result["seconds"][f"{name} | {task}"]
-                    ours, theirs = times[whose], times["SMP"]
-                    cells.append(f"{ours / theirs:.2f}× ({ours:.2f} over {theirs:.2f} s)")
-                row(name, shown[task], whose, *cells)
+                times = [result["seconds"][f"{name} | {task}"] for result in results.values()]
+                row(name, shown[task], whose, *(ratio(t[whose], t["SMP"]) for t in times))
     if not os.path.exists("/proc/self/clear_refs"):
         return
     print()
-    row("U-Net on", "peak memory, MB", "SMP", *(f"{w}, on {b}" for w in OURS for b in backends))
-    print("|---" * (3 + len(OURS) * len(backends)) + "|")
+    columns = [f"{whose}, on {backend}" for whose in OURS for backend in backends]
+    heading("U-Net on", "peak memory, MB", "SMP", *columns)
     for name in args.networks:
         for task in TASKS:
             runs = [("SMP", "torch"), *((whose, b) for whose in OURS for b in backends)]
-            found = [child(b, args, "--peak", whose, name, task) for whose, b in runs]
+            found = [run(b, args, "--peak", whose, name, task) for whose, b in runs]
             row(name, shown[task], *(f"{mb:.0f}" for mb in found))
 
 

@@ -1,10 +1,9 @@
-"""Max pooling with indices and unpooling beside PyTorch's own: in turns, in one run.
+"""Max pooling with indices and unpooling, compared with PyTorch: in turns, in one run.
 
     python benchmarks/unpooling.py [--size 112] [--rounds 30] [--busy]
 
-KERAS_BACKEND chooses the backend (default: tensorflow). Prints a Markdown table; README.md beside
-this file says what it compares. With --busy, for a machine that does other things too: one thread,
-and seconds of computing.
+KERAS_BACKEND chooses the backend (default: tensorflow). Prints a Markdown table; README.md explains
+what it compares. --busy is for a machine with other work: one thread, and seconds of computing.
 """
 
 import argparse
@@ -23,10 +22,10 @@ WINDOWS = {"2×2, stride 2": (2, 2), "3×3, stride 2": (3, 2)}
 
 
 def tasks(pool, unpool):
-    """What is measured, and the names of its arguments."""
+    """Functions to measure, with the names of their arguments."""
 
     def both(x, values):
-        # Other values than those that were pooled: in a network convolutions lie between.
+        # Other values than those that were pooled, as after the convolutions of a network.
         pooled, indices = pool(x)
         return pooled, unpool(values, indices, x)
 
@@ -59,7 +58,7 @@ def theirs(window, stride, size):
 
 
 def total(results):
-    """The sum of everything that has a gradient; of any library's tensors."""
+    """Sum of all values that have a gradient, for tensors of any library."""
     import keras
 
     results = results if isinstance(results, (tuple, list)) else [results]
@@ -68,7 +67,7 @@ def total(results):
 
 
 def compiled(function, names, xla=False):
-    """The function alone, and the gradients for its maps, as Keras runs it."""
+    """A function, and its gradients for the maps, compiled as in Keras."""
     import keras
 
     floats = [n for n, name in enumerate(names) if name != "indices"]
@@ -153,7 +152,7 @@ def rows(name, size, rounds, clock):
                 by_kind = calls.setdefault((what, direction), {})
                 by_kind[kind] = lambda call=call, given=given: call(*given)
     gc.collect()
-    gc.freeze()  # so that collecting between the calls takes no time
+    gc.freeze()  # Collecting between the calls then takes no time.
     for (what, direction), by_kind in calls.items():
         best = {
             kind: min(times) for kind, times in in_turns(rounds, clock=clock, **by_kind).items()

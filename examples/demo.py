@@ -1,8 +1,8 @@
-"""What `make demo` runs: a small FCN-8s learns to paint scenes, and is served. About five minutes.
+"""Demo of `make demo`: train a small FCN-8s on drawn scenes and serve it, in about five minutes.
 
-Nothing is downloaded. A classifier of a few lines becomes a fully convolutional network; it learns
-on drawn scenes; a second process, which knows neither Keras nor keras_dense, labels a new picture
-with the exported network.
+Nothing is downloaded. A classifier of a few lines becomes a fully convolutional network and learns
+from drawn scenes. A second process without Keras and keras_dense labels a new image with the
+exported network.
 """
 
 import argparse
@@ -14,16 +14,16 @@ import subprocess
 import sys
 import time
 
-os.environ["KERAS_BACKEND"] = "tensorflow"  # the backend that can export
+os.environ["KERAS_BACKEND"] = "tensorflow"  # The backend that can export.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
-PICTURE = 3  # which of the test scenes is served
+SERVED = 3  # The test scene that is served.
 EXAMPLES = pathlib.Path(__file__).resolve().parent
 
 
 @contextlib.contextmanager
 def quiet():
-    """Hides what TensorFlow says about the machine before it can be told not to."""
+    """Hide messages that TensorFlow prints before its log level is set."""
     sys.stderr.flush()
     keep, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 2)
@@ -40,7 +40,7 @@ with quiet():
 
 
 def classifier():
-    """A plain residual classifier, as anybody might have one."""
+    """A plain residual classifier."""
     layers = keras.layers
 
     def convolution(x, filters, strides=1):
@@ -57,11 +57,11 @@ def classifier():
     return keras.Model(image, layers.Dense(10, name="predictions")(x), name="classifier")
 
 
-def show(path, picture):
-    print(f"  -> {kd.plot.save(path, picture)}", flush=True)
+def show(path, drawing):
+    print(f"  -> {kd.plot.save(path, drawing)}", flush=True)
 
 
-def data_picture(dataset, head, count):
+def draw_data(dataset, head, count):
     """Image, labels, depth and normals of some scenes."""
     tiles = []
     for index in range(count):
@@ -77,11 +77,12 @@ def data_picture(dataset, head, count):
 
 
 def panel(head, images, truths, predictions):
-    return kd.plot.panel(images, truths, predictions, head.palette, class_names=head.class_names)
+    options = {"class_names": head.class_names}
+    return kd.plot.panel(images, truths, predictions, head.palette, **options)
 
 
 class Clock(keras.callbacks.Callback):
-    """Trains for a given time: the learning rate falls to zero (poly, 0.9) with the seconds."""
+    """Train for a given time: the learning rate decays to zero (poly, 0.9) with the seconds."""
 
     def __init__(self, seconds, rate):
         super().__init__()
@@ -130,7 +131,7 @@ def main(argv=None):
     for dataset in (train, val):
         for index in range(len(dataset)):
             dataset[index]
-    show(args.out / "1_scenes.png", data_picture(train, head, 4))
+    show(args.out / "1_scenes.png", draw_data(train, head, 4))
 
     backbone = classifier()
     model = kd.fcn8s(backbone, heads=head)
@@ -140,12 +141,11 @@ def main(argv=None):
         flush=True,
     )
     flips = [kd.datasets.transforms.RandomFlip()]
-    batches = kd.datasets.Loader(
-        train, head, 8 if args.smoke else 16, transforms=flips, shuffle=True
-    )
-    val_batches = kd.datasets.Loader(val, head, 8)
-    model.compile(keras.optimizers.AdamW(weight_decay=1e-4), **kd.objectives(head))
-    preview = kd.training.Preview(val, head, args.out / "epochs", count=5, draw=panel)
+    count = 8 if args.smoke else 16
+    batches = kd.datasets.Loader(train, head, batch_size=count, transforms=flips, shuffle=True)
+    val_batches = kd.datasets.Loader(val, head, batch_size=8)
+    model.compile(keras.optimizers.AdamW(weight_decay=1e-4), **kd.objectives(model))
+    preview = kd.training.Preview(val, args.out / "epochs", count=5, draw=panel)
     history = model.fit(
         batches,
         validation_data=val_batches,
@@ -155,31 +155,22 @@ def main(argv=None):
         callbacks=[preview, Clock(60 if args.smoke else args.seconds, 3e-3)],
     )
 
-    print(
-        "3. What it paints of scenes it has not seen: image, truth, prediction, error", flush=True
-    )
-    show(args.out / "2_predictions.png", preview.picture(model))
+    print("3. Predictions for new scenes: image, truth, prediction, error", flush=True)
+    show(args.out / "2_predictions.png", preview.drawing(model))
     kd.plot.curves(history, args.out / "curves.png")
-    scores = kd.training.evaluate(model, kd.datasets.Loader(val, head, 8), head)
+    scores = kd.training.evaluate(model, val_batches)
     print(kd.training.class_table(scores, val.class_names))
     results = {"mean_iou": scores["mean_iou"], "history": history.history}
     (args.out / "results.json").write_text(json.dumps(results, indent=1))
 
-    print("4. Saved, exported, and used by a process with TensorFlow alone", flush=True)
+    print("4. Saved, exported, and used in a process with TensorFlow alone", flush=True)
     model.save(args.out / "model.keras")
-    (args.out / "head.json").write_text(json.dumps(keras.saving.serialize_keras_object(head)))
     others = kd.datasets.scenes(10, (97, 131) if args.smoke else (120, 160), "test")
-    photograph = args.out / "3_picture.png"
-    kd.plot.save(photograph, others[PICTURE]["image"])
+    photograph = args.out / "3_image.png"
+    kd.plot.save(photograph, others[SERVED]["image"])
     serve = [sys.executable, EXAMPLES / "serve_savedmodel.py"]
     for command in (
-        [
-            "export",
-            args.out / "model.keras",
-            args.out / "savedmodel",
-            "--head",
-            args.out / "head.json",
-        ],
+        ["export", args.out / "model.keras", args.out / "savedmodel"],
         ["label", args.out / "savedmodel", photograph, args.out / "4_served.png"],
     ):
         result = subprocess.run([*serve, *command], capture_output=True, text=True)

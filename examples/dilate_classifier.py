@@ -1,12 +1,12 @@
-r"""A classifier's coarse map of classes, made fine without any training.
+r"""A finer class map from a classifier, without any training.
 
-    python examples/dilate_classifier.py photograph.jpg picture.png \
+    python examples/dilate_classifier.py photograph.jpg drawing.png \
         --weights mobilenet_v2_1.0_224.weights.h5
 
-An ImageNet classifier is convolutionalized, without the mean over its last map: that gives scores
-for each of its cells, one for every 32 pixels. Then it is dilated: the same weights give a cell
-for every 16, 8 or 4 pixels, every k-th of them one of the coarse map, to rounding. `--labels`
-names a CSV file with columns index and name, so that classes have names in the picture.
+An ImageNet classifier is convolutionalized, without the mean over its last map: it then gives
+scores for each cell of 32×32 pixels. Then it is dilated: with the same weights it gives scores for
+each 16×16, 8×8 or 4×4 pixels. Every k-th of these cells is one of the coarse map, up to rounding.
+`--labels` is a CSV file with columns index and name, which gives the classes names in the legend.
 """
 
 import argparse
@@ -24,22 +24,22 @@ def arguments(argv=None):
     parser = argparse.ArgumentParser(description="Dilate a classifier and look at its class maps.")
     add = parser.add_argument
     add("photograph", type=pathlib.Path)
-    add("picture", type=pathlib.Path, help="what to write")
+    add("drawing", type=pathlib.Path, help="file to write")
     add("--classifier", default="mobilenet_v2", help="any network of keras.applications")
     add("--weights", default="imagenet", help="imagenet, none, or a file with the top")
     add("--strides", type=int, nargs="+", default=[32, 8, 4], help="output strides to show")
     add("--side", type=int, default=416, help="longer side of the photograph, in pixels")
-    add("--classes", type=int, default=4, help="show so many classes, those with the largest area")
+    add("--classes", type=int, default=4, help="number of classes to show, largest area first")
     add("--labels", type=pathlib.Path, help="CSV with columns index, name")
     return parser.parse_args(argv)
 
 
 def photograph(path, side):
-    """The photograph with sides that 32 divides."""
-    picture = Image.open(path).convert("RGB")
-    scale = side / max(picture.size)
-    size = [max(round(n * scale / 32), 1) * 32 for n in picture.size]
-    return np.asarray(picture.resize(size, Image.Resampling.LANCZOS), "float32")
+    """The photograph, resized to sides that are multiples of 32."""
+    image = Image.open(path).convert("RGB")
+    scale = side / max(image.size)
+    size = [max(round(n * scale / 32), 1) * 32 for n in image.size]
+    return np.asarray(image.resize(size, Image.Resampling.LANCZOS), "float32")
 
 
 def main(argv=None):
@@ -51,10 +51,10 @@ def main(argv=None):
     image = photograph(args.photograph, args.side)
     weights = None if args.weights.lower() == "none" else args.weights
     classifier = kd.backbones.application(
-        args.classifier, weights, standardize=True, include_top=True
+        args.classifier, weights=weights, standardize=True, include_top=True
     )
     if any(isinstance(x, keras.layers.GlobalAveragePooling2D) for x in classifier.layers):
-        # Built for an image of one cell, it has a mean over one cell only.
+        # Built for one cell, it has a mean over one cell only.
         classifier = kd.surgery.rebuild(classifier, inputs=keras.Input((32, 32, 3)))
     scores = kd.surgery.convolutionalize(classifier, padding="same")
 
@@ -87,10 +87,10 @@ def main(argv=None):
         (names.get(int(index), f"class {index}"), tuple(map(int, color)))
         for index, color in zip(shown, palette, strict=True)
     ]
-    picture = kd.plot.grid(tiles, columns=len(tiles), titles=titles)
-    picture = np.concatenate([picture, kd.plot.legend(entries, width=picture.shape[1])])
-    kd.plot.save(args.picture, picture)
-    print(f"-> {args.picture}")
+    drawing = kd.plot.grid(tiles, columns=len(tiles), titles=titles)
+    drawing = np.concatenate([drawing, kd.plot.legend(entries, width=drawing.shape[1])])
+    kd.plot.save(args.drawing, drawing)
+    print(f"-> {args.drawing}")
 
 
 if __name__ == "__main__":

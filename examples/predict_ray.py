@@ -1,16 +1,15 @@
-"""Predicts a collection of pictures on every machine of a Ray cluster, or on this one.
+"""Predict a collection of images on every machine of a Ray cluster, or on this one.
 
     python examples/predict_ray.py model.keras photos/ --out labels/ --workers 2
     python examples/predict_ray.py model.keras s3://bucket/photos --out /mnt/labels --address auto
 
-Ray Data (`pip install "ray[data]"`) reads the files and hands them to `--workers` processes that
-have the model each. (Tested on one machine, with files.) Labels become PNG with the classes'
-colors, other predictions .npy. What is written already is skipped (`run.json` says by which model
-and heads: results of others are never mixed with these); pictures that cannot be read or predicted
-are named at the end, in `failed.json`, too.
+Ray Data (`pip install "ray[data]"`) reads the files and sends them to `--workers` processes with a
+model each. (Tested on one machine, with files.) Results are files as `python -m keras_dense
+predict` writes them: the heads of the model decide on their kind. Existing results are skipped.
+`run.json` identifies the model, and a folder with results of another one is an error. Images that
+cannot be read or predicted are listed at the end, and in `failed.json`.
 
-The heads are read from head.json or heads.json beside the model, as the training examples write
-them. On a cluster the model and `--out` must be where all machines find them.
+On a cluster, all machines must find the model and `--out` under the same path.
 """
 
 import argparse
@@ -32,66 +31,52 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("model", type=pathlib.Path)
-    add("pictures", help="folder, here or wherever Ray Data can read (s3://, gs://, …)")
+    add("images", help="folder, local or of any kind that Ray Data reads (s3://, gs://, …)")
     add("--out", type=pathlib.Path, required=True)
     add("--workers", type=int, default=1, help="processes with a model each")
     add("--cpus", type=int, default=1, help="of each")
-    add("--gpus", type=float, default=0.0, help="of each; a share of one is possible")
+    add("--gpus", type=float, default=0.0, help="of each; may be a fraction")
     add("--address", help="of a cluster: auto, or ray://…; default: this machine")
     return parser.parse_args()
 
 
-def heads_beside(model):
-    """The head, or dict of heads, that lies beside a model."""
+def load(file):
+    """A model and the heads that it predicts with, by key: "" for a single one."""
     import keras
 
-    import keras_dense  # noqa: F401 - so that Keras knows the heads
-
-    for name in ("heads.json", "head.json"):
-        file = model.parent / name
-        if file.exists():
-            return keras.saving.deserialize_keras_object(json.loads(file.read_text()))
-    raise SystemExit(f"there is neither head.json nor heads.json beside {model}")
-
-
-def predicted(heads):
-    """The heads that leave results, by the folder of these."""
     import keras_dense as kd
 
-    heads = heads if isinstance(heads, dict) else {"": heads}
-    return {key: h for key, h in heads.items() if not isinstance(h, kd.heads.Auxiliary)}
+    model = keras.saving.load_model(file, compile=False)
+    return model, kd.heads.Heads(kd.heads.of(model)).final()
 
 
 class Predictor:
-    """What every process of Ray has: a model, which is loaded once."""
+    """A process of Ray, which loads the model once."""
 
     def __init__(self, model, out):
-        import keras
-
         import keras_dense as kd
 
-        heads = heads_beside(model)
-        loaded = keras.saving.load_model(model, compile=False)
-        self.predictor = kd.inference.TiledPredictor(loaded, heads)
-        self.heads, self.out = predicted(heads), out
+        loaded, self.heads = load(model)
+        self.predictor = kd.inference.TiledPredictor(loaded)
+        self.out = out
 
     def __call__(self, row):
-        """Predict and write one file; returns its path and what was wrong with it, or ""."""
+        """Predict and write one file; returns its path, and an error text or ""."""
         path = row["path"]
         name = pathlib.PurePosixPath(path).name
         try:
             found = self.predictor.run(pixels(row["bytes"], name), progress=False)
-            for key, head in self.heads.items():
-                result = found[key] if key else found
-                write(self.out / key / (name + suffix(head)), head, result)
-        # One picture must not end the run of the others.
+            for key, result in self.heads.unpack(found).items():
+                head = self.heads[key]
+                write(self.out / key / f"{name}{head.suffix}", head, result)
+        # One image must not end the run of the others.
         except Exception as error:
             return {"path": path, "error": f"{type(error).__name__}: {error}"}
         return {"path": path, "error": ""}
 
 
 def pixels(file, name):
-    """A file's bytes as RGB, upright; what is not RGB of 8 bits is an error."""
+    """RGB from the bytes of a file, upright; an error for more than 8 bits a channel."""
     from keras_dense.datasets.files import read_image
 
     with tempfile.TemporaryDirectory() as folder:
@@ -100,46 +85,41 @@ def pixels(file, name):
         return read_image(path, upright=True)
 
 
-def suffix(head):
-    """What is added to a picture's whole name, so that a.jpg and a.png do not become one."""
-    labels = getattr(head, "mode", None) in ("multiclass", "binary") and head.num_classes <= 256
-    return ".png" if labels else ".npy"
-
-
 def write(path, head, result):
-    """A file that appears when it is whole."""
+    """Write a result as its head stores it, to a file that appears when it is complete."""
     import numpy as np
     from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    array, palette, _ = head.stored(result)
     new = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(new, "wb") as file:
-            if path.suffix == ".png":
-                picture = Image.fromarray(result.astype("uint8"))
-                picture.putpalette(np.asarray(head.palette, "uint8").tobytes())
-                picture.save(file, format="PNG")
+            if path.suffix == ".npy":
+                np.save(file, array)
             else:
-                np.save(file, result)
+                image = Image.fromarray(array)
+                if palette is not None:
+                    image.putpalette(np.asarray(palette, "uint8").tobytes())
+                image.save(file, format="PNG")
         os.replace(new, path)
     finally:
         new.unlink(missing_ok=True)
 
 
 def check_out(args):
-    """Leave if results would go among the pictures, or among those of another run."""
-    if pathlib.Path(args.pictures).is_dir() and args.out.exists():
-        if args.out.samefile(args.pictures):
-            raise SystemExit("--out must not be the folder of the pictures")
-    heads = [path for path in args.model.parent.glob("head*.json")]
-    digests = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in (args.model, *heads)}
+    """Exit if results would be mixed with the images, or with those of another model."""
+    if pathlib.Path(args.images).is_dir() and args.out.exists():
+        if args.out.samefile(args.images):
+            raise SystemExit("--out must not be the folder of the images")
+    run = {args.model.name: hashlib.sha256(args.model.read_bytes()).hexdigest()}
     state = args.out / "run.json"
-    if state.exists() and json.loads(state.read_text()) != digests:
-        raise SystemExit(f"{args.out} holds results of another model or other heads")
+    if state.exists() and json.loads(state.read_text()) != run:
+        raise SystemExit(f"{args.out} has results of another model")
     if not state.exists() and args.out.exists() and any(args.out.iterdir()):
-        raise SystemExit(f"{args.out} holds files that are no results of this script")
+        raise SystemExit(f"{args.out} has files that are no results of this script")
     args.out.mkdir(parents=True, exist_ok=True)
-    state.write_text(json.dumps(digests, indent=1))
+    state.write_text(json.dumps(run, indent=1))
 
 
 def main():
@@ -150,17 +130,14 @@ def main():
         raise SystemExit('Runs on Ray Data: pip install "ray[data]"') from None
     check_out(args)
     out = args.out.absolute()
-    heads = predicted(heads_beside(args.model))
-    suffixes = {key: suffix(head) for key, head in heads.items()}
+    endings = {key: head.suffix for key, head in load(args.model)[1].items()}
 
     def waits(row):
         name = pathlib.PurePosixPath(row["path"]).name
-        return not all((out / key / f"{name}{end}").exists() for key, end in suffixes.items())
+        return not all((out / key / f"{name}{end}").exists() for key, end in endings.items())
 
     ray.init(address=args.address, include_dashboard=False, logging_level="warning")
-    files = ray.data.read_binary_files(
-        args.pictures, include_paths=True, file_extensions=EXTENSIONS
-    )
+    files = ray.data.read_binary_files(args.images, include_paths=True, file_extensions=EXTENSIONS)
     done = files.filter(waits).map(
         Predictor,
         fn_constructor_kwargs={"model": args.model.absolute(), "out": out},
@@ -173,7 +150,7 @@ def main():
         counts["failed" if row["error"] else "written"] += 1
         if row["error"]:
             failed[row["path"]] = row["error"]
-    print(f"{counts['written']} pictures written to {args.out}, {counts['failed']} failed")
+    print(f"{counts['written']} images written to {args.out}, {counts['failed']} failed")
     (args.out / "failed.json").write_text(json.dumps(failed, indent=1))
     for path, error in failed.items():
         print(f"  {path}: {error}", file=sys.stderr)

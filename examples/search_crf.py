@@ -1,12 +1,12 @@
-"""Find the parameters of a dense CRF for a trained network, on a validation set.
+"""Search parameters of a dense CRF for a trained network, on a validation set.
 
     python examples/search_crf.py runs/camvid/model.keras --root CamVid --out runs/camvid/crf
 
-Every combination is tried on some pictures of the training part (`--count`, spread evenly), the
-best by mean IoU is then scored on the whole validation part: mean IoU, and the same in a band
-around the borders of objects. Writes the table (`search.md`), what was best (`crf.json`) and
-pictures (`crf.jpg`: image, truth, before, after). `--joint` puts the same network beside it,
-trained further with a CRF at its end (`train_segmentation.py --crf`).
+Every combination is tried on some images of the training split (`--count`, spread evenly). The
+best one by mean IoU is then scored on the whole validation split: mean IoU, and the same in a band
+around the borders of objects. The script writes the table (`search.md`), the best parameters
+(`crf.json`) and drawings (`crf.jpg`: image, truth, before, after). `--joint` compares the same
+network trained further with a CRF at its end (`train.py --crf`).
 """
 
 import argparse
@@ -22,33 +22,33 @@ import numpy as np
 
 import keras_dense as kd
 
-BAND = 4  # pixels on either side of a border
+BAND = 4  # Pixels on each side of a border.
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("model", type=pathlib.Path, help="a .keras file that gives logits")
-    add("--root", type=pathlib.Path, required=True, help="CamVid's folder")
+    add("model", type=pathlib.Path, help="a .keras file with logits as output")
+    add("--root", type=pathlib.Path, required=True, help="folder of CamVid")
     add("--out", type=pathlib.Path, required=True)
-    add("--count", type=int, default=20, help="pictures to search on")
-    add("--limit", type=int, help="pictures to score the best on; default: all")
+    add("--count", type=int, default=20, help="images to search on")
+    add("--limit", type=int, help="images to score the best on; default: all")
     add("--sxy", type=float, nargs="+", default=[10, 40])
     add("--srgb", type=float, nargs="+", default=[3, 8])
     add("--compat", type=float, nargs="+", default=[1, 3], help="of the bilateral kernel")
     add("--spatial", type=float, nargs="+", default=[0, 1], help="weight of the spatial kernel")
     add("--iterations", type=int, default=10)
-    add("--joint", type=pathlib.Path, help="a .keras file of the network with a CRF in it")
+    add("--joint", type=pathlib.Path, help="a .keras file of the network with a CRF")
     return parser.parse_args()
 
 
 def probabilities(model, samples):
-    """What the network says of each sample, computed once."""
+    """Probabilities for each sample, computed once."""
     return [keras.ops.softmax(model.predict(s["image"][None], verbose=0))[0] for s in samples]
 
 
 class Score:
-    """Mean IoU over pictures, and over the band around borders."""
+    """Mean IoU over images, and over the band around borders."""
 
     def __init__(self, classes):
         self.whole, self.band = (kd.metrics.ConfusionMatrix(classes) for _ in range(2))
@@ -86,12 +86,12 @@ def main():
         "|---:|---:|---:|---:|---:|---:|",
     ]
 
-    def tell(name, results):
+    def report(name, results):
         lines.append(f"| {name} | {results[0]:.2f} | {results[1]:.2f} |")
         print(lines[-1], flush=True)
 
     print("\n".join(lines))
-    tell("– | – | – | –", score(train, samples, found))
+    report("– | – | – | –", score(train, samples, found))
     tried = []
     grid = itertools.product(args.sxy, args.srgb, args.compat, args.spatial)
     for sxy, srgb, compat, spatial in grid:
@@ -103,29 +103,29 @@ def main():
             "gaussian_compat": spatial,
         }
         results = score(train, samples, found, settings)
-        tell(f"{sxy:g} | {srgb:g} | {compat:g} | {spatial:g}", results)
+        report(f"{sxy:g} | {srgb:g} | {compat:g} | {spatial:g}", results)
         tried.append((results[0], settings))
     best = max(tried, key=lambda one: one[0])[1]
     (args.out / "crf.json").write_text(json.dumps(best, indent=1))
 
     samples = [val[i] for i in range(min(len(val), args.limit or len(val)))]
     found = probabilities(model, samples)
-    lines += ["", f"On {len(samples)} pictures of the validation part:", ""]
+    lines += ["", f"On {len(samples)} images of the validation split:", ""]
     lines += ["| | mean IoU | in the band |", "|---|---:|---:|"]
     print("\n".join(lines[-5:]))
-    tell("before", score(val, samples, found))
-    tell("after", score(val, samples, found, best))
+    report("before", score(val, samples, found))
+    report("after", score(val, samples, found, best))
     jointly = None
     if args.joint is not None:
         joint = keras.saving.load_model(args.joint, compile=False)
         for n in sorted({joint.get_layer("crf").iterations, args.iterations}):
             joint.get_layer("crf").iterations = n
-            joint.compile()  # or it would predict with what was compiled for another number
+            joint.compile()  # Or it would predict with the function for another number.
             jointly = probabilities(joint, samples)
-            tell(f"trained jointly, {n} iterations", score(val, samples, jointly))
+            report(f"trained jointly, {n} iterations", score(val, samples, jointly))
     (args.out / "search.md").write_text("\n".join(lines) + "\n")
 
-    pictures, titles = [], ["image", "truth", "before", "after"]
+    drawings, titles = [], ["image", "truth", "before", "after"]
     if jointly is not None:
         titles.append("trained jointly")
     for i in np.linspace(0, len(samples) - 1, 4).round().astype(int):
@@ -134,9 +134,9 @@ def main():
         maps = [sample["segmentation"], p.argmax(-1), sharp.argmax(-1)]
         if jointly is not None:
             maps.append(keras.ops.convert_to_numpy(jointly[i]).argmax(-1))
-        painted = [kd.plot.overlay(sample["image"], m, val.palette, alpha=0.65) for m in maps]
-        pictures += [sample["image"], *painted]
-    kd.plot.save(args.out / "crf.jpg", kd.plot.grid(pictures, columns=len(titles), titles=titles))
+        overlays = [kd.plot.overlay(sample["image"], m, val.palette, alpha=0.65) for m in maps]
+        drawings += [sample["image"], *overlays]
+    kd.plot.save(args.out / "crf.jpg", kd.plot.grid(drawings, columns=len(titles), titles=titles))
     print(f"{args.out}: search.md, crf.json, crf.jpg")
 
 

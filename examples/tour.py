@@ -1,15 +1,14 @@
-"""A tour of one network that says four things about every pixel, meant for twenty minutes.
+"""Tour of one network that predicts four things for every pixel, in about twenty minutes.
 
     python examples/tour.py --out tour                                  # from random weights
     python examples/tour.py --out tour --weights mobilenet_v2.weights.h5   # or "imagenet"
 
-Nothing else is needed: the world is drawn, with labels, depth and normals that are exactly right.
-The network learns what things are, how far they are, how their surfaces lie, and what color they
-have, and sees lightness only. docs/tour.md tells the same with pictures.
+Nothing else is needed: the scenes are drawn, with exact labels, depth and normals. The network
+learns the classes, the distance, the direction of surfaces and the colors, and sees lightness only.
+docs/tour.md explains each step with drawings.
 """
 
 import argparse
-import json
 import os
 import pathlib
 import time
@@ -22,7 +21,7 @@ import numpy as np
 
 import keras_dense as kd
 
-SKY = 0  # among the classes of scenes
+SKY = 0  # Among the classes of scenes.
 
 
 def arguments():
@@ -37,7 +36,7 @@ def arguments():
 
 
 def heads_for(train):
-    """What is predicted at a pixel. Their structure is that of outputs, targets and losses."""
+    """The heads of the network; outputs, targets and losses have the same structure."""
     return {
         "segmentation": kd.heads.Segmentation(
             train.num_classes, class_names=train.class_names, palette=train.palette
@@ -49,7 +48,7 @@ def heads_for(train):
 
 
 class Partial:
-    """A data set in which every third picture has labels only, as real ones have."""
+    """A data set in which every third image has labels only, as is usual in real data."""
 
     def __init__(self, dataset):
         self.dataset = dataset
@@ -64,29 +63,29 @@ class Partial:
         return {key: sample[key] for key in ("image", "segmentation")}
 
 
-def show(path, pictures, columns, titles=None, width=224):
-    tiles = [kd.plot.fit_width(p, width, sharp=True) for p in pictures]
-    drawing = kd.plot.grid(tiles, columns=columns, titles=titles)
-    print(f"   -> {kd.plot.save(path, drawing)}", flush=True)
+def show(path, drawings, columns, titles=None, width=224):
+    tiles = [kd.plot.fit_width(drawing, width, sharp=True) for drawing in drawings]
+    grid = kd.plot.grid(tiles, columns=columns, titles=titles)
+    print(f"   -> {kd.plot.save(path, grid)}", flush=True)
 
 
-def what_is_known(sample, heads):
-    """Image, labels, depth, normals, and the points of the depth seen from the side."""
+def draw_truth(sample, heads):
+    """Image, labels, depth, normals, and the points in space seen from the side."""
     drawn = [head.draw(head.encode(sample)) for key, head in heads.items() if key != "color"]
     cloud = kd.plot.point_cloud(sample["depth"], sample["image"], sample["intrinsics"])
     return [sample["image"], *drawn, cloud]
 
 
 def predicted(product, image):
-    """What the network says of an image. Of the sky it has learned nothing but that it is sky."""
+    """Results for an image; the sky has neither depth nor normals in the training data."""
     found = product.predict_on_batch(image[None])
     found = {key: keras.ops.convert_to_numpy(value)[0] for key, value in found.items()}
     known = (found["segmentation"] != SKY)[..., None]
     return {**found, "depth": found["depth"] * known, "normals": found["normals"] * known}
 
 
-def what_is_predicted(product, sample, heads):
-    """The same of the network, with the colors it gives to the picture in black and white."""
+def draw_prediction(product, sample, heads):
+    """The image that the network sees, and its labels, depth, normals, colors and points."""
     image = sample["image"]
     found = predicted(product, image)
     drawn = [head.draw(found[key]) for key, head in heads.items()]
@@ -95,8 +94,8 @@ def what_is_predicted(product, sample, heads):
     return [gray.round().astype("uint8"), *drawn, cloud]
 
 
-def two_ways_to_normals(product, samples):
-    """Degrees between the normals that are predicted and those of the predicted depth."""
+def disagreement(product, samples):
+    """Degrees between the predicted normals and the normals of the predicted depth."""
     angles = []
     for sample in samples:
         found = predicted(product, sample["image"])
@@ -114,44 +113,44 @@ def main():
     began = time.perf_counter()
     count, size, epochs = (6, (48, 64), 2) if args.smoke else (args.count, (96, 128), args.epochs)
 
-    print("1. A world that is known exactly: image, labels, depth, normals, points")
+    print("1. Scenes with exact annotations: image, labels, depth, normals, points")
     train = kd.datasets.cached(kd.datasets.scenes(count, size, "train"))
     val = kd.datasets.cached(kd.datasets.scenes(max(count // 8, 4), size, "val"))
     heads = heads_for(train)
-    pictures = [p for i in range(3) for p in what_is_known(train[i], heads)]
-    show(args.out / "1_world.jpg", pictures, 5, ["image", "labels", "depth", "normals", "points"])
+    drawings = [tile for i in range(3) for tile in draw_truth(train[i], heads)]
+    show(args.out / "1_world.jpg", drawings, 5, ["image", "labels", "depth", "normals", "points"])
 
-    print("2. One network for all of it")
+    print("2. One network for all tasks")
     weights = None if args.weights == "none" else args.weights
     backbone = kd.backbone("mobilenet_v2", weights=weights)
-    # Four steps up, to half the size of the image, and wide enough there for all that is read off.
+    # Four steps up, to half the size of the image, with enough channels there for all heads.
     model = kd.unet(backbone, heads=heads, filters=(128, 96, 64, 48))
     for key, output in model.output.items():
         print(f"   {key:13} {output.shape}")
     print(f"   {model.count_params():,} parameters")
 
-    print("3. It learns all tasks at once, and by itself what the loss of each is to weigh")
+    print("3. It learns all tasks at once, and how to weigh their losses")
     kd.training.batch_norm_momentum(model, 0.95)
     training = kd.training.balanced(model, kd.training.UncertaintyWeighting())
     batches = kd.datasets.Loader(
         Partial(train),
         heads,
         batch_size=2 if args.smoke else 8,
-        transforms=[kd.datasets.transforms.RandomFlip()],  # it turns normals round, too
+        transforms=[kd.datasets.transforms.RandomFlip()],  # Normals are mirrored, too.
         shuffle=True,
         missing="unknown",
     )
     rate = keras.optimizers.schedules.PolynomialDecay(1e-3, len(batches) * epochs, 0.0, power=0.9)
-    # Adam moves every number by about the learning rate a step: too slow for the few that weigh.
+    # Adam moves every number by about the learning rate in a step: too little for these weights.
     weighing = {id(v) for v in training.balancer.trainable_variables}
     optimizer = kd.training.layerwise(
         training,
         keras.optimizers.AdamW(rate, weight_decay=1e-4),
         lambda v: 30.0 if id(v) in weighing else 1.0,
     )
-    training.compile(optimizer, **kd.objectives(heads))
+    training.compile(optimizer, **kd.objectives(model))
     checkpoint = kd.training.Checkpoint(args.out / "run")
-    start = checkpoint.restore(training, batches)  # interrupted, it goes on
+    start = checkpoint.restore(training, batches)  # 0, or where it was interrupted.
     if start < epochs:
         training.fit(
             batches,
@@ -167,30 +166,29 @@ def main():
     for key, weight in training.balancer.current().items():
         print(f"   {key:13} weighs {weight:.2f}")
 
-    print("4. What it says of scenes it has not seen; it sees what the first column shows")
-    product = kd.decoded(model, heads)  # labels, meters, unit normals, RGB
+    print("4. Predictions for new scenes; the network sees the first column")
+    product = kd.decoded(model)  # labels, meters, unit normals, RGB
     places = (0, 1, 2) if args.smoke else (3, 11, 25, 42)
-    titles = ["what it sees", "labels", "depth", "normals", "colors", "points, painted"]
-    pictures = [p for i in places for p in what_is_predicted(product, val[i], heads)]
-    show(args.out / "3_predictions.jpg", pictures, 6, titles)
-    pictures = [p for i in places for p in what_is_known(val[i], heads)]
-    show(args.out / "4_truth.jpg", pictures, 5, ["image", "labels", "depth", "normals", "points"])
+    titles = ["input", "labels", "depth", "normals", "colors", "points, painted"]
+    drawings = [tile for i in places for tile in draw_prediction(product, val[i], heads)]
+    show(args.out / "3_predictions.jpg", drawings, 6, titles)
+    drawings = [tile for i in places for tile in draw_truth(val[i], heads)]
+    show(args.out / "4_truth.jpg", drawings, 5, ["image", "labels", "depth", "normals", "points"])
 
-    print("5. How good that is")
-    scores = kd.training.evaluate(model, kd.datasets.Loader(val, heads, 8), heads)
+    print("5. Scores")
+    scores = kd.training.evaluate(model, kd.datasets.Loader(val, model, batch_size=8))
     for key, values in scores.items():
-        told = {name: v for name, v in values.items() if np.ndim(v) == 0}
-        text = ", ".join(f"{name} {value:.3g}" for name, value in list(told.items())[:3])
+        numbers = {name: value for name, value in values.items() if np.ndim(value) == 0}
+        text = ", ".join(f"{name} {value:.3g}" for name, value in list(numbers.items())[:3])
         print(f"   {key:13} {text}")
     samples = [val[i] for i in range(min(len(val), 20))]
     print(
-        "   its normals and those of its own depth differ by "
-        f"{two_ways_to_normals(product, samples):.1f} degrees in the median"
+        "   predicted normals and the normals of the predicted depth differ by "
+        f"{disagreement(product, samples):.1f} degrees in the median"
     )
 
-    print("6. Saved: one file for training, one that gives what people use")
+    print("6. Saved: one file for training, one that returns results")
     model.save(args.out / "model.keras")
-    (args.out / "heads.json").write_text(json.dumps(keras.saving.serialize_keras_object(heads)))
     product.save(args.out / "product.keras")
     again = keras.saving.load_model(args.out / "product.keras")
     image = val[0]["image"][None]
@@ -202,7 +200,7 @@ def main():
             strict=True,
         )
     )
-    print(f"   loaded again, it says {'the same' if same else 'something else'}")
+    print(f"   loaded again, it returns {'the same' if same else 'something else'}")
     print(f"Done in {(time.perf_counter() - began) / 60:.1f} minutes: {args.out}")
 
 

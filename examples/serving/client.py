@@ -1,7 +1,7 @@
-r"""Has a picture labeled by a server, and draws the labels over it.
+r"""Send an image to a server, and draw the labels of the answer over it.
 
-Ours (server.py), TensorFlow Serving over REST, and over gRPC (which needs
-`pip install tensorflow-serving-api`, and sends labels alone, not their confidence as well):
+The server is server.py, or TensorFlow Serving over REST or gRPC (which needs
+`pip install tensorflow-serving-api`, and sends the labels without their confidence):
 
     python examples/serving/client.py http://127.0.0.1:8000/predict street.jpg overlay.png
     python examples/serving/client.py http://127.0.0.1:8501/v1/models/scene:predict \
@@ -9,9 +9,9 @@ Ours (server.py), TensorFlow Serving over REST, and over gRPC (which needs
     python examples/serving/client.py grpc://127.0.0.1:8500/scene street.jpg overlay.png \
         --about served/scene/1/assets/about.json
 
-It needs numpy and pillow only. TensorFlow Serving says numbers of classes; `--about` is where the
-export wrote their names and colors. It also takes pictures as they are stored, so what EXIF says
-is to be turned is turned here.
+The script needs numpy and pillow only. TensorFlow Serving answers with numbers of classes:
+`--about` is the file of the export with their names and colors. It ignores the EXIF orientation, so
+images are turned here.
 """
 
 import argparse
@@ -29,20 +29,20 @@ import numpy as np
 from PIL import Image, ImageOps
 
 TRIES = 5
-MESSAGE = 256 << 20  # bytes of an answer over gRPC, by default 4 MB
+MESSAGE = 256 << 20  # Most bytes of an answer over gRPC; the default is 4 MB.
 
 
 def post(url, body, headers):
-    """The body of the answer; waits where the server says that it is busy."""
+    """The body of the answer; waits while the server is busy."""
     for attempt in range(TRIES):
         request = urllib.request.Request(url, body, headers)
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.read()
         except urllib.error.HTTPError as error:
-            said = error.read().decode("utf-8", "replace")
+            text = error.read().decode("utf-8", "replace")
             if error.code != 503 or attempt + 1 == TRIES:
-                sys.exit(f"{url} answers {error.code}: {said}")
+                sys.exit(f"{url} answers {error.code}: {text}")
             time.sleep(float(error.headers.get("Retry-After", 1)))
         except urllib.error.URLError as error:
             sys.exit(f"{url} does not answer ({error.reason})")
@@ -81,17 +81,17 @@ def from_grpc(url, file, output):
     return tf.make_ndarray(answer.outputs[output or "labels"])[0]
 
 
-def upright(file, picture):
-    """The file, or, where its picture is to be turned, a PNG of the turned one."""
-    if picture.getexif().get(0x0112, 1) == 1:
+def upright(file, image):
+    """The file itself, or a PNG of the turned image if EXIF asks for it."""
+    if image.getexif().get(0x0112, 1) == 1:
         return file
     turned = io.BytesIO()
-    ImageOps.exif_transpose(picture).save(turned, format="PNG")
+    ImageOps.exif_transpose(image).save(turned, format="PNG")
     return turned.getvalue()
 
 
 def palette(about, output):
-    """The colors of classes; without a file that says them some that differ."""
+    """The colors of the classes; random ones without a file that lists them."""
     if about is None:
         return np.random.default_rng(0).integers(0, 256, (256, 3), dtype="uint8")
     facts = json.loads(about.read_text(encoding="utf-8"))["outputs"][output or "labels"]
@@ -102,30 +102,28 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("url")
-    add("picture", type=pathlib.Path)
+    add("image", type=pathlib.Path)
     add("overlay", type=pathlib.Path)
-    add("--output", help="the labels' name where it is another, such as segmentation_labels")
+    add("--output", help="name of the labels if it is not labels, such as segmentation_labels")
     add("--about", type=pathlib.Path, help="about.json of the SavedModel")
     args = parser.parse_args(argv)
 
-    if args.overlay.exists() and args.overlay.samefile(args.picture):
-        parser.error("overlay must not be the picture itself")
-    file = args.picture.read_bytes()
-    picture = Image.open(io.BytesIO(file))
+    if args.overlay.exists() and args.overlay.samefile(args.image):
+        parser.error("overlay must not be the image itself")
+    file = args.image.read_bytes()
+    image = Image.open(io.BytesIO(file))
     began = time.perf_counter()
     if args.url.startswith("grpc://"):
-        found = from_grpc(args.url, upright(file, picture), args.output)
+        found = from_grpc(args.url, upright(file, image), args.output)
     elif args.url.endswith(":predict"):
-        found = from_rest(args.url, upright(file, picture), args.output)
+        found = from_rest(args.url, upright(file, image), args.output)
     else:
         found = from_server(args.url, file, args.output)
     milliseconds = 1000 * (time.perf_counter() - began)
     colors = found if found.ndim == 3 else palette(args.about, args.output)[found]
-    shown = ImageOps.exif_transpose(picture).convert("RGB")
+    shown = ImageOps.exif_transpose(image).convert("RGB")
     Image.blend(shown, Image.fromarray(colors), 0.5).save(args.overlay)
-    print(
-        f"{args.picture} ({shown.width}×{shown.height}) in {milliseconds:.0f} ms -> {args.overlay}"
-    )
+    print(f"{args.image} ({shown.width}×{shown.height}) in {milliseconds:.0f} ms -> {args.overlay}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Holds a server under load for a bounded number of requests, and says how fast it answers.
+"""Put a server under load with a number of requests, and print how fast it answers.
 
 python examples/serving/load.py http://127.0.0.1:8000/predict street.jpg --requests 200
 """
@@ -18,20 +18,20 @@ Answer = collections.namedtuple("Answer", "status headers body seconds")
 
 
 def load(url, jobs, clients):
-    """Post to a server from several clients at once, each with a connection that it keeps.
+    """Post to a server from several clients at once, each with a permanent connection.
 
     Args:
-        url: of the server.
-        jobs: `(body, headers)` of each request.
-        clients: int, how many.
+        url: str, address of the server.
+        jobs: list of `(body, headers)`, one for each request.
+        clients: int, number of clients.
 
     Returns:
-        The `Answer` to each job; an exception where there was none.
+        A list with the `Answer` to each job, or the exception where there was none.
     """
     address = urllib.parse.urlsplit(url)
     path = address.path + (f"?{address.query}" if address.query else "")
     answers = [None] * len(jobs)
-    numbers = iter(range(len(jobs)))  # `next` of it is atomic
+    numbers = iter(range(len(jobs)))  # `next` is atomic.
 
     def post(connection, body, headers):
         began = time.perf_counter()
@@ -62,16 +62,16 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("url")
-    add("pictures", type=pathlib.Path, nargs="+")
+    add("images", type=pathlib.Path, nargs="+")
     add("--requests", type=int, default=200)
     add("--clients", type=int, default=8)
     add("--accept", default="application/json", help="or image/png, application/x-npy")
     args = parser.parse_args(argv)
 
     headers = {"Content-Type": "application/octet-stream", "Accept": args.accept}
-    bodies = itertools.cycle([path.read_bytes() for path in args.pictures])
+    bodies = itertools.cycle([path.read_bytes() for path in args.images])
     jobs = [(body, headers) for body in itertools.islice(bodies, args.requests)]
-    load(args.url, jobs[: args.clients], args.clients)  # what only the first requests cost
+    load(args.url, jobs[: args.clients], args.clients)  # Warm up.
     began = time.perf_counter()
     answers = load(args.url, jobs, args.clients)
     seconds = time.perf_counter() - began

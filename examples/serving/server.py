@@ -1,4 +1,4 @@
-"""An HTTP server around an ONNX file of `kd.export.onnx`; it needs neither Keras nor keras_dense.
+"""HTTP server for an ONNX file of `kd.export.onnx`; it needs neither Keras nor keras_dense.
 
     pip install numpy onnxruntime pillow python-multipart starlette uvicorn
     python examples/serving/server.py model.onnx
@@ -7,17 +7,18 @@
 | | |
 |---|---|
 | `POST /predict` | a JPEG or PNG file, as the body or as the one file of a multipart form |
-| `GET /about` | what the outputs mean, as the export wrote it: classes, colors, units |
-| `GET /healthz` | 200 while it serves |
+| `GET /about` | meaning of the outputs, as the export wrote it: classes, colors, units |
+| `GET /healthz` | 200 while the server runs |
 
-The answer is JSON (shares of classes, the range of other outputs); with `Accept: image/png` a
-picture of one output (`?output=depth`, otherwise the first): labels with their palette, depth in
-16 bits, normals as (n + 1) / 2 · 255, colors; with `Accept: application/x-npy` its numbers.
+The answer is JSON (shares of classes, the range of other outputs). With `Accept: image/png` it is
+a PNG of one output (`?output=depth`, otherwise the first): labels with their palette, depth in
+16 bits, normals as (n + 1) / 2 · 255, colors, and any other map of numbers in gray, from its
+smallest (black) to its largest (white). With `Accept: application/x-npy` it is the numbers.
 
-Pictures become RGB as in `python -m keras_dense predict`: gray, palette and CMYK are converted,
-transparency is dropped, photographs are turned as their EXIF orientation says. More than 8 bits a
-channel are refused, for nobody knows their scale. Where the network predicts NaN, the answer is
-500: labels of NaN would be class 0.
+Images become RGB as in `python -m keras_dense predict`: gray, palette and CMYK are converted,
+transparency is dropped, and the EXIF orientation is applied. Images with more than 8 bits a channel
+are refused, because their scale is unknown. If the network predicts NaN, the answer is 500: labels
+of NaN would be class 0.
 """
 
 import argparse
@@ -42,17 +43,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-FORMATS = (
-    "JPEG",
-    "PNG",
-)  # of which Pillow reads the size before it decodes, or allocates, anything
+# Pillow reads the size of these before it decodes or allocates anything.
+FORMATS = ("JPEG", "PNG")
 JSON, PNG, NPY = "application/json", "image/png", "application/x-npy"
-DRAINED = 64 << 20  # bytes that are read of a refused request, so that its sender gets the answer
+DRAINED = 64 << 20  # Bytes read of a refused request, so that its sender gets the answer.
 CONNECTIONS = 512
 
 
 class Body:
-    """The `receive` of a request, of which no more than `limit` bytes are taken."""
+    """The `receive` of a request, with a limit on the bytes that are taken."""
 
     def __init__(self, receive, limit):
         self.receive = receive
@@ -69,7 +68,7 @@ class Body:
         return message
 
     async def drain(self, seconds):
-        """Read and forget the rest: a client that still sends would not see its answer."""
+        """Read and drop the rest: a client that is still sending would not see its answer."""
         self.limit = self.taken + DRAINED
 
         async def rest():
@@ -85,12 +84,12 @@ def too_large(limit):
 
 
 class Service:
-    """A network in a file, and what is done for a request."""
+    """A network from a file, which answers requests."""
 
     def __init__(self, args):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = args.threads
-        # Pictures come in all sizes; what is kept from one for the next would only ever grow.
+        # Images come in all sizes: memory kept for the next one would only grow.
         options.enable_cpu_mem_arena = False
         options.enable_mem_pattern = False
         self.session = onnxruntime.InferenceSession(
@@ -101,7 +100,7 @@ class Service:
         self.size = self.about["inputs"]["images"]["shape"][1:3]
         self.max_bytes, self.max_pixels = args.max_bytes, args.max_pixels
         self.patience = args.patience
-        self.room = args.workers + args.queue
+        self.limit = args.workers + args.queue
         self.inside = 0
         self.turn = asyncio.Semaphore(args.workers)
         self.pool = ThreadPoolExecutor(args.workers)
@@ -111,17 +110,17 @@ class Service:
         try:
             return await self.admitted(Request(request.scope, body))
         except HTTPException as error:
-            # A client that asks first (Expect: 100-continue) has sent nothing yet.
+            # A client that asks first (Expect: 100-continue) has not sent anything yet.
             asks = "expect" in request.headers and not body.taken
             if error.status_code != 408 and not asks:
                 await body.drain(self.patience)
             raise
         except ClientDisconnect:
-            return Response(status_code=400)  # which nobody reads
+            return Response(status_code=400)  # The client is gone.
 
     async def admitted(self, request):
-        """Answer a request if there is room for one more, which its body counts in, too."""
-        if self.inside >= self.room:
+        """Answer a request unless too many are being read or answered."""
+        if self.inside >= self.limit:
             raise HTTPException(503, "too many requests are waiting", {"Retry-After": "1"})
         self.inside += 1
         try:
@@ -142,7 +141,7 @@ class Service:
         return name
 
     async def read(self, request):
-        """The file that a request brings."""
+        """The file in a request."""
         try:
             return await asyncio.wait_for(self.file(request), self.patience)
         except TimeoutError:
@@ -162,28 +161,28 @@ class Service:
         elif kind.startswith("image/") or kind in ("", "application/octet-stream"):
             data = await request.body()
         else:
-            text = f"send a picture (Content-Type: image/jpeg, …) or a multipart form, not {kind}"
+            text = f"send an image (Content-Type: image/jpeg, …) or a multipart form, not {kind}"
             raise HTTPException(415, text)
         if not data:
-            raise HTTPException(400, "there is no picture in the request")
+            raise HTTPException(400, "there is no image in the request")
         return data
 
     def answer(self, data, media, name):
-        """From a file to a response; runs in a thread of the pool."""
+        """Response for a file; runs in a thread of the pool."""
         began = time.perf_counter()
         pixels = decoded(data, self.max_pixels)
         if any(n is not None and n != m for n, m in zip(self.size, pixels.shape, strict=False)):
             size = "×".join(str(n or "any") for n in self.size)
-            text = f"this network takes pictures of {size} (height×width), not "
+            text = f"this network takes images of {size} (height×width), not "
             raise HTTPException(422, text + "×".join(map(str, pixels.shape[:2])))
         read = time.perf_counter()
         names = [*self.outputs] if media == JSON else [name]
-        # Labels of NaN look like others; their probability does not.
+        # Labels of NaN look like others; their confidence does not.
         sure = name.removesuffix("labels") + "confidence"
         asked = [*names, sure] if sure in self.outputs and sure not in names else names
         try:
             found = self.session.run(asked, {"images": pixels[None]})
-        except InvalidArgument as error:  # smaller than what the network pads or pools
+        except InvalidArgument as error:  # Smaller than what the network pads or pools.
             size = "×".join(map(str, pixels.shape[:2]))
             raise HTTPException(422, f"this network cannot take {size} pixels") from error
         for output, y in zip(asked, found, strict=True):
@@ -204,24 +203,24 @@ class Service:
         if media == NPY:
             np.save(file, results[name])
         else:
-            picture(name, results[name], self.outputs[name]).save(file, format="PNG")
+            drawing(name, results[name], self.outputs[name]).save(file, format="PNG")
         return Response(file.getvalue(), media_type=media, headers=headers)
 
 
 def about(session, path):
-    """What a file says of itself."""
+    """Metadata of a file: its inputs and outputs."""
     text = session.get_modelmeta().custom_metadata_map.get("about")
     if text is None:
-        sys.exit(f"{path} does not say what its outputs mean; was it written by kd.export.onnx?")
-    said = json.loads(text)
-    channels = said["inputs"]["images"]["shape"][-1]
+        sys.exit(f"{path} has no description of its outputs; was it written by kd.export.onnx?")
+    found = json.loads(text)
+    channels = found["inputs"]["images"]["shape"][-1]
     if channels != 3:
-        sys.exit(f"{path} takes pictures of {channels} channels; this server sends RGB")
-    return said
+        sys.exit(f"{path} takes images of {channels} channels; this server sends RGB")
+    return found
 
 
 def media_type(request):
-    """Which of what we can answer the client likes best."""
+    """The kind of answer that the client prefers among those we can give."""
     liked = []
     for part in request.headers.get("accept", "*/*").split(","):
         kind, *parameters = (word.strip().lower() for word in part.split(";"))
@@ -238,26 +237,26 @@ def media_type(request):
 def decoded(data, max_pixels):
     """A file as RGB, uint8 `(H, W, 3)`, upright; see `keras_dense.datasets.files.read_image`."""
     try:
-        picture = Image.open(io.BytesIO(data), formats=FORMATS)
-        if picture.width * picture.height > max_pixels:  # as the header says
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if image.width * image.height > max_pixels:  # According to the header.
             raise Image.DecompressionBombError
-        # Of 16 bits in several channels Pillow keeps the upper eight; byte 24 of a PNG says it.
-        if picture.mode.startswith(("I", "F")) or (picture.format == "PNG" and data[24] > 8):
-            raise HTTPException(415, "the picture holds more than 8 bits a channel")
-        if picture.format == "PNG" and picture.n_frames > 1:
-            raise HTTPException(415, f"the picture holds {picture.n_frames} frames")
-        picture.load()
-        return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
+        # Pillow drops half of 16 bits in several channels; byte 24 of a PNG is the number of bits.
+        if image.mode.startswith(("I", "F")) or (image.format == "PNG" and data[24] > 8):
+            raise HTTPException(415, "the image has more than 8 bits a channel")
+        if image.format == "PNG" and image.n_frames > 1:
+            raise HTTPException(415, f"the image has {image.n_frames} frames")
+        image.load()
+        return np.array(ImageOps.exif_transpose(image).convert("RGB"))
     except Image.DecompressionBombError:
-        text = f"a picture may have {max_pixels} pixels (--max-pixels), this one has more"
+        text = f"an image may have {max_pixels} pixels (--max-pixels), this one has more"
         raise HTTPException(413, text) from None
     except Image.UnidentifiedImageError:
         raise HTTPException(415, f"this is no {' or '.join(FORMATS)} file") from None
     except HTTPException:
         raise
-    # What Pillow raises for a broken file depends on the format and on where it is broken.
+    # The errors of Pillow for broken files depend on the format and the place.
     except Exception as error:
-        raise HTTPException(400, f"the picture cannot be read ({error})") from error
+        raise HTTPException(400, f"the image cannot be read ({error})") from error
 
 
 def summary(y, facts):
@@ -273,8 +272,8 @@ def summary(y, facts):
     return {"shares": {name: round(float(share), 5) for name, share in found if share > 0}}
 
 
-def picture(name, y, facts):
-    """An output as a picture, as `python -m keras_dense predict` writes it."""
+def drawing(name, y, facts):
+    """PNG image of an output; of known units, as `python -m keras_dense predict` writes it."""
     if "palette" in facts and y.ndim == 2:
         if len(facts["palette"]) > 256:
             return Image.fromarray(y.astype("uint16"))
@@ -290,14 +289,20 @@ def picture(name, y, facts):
         return Image.fromarray(np.rint((y + 1) * 127.5).clip(0, 255).astype("uint8"))
     if facts.get("unit", "").startswith("RGB"):
         return Image.fromarray(y)
-    raise HTTPException(406, f"{name!r} cannot be a picture; ask for its numbers: Accept: {NPY}")
+    if y.ndim == 3 and "classes" not in facts:
+        y = y.mean(-1) if y.shape[-1] > 1 else y[..., 0]
+    if y.ndim != 2:
+        raise HTTPException(406, f"{name!r} cannot be drawn; ask for its numbers: Accept: {NPY}")
+    low, high = facts.get("range", (y.min(), y.max()))
+    share = (y.astype("float64") - low) / max(high - low, 1e-12)
+    return Image.fromarray(np.rint(255 * share.clip(0, 1)).astype("uint8"))
 
 
 def application(service):
     async def healthz(_):
         return JSONResponse({"status": "ok", "requests": service.inside})
 
-    async def said(_):
+    async def metadata(_):
         return JSONResponse(service.about)
 
     async def refusal(_, error):
@@ -315,7 +320,7 @@ def application(service):
 
     routes = [
         Route("/predict", service.predict, methods=["POST"]),
-        Route("/about", said),
+        Route("/about", metadata),
         Route("/healthz", healthz),
     ]
     return Starlette(
@@ -329,13 +334,13 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("model", type=pathlib.Path, help="a file of kd.export.onnx")
-    add("--host", default="127.0.0.1", help="0.0.0.0 serves other machines, too")
-    add("--port", type=int, default=8000, help="0: any that is free")
+    add("--host", default="127.0.0.1", help="0.0.0.0 serves other machines as well")
+    add("--port", type=int, default=8000, help="0: any free port")
     add("--workers", type=int, default=2, help="predictions at a time")
     add("--queue", type=int, default=32, help="requests that may wait; further ones get 503")
-    add("--threads", type=int, default=0, help="of one prediction; 0: as many as cores")
+    add("--threads", type=int, default=0, help="of one prediction; 0: one for each core")
     add("--max-bytes", type=int, default=16 << 20, help="of a request")
-    add("--max-pixels", type=int, default=4 << 20, help="of a picture")
+    add("--max-pixels", type=int, default=4 << 20, help="of an image")
     add("--patience", type=float, default=10.0, help="seconds for a request to arrive")
     args = parser.parse_args(argv)
     if min(args.workers, args.queue + 1) < 1:
@@ -350,7 +355,7 @@ def main(argv=None):
         timeout_graceful_shutdown=30,
     )
     listener = socket.create_server((args.host, args.port))
-    # asyncio sets it for its own sockets; without it small answers wait 40 ms for a packet.
+    # Without it, small answers wait 40 ms for a packet. asyncio sets it for its own sockets.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     host, port = listener.getsockname()[:2]
     print(f"{args.model}: {service.about['model']} at http://{host}:{port}", flush=True)

@@ -1,28 +1,29 @@
-// The page: a picture comes in, the worker runs the model, one of its outputs is shown over it.
+// The page: takes an image, has the worker run the model, and shows one of its outputs over it.
 
 import { element, kindOf, paint } from "./kinds.js";
-import { drawn, fitted, opened, rgbOf, sizeOf } from "./picture.js";
+import { drawn, fitted, opened, rgbOf, sizeOf } from "./image.js";
 
-const SHOWN_SIDE = 1280; // of the picture on the page, whatever the model gets
+const SHOWN_SIDE = 1280; // of the image on the page; the input of the model has a size of its own
 
 const at = (id) => document.getElementById(id);
 const [stage, photo, overlay] = ["stage", "photo", "overlay"].map(at);
-const work = document.createElement("canvas"); // holds what the model gets
+const work = document.createElement("canvas"); // the input of the model
 
-let about; // what about.json says
-let image = null; // the picture, an <img>
+let about; // about.json
+let image = null; // the chosen image, an <img>
 let outputs = null; // {name: {dims, data}} of the latest run
 let chosen = null; // the name of the output that is shown
+let kinds = {}; // {name: how the output is drawn}
 let opacity = {}; // {name: percent}
-let spot = [0.5, 0.5]; // the point that is read, as shares of width and height
+let spot = [0.5, 0.5]; // the point with values in words, as shares of width and height
 
-// For tests and the curious: what the model said last.
+// For tests and the curious: the last outputs of the model.
 window.kerasDense = { last: null };
 
 // ---- the model
 
 let worker = null;
-let answer = null; // resolves the run that is waited for
+let answer = null; // resolves the run that is under way
 
 function startWorker() {
   worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
@@ -31,7 +32,7 @@ function startWorker() {
       if (data.share < 1) say(`Loading the model: ${Math.round(100 * data.share)} %`);
       else say("Preparing the model …");
     } else if (data.kind === "ready") {
-      if (!answer) say("Ready. Choose a picture, or drop one anywhere.");
+      if (!answer) say("Ready. Choose an image, or drop one anywhere.");
     } else if (data.kind === "failed" && !answer) {
       stopWorker();
       say("");
@@ -46,7 +47,7 @@ function startWorker() {
   };
 }
 
-// After a failure (memory, mostly) the next run begins with a fresh one.
+// After a failure (mostly of memory) the next run starts a new one.
 function stopWorker() {
   worker.terminate();
   worker = null;
@@ -60,7 +61,7 @@ function run(message) {
   });
 }
 
-// Whatever is asked for during a run is computed once after it.
+// All that is asked for during a run is computed once after it.
 let running = false;
 let asked = false;
 
@@ -78,16 +79,16 @@ async function predict() {
 }
 
 async function predictOnce() {
-  const picture = image;
+  const source = image;
   const [, fixedHeight, fixedWidth] = about.inputs.images.shape;
   const fixed = fixedHeight && fixedWidth && [fixedWidth, fixedHeight];
-  const size = fixed || fitted(picture, Number(at("side").value));
-  drawn(picture, work, size);
+  const size = fixed || fitted(source, Number(at("side").value));
+  drawn(source, work, size);
   say(`Computing ${sizeOf(work)} pixels …`);
   const { width, height } = work;
   const reply = await run({ pixels: rgbOf(work), width, height });
   answer = null;
-  if (asked) return; // another picture or size is wanted by now
+  if (asked) return; // another image or size is wanted by now
   if (reply.kind === "failed") {
     stopWorker();
     say("");
@@ -95,36 +96,36 @@ async function predictOnce() {
     complain(
       `The model could not compute ${sizeOf(work)} pixels. ` +
         (small ? "They may be too few for it." : "A smaller longest side takes less memory.") +
-        ` What it says: ${reply.message}`,
+        ` The error: ${reply.message}`,
     );
     return;
   }
   outputs = window.kerasDense.last = reply.outputs;
   const seconds = reply.milliseconds / 1000;
   say(
-    `${sizeOf(picture)} pixels, computed at ${sizeOf(work)} in ${seconds.toFixed(2)} s ` +
+    `${sizeOf(source)} pixels, computed at ${sizeOf(work)} in ${seconds.toFixed(2)} s ` +
       "by WebAssembly (wasm, 1 thread)",
   );
   show();
 }
 
-// ---- the picture
+// ---- the image
 
-let taken = 0; // files so far: one that takes long to open must not replace a later one
+let taken = 0; // files so far: a slow one must not replace a later one
 
 async function take(file) {
   if (!file || !about) return;
   const turn = ++taken;
   complain("");
-  let picture;
+  let next;
   try {
-    picture = await opened(file);
+    next = await opened(file);
   } catch (error) {
     if (turn === taken) complain(error.message);
     return;
   }
   if (turn !== taken) return;
-  image = picture;
+  image = next;
   outputs = null;
   const size = fitted(image, SHOWN_SIDE);
   drawn(image, photo, size);
@@ -143,11 +144,11 @@ async function takeSample(path) {
   return take(new File([await response.blob()], path));
 }
 
-// ---- what is seen
+// ---- the drawing
 
 function show() {
   if (!outputs) return;
-  const [kind, output, facts] = [kindOf(chosen), outputs[chosen], about.outputs[chosen]];
+  const [kind, output, facts] = [kinds[chosen], outputs[chosen], about.outputs[chosen]];
   [, overlay.height, overlay.width] = output.dims;
   paint(overlay, kind.painter(output, facts));
   overlay.hidden = false;
@@ -174,9 +175,9 @@ function read() {
   const [, height, width] = outputs[chosen].dims;
   const x = Math.min(Math.floor(spot[0] * width), width - 1);
   const y = Math.min(Math.floor(spot[1] * height), height - 1);
-  const words = Object.keys(about.outputs)
-    .filter(kindOf)
-    .map((name) => kindOf(name).read(outputs[name], about.outputs[name], y * width + x));
+  const words = Object.entries(kinds)
+    .filter(([name]) => outputs[name].dims[1] === height && outputs[name].dims[2] === width)
+    .map(([name, kind]) => kind.read(outputs[name], about.outputs[name], y * width + x));
   at("spot").textContent = words.join(" · ");
   at("cross").style.left = `${100 * spot[0]}%`;
   at("cross").style.top = `${100 * spot[1]}%`;
@@ -195,11 +196,11 @@ function complain(words) {
   at("problem").textContent = words;
 }
 
-// ---- what is done by hand
+// ---- input of the user
 
 at("file").onchange = ({ target }) => {
   take(target.files[0]);
-  target.value = ""; // so that the same file can be chosen again
+  target.value = ""; // allows to choose the same file again
 };
 at("opacity").oninput = fade;
 at("side").onchange = () => image && predict();
@@ -240,13 +241,13 @@ async function begin() {
     return response.json();
   };
   about = await json("about.json");
-  const names = Object.keys(about.outputs).filter(kindOf);
-  if (!names.length) throw new Error("the model has no output that this page can draw");
+  for (const [name, facts] of Object.entries(about.outputs)) kinds[name] = kindOf(facts);
+  const names = Object.keys(kinds);
   for (const name of names) {
-    opacity[name] = kindOf(name).opacity;
+    opacity[name] = kinds[name].opacity;
     const radio = element("input", { type: "radio", name: "output", value: name });
     radio.onchange = () => choose(name);
-    const kin = names.filter((other) => kindOf(other) === kindOf(name));
+    const kin = names.filter((other) => kinds[other] === kinds[name]);
     const words = kin.length > 1 ? name.replaceAll("_", " ") : name.split("_").at(-1);
     at("outputs").append(element("label", {}, [radio, words]));
   }

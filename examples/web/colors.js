@@ -28,7 +28,7 @@ export function magmaBar(brightFirst) {
   return `linear-gradient(to right, ${(brightFirst ? colors.reverse() : colors).join(", ")})`;
 }
 
-/** What stands where nothing is known: gray with diagonal stripes. */
+/** Color of unknown pixels: gray with diagonal stripes. */
 export function hatch(x, y) {
   const gray = (x + y) % 8 < 3 ? 120 : 165;
   return [gray, gray, gray];
@@ -41,7 +41,7 @@ export function percentile(sorted, percent) {
   return low + (high - low) * (place - Math.floor(place));
 }
 
-/** Meters shown brightest and darkest, or null where nothing is known. */
+/** Meters shown brightest and darkest, or null if no pixel is known. */
 export function depthLimits(meters) {
   const known = meters.filter((m) => Number.isFinite(m) && m > 0).sort();
   return known.length ? [percentile(known, 2), percentile(known, 98)] : null;
@@ -53,7 +53,7 @@ export function depthColor(meters, [low, high]) {
   return magma(Math.log(high / clipped) / Math.max(Math.log(high / low), 1e-12));
 }
 
-/** Red to the right, green up, blue towards the camera; null for what is too short to be one. */
+/** Red to the right, green up, blue towards the camera; null for a vector too short to be one. */
 export function normalColor(x, y, z) {
   const length = Math.hypot(x, y, z);
   if (!(length >= 0.5)) return null;

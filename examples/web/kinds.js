@@ -1,8 +1,9 @@
-// What a model can give, by the last word of the output's name: how it is painted over the picture,
-// explained beside it, and read at a point.
+// Kinds of outputs: how each is drawn over the image, explained beside it, and put into words at a
+// point. The facts of about.json decide on the kind; a map of numbers of an unknown kind is drawn
+// from its smallest value (black) to its largest (light yellow).
 //
-// `output` is {dims, data} of one picture, `facts` what about.json says of it, `i` a pixel, counted
-// row by row. A painter returns a color, or null where the picture is left as it is.
+// `output` is {dims, data} of one image, `facts` its entry in about.json, `i` a pixel, counted row
+// by row. A painter returns a color, or null where the image is left as it is.
 
 import { depthColor, depthLimits, hatch, magma, magmaBar, normalColor, percentile } from "./colors.js";
 
@@ -28,7 +29,7 @@ const labels = {
     const unseen = order.filter((k) => !counts[k]);
     const list = (entries) => element("ul", { className: "classes" }, entries.map(entry));
     const rest = element("details", {}, [
-      element("summary", {}, [`${unseen.length} not in this picture`]),
+      element("summary", {}, [`${unseen.length} not in this image`]),
       list(unseen),
     ]);
     return element("div", {}, unseen.length ? [list(seen), rest] : [list(seen)]);
@@ -42,7 +43,7 @@ const labels = {
 const confidence = {
   opacity: 100,
   painter: (output) => (i) => magma(least(output, i)),
-  legend: () => bar(false, "0 %", "how sure", "100 %"),
+  legend: () => bar(false, "0 %", "confidence", "100 %"),
   read: (output, facts, i) => `${percent(least(output, i))} sure`,
 };
 
@@ -74,7 +75,7 @@ const normals = {
       const [x, y] = [column, row].map((place) => (2 * place + 1) / size - 1);
       return x * x + y * y < 1 ? normalColor(x, y, -Math.sqrt(1 - x * x - y * y)) : null;
     });
-    const words = "Which way surfaces face, as on this ball: red to the right, green up, blue here.";
+    const words = "Directions of surfaces, as on this ball: red to the right, green up, blue towards you.";
     return element("div", { className: "facing" }, [ball, element("p", {}, [words])]);
   },
   read({ data }, facts, i) {
@@ -100,29 +101,51 @@ const color = {
     ({ data }) =>
     (i) => [data[3 * i], data[3 * i + 1], data[3 * i + 2]],
   legend: () =>
-    element("p", {}, ["Colors that the network gives to the lightness of the picture alone."]),
+    element("p", {}, ["Colors that the network predicts from the lightness of the image alone."]),
   read: ({ data }, facts, i) => `R G B ${data.slice(3 * i, 3 * i + 3).join(" ")}`,
 };
 
-const KINDS = { labels, confidence, depth, normals, uncertainty, color };
+const numbers = {
+  opacity: 100,
+  painter(output) {
+    const [low, high] = limitsOf(output);
+    return (i, x, y) => {
+      const value = average(output, i);
+      return isFinite(value) ? magma((value - low) / Math.max(high - low, 1e-12)) : hatch(x, y);
+    };
+  },
+  legend(output, { unit }) {
+    const [low, high] = limitsOf(output).map((value) => value.toPrecision(3));
+    return bar(false, low, unit ?? "", high);
+  },
+  read(output, { unit }, i) {
+    const values = pixelOf(output, i).slice(0, 4).map((value) => value.toPrecision(3));
+    return [values.join(" "), unit].filter(Boolean).join(" ");
+  },
+};
 
-/** The kind of an output, or undefined where there is no picture of it. */
-export function kindOf(name) {
-  return KINDS[name.split("_").at(-1)];
+/** The kind of an output, from its facts. */
+export function kindOf(facts) {
+  if ("classes" in facts) return labels;
+  if ("of" in facts) return confidence;
+  if (facts.unit === "meter") return depth;
+  if (facts.unit === "unit vector") return normals;
+  if (facts.unit === "degree") return uncertainty;
+  return facts.unit?.startsWith("RGB") ? color : numbers;
 }
 
 /** Color a canvas pixel by pixel. */
 export function paint(canvas, painter) {
   const context = canvas.getContext("2d", { willReadFrequently: true });
   const { width, height } = canvas;
-  const picture = context.createImageData(width, height);
+  const image = context.createImageData(width, height);
   for (let y = 0, i = 0; y < height; y++) {
     for (let x = 0; x < width; x++, i++) {
       const color = painter(i, x, y);
-      if (color) picture.data.set([...color, 255], 4 * i);
+      if (color) image.data.set([...color, 255], 4 * i);
     }
   }
-  context.putImageData(picture, 0, 0);
+  context.putImageData(image, 0, 0);
 }
 
 /** A new element with properties and children, text among them. */
@@ -136,17 +159,39 @@ function pixelsOf({ dims }) {
   return dims[1] * dims[2];
 }
 
-/** A function from a pixel to its classes: one, or in multilabel maps those that are there. */
+/** A function from a pixel to its classes: one, or in multilabel maps all that are present. */
 function classesOf({ data }, { mode, classes }) {
   if (mode !== "multilabel") return (i) => [data[i]];
   const n = classes.length;
   return (i) => [...data.subarray(n * i, n * i + n).keys()].filter((k) => data[n * i + k]);
 }
 
-/** The value at a pixel; of several classes, of the least sure one. */
-function least({ dims, data }, i) {
+/** The values of all channels at a pixel, an array. */
+function pixelOf({ dims, data }, i) {
   const n = dims[3] ?? 1;
-  return Math.min(...data.subarray(n * i, n * i + n));
+  return [...data.subarray(n * i, n * i + n)];
+}
+
+/** The confidence at a pixel; of several classes, the smallest. */
+function least(output, i) {
+  return Math.min(...pixelOf(output, i));
+}
+
+/** The mean of the channels at a pixel. */
+function average(output, i) {
+  const values = pixelOf(output, i);
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}
+
+/** The smallest and the largest of these means. */
+function limitsOf(output) {
+  let [low, high] = [Infinity, -Infinity];
+  for (let i = 0; i < pixelsOf(output); i++) {
+    const value = average(output, i);
+    if (!isFinite(value)) continue;
+    [low, high] = [Math.min(low, value), Math.max(high, value)];
+  }
+  return low <= high ? [low, high] : [0, 0];
 }
 
 function mostOf({ data }) {

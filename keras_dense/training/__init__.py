@@ -13,14 +13,17 @@ from keras_dense.training.batch_norm import (
     freeze_batch_norm,
     recalibrate_batch_norm,
 )
+from keras_dense.training.blind import blind
 from keras_dense.training.checkpoint import Checkpoint
 from keras_dense.training.class_weights import median_frequency
 from keras_dense.training.color_prior import estimate_ab_prior
 from keras_dense.training.evaluate import class_table, evaluate
+from keras_dense.training.keep_arguments import keep_arguments
 from keras_dense.training.layerwise import LayerwiseOptimizer, layerwise
 from keras_dense.training.multitask_delta import multitask_delta
 from keras_dense.training.preview import Preview
 from keras_dense.training.sampling import SampledPixels, on_sampled_pixels
+from keras_dense.training.score_table import score_table
 from keras_dense.training.skip_non_finite import SkipNonFinite
 
 __all__ = [
@@ -37,13 +40,16 @@ __all__ = [
     "UncertaintyWeighting",
     "balanced",
     "batch_norm_momentum",
+    "blind",
     "class_table",
     "estimate_ab_prior",
     "evaluate",
     "freeze_batch_norm",
+    "keep_arguments",
     "layerwise",
     "median_frequency",
     "multitask_delta",
     "on_sampled_pixels",
     "recalibrate_batch_norm",
+    "score_table",
 ]

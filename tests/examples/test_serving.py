@@ -1,4 +1,4 @@
-"""The servers of examples/serving: right answers under load, and what else clients send."""
+"""Servers of examples/serving: right answers under load, and refused requests."""
 
 import base64
 import concurrent.futures
@@ -59,14 +59,12 @@ def network(tmp_path_factory):
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.Conv2D) and layer.filters == HEAD.channels:
             layer.kernel.assign(rng.normal(0, 0.3, layer.kernel.shape))
-    # Without it all pictures look alike to a fresh network.
+    # Without it, a new network predicts the same for all images.
     images = np.stack([pixels(seed) for seed in range(4)]).astype("float32")
     kd.training.recalibrate_batch_norm(model, [images])
     folder = tmp_path_factory.mktemp("model")
     model.save(folder / "model.keras")
-    heads = json.dumps(keras.saving.serialize_keras_object(HEAD))
-    (folder / "head.json").write_text(heads)
-    kd.export.onnx(model, HEAD, folder / "model.onnx")
+    kd.export.onnx(model, folder / "model.onnx")
     return model, folder
 
 
@@ -75,20 +73,21 @@ def labels_of(model, pixels):
 
 
 def pixels(seed=0, height=96, width=128):
-    """Blocks of colors, so that there is something to tell apart."""
+    """Blocks of colors, which have different labels."""
     rng = np.random.default_rng(seed)
     blocks = rng.integers(0, 256, (height // 16 + 1, width // 16 + 1, 3), dtype="uint8")
     return blocks.repeat(16, 0).repeat(16, 1)[:height, :width]
 
 
-def encoded(picture, format="PNG", **how):
+def encoded(image, format="PNG", **options):
     file = io.BytesIO()
-    (picture if hasattr(picture, "save") else Image.fromarray(picture)).save(file, format, **how)
+    image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    image.save(file, format, **options)
     return file.getvalue()
 
 
 def bomb(side, bits=8):
-    """An RGB PNG that says it has `side` × `side` pixels, and next to no data."""
+    """RGB PNG with `side` × `side` pixels according to its header, and almost no data."""
 
     def chunk(kind, data):
         check = zlib.crc32(kind + data)
@@ -101,7 +100,7 @@ def bomb(side, bits=8):
 
 @contextlib.contextmanager
 def serving(file, *arguments):
-    """A server in a process; its process and address."""
+    """Run a server in a process; yields the process and its address."""
     command = [sys.executable, SERVING / "server.py", file, "--port", "0", *map(str, arguments)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -131,30 +130,30 @@ def send(address, body, path="/predict", method="POST", **headers):
 
 def form(*files):
     """A multipart body and its Content-Type."""
-    part = b'--edge\r\nContent-Disposition: form-data; name="picture"; filename="a.png"\r\n\r\n'
+    part = b'--edge\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
     body = b"".join(part + file + b"\r\n" for file in files) + b"--edge--\r\n"
     return body, "multipart/form-data; boundary=edge"
 
 
 def labels_in(png):
-    picture = Image.open(io.BytesIO(png))
-    assert picture.mode == "P"
-    return np.array(picture), np.array(picture.getpalette()[:15]).reshape(5, 3)
+    image = Image.open(io.BytesIO(png))
+    assert image.mode == "P"
+    return np.array(image), np.array(image.getpalette()[:15]).reshape(5, 3)
 
 
 def assert_labels(found, wanted):
-    """Equal, but for pixels between two classes that rounding decides about."""
+    """Equal, except for pixels between two classes that rounding decides on."""
     assert found.shape == wanted.shape
     assert (found != wanted).mean() <= 2e-3
 
 
-PICTURE = encoded(pixels())
+IMAGE = encoded(pixels())
 BAD = {
     "empty": (b"", {}, 400),
-    "text": (b"not a picture", {}, 415),
-    "truncated": (PICTURE[:150], {}, 400),
+    "text": (b"not an image", {}, 415),
+    "truncated": (IMAGE[:150], {}, 400),
     "truncated_jpeg": (encoded(pixels(), "JPEG")[:700], {}, 400),
-    "corrupt": (PICTURE[:60] + bytes(40) + PICTURE[100:], {}, 400),
+    "corrupt": (IMAGE[:60] + bytes(40) + IMAGE[100:], {}, 400),
     "sixteen_bits": (encoded(np.zeros((50, 50), "uint16")), {}, 415),
     "sixteen_bits_rgb": (bomb(50, bits=16), {}, 415),
     "frames": (
@@ -165,17 +164,17 @@ BAD = {
         415,
     ),
     "another_format": (encoded(pixels(), "WEBP"), {"Content_Type": "image/webp"}, 415),
-    "another_type": (PICTURE, {"Content_Type": "application/json"}, 415),
-    "no_boundary": (PICTURE, {"Content_Type": "multipart/form-data"}, 400),
+    "another_type": (IMAGE, {"Content_Type": "application/json"}, 415),
+    "no_boundary": (IMAGE, {"Content_Type": "multipart/form-data"}, 400),
     "no_file": (form()[0], {"Content_Type": form()[1]}, 400),
-    "two_files": (form(PICTURE, PICTURE)[0], {"Content_Type": form()[1]}, 400),
-    "no_form": (PICTURE, {"Content_Type": form()[1]}, 400),
+    "two_files": (form(IMAGE, IMAGE)[0], {"Content_Type": form()[1]}, 400),
+    "no_form": (IMAGE, {"Content_Type": form()[1]}, 400),
     "too_many_bytes": (bytes(200_001), {}, 413),
     "many_too_many_bytes": (bytes(20_000_000), {}, 413),
     "too_many_pixels": (encoded(np.zeros((320, 320, 3), "uint8")), {}, 413),
     "bomb": (bomb(20_000), {}, 413),
     "large_bomb": (bomb(2_000_000_000), {}, 413),
-    "another_answer": (PICTURE, {"Accept": "text/csv, image/png;q=0"}, 406),
+    "another_answer": (IMAGE, {"Accept": "text/csv, image/png;q=0"}, 406),
 }
 
 
@@ -187,18 +186,17 @@ def test_refuses(server, name):
 
 
 def test_refuses_requests(server):
-    assert send(server[1], PICTURE, "/predict?output=depth")[0] == 400
-    assert send(server[1], PICTURE, "/predict?output=confidence", Accept="image/png")[0] == 406
+    assert send(server[1], IMAGE, "/predict?output=depth")[0] == 400
     assert send(server[1], None, method="GET")[0] == 405
-    assert send(server[1], PICTURE, "/elsewhere")[0] == 404
-    chunks = iter([bytes(150_000)] * 3)  # no Content-Length says how much will come
+    assert send(server[1], IMAGE, "/elsewhere")[0] == 404
+    chunks = iter([bytes(150_000)] * 3)  # There is no Content-Length.
     assert send(server[1], chunks)[0] == 413
 
 
 def test_answers(server, network):
     wanted = labels_of(network[0], pixels())
     assert len(np.unique(wanted)) > 2
-    status, headers, body = send(server[1], PICTURE, Content_Type="image/png")
+    status, headers, body = send(server[1], IMAGE, Content_Type="image/png")
     answer = json.loads(body)
     assert (status, headers["Content-Type"]) == (200, "application/json")
     assert (answer["height"], answer["width"], answer["model"]) == (96, 128, network[0].name)
@@ -208,22 +206,25 @@ def test_answers(server, network):
         assert shares.get(name, 0) == pytest.approx(share / wanted.size, abs=2e-3)
     assert 0 < answer["outputs"]["confidence"]["mean"] <= 1
 
-    body, kind = form(PICTURE)
+    body, kind = form(IMAGE)
     png = send(server[1], body, Content_Type=kind, Accept="text/html, image/*;q=0.9")[2]
     found, palette = labels_in(png)
     assert_labels(found, wanted)
     np.testing.assert_array_equal(palette, HEAD.palette)
-    npy = send(server[1], PICTURE, "/predict?output=confidence", Accept="application/x-npy")[2]
+    npy = send(server[1], IMAGE, "/predict?output=confidence", Accept="application/x-npy")[2]
     confidence = np.load(io.BytesIO(npy))
     assert (confidence.dtype, confidence.shape) == (np.float32, (96, 128))
 
-    said = json.loads(send(server[1], None, "/about", "GET")[2])
-    assert said["outputs"]["labels"]["classes"] == HEAD.class_names
+    png = send(server[1], IMAGE, "/predict?output=confidence", Accept="image/png")[2]
+    gray = np.array(Image.open(io.BytesIO(png)))
+    np.testing.assert_allclose(gray, 255 * confidence, atol=1)
+    about = json.loads(send(server[1], None, "/about", "GET")[2])
+    assert about["outputs"]["labels"]["classes"] == HEAD.class_names
     assert send(server[1], None, "/healthz", "GET")[0] == 200
 
 
-def test_pictures_of_all_kinds(server, network, tmp_path):
-    """They are read as by the command line: `read_image(upright=True)`."""
+def test_images_of_all_kinds(server, network, tmp_path):
+    """Images are read as by the command line: `read_image(upright=True)`."""
     rgb = Image.fromarray(pixels(3, 65, 97))
     turned = Image.Exif()
     turned[0x0112] = 6
@@ -245,8 +246,8 @@ def test_pictures_of_all_kinds(server, network, tmp_path):
     assert read_image(tmp_path / "turned.jpg", upright=True).shape == (97, 65, 3)
 
 
-def test_tiny_pictures(server, network):
-    """Labels, or a word about it, where the model itself cannot, either."""
+def test_tiny_images(server, network):
+    """The answer is labels, or an error if the model itself fails."""
     for height, width in [(1, 1), (1, 40), (2, 3), (5, 5)]:
         image = pixels(5, height, width)
         status, _, body = send(server[1], encoded(image), Accept="image/png")
@@ -267,13 +268,13 @@ def test_a_network_of_nan_is_the_fault_of_the_server(network, tmp_path):
     onnx.save(graph, tmp_path / "nan.onnx")
     with serving(tmp_path / "nan.onnx") as (_, address):
         for accept in ("application/json", "image/png", "application/x-npy"):
-            status, _, body = send(address, PICTURE, Accept=accept)
-            said = json.loads(body)["error"]
-            assert status == 500 and "predicts no numbers: 100 % of 'confidence'" in said
+            status, _, body = send(address, IMAGE, Accept=accept)
+            text = json.loads(body)["error"]
+            assert status == 500 and "predicts no numbers: 100 % of 'confidence'" in text
 
 
 def resident(process):
-    """Bytes of memory that a process has, where /proc says it."""
+    """Bytes of memory of a process, from /proc."""
     status = pathlib.Path(f"/proc/{process.pid}/status")
     if not status.exists():
         pytest.skip("no /proc")
@@ -288,7 +289,7 @@ def test_under_load(server, network):
     accepts = ("application/json", "image/png", "application/x-npy")
 
     def half():
-        """100 requests of 8 clients, with refused ones between them; memory in the end."""
+        """100 requests of 8 clients, with refused ones between them; returns the memory used."""
         jobs, expected = [], []
         bad = [*BAD.values()]
         for i in range(100):
@@ -323,7 +324,7 @@ def test_under_load(server, network):
 
 
 def begun(address, body):
-    """A connection on which all of a request but its last byte has been sent."""
+    """Connection on which all but the last byte of a request has been sent."""
     host, port = address.split(":")
     connection = socket.create_connection((host, int(port)), timeout=30)
     head = f"POST /predict HTTP/1.1\r\nHost: {address}\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -338,7 +339,7 @@ def answer_on(connection):
 
 
 def waiting(address, count):
-    """Wait until the server has so many requests inside."""
+    """Wait until the server has this number of requests."""
     for _ in range(200):
         if json.loads(send(address, None, "/healthz", "GET")[2])["requests"] == count:
             return
@@ -347,45 +348,45 @@ def waiting(address, count):
 
 
 def test_full_slow_and_stopped(network):
-    room = ["--workers", 1, "--queue", 1, "--patience", PATIENCE]
-    with serving(network[1] / "model.onnx", *room) as (process, address):
-        slow, never = begun(address, PICTURE), begun(address, PICTURE)
+    limits = ["--workers", 1, "--queue", 1, "--patience", PATIENCE]
+    with serving(network[1] / "model.onnx", *limits) as (process, address):
+        slow, never = begun(address, IMAGE), begun(address, IMAGE)
         waiting(address, 2)
-        status, headers, body = send(address, PICTURE)
+        status, headers, body = send(address, IMAGE)
         assert (status, headers["Retry-After"]) == (503, "1"), body
-        slow.sendall(PICTURE[-1:])
+        slow.sendall(IMAGE[-1:])
         assert answer_on(slow)[0] == 200
         assert answer_on(never)[0] == 408
         waiting(address, 0)
-        begun(address, PICTURE).close()  # a client that goes away
-        assert send(address, PICTURE)[0] == 200
+        begun(address, IMAGE).close()  # A client that goes away.
+        assert send(address, IMAGE)[0] == 200
 
-        last = begun(address, PICTURE)
+        last = begun(address, IMAGE)
         waiting(address, 1)
         process.send_signal(signal.SIGTERM)
         time.sleep(0.3)
-        last.sendall(PICTURE[-1:])
-        assert answer_on(last)[0] == 200  # it was let in before
+        last.sendall(IMAGE[-1:])
+        assert answer_on(last)[0] == 200  # It was accepted before.
         assert process.wait(20) in (0, -signal.SIGTERM)
         assert process.stdout.read() == "stopped\n"
         with pytest.raises(OSError):
-            begun(address, PICTURE)
+            begun(address, IMAGE)
 
 
 @pytest.fixture(scope="module")
 def folder(network, tmp_path_factory):
-    """What tensorflow_serving.py adds to a folder with an earlier version and another model."""
+    """Folder with an earlier version and another model, after a run of tensorflow_serving.py."""
     folder = tmp_path_factory.mktemp("served")
     for there in ("scene/7", "rooms/1"):
         (folder / there).mkdir(parents=True)
         (folder / there / "saved_model.pb").write_bytes(b"")
     convert = script("tensorflow_serving")
-    (folder / "picture.png").write_bytes(PICTURE)
+    (folder / "image.png").write_bytes(IMAGE)
     arguments = [str(network[1] / "model.keras"), str(folder)]
     for wrong in (["--name", "scene", "--version", "7"], ["--name", "../scene"]):
         with pytest.raises(SystemExit):
             convert.main([*arguments, *wrong])
-    convert.main([*arguments, "--name", "scene", "--picture", str(folder / "picture.png")])
+    convert.main([*arguments, "--name", "scene", "--image", str(folder / "image.png")])
     return folder
 
 
@@ -402,7 +403,7 @@ def test_folder(folder):
 
 
 class StandIn(http.server.BaseHTTPRequestHandler):
-    """Takes requests as the REST interface of TensorFlow Serving does."""
+    """Stand-in for the REST interface of TensorFlow Serving."""
 
     def do_POST(self):
         name = re.fullmatch(r"/v1/models/(\w+)(?:/versions/\d+)?:predict", self.path)[1]
@@ -457,7 +458,7 @@ def test_rest(stand_in, folder, network):
 
 
 def client(url, folder, tmp_path):
-    """The overlay that the client draws of a picture that is to be turned."""
+    """The overlay that the client draws of an image with an EXIF orientation."""
     exif = Image.Exif()
     exif[0x0112] = 6
     (tmp_path / "turned.png").write_bytes(encoded(pixels(2), exif=exif))
@@ -522,8 +523,8 @@ def test_grpc(stand_in, folder, network, tmp_path):
     ],
     ids=lambda head: type(head).__name__,
 )
-def test_pictures_are_those_of_the_command_line(network, tmp_path, head):
-    """Of every kind of output, pixel for pixel."""
+def test_files_are_those_of_the_command_line(network, tmp_path, head):
+    """The server and the command line agree in every pixel, for every kind of output."""
     rng = np.random.default_rng(0)
     ((name, facts), *_) = json.loads(json.dumps(head.about())).items()
     result = {
@@ -534,16 +535,16 @@ def test_pictures_are_those_of_the_command_line(network, tmp_path, head):
     }[name]()
     server = script("server")
     file = io.BytesIO()
-    server.picture(name, result, facts).save(file, "PNG")
+    server.drawing(name, result, facts).save(file, "PNG")
     write_result(tmp_path / "result.png", head, result, {})
     theirs, ours = Image.open(file), Image.open(tmp_path / "result.png")
     assert (theirs.mode, theirs.getpalette()) == (ours.mode, ours.getpalette())
     np.testing.assert_array_equal(np.asarray(theirs), np.asarray(ours))
-    said = server.summary(result, facts)
+    summary = server.summary(result, facts)
     if name == "labels":
-        assert sum(said["shares"].values()) == pytest.approx(1, abs=2e-3)
+        assert sum(summary["shares"].values()) == pytest.approx(1, abs=2e-3)
     else:
-        assert said["min"] < said["mean"] < said["max"]
+        assert summary["min"] < summary["mean"] < summary["max"]
 
 
 def test_several_labels(network):
@@ -553,11 +554,21 @@ def test_several_labels(network):
     labels[:2, :, 0], labels[..., 2] = 1, 1
     assert server.summary(labels, facts["labels"]) == {"shares": {"c": 1.0, "a": 0.5}}
     with pytest.raises(Exception, match="application/x-npy"):
-        server.picture("labels", labels, facts["labels"])
+        server.drawing("labels", labels, facts["labels"])
+
+
+def test_outputs_of_unknown_kind_are_drawn_in_gray(network):
+    server = script("server")
+    edges = np.array([[[0.0], [0.5]], [[1.0], [0.25]]], "float32")
+    facts = {"unit": "probability", "range": [0, 1]}
+    assert np.array(server.drawing("edges", edges, facts)).tolist() == [[0, 128], [255, 64]]
+    flow = np.stack([edges[..., 0], 3 * edges[..., 0]], -1)  # Two channels, of unknown range.
+    assert np.array(server.drawing("flow", flow, {})).tolist() == [[0, 128], [255, 64]]
+    assert server.summary(flow, {})["max"] == 3
 
 
 def test_server_needs_no_keras(network):
-    """Neither Keras nor a backend, which take more memory than the network."""
+    """The server imports neither Keras nor a backend, which take more memory than the network."""
     code = (
         "import runpy, sys; sys.modules.update(dict.fromkeys(['keras', 'tensorflow', 'torch', "
         "'jax', 'keras_dense'])); sys.argv[0] = 'server.py'; "

@@ -1,4 +1,4 @@
-"""The page of examples/web in a browser: what it says about pixels is what Python says."""
+"""Web page of examples/web in a browser: its outputs are those of Python."""
 
 import functools
 import http.server
@@ -17,13 +17,14 @@ import pytest
 
 import keras_dense as kd
 
-pytestmark = [
-    pytest.mark.once,
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        keras.backend.backend() != "tensorflow", reason="TensorFlow is the backend that exports"
-    ),
-]
+pytestmark = pytest.mark.once
+
+
+def in_a_browser(test):
+    other = keras.backend.backend() != "tensorflow"
+    return pytest.mark.slow(pytest.mark.skipif(other, reason="TensorFlow exports")(test))
+
+
 WEB = pathlib.Path(__file__).resolve().parents[2] / "examples" / "web"
 
 
@@ -60,10 +61,8 @@ def opened(browser, runtime, tmp_path):
     """A function that builds the site of a model, serves it and opens it."""
     ends = []
 
-    def open_(model, heads, *options):
+    def open_(model, *options):
         model.save(tmp_path / "model.keras")
-        config = keras.saving.serialize_keras_object(heads)
-        (tmp_path / "heads.json").write_text(json.dumps(config))
         site = tmp_path / "site"
         command = [sys.executable, WEB / "build.py", tmp_path / "model.keras", site]
         command += ["--runtime", runtime, *options]
@@ -75,7 +74,7 @@ def opened(browser, runtime, tmp_path):
         page = browser.new_page(viewport={"width": 1180, "height": 800})
         page.faults = []
         page.on("pageerror", lambda error: page.faults.append(str(error)))
-        page.on("console", lambda told: told.type == "error" and page.faults.append(told.text))
+        page.on("console", lambda line: line.type == "error" and page.faults.append(line.text))
         ends.extend([page.close, server.shutdown, server.server_close])
         page.goto(f"http://127.0.0.1:{server.server_port}/")
         page.wait_for_selector("#status:has-text('Ready')", timeout=120_000)
@@ -100,13 +99,13 @@ def wait(page, truth, seconds=120):
 
 
 def give(page, file):
-    """Choose a file on the page and wait for what the model says: `{name: array}`."""
+    """Choose a file on the page and wait for the outputs of the model, `{name: array}`."""
     page.evaluate("window.kerasDense.last = null")
     page.set_input_files("#file", file)
-    return said(page)
+    return outputs_of(page)
 
 
-def said(page):
+def outputs_of(page):
     wait(page, "window.kerasDense.last !== null")
     last = page.evaluate(
         """() => Object.entries(window.kerasDense.last).map(
@@ -117,7 +116,7 @@ def said(page):
 
 
 def overlay(page, name):
-    """What is painted over the picture, RGBA, once an output is chosen."""
+    """Choose an output, and return its drawing over the image, RGBA."""
     page.check(f"#outputs input[value={name}]", force=True)
     width, height, data = page.evaluate(
         """() => {
@@ -131,7 +130,7 @@ def overlay(page, name):
 
 
 def lively(model):
-    """Weights that make every class win somewhere."""
+    """The model with weights for which every class occurs."""
     rng = np.random.default_rng(0)
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.Conv2D) and layer.kernel_size == (1, 1):
@@ -139,6 +138,27 @@ def lively(model):
     return model
 
 
+def test_outputs_of_unknown_kind_are_drawn_and_described():
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed (apt-get install nodejs)")
+    code = f"""
+        import {{ kindOf }} from {(WEB / "kinds.js").as_uri()!r};
+        const output = {{ dims: [1, 1, 3, 1], data: new Float32Array([-1, 0.5, 2]) }};
+        const facts = {{ unit: "px" }};
+        const kind = kindOf(facts);
+        const paint = kind.painter(output, facts);
+        console.log(JSON.stringify([paint(0), paint(2), kind.read(output, facts, 1)]));
+        console.log(kindOf({{ unit: "meter" }}) === kind, kindOf({{ classes: [] }}) === kind);
+    """
+    command = [node, "--input-type=module", "--eval", code]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    drawn, others = result.stdout.splitlines()
+    assert json.loads(drawn) == [[0, 0, 4], [252, 253, 191], "0.500 px"]
+    assert others == "false false"
+
+
+@in_a_browser
 def test_labels_of_a_photograph(opened, shared_data, tmp_path):
     Image = pytest.importorskip("PIL.Image")
     backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
@@ -147,9 +167,9 @@ def test_labels_of_a_photograph(opened, shared_data, tmp_path):
     photograph = Image.open(min((shared_data / "voc_mini" / "images").iterdir())).convert("RGB")
     photograph.save(tmp_path / "photograph.png")
     pixels = np.asarray(photograph)
-    assert max(pixels.shape) <= 512  # the page computes it as it is
+    assert max(pixels.shape) <= 512  # The page computes it at its own size.
 
-    page = opened(model, head)
+    page = opened(model)
     found = give(page, tmp_path / "photograph.png")
     logits = np.asarray(model(pixels[None].astype("float32"), training=False))
     labels, counts = np.unique(logits.argmax(-1), return_counts=True)
@@ -170,34 +190,36 @@ def test_labels_of_a_photograph(opened, shared_data, tmp_path):
     page.evaluate("window.kerasDense.last = null")
     page.focus("#side")
     page.keyboard.press("Home")
-    assert max(said(page)["labels"].shape) == 128
+    assert max(outputs_of(page)["labels"].shape) == 128
     assert "computed at 128 ×" in page.inner_text("#status")
 
-    # A huge picture is made smaller; a file of another kind is refused in words.
+    # A huge image is made smaller; a file of another kind is refused with a message.
     page.select_option("#side", "512")
     photograph.resize((4100, 1030)).save(tmp_path / "huge.png")
     assert give(page, tmp_path / "huge.png")["labels"].shape == (1, 129, 512)
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     page.set_input_files("#file", tmp_path / "notes.txt")
     page.wait_for_selector("#problem:not(:empty)")
-    assert "notes.txt is not a picture" in page.inner_text("#problem")
+    assert "notes.txt is not an image" in page.inner_text("#problem")
     give(page, tmp_path / "photograph.png")
     assert page.inner_text("#problem") == ""
     assert page.faults == []
 
 
+@in_a_browser
 def test_weights_in_float16(opened, backbone, tmp_path):
     Image = pytest.importorskip("PIL.Image")
     head = kd.heads.Segmentation(5)
     model = lively(kd.fcn32s(backbone, heads=head))
     scene = kd.datasets.scenes(count=1, size=(97, 131))[0]["image"]
     Image.fromarray(scene).save(tmp_path / "scene.png")
-    page = opened(model, head, "--float16")
+    page = opened(model, "--float16")
     labels = np.asarray(model(scene[None].astype("float32"), training=False)).argmax(-1)
     assert (give(page, tmp_path / "scene.png")["labels"] == labels).mean() >= 0.99
     assert page.faults == []
 
 
+@in_a_browser
 def test_four_tasks_on_a_phone(opened, backbone, tmp_path):
     Image = pytest.importorskip("PIL.Image")
     heads = {
@@ -210,10 +232,10 @@ def test_four_tasks_on_a_phone(opened, backbone, tmp_path):
     scene = kd.datasets.scenes(count=1, size=(97, 131))[0]["image"]
     Image.fromarray(scene).save(tmp_path / "scene.png")
 
-    page = opened(model, heads)
+    page = opened(model)
     page.set_viewport_size({"width": 360, "height": 740})
     found = give(page, tmp_path / "scene.png")
-    wanted = kd.decoded(model, heads)(scene[None].astype("float32"))
+    wanted = kd.decoded(model)(scene[None].astype("float32"))
     wanted = {name: np.asarray(y)[0] for name, y in wanted.items()}
     assert (found["segmentation_labels"][0] == wanted["segmentation"]).mean() >= 0.999
     for name in ("depth", "normals"):

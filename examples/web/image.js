@@ -1,9 +1,9 @@
-// From a file to the pixels that a model takes.
+// From a file to the pixels for a model.
 
 const MEGABYTES = 100;
 const MEGAPIXELS = 120; // more may be more memory than a phone's browser gives a page
 
-/** An <img> of a picture file; an Error that says what is wrong with any other. */
+/** An <img> of an image file; an Error with the reason for any other. */
 export async function opened(file) {
   const name = file.name || "This";
   if (file.size > MEGABYTES * 1e6) {
@@ -18,13 +18,13 @@ export async function opened(file) {
     await image.decode();
   } catch {
     throw new Error(
-      `${name} is not a picture that this browser can read. JPEG, PNG and WebP files are.`,
+      `${name} is not an image that this browser can read. JPEG, PNG and WebP files are.`,
     );
   } finally {
     URL.revokeObjectURL(image.src);
   }
   const pixels = image.naturalWidth * image.naturalHeight;
-  if (pixels === 0) throw new Error(`${name} is a picture without a size.`);
+  if (pixels === 0) throw new Error(`${name} is an image without a size.`);
   if (pixels > MEGAPIXELS * 1e6) {
     throw new Error(
       `${name} has ${Math.round(pixels / 1e6)} megapixels (${sizeOf(image)}). Up to ` +
@@ -45,12 +45,12 @@ export function fitted(image, side) {
   return [width, height].map((length) => Math.max(1, Math.round(length * scale)));
 }
 
-/** Draw the picture on a canvas that gets this size. */
+/** Draw the image on a canvas of this size. */
 export function drawn(image, canvas, [width, height]) {
   let source = image;
   let [w, h] = [image.naturalWidth, image.naturalHeight];
-  // Halved until it is near: one long step would skip pixels, and jagged edges are new things to a
-  // network.
+  // Halved until it is near: one large step would skip pixels, and a network has not learned jagged
+  // edges.
   while (w >= 2 * width && h >= 2 * height) {
     [w, h] = [Math.ceil(w / 2), Math.ceil(h / 2)];
     if (w * h > 16e6) continue; // phones have no larger canvas
@@ -66,13 +66,13 @@ export function drawn(image, canvas, [width, height]) {
 
 function drawWhole(source, canvas) {
   const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.fillStyle = "white"; // under what is transparent
+  context.fillStyle = "white"; // under transparent pixels
   context.fillRect(0, 0, canvas.width, canvas.height);
   context.imageSmoothingQuality = "high";
   context.drawImage(source, 0, 0, canvas.width, canvas.height);
 }
 
-/** What is on a canvas as RGB, uint8, row by row. */
+/** The pixels of a canvas as RGB, uint8, row by row. */
 export function rgbOf(canvas) {
   const { width, height } = canvas;
   const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);

@@ -1,7 +1,7 @@
 """Types of the public functions.
 
-They say what is meant, not what is enforced: a tensor is one of whatever backend Keras runs on, or
-symbolic, and none of the three has a type in common with the others.
+They document; nothing is enforced. A tensor belongs to the backend that Keras runs on, or is
+symbolic, and the tensor types of the backends have nothing in common.
 """
 
 from collections.abc import Mapping

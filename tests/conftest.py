@@ -1,4 +1,4 @@
-"""What every test gets: fixed seeds, a plain Keras configuration, real data where it lies."""
+"""Fixtures of all tests: fixed seeds, a plain Keras configuration, the folder of real data."""
 
 import os
 import pathlib
@@ -193,7 +193,7 @@ def shared_data():
 
 @pytest.fixture
 def compiled():
-    """What makes a function of arrays quicker in tests: JAX compiles every operation otherwise."""
+    """Compilation of a function of arrays for tests: otherwise JAX compiles every operation."""
     import keras
 
     if keras.backend.backend() != "jax":

@@ -18,7 +18,7 @@ fi
 
 export CUDA_VISIBLE_DEVICES=""     # the same numbers wherever the tests run
 export TF_CPP_MIN_LOG_LEVEL=2 TF_ENABLE_ONEDNN_OPTS=0
-export KERAS_HOME="${TMPDIR:-/tmp}/keras_dense_home.$$"   # nobody's keras.json decides anything
+export KERAS_HOME="${TMPDIR:-/tmp}/keras_dense_home.$$"   # no user's keras.json has an effect
 export MPLBACKEND=Agg
 # XLA, for JAX and TensorFlow, compiles each network for each size; here compiling has to be quick. At
 # level 0 convolutions would take minutes with fusion emitters.

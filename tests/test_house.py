@@ -92,7 +92,7 @@ def public_names():
 
 
 # Bases that users extend and never save.
-ABSTRACT = {"losses.DenseLoss"}
+ABSTRACT = {"losses.DenseLoss", "training.Balancer"}
 NAMES = dict(public_names())
 CODE = {
     name: thing

@@ -1,4 +1,4 @@
-"""What pyproject.toml declares is what is tested: lower bounds, pins, extras, Python."""
+"""Declarations of pyproject.toml are tested: lower bounds, pins, extras, Python."""
 
 import ast
 import pathlib
@@ -117,7 +117,7 @@ def test_an_older_keras_is_refused(version):
 
 
 def test_an_older_keras_is_named_before_anything_else_goes_wrong(tmp_path):
-    """Nothing of Keras is there but its version."""
+    """A stub of Keras that has a version only."""
     (tmp_path / "keras.py").write_text("__version__ = '2.15.0'")
     code = (
         f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; import keras_dense.layers"

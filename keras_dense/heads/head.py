@@ -18,6 +18,9 @@ class Stored(NamedTuple):
         array: of a dtype that the format of the file holds.
         palette: uint8 `(n, 3)`, the colors of an array of labels, or `None`.
         facts: what the numbers mean, for the file's metadata.
+
+    >>> Stored(np.zeros((2, 3), "uint8"), facts={"unit": "meter / 1000"}).array.shape
+    (2, 3)
     """
 
     array: Array

@@ -1,4 +1,4 @@
-"""How far a network looks, as tiled prediction reads it, and what it says where it has to guess."""
+"""Reach of a network in tiled prediction, and the warning if it has to be guessed."""
 
 import warnings
 from math import inf

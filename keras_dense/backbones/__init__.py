@@ -1,6 +1,6 @@
-"""What a name means: a classifier, its pretrained weights, its input convention."""
+"""Backbones by name: classifiers with their pretrained weights and input conventions."""
 
-from keras_dense.backbones.backbone import application, backbone, family_of
+from keras_dense.backbones.backbone import application, as_backbone, backbone, family_of
 from keras_dense.backbones.densenet161 import densenet161
 from keras_dense.backbones.network import check_shape
 from keras_dense.backbones.resnet import resnet50c, resnet101c, resnet152c
@@ -9,6 +9,7 @@ from keras_dense.backbones.xception import xception65, xception71
 
 __all__ = [
     "application",
+    "as_backbone",
     "backbone",
     "check_shape",
     "densenet161",

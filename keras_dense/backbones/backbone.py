@@ -2,15 +2,19 @@
 
 import difflib
 import warnings
+from typing import Any
 
 import keras
 
+from keras_dense import _check
+from keras_dense._types import PathLike, Tensor
 from keras_dense.backbones.network import channels_last, load_weights
-from keras_dense.backbones.table import FAMILIES, OWN, PREPROCESSING
+from keras_dense.backbones.table import FAMILIES, OWN, PREPROCESSING, Family
 from keras_dense.layers import Standardize
 from keras_dense.surgery.feature_pyramid import (
     align,
     feature_pyramid,
+    has_features,
     has_valid_windows,
     image_of,
     last_features,
@@ -18,10 +22,11 @@ from keras_dense.surgery.feature_pyramid import (
     pyramid_of,
     resized,
 )
+from keras_dense.surgery.graph import functional
 from keras_dense.surgery.replace_input import replace_input
 
 
-def _key(name):
+def _key(name: str) -> str:
     return name.lower().replace("_", "").replace("-", "")
 
 
@@ -29,11 +34,11 @@ _FAMILIES = {name: family for family in FAMILIES + OWN for name in family.member
 _NAMES = {_key(name): name for name in _FAMILIES}
 
 
-def family_of(name):
-    """The name of a network as its source writes it, and its row of the table.
+def family_of(name: str) -> tuple[str, Family]:
+    """The name of a network as its source spells it, and its row of the table.
 
     Raises:
-        ValueError: for an unknown name, with the nearest ones.
+        ValueError: for an unknown name; the nearest names are suggested.
 
     >>> name, family = family_of("resnet50")
     >>> name, family.preprocessing
@@ -43,22 +48,36 @@ def family_of(name):
         near = difflib.get_close_matches(_key(name), _NAMES, n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(repr(_NAMES[n]) for n in near)}?" if near else ""
         raise ValueError(
-            "`backbone` is not a network of keras.applications or of keras_dense.backbones. "
-            f"Received: {name!r}.{hint} "
-            f"Known: {', '.join(_NAMES.values())}. Or pass a functional `keras.Model`."
+            "`backbone` must be the name of a network of keras.applications or of "
+            f"keras_dense.backbones, or a functional `keras.Model`. Received: {name!r}.{hint} "
+            f"Known names: {', '.join(_NAMES.values())}"
         )
     name = _NAMES[_key(name)]
     return name, _FAMILIES[name]
 
 
-def application(name, weights="imagenet", standardize=False, **kwargs):
-    """A network of `keras.applications` or of this package, by name in any case, with its weights.
+def application(
+    name: str,
+    weights: PathLike | None = "imagenet",
+    *,
+    standardize: bool = False,
+    **kwargs: Any,
+) -> keras.Model:
+    """A network of `keras.applications` or of this package by name, with its weights.
 
-    `standardize` puts what the weights expect of images 0–255 in front.
+    Args:
+        name: str, in any case.
+        weights: "imagenet", `None` for random ones, or the path of a weights file.
+        standardize: bool, whether the network takes images 0–255 and standardizes them itself, as
+            its weights expect.
+        **kwargs: passed to the function that builds the network, such as `include_top=False`.
+
+    Returns:
+        A functional `keras.Model`.
 
     Raises:
         ValueError: for an unknown name, or weights that do not fit.
-        FileNotFoundError: for a weights file that is not there.
+        FileNotFoundError: for a weights file that does not exist.
         ConnectionError: where ImageNet weights cannot be downloaded.
 
     >>> application("mobilenet_v2", weights=None, alpha=0.35, include_top=False).output_shape[-1]
@@ -74,7 +93,7 @@ def application(name, weights="imagenet", standardize=False, **kwargs):
         return build(weights=None, **kwargs)
     if weights != "imagenet":
         model = build(weights=None, **kwargs)
-        load_weights(model, weights, what=f"{name}({_arguments(kwargs)})")
+        load_weights(model, weights, f"{name}({_arguments(kwargs)})")
         return model
     try:
         with warnings.catch_warnings():
@@ -91,35 +110,76 @@ def application(name, weights="imagenet", standardize=False, **kwargs):
         ) from error
 
 
-def _arguments(kwargs):
+def _arguments(kwargs: dict[str, Any]) -> str:
     shown = {key: value for key, value in kwargs.items() if key != "input_tensor"}
     return ", ".join(f"{key}={value!r}" for key, value in shown.items())
 
 
-def _standardized(image, preprocessing):
-    if preprocessing not in PREPROCESSING:
-        raise ValueError(
-            f"`preprocessing` must be one of {', '.join(map(repr, PREPROCESSING))}. "
-            f"Received: preprocessing={preprocessing!r}"
-        )
-    settings = PREPROCESSING[preprocessing]
+def _standardized(image: Tensor, preprocessing: str | None) -> Tensor:
+    settings = PREPROCESSING[_check.choice(preprocessing, "preprocessing", tuple(PREPROCESSING))]
     return Standardize(**settings, name="standardize")(image) if settings else image
 
 
-def backbone(
-    source,
-    weights="imagenet",
+def as_backbone(
+    backbone: str | keras.Model,
+    weights: PathLike | None = "imagenet",
     *,
-    channels=3,
-    taps=None,
-    preprocessing=None,
-    name="backbone",
-    **kwargs,
-):
+    channels: int = 3,
+    taps: dict[str, str] | None = None,
+    top: bool = False,
+) -> keras.Model:
+    """A backbone from what builders take: a name, a classifier, or a backbone.
+
+    A functional model with a dict as output is a backbone already, and returned unchanged. From a
+    name or another model `kd.backbone` makes one. Builders that use the fully connected layers of
+    a classifier ask for the `top`.
+
+    Args:
+        backbone: a name, or a functional `keras.Model`.
+        weights: see `kd.backbone`; of a name only.
+        channels: int ≥ 1, number of image channels.
+        taps: see `kd.backbone`.
+        top: bool. `True` returns a classifier with its top instead: a name's, at the input size of
+            its weights and standardizing its images itself, or the model as it is.
+
+    Returns:
+        A functional `keras.Model`: images 0–255 `(B, H, W, channels)` → a dict of features, or the
+        output of the classifier.
+
+    Raises:
+        ValueError, TypeError, FileNotFoundError, ConnectionError: see `kd.backbone`.
+
+    >>> features = as_backbone("mobilenet_v2", None)
+    >>> as_backbone(features) is features
+    True
+    >>> as_backbone("mobilenet_v2", None, top=True).output_shape
+    (None, 1000)
+    """
+    if not isinstance(backbone, str) and has_features(backbone, "backbone"):
+        return backbone
+    if not top:
+        return _backbone(backbone, weights, channels, taps, argument="backbone")
+    if isinstance(backbone, str):
+        model = application(backbone, weights, standardize=True, include_top=True)
+    else:
+        model = functional(backbone, "backbone")
+    return model if image_of(model).shape[-1] == channels else replace_input(model, channels)
+
+
+def backbone(
+    source: str | keras.Model,
+    weights: PathLike | None = "imagenet",
+    *,
+    channels: int = 3,
+    taps: dict[str, str] | None = None,
+    preprocessing: str | None = None,
+    name: str = "backbone",
+    **kwargs: Any,
+) -> keras.Model:
     """A backbone: a model from images to features at several strides, `{"P1": …, …, "P5": …}`.
 
-    Images are RGB, 0–255; what the pretrained weights expect of them (mean, scale, BGR) is done
-    inside. `Pn` is the feature of stride 2ⁿ: see `kd.surgery.feature_pyramid` for how it is
+    Images are RGB, 0–255; the model itself standardizes them (mean, scale, BGR) as the pretrained
+    weights expect. `Pn` is the feature of stride 2ⁿ: see `kd.surgery.feature_pyramid` for how it is
     found, and `kd.surgery.strides(model)` for the strides.
 
     Args:
@@ -130,14 +190,14 @@ def backbone(
         weights: for a name, "imagenet" (where `keras.applications` has them), `None` (random), or
             the path of a weights file of that network (with or without its top). A model brings
             its own.
-        channels: number of image channels; other than 3 adapts the first convolution
+        channels: int ≥ 1, number of image channels; any other than 3 adapts the first convolution
             (`kd.surgery.replace_input`).
-        taps: `{"P3": "layer name", …}`: other features than the walk would choose.
-        preprocessing: for a model, what it expects of its input: `None` (images as they are),
+        taps: `{"P3": "layer name", …}`, other features than the walk would choose.
+        preprocessing: for a model, the range that it expects: `None` (images as they are),
             "tf" (−1…1), "torch" (ImageNet mean and standard deviation) or "caffe" (BGR minus the
-            ImageNet mean). Names know theirs.
-        name: name of the model.
-        **kwargs: handed to the network's function, such as `alpha=0.5`.
+            ImageNet mean). For a name it is known.
+        name: str, the name of the model.
+        **kwargs: passed to the function that builds the network, such as `alpha=0.5`.
 
     Returns:
         A functional `keras.Model`.
@@ -152,12 +212,34 @@ def backbone(
     >>> {level: feature.shape[-1] for level, feature in backbone.output.items()}
     {'P1': 48, 'P2': 48, 'P3': 96, 'P4': 192, 'P5': 1280}
     """
-    if not isinstance(source, str):
-        if kwargs:
-            raise TypeError(f"A model takes no further arguments. Received: {_arguments(kwargs)}")
-        return _from_model(source, channels, taps, preprocessing, name)
-    if preprocessing is not None:
-        raise ValueError("`preprocessing` is for a model; a name knows what its weights expect.")
+    return _backbone(source, weights, channels, taps, preprocessing, name, "source", **kwargs)
+
+
+def _backbone(
+    source,
+    weights,
+    channels,
+    taps,
+    preprocessing=None,
+    name="backbone",
+    argument="source",
+    **kwargs,
+):
+    """`backbone`, with errors that name the argument of the caller."""
+    channels = _check.integer(channels, "channels", low=1)
+    if isinstance(source, str):
+        if preprocessing is not None:
+            raise ValueError(
+                "`preprocessing` must be None for a network by name, whose weights are known. "
+                f"Received: preprocessing={preprocessing!r}"
+            )
+        return _from_name(source, weights, channels, taps, name, **kwargs)
+    if kwargs:
+        raise TypeError(f"A model takes no further arguments. Received: {_arguments(kwargs)}")
+    return _from_model(source, channels, taps, preprocessing, name, argument)
+
+
+def _from_name(source, weights, channels, taps, name, **kwargs):
     app, family = family_of(source)
     model = application(source, weights, standardize=True, include_top=False, **kwargs)
     if has_valid_windows(model) or family.build_size != (None, None):
@@ -168,12 +250,11 @@ def backbone(
     return model if channels == 3 else replace_input(model, channels, name=name)
 
 
-def _from_model(model, channels, taps, preprocessing, name):
-    pyramid = pyramid_of(model, taps, name, argument="source")
+def _from_model(model, channels, taps, preprocessing, name, argument):
+    pyramid = pyramid_of(model, taps, name, argument=argument)
     if preprocessing is not None:
         image = keras.Input(pyramid.input_shape[1:], name="image")
         pyramid = keras.Model(image, pyramid(_standardized(image, preprocessing)), name=name)
         pyramid = feature_pyramid(pyramid, name=name)
-    return (
-        pyramid if pyramid.input_shape[-1] == channels else replace_input(pyramid, channels, name)
-    )
+    adapted = pyramid.input_shape[-1] == channels
+    return pyramid if adapted else replace_input(pyramid, channels, name=name)

@@ -4,8 +4,10 @@ Huang, Liu, van der Maaten, Weinberger, "Densely Connected Convolutional Network
 Layers carry the names of the DenseNets of keras.applications.
 """
 
+import keras
 from keras import layers
 
+from keras_dense._types import PathLike, Shape, Tensor
 from keras_dense.backbones.network import classifier, convolution, image_input
 
 _BLOCKS, _GROWTH, _STEM = (6, 12, 36, 24), 48, 96
@@ -17,7 +19,7 @@ def _activated(x, name):
 
 
 def _dense_layer(x, name):
-    """`_GROWTH` channels computed from all those before, and put beside them."""
+    """`_GROWTH` channels computed from all channels before, and concatenated with them."""
     y = _activated(x, f"{name}_0")
     y = convolution(y, 4 * _GROWTH, 1, f"{name}_1_conv")
     y = _activated(y, f"{name}_1")
@@ -26,35 +28,36 @@ def _dense_layer(x, name):
 
 
 def densenet161(
-    weights=None,
-    include_top=True,
-    input_shape=(None, None, 3),
-    input_tensor=None,
-    classes=1000,
-    name="densenet161",
-):
+    weights: PathLike | None = None,
+    *,
+    include_top: bool = True,
+    input_shape: Shape = (None, None, 3),
+    input_tensor: Tensor | None = None,
+    classes: int = 1000,
+    name: str = "densenet161",
+) -> keras.Model:
     """DenseNet-161 (growth 48): 26.5 million weights before the top.
 
     Images are expected as RGB, standardized with the mean and deviation of ImageNet;
-    `kd.backbone("densenet161")` sees to that. Its features `P2` to `P4` are what a transition
-    reads, normalized and rectified: 384, 768 and 2112 channels; `P5` has 2208.
+    `kd.backbone("densenet161")` standardizes them. Its features `P2` to `P4` are the inputs
+    of the transitions, normalized and rectified: 384, 768 and 2112 channels; `P5` has 2208.
 
     Args:
         weights: `None` for random ones, or the path of a weights file.
-        include_top: whether the classifier's top (mean, softmax) is part of it.
+        include_top: bool, whether the classifier's top (mean, softmax) is part of it.
         input_shape: `(height, width, channels)`, `None` for free sizes.
         input_tensor: a tensor to start from, in place of an input of `input_shape`.
-        classes: number of classes of the top.
-        name: name of the model.
+        classes: int ≥ 1, number of classes of the top.
+        name: str, the name of the model.
 
     Returns:
         A functional `keras.Model`: images `(B, H, W, C)` → probabilities `(B, classes)`, or
         without top → features `(B, H/32, W/32, 2208)`.
 
     Raises:
-        ValueError: for "imagenet" weights, which nobody publishes for Keras, weights of another
+        ValueError: for "imagenet" weights, which are not published for Keras, weights of another
             network, a bad shape.
-        FileNotFoundError: for a weights file that is not there.
+        FileNotFoundError: for a weights file that does not exist.
 
     Reference: Huang et al., CVPR 2017, table 1 (with k = 48).
 

@@ -1,19 +1,20 @@
-"""ResNets whose stem is three 3×3 convolutions instead of one of 7×7, as PSPNet and DUC have them.
+"""ResNets with a stem of three 3×3 convolutions instead of one 7×7, as in PSPNet and DUC.
 
 Zhao, Shi, Qi, Wang, Jia, "Pyramid Scene Parsing Network", CVPR 2017; Wang et al., "Understanding
 Convolution for Semantic Segmentation" (DUC, HDC), WACV 2018. Layers carry the names of the authors'
 files, with `_` for `/`.
 """
 
+import keras
 from keras import layers
 
+from keras_dense import _check
+from keras_dense._types import PathLike, Shape, Tensor
 from keras_dense.backbones.network import classifier, convolution, image_input
-
-_STRIDED = ("1x1", "3x3")
 
 
 def _conv(x, filters, size, name, strides=1, relu=True):
-    """Convolution, batch normalization and ReLU, padded alike on all sides."""
+    """Convolution, padded equally on all sides, batch normalization and ReLU."""
     # Glorot's random weights, as in keras.applications: with the authors' larger ones (He's) the
     # sums of an untrained ResNet-101 grow to 1e8, beyond float16.
     x = convolution(x, filters, size, name, strides)
@@ -34,11 +35,7 @@ def _block(x, filters, name, strides, first, stride_in):
 
 
 def _resnet(blocks, weights, include_top, input_shape, input_tensor, classes, name, stride_in):
-    if stride_in not in _STRIDED:
-        raise ValueError(
-            f"`stride_in` must be one of {', '.join(map(repr, _STRIDED))}: the convolution of a "
-            f"stage's first block that strides. Received: stride_in={stride_in!r}"
-        )
+    _check.choice(stride_in, "stride_in", ("1x1", "3x3"))
     image = image_input(name, weights, input_shape, input_tensor)
     x = _conv(image, 64, 3, "conv1_1_3x3_s2", 2)
     x = _conv(x, 64, 3, "conv1_2_3x3")
@@ -56,39 +53,39 @@ def _resnet(blocks, weights, include_top, input_shape, input_tensor, classes, na
 
 
 def resnet50c(
-    weights=None,
-    include_top=True,
-    input_shape=(None, None, 3),
-    input_tensor=None,
-    classes=1000,
-    name="resnet50c",
+    weights: PathLike | None = None,
     *,
-    stride_in="1x1",
-):
+    include_top: bool = True,
+    input_shape: Shape = (None, None, 3),
+    input_tensor: Tensor | None = None,
+    classes: int = 1000,
+    name: str = "resnet50c",
+    stride_in: str = "1x1",
+) -> keras.Model:
     """ResNet-50 with a stem of three 3×3 convolutions (64, 64, 128), as in PSPNet.
 
-    No convolution has a bias, windows that stride are padded alike on all sides. Images are
-    expected as BGR minus the ImageNet mean; `kd.backbone("resnet50c")` sees to that.
+    No convolution has a bias; strided windows are padded equally on all sides. Images are
+    expected as BGR minus the ImageNet mean; `kd.backbone("resnet50c")` standardizes them.
 
     Args:
         weights: `None` for random ones, or the path of a weights file.
-        include_top: whether the classifier's top (mean, softmax) is part of it.
+        include_top: bool, whether the classifier's top (mean, softmax) is part of it.
         input_shape: `(height, width, channels)`, `None` for free sizes.
         input_tensor: a tensor to start from, in place of an input of `input_shape`.
-        classes: number of classes of the top.
-        name: name of the model.
-        stride_in: which convolution of a stage's first block strides, beside the projection:
-            the first "1x1", as in the authors' PSPNet-50 and in DUC's ResNet-101, or the "3x3",
-            as in the authors' PSPNet-101.
+        classes: int ≥ 1, number of classes of the top.
+        name: str, the name of the model.
+        stride_in: str, the convolution of a stage's first block that strides, beside the
+            projection: the first "1x1", as in the authors' PSPNet-50 and in DUC's ResNet-101, or
+            the "3x3", as in the authors' PSPNet-101.
 
     Returns:
         A functional `keras.Model`: images `(B, H, W, C)` → probabilities `(B, classes)`, or
         without top → features `(B, H/32, W/32, 2048)`.
 
     Raises:
-        ValueError: for "imagenet" weights, which nobody publishes for Keras, weights of another
+        ValueError: for "imagenet" weights, which are not published for Keras, weights of another
             network, a bad shape or `stride_in`.
-        FileNotFoundError: for a weights file that is not there.
+        FileNotFoundError: for a weights file that does not exist.
 
     Reference: Zhao et al., CVPR 2017; its network files.
 
@@ -101,15 +98,15 @@ def resnet50c(
 
 
 def resnet101c(
-    weights=None,
-    include_top=True,
-    input_shape=(None, None, 3),
-    input_tensor=None,
-    classes=1000,
-    name="resnet101c",
+    weights: PathLike | None = None,
     *,
-    stride_in="1x1",
-):
+    include_top: bool = True,
+    input_shape: Shape = (None, None, 3),
+    input_tensor: Tensor | None = None,
+    classes: int = 1000,
+    name: str = "resnet101c",
+    stride_in: str = "1x1",
+) -> keras.Model:
     """ResNet-101 with a stem of three 3×3 convolutions: 42.6 million weights before the top.
 
     Args:
@@ -133,15 +130,15 @@ def resnet101c(
 
 
 def resnet152c(
-    weights=None,
-    include_top=True,
-    input_shape=(None, None, 3),
-    input_tensor=None,
-    classes=1000,
-    name="resnet152c",
+    weights: PathLike | None = None,
     *,
-    stride_in="1x1",
-):
+    include_top: bool = True,
+    input_shape: Shape = (None, None, 3),
+    input_tensor: Tensor | None = None,
+    classes: int = 1000,
+    name: str = "resnet152c",
+    stride_in: str = "1x1",
+) -> keras.Model:
     """ResNet-152 with a stem of three 3×3 convolutions, as in DUC's best entry to PASCAL VOC.
 
     Args:

@@ -6,8 +6,10 @@ Pattern Recognition 2019 (arXiv 1611.10080), Model A1. Layers carry the names of
 
 from functools import partial
 
+import keras
 from keras import layers
 
+from keras_dense._types import PathLike, Shape, Tensor
 from keras_dense.backbones.network import classifier, convolution, image_input
 
 # Stage: channels of a block's convolutions, number of blocks.
@@ -42,36 +44,37 @@ def _block(x, name, filters, kernels, strides=1, project=False, dropout=0.0):
 
 
 def resnet38(
-    weights=None,
-    include_top=True,
-    input_shape=(None, None, 3),
-    input_tensor=None,
-    classes=1000,
-    name="resnet38",
-):
+    weights: PathLike | None = None,
+    *,
+    include_top: bool = True,
+    input_shape: Shape = (None, None, 3),
+    input_tensor: Tensor | None = None,
+    classes: int = 1000,
+    name: str = "resnet38",
+) -> keras.Model:
     """ResNet-38 (Model A1 of "Wider or Deeper"): 105 million weights before the top.
 
     Blocks are pre-activated and up to 4096 channels wide. There is no pooling: the first
     convolutions of stages 2 to 6 stride. Images are expected as RGB, standardized with the mean
-    and deviation of ImageNet; `kd.backbone("resnet38")` sees to that. Its features `P1` to `P4` are
-    those that the stage after reads, normalized and rectified.
+    and deviation of ImageNet; `kd.backbone("resnet38")` standardizes them. Its features `P1` to
+    `P4` are the inputs of the stage after, normalized and rectified.
 
     Args:
         weights: `None` for random ones, or the path of a weights file.
-        include_top: whether the classifier's top (mean, softmax) is part of it.
+        include_top: bool, whether the classifier's top (mean, softmax) is part of it.
         input_shape: `(height, width, channels)`, `None` for free sizes.
         input_tensor: a tensor to start from, in place of an input of `input_shape`.
-        classes: number of classes of the top.
-        name: name of the model.
+        classes: int ≥ 1, number of classes of the top.
+        name: str, the name of the model.
 
     Returns:
         A functional `keras.Model`: images `(B, H, W, C)` → probabilities `(B, classes)`, or
         without top → features `(B, H/32, W/32, 4096)`.
 
     Raises:
-        ValueError: for "imagenet" weights, which nobody publishes for Keras, weights of another
+        ValueError: for "imagenet" weights, which are not published for Keras, weights of another
             network, a bad shape.
-        FileNotFoundError: for a weights file that is not there.
+        FileNotFoundError: for a weights file that does not exist.
 
     Reference: Wu, Shen, van den Hengel, arXiv 1611.10080, Model A1.
 

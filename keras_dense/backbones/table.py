@@ -1,5 +1,6 @@
-"""What `keras.applications` does not say about its networks, and what ours expect."""
+"""Input conventions, features and build sizes of the networks known by name."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import keras
@@ -26,12 +27,12 @@ class Family:
     """Networks that share an input convention.
 
     Attributes:
-        members: their names.
-        preprocessing: what the weights expect, a key of `PREPROCESSING`; `None` where the network
-            standardizes by itself.
-        build_size: the size at which the graph must be built; free where it may be.
-        taps: features for each member, where the textbook's differ from what the walk finds.
-        builders: the function of each member; those of `keras.applications` where empty.
+        members: names of the networks.
+        preprocessing: the input convention of the weights, a key of `PREPROCESSING`; `None` where
+            the network standardizes its input itself.
+        build_size: the size at which the graph must be built; `None` where it may be free.
+        taps: features for each member, where the textbook's differ from those that the walk finds.
+        builders: the function that builds each member; empty for `keras.applications`.
     """
 
     members: tuple
@@ -40,7 +41,7 @@ class Family:
     taps: dict = field(default_factory=dict)
     builders: dict = field(default_factory=dict)
 
-    def builder(self, name):
+    def builder(self, name: str) -> Callable[..., keras.Model]:
         return self.builders.get(name) or getattr(keras.applications, name)
 
 

@@ -1,15 +1,17 @@
 """The modified aligned Xception of DeepLabv3+.
 
 Chen, Zhu, Papandreou, Schroff, Adam, "Encoder-Decoder with Atrous Separable Convolution for
-Semantic Image Segmentation", ECCV 2018, figure 4. Where figure and the authors' published code
-(tensorflow/models, `deeplab/core/xception.py`) differ, the networks here are those of the code,
-since it is what their results and checkpoints were made with: the depthwise convolution of the
-residual blocks is followed by batch normalization alone, and the ReLU stands before the pair; only
-the last three separable convolutions have it after the depthwise one too.
+Semantic Image Segmentation", ECCV 2018, figure 4. Where the figure and the authors' published code
+(tensorflow/models, `deeplab/core/xception.py`) differ, these networks follow the code, with which
+the authors' results and checkpoints were made: in the residual blocks only batch normalization
+follows the depthwise convolution, and the ReLU comes before the pair; only the last three separable
+convolutions have a ReLU after the depthwise convolution, too.
 """
 
+import keras
 from keras import initializers, layers
 
+from keras_dense._types import PathLike, Shape, Tensor
 from keras_dense.backbones.network import classifier, convolution, image_input
 
 # Blocks of the entry flow: channels of their three separable convolutions, stride of the last.
@@ -26,7 +28,7 @@ def _init():
 
 
 def _conv(x, filters, size, name, strides=1):
-    """Convolution and batch normalization, padded alike on all sides."""
+    """Convolution, padded equally on all sides, and batch normalization."""
     x = convolution(x, filters, size, name, strides, kernel_initializer=_init())
     return _batch_norm(x, name)
 
@@ -95,41 +97,42 @@ def _xception(entry, weights, include_top, input_shape, input_tensor, classes, n
 
 
 def xception65(
-    weights=None,
-    include_top=True,
-    input_shape=(None, None, 3),
-    input_tensor=None,
-    classes=1000,
-    name="xception65",
-):
+    weights: PathLike | None = None,
+    *,
+    include_top: bool = True,
+    input_shape: Shape = (None, None, 3),
+    input_tensor: Tensor | None = None,
+    classes: int = 1000,
+    name: str = "xception65",
+) -> keras.Model:
     """Xception-65, the backbone of DeepLabv3+: 37.9 million weights before the top.
 
     Deeper than `keras.applications.Xception`, and made to be dilated: strided separable
     convolutions in place of max pooling, padded alike on all sides, 32 pixels to a cell at the
-    end. Images are expected between −1 and 1; `kd.backbone("xception65")` sees to that, and takes
-    as `P2` what the paper's decoder reads, the second separable convolution of the entry flow's
-    block 2: the last map of stride 4 before the third convolution strides (likewise `P1`, `P3`,
-    `P4`).
+    end. Images are expected between −1 and 1; `kd.backbone("xception65")` standardizes them. Its
+    `P2` is the feature that the paper's decoder reads, the second separable convolution of the
+    entry flow's block 2: the last map of stride 4, before the third convolution strides. `P1`,
+    `P3` and `P4` are chosen alike.
 
-    Batch norms keep Keras' momentum of .99; the authors' .9997 is for trainings of many thousand
+    Batch norms keep Keras' momentum of .99; the authors' .9997 suits trainings of many thousand
     steps (`kd.training.batch_norm_momentum`).
 
     Args:
         weights: `None` for random ones, or the path of a weights file.
-        include_top: whether the classifier's top (mean, dropout .5, softmax) is part of it.
+        include_top: bool, whether the classifier's top (mean, dropout .5, softmax) is part of it.
         input_shape: `(height, width, channels)`, `None` for free sizes.
         input_tensor: a tensor to start from, in place of an input of `input_shape`.
-        classes: number of classes of the top.
-        name: name of the model.
+        classes: int ≥ 1, number of classes of the top.
+        name: str, the name of the model.
 
     Returns:
         A functional `keras.Model`: images `(B, H, W, C)` → probabilities `(B, classes)`, or
         without top → features `(B, H/32, W/32, 2048)`.
 
     Raises:
-        ValueError: for "imagenet" weights, which nobody publishes for Keras, weights of another
+        ValueError: for "imagenet" weights, which are not published for Keras, weights of another
             network, a bad shape.
-        FileNotFoundError: for a weights file that is not there.
+        FileNotFoundError: for a weights file that does not exist.
 
     Reference: Chen et al., ECCV 2018, figure 4.
 
@@ -140,13 +143,14 @@ def xception65(
 
 
 def xception71(
-    weights=None,
-    include_top=True,
-    input_shape=(None, None, 3),
-    input_tensor=None,
-    classes=1000,
-    name="xception71",
-):
+    weights: PathLike | None = None,
+    *,
+    include_top: bool = True,
+    input_shape: Shape = (None, None, 3),
+    input_tensor: Tensor | None = None,
+    classes: int = 1000,
+    name: str = "xception71",
+) -> keras.Model:
     """Xception-71, the backbone of DeepLabv3+ on Cityscapes: 40.3 million weights before the top.
 
     `xception65` with two more blocks in the entry flow, which do not stride: one of 256 channels

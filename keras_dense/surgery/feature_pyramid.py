@@ -150,6 +150,16 @@ def image_of(model):
     return inputs[0]
 
 
+def has_features(model, argument="model"):
+    """Whether a functional model is a backbone already: its output is a dict of features.
+
+    >>> image = keras.Input((None, None, 3))
+    >>> has_features(keras.Model(image, {"P0": layers.ReLU()(image)}))
+    True
+    """
+    return isinstance(functional(model, argument).output, dict)
+
+
 def resized(image, height=None, width=None, channels=None):
     """An `Input` like `image` for another size; free where not said."""
     shape = (height, width, channels or image.shape[-1])

@@ -1,24 +1,24 @@
-"""Max poolings that remember where their maxima lay."""
+"""Max poolings that return the positions of their maxima."""
 
 import keras
 from keras import layers
 
 from keras_dense.layers import MaxPoolWithArgmax2D
-from keras_dense.surgery.feature_pyramid import feature_pyramid
+from keras_dense.surgery.feature_pyramid import feature_pyramid, has_features
 from keras_dense.surgery.graph import check_channels_last, functional, rebuild
 from keras_dense.surgery.strides import pair, strides
 
 
-def pool_with_indices(model, name=None):
-    """A backbone that hands out the indices of its max poolings beside its features.
+def pool_with_indices(model: keras.Model, *, name: str | None = None) -> keras.Model:
+    """A backbone that returns the indices of its max poolings beside its features.
 
-    Every max pooling of stride 2 becomes a `MaxPoolWithArgmax2D`; the features stay what they are.
-    The indices that lead from stride 2ⁿ⁻¹ to 2ⁿ are called "In": they lie on the grid of "Pn". Of
+    Every max pooling of stride 2 becomes a `MaxPoolWithArgmax2D`; the features stay the same. The
+    indices of the pooling from stride 2ⁿ⁻¹ to 2ⁿ are called "In": they lie on the grid of "Pn". Of
     several poolings at one stride (parallel branches) the last counts.
 
     Args:
-        model: a backbone of `kd.backbone`, or any functional `keras.Model`, which is turned into one.
-        name: name of the new model.
+        model: a backbone of `kd.backbone`, or any functional `keras.Model`, which becomes one.
+        name: str, the name of the new model; default: that of `model`.
 
     Returns:
         A `keras.Model` from the image to `{"P0": …, "P1": …, …, "I1": …, …}`, with copies of the
@@ -37,7 +37,7 @@ def pool_with_indices(model, name=None):
     """
     model = functional(model)
     check_channels_last(model)
-    if not isinstance(model.output, dict):
+    if not has_features(model):
         model = feature_pyramid(model)
     found = []
 

@@ -4,9 +4,11 @@ import keras
 import numpy as np
 from keras import layers
 
+from keras_dense import _check
 from keras_dense.layers import PadToMultiple, Standardize
 from keras_dense.surgery.feature_pyramid import image_of, resized
 from keras_dense.surgery.graph import functional, rebuild
+from keras_dense.surgery.top import flattens
 
 _CHANNELWISE = (
     layers.Activation,
@@ -18,8 +20,8 @@ _CHANNELWISE = (
 )
 
 
-def _spread(stored, channels):
-    """Values for each stored channel, as values for `channels` of them."""
+def _for_channels(stored, channels):
+    """One value for each of `channels`, from one for each channel of the old network."""
     if np.ndim(stored) == 0:
         return stored
     stored = np.asarray(stored, "float64").reshape(-1)
@@ -28,8 +30,8 @@ def _spread(stored, channels):
     return [float(stored[i % len(stored)]) for i in range(channels)]
 
 
-def _spread_kernel(kernel, channels):
-    """A kernel `(h, w, C, …)` for another C, that answers gray images as before."""
+def _kernel_for_channels(kernel, channels):
+    """A kernel `(h, w, C, …)` for another C, with the same response to gray images."""
     if channels == 1:
         return kernel.sum(axis=2, keepdims=True)
     stored = kernel.shape[2]
@@ -37,7 +39,7 @@ def _spread_kernel(kernel, channels):
 
 
 class _Adapter:
-    """The rewriting: follows the raw channels up to the first convolutions and changes these."""
+    """The rewriting: follows the image's channels to the first convolutions and adapts these."""
 
     def __init__(self, channels, image, stored):
         self.channels = channels
@@ -55,17 +57,19 @@ class _Adapter:
             and getattr(op, "groups", 1) == 1
         ):
             kernel, *others = op.get_weights()
-            kernel = _spread_kernel(kernel[:, :, np.argsort(order)], self.channels)
+            kernel = _kernel_for_channels(kernel[:, :, np.argsort(order)], self.channels)
             self.adapted = True
             return copies(op, *args, weights=[kernel, *others], **kwargs)
         if isinstance(op, Standardize):
-            mean, std = (_spread(value, self.channels) for value in (op.mean, op.std))
+            mean, std = (_for_channels(value, self.channels) for value in (op.mean, op.std))
             outputs = copies(
                 op, x, config={"mean": mean, "std": std, "reverse_channels": False}, **kwargs
             )
             order = order[::-1] if op.reverse_channels else order
         elif isinstance(op, layers.Rescaling):
-            config = {key: _spread(getattr(op, key), self.channels) for key in ("scale", "offset")}
+            config = {
+                key: _for_channels(getattr(op, key), self.channels) for key in ("scale", "offset")
+            }
             outputs = copies(op, x, config=config, **kwargs)
         elif isinstance(op, layers.Normalization):
             outputs = self.normalization(op, copies, x)
@@ -73,20 +77,21 @@ class _Adapter:
             outputs = copies(op, *args, **kwargs)
         else:
             raise ValueError(
-                f"The input of the network goes through {op.name!r} ({type(op).__name__}) before "
-                "its first convolution, and that layer cannot be given another number of channels."
+                "`model` must have only layers before its first convolution that take another "
+                f"number of channels. Received: {op.name!r} ({type(op).__name__}), which does not."
             )
         self.raw[id(outputs)] = order
         return outputs
 
     def normalization(self, op, copies, x):
         mean, variance = (np.ravel(np.asarray(v)) for v in _statistics(op))
-        spread = {
-            "mean": _spread(mean, self.channels),
-            "variance": _spread(variance, self.channels),
-        }
         new = layers.Normalization(
-            axis=-1, invert=op.invert, dtype=op.dtype_policy, name=copies.name(op.name), **spread
+            axis=-1,
+            mean=_for_channels(mean, self.channels),
+            variance=_for_channels(variance, self.channels),
+            invert=op.invert,
+            dtype=op.dtype_policy,
+            name=copies.name(op.name),
         )
         return new(x)
 
@@ -102,23 +107,24 @@ def _statistics(op):
     return keras.ops.convert_to_numpy(op.mean), keras.ops.convert_to_numpy(op.variance)
 
 
-def replace_input(model, channels, name=None):
+def replace_input(model: keras.Model, channels: int, *, name: str | None = None) -> keras.Model:
     """A pretrained network for images with another number of channels.
 
     The first convolution is adapted: for one channel its kernel is summed over RGB, so that a
-    gray image is answered as its RGB copy was; for other numbers the RGB parts are repeated in
-    turn (R, G, B, R, …) and scaled by 3/n, so that the size of the response stays. Standardizing
-    layers before it follow (a mean over RGB for one channel: exact where RGB are standardized
-    alike). All other weights are kept.
+    gray image gets the output of its RGB copy; for other numbers the RGB parts are repeated in
+    turn (R, G, B, R, …) and scaled by 3/n, which keeps the scale of the response. Standardizing
+    layers before it are adapted, too (a mean over RGB for one channel: exact where RGB are
+    standardized equally). All other weights are kept.
 
     Args:
         model: functional `keras.Model` of one image `(B, H, W, C)`.
         channels: int ≥ 1, the new number of channels. Channels count in RGB order even where the
             network turns them into BGR inside.
-        name: name of the new model.
+        name: str, the name of the new model; default: that of `model`.
 
     Returns:
-        A `keras.Model` for images `(B, H, W, channels)` of any size, with copies of the weights.
+        A `keras.Model` for images `(B, H, W, channels)`, with copies of the weights: of any size,
+        or of the size of `model` where its top needs that (`Flatten`).
 
     Raises:
         TypeError: for a model whose graph cannot be read.
@@ -129,12 +135,15 @@ def replace_input(model, channels, name=None):
     >>> replace_input(app, 4).input_shape
     (None, None, None, 4)
     """
-    if not isinstance(channels, int) or channels < 1:
-        raise ValueError(f"`channels` must be an integer >= 1. Received: channels={channels!r}")
+    channels = _check.integer(channels, "channels", low=1)
     model = functional(model)
-    image = resized(image_of(model), channels=channels)
-    adapter = _Adapter(channels, image, image_of(model).shape[-1])
-    new = rebuild(model, adapter, image, name)
+    old = image_of(model)
+    sizes = old.shape[1:3] if flattens(model) else ()
+    image = resized(old, *sizes, channels=channels)
+    adapter = _Adapter(channels, image, old.shape[-1])
+    new = rebuild(model, adapter, inputs=image, name=name)
     if not adapter.adapted:
-        raise ValueError(f"{model.name!r} has no convolution that reads the image.")
+        raise ValueError(
+            f"`model` must have a convolution that reads the image. Received: {model.name!r}"
+        )
     return new

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import keras
 from keras import layers
 
 from keras_dense.surgery.graph import functional, values, walk
@@ -11,6 +12,14 @@ from keras_dense.surgery.strides import CONVOLUTIONS, GLOBAL_POOLING
 def is_pooling(op):
     """Whether an operation turns a map into a vector."""
     return isinstance(op, (*GLOBAL_POOLING, layers.Flatten))
+
+
+def flattens(model):
+    """Whether a network flattens a map into a vector, which fixes the size of its images."""
+    return any(
+        flattens(op) if isinstance(op, keras.Model) else isinstance(op, layers.Flatten)
+        for op in functional(model).operations
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ import pytest
 from keras import layers
 
 import keras_dense as kd
+from keras_dense.backbones import application, as_backbone
 from keras_dense.backbones.table import FAMILIES, PREPROCESSING
 
 
@@ -24,7 +25,7 @@ def test_the_table_has_every_network_of_keras_applications():
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.members[0])
 def test_preprocessing_is_that_of_the_application(family):
-    """What Keras' own `preprocess_input` of the network's module does to an image."""
+    """An image is standardized as by `preprocess_input` of the network's module in Keras."""
     build = getattr(keras.applications, family.members[0])
     module = build.__module__.rpartition(".")[2]
     preprocess = getattr(keras.applications, module).preprocess_input
@@ -76,11 +77,11 @@ def test_real_weights_classify(shared_data):
         rows = list(csv.DictReader(file))[:40:2]
     right = 0
     for row in rows:
-        picture = Image.open(next(folder.glob(f"*{row['wnid']}*"))).convert("RGB")
-        side = min(picture.size)
-        left, upper = (picture.width - side) // 2, (picture.height - side) // 2
-        picture = picture.crop((left, upper, left + side, upper + side)).resize((224, 224))
-        features = backbone.predict(np.asarray(picture)[None], verbose=0)["P5"].mean((1, 2))
+        photo = Image.open(next(folder.glob(f"*{row['wnid']}*"))).convert("RGB")
+        side = min(photo.size)
+        left, upper = (photo.width - side) // 2, (photo.height - side) // 2
+        photo = photo.crop((left, upper, left + side, upper + side)).resize((224, 224))
+        features = backbone.predict(np.asarray(photo)[None], verbose=0)["P5"].mean((1, 2))
         right += int(np.argmax(features @ top[0] + top[1]) == int(row["index"]))
     assert right / len(rows) > 0.7
 
@@ -90,7 +91,9 @@ def test_weights_of_another_network(tmp_path):
     for name, kwargs in (("mobilenet", {"alpha": 0.5}), ("mobilenet_v2", {}), ("resnet50", {})):
         with pytest.raises(ValueError, match=r"a\.weights\.h5' do not fit .*another network"):
             kd.backbone(name, tmp_path / "a.weights.h5", **kwargs)
-    with pytest.raises(FileNotFoundError, match="neither 'imagenet', None, nor an existing file"):
+    with pytest.raises(
+        FileNotFoundError, match="must be 'imagenet', None, or the path of an existing file"
+    ):
         kd.backbone("mobilenet", tmp_path / "none.weights.h5")
 
 
@@ -132,7 +135,72 @@ def test_bad_arguments():
     app = keras.Sequential([keras.Input((32, 32, 3)), layers.Conv2D(4, 3, strides=2)])
     with pytest.raises(ValueError, match="`preprocessing` must be one of None, 'tf'"):
         kd.backbone(app, preprocessing="imagenet")
-    with pytest.raises(ValueError, match="a name knows what its weights expect"):
+    with pytest.raises(ValueError, match="must be None for a network by name.*preprocessing='tf'"):
         kd.backbone("vgg16", weights=None, preprocessing="tf")
     with pytest.raises(TypeError, match="takes no further arguments. Received: alpha=0.5"):
         kd.backbone(app, alpha=0.5)
+    for channels in (0, True, "3"):
+        with pytest.raises(ValueError, match="`channels` must be an integer >= 1"):
+            kd.backbone(app, channels=channels)
+
+
+def small_classifier(channels=3):
+    """Two levels and a fully connected top, for one size of image."""
+    image = keras.Input((16, 24, channels))
+    x = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(image)
+    x = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(x)
+    x = layers.Dense(6, activation="relu", name="hidden")(layers.Flatten()(x))
+    return keras.Model(image, layers.Dense(5, name="scores")(x), name="small")
+
+
+def test_as_backbone_makes_one_of_a_name_or_a_classifier():
+    named = as_backbone("mobilenet_v2", None)
+    assert sorted(named.output) == ["P1", "P2", "P3", "P4", "P5"]
+    classifier = small_classifier()
+    made, same = as_backbone(classifier), kd.backbone(classifier)
+    assert sorted(made.output) == ["P1", "P2"] and made.name == same.name == "backbone"
+    x = images(1, 20, 36)
+    for level, feature in made.predict(x, verbose=0).items():
+        np.testing.assert_array_equal(feature, same.predict(x, verbose=0)[level])
+    taps = {"P2": classifier.layers[2].name}
+    assert set(as_backbone(classifier, taps=taps).output) == {"P2"}
+    assert as_backbone(classifier, channels=1).input_shape == (None, None, None, 1)
+
+
+def test_as_backbone_returns_a_backbone_unchanged():
+    backbone = kd.backbone(small_classifier())
+    for options in ({}, {"weights": None}, {"channels": 4}, {"top": True}):
+        assert as_backbone(backbone, **options) is backbone
+    image = keras.Input((None, None, 3))
+    own = keras.Model(image, {"P0": layers.ReLU()(image), "I1": layers.ReLU()(image)})
+    assert as_backbone(own) is own
+
+
+def test_as_backbone_with_top_keeps_the_classifier():
+    classifier = small_classifier()
+    assert as_backbone(classifier, top=True) is classifier
+    gray = as_backbone(classifier, channels=1, top=True)
+    assert gray.input_shape == (None, 16, 24, 1)
+    x = images(2, 16, 24)[..., :1].astype("float32")
+    np.testing.assert_allclose(
+        gray.predict(x, verbose=0),
+        classifier.predict(np.repeat(x, 3, -1), verbose=0),
+        rtol=1e-4,
+        atol=1e-3,
+    )
+    named = as_backbone("mobilenet", None, top=True)
+    plain = application("mobilenet", None, standardize=True, include_top=True)
+    assert named.input_shape == (None, 224, 224, 3) and named.output_shape == (None, 1000)
+    assert [x.name for x in named.layers] == [x.name for x in plain.layers]
+
+
+def test_as_backbone_names_its_argument():
+    with pytest.raises(TypeError, match="`backbone` must be a functional Keras model"):
+        as_backbone(layers.Dense(3))
+    with pytest.raises(ValueError, match="`backbone` must be the name of a network"):
+        as_backbone("resnet5", None)
+    image = keras.Input((8, 8, 3))
+    with pytest.raises(ValueError, match="`backbone` must have feature maps"):
+        as_backbone(keras.Model(image, layers.Flatten()(image)))
+    with pytest.raises(ValueError, match="`channels` must be an integer >= 1"):
+        as_backbone("mobilenet", None, channels=0)

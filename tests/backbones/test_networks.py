@@ -206,7 +206,7 @@ def test_unknown_names_suggest_the_nearest(name, near):
 
 def test_bad_arguments():
     for name in NAMES:
-        with pytest.raises(ValueError, match=f"No ImageNet weights of '{name}' are published"):
+        with pytest.raises(ValueError, match=f"no ImageNet weights of '{name}' are published"):
             kd.backbone(name)
     with pytest.raises(ValueError, match="`stride_in` must be one of '1x1', '3x3'.*stride_in=3"):
         build("resnet101c", stride_in=3)

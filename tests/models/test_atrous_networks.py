@@ -423,7 +423,9 @@ def test_bad_input_of_every_builder(name, backbone):
         build(backbone, 3, heads=kd.heads.Segmentation(3))
     with pytest.raises(ValueError, match="`input_shape` must be"):
         build(backbone, 3, input_shape=(None, None))
-    with pytest.raises(FileNotFoundError, match="neither 'imagenet', None, nor an existing file"):
+    with pytest.raises(
+        FileNotFoundError, match="must be 'imagenet', None, or the path of an existing file"
+    ):
         build("mobilenet", 3, weights="nowhere.weights.h5")
     heads = {"a": kd.heads.Segmentation(3), "b": kd.heads.Auxiliary(kd.heads.Segmentation(3), "P6")}
     with pytest.raises(ValueError, match="no feature P6 for the auxiliary head.*P1, P2"):

@@ -82,8 +82,11 @@ def test_bad_input(app):
         with pytest.raises(ValueError, match="`channels` must be an integer >= 1"):
             replace_input(app, channels)
     odd = keras.Sequential([keras.Input((8, 8, 3)), layers.DepthwiseConv2D(3, name="odd")])
-    with pytest.raises(ValueError, match=r"'odd' \(DepthwiseConv2D\)"):
+    with pytest.raises(ValueError, match=r"Received: 'odd' \(DepthwiseConv2D\), which does not"):
         replace_input(odd, 1)
     none = keras.Sequential([keras.Input((8, 8, 3)), layers.Rescaling(2.0)])
-    with pytest.raises(ValueError, match="no convolution that reads the image"):
+    with pytest.raises(
+        ValueError,
+        match="`model` must have a convolution that reads the image. Received: 'sequential",
+    ):
         replace_input(none, 1)

@@ -19,6 +19,7 @@ coarser one map is than another, `upsample` and `conv_bn_relu` build layers.
 
 import keras  # noqa: F401  For the example.
 
+from keras_dense.models.blocks import aspp, conv_bn_relu
 from keras_dense.models.decoder import Decoder, Prediction, Wanted, read_through, scores
 from keras_dense.models.deconvnet import deconvnet_decoder as deconvnet
 from keras_dense.models.deeplab_largefov import deeplab_largefov_decoder as deeplab_largefov
@@ -35,7 +36,6 @@ from keras_dense.models.global_convolutional_network import (
 from keras_dense.models.hypercolumn import hypercolumn_decoder as hypercolumn
 from keras_dense.models.layer_cascade import layer_cascade_decoder as layer_cascade
 from keras_dense.models.nested_unet import nested_unet_decoder as nested_unet
-from keras_dense.models.parts import aspp, conv_bn_relu
 from keras_dense.models.pspnet import pspnet_decoder as pspnet
 from keras_dense.models.refinenet import refinenet_decoder as refinenet
 from keras_dense.models.resnet38 import resnet38_decoder as resnet38

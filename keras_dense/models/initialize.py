@@ -1,11 +1,14 @@
-"""Starting a network from another that shares layers with it."""
+"""Start of a network from the weights of another one."""
 
 import os
+from collections.abc import Iterator
 
 import keras
 
+from keras_dense._types import PathLike
 
-def _weighted(model, prefix=""):
+
+def _weighted(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:
     for layer in model.layers:
         path = f"{prefix}{layer.name}"
         if isinstance(layer, keras.Model):
@@ -14,14 +17,15 @@ def _weighted(model, prefix=""):
             yield path, layer
 
 
-def initialize(model, source):
-    """Copy the weights of every layer that both networks have, by name; the rest stays.
+def initialize(model: keras.Model, source: keras.Model | PathLike) -> keras.Model:
+    """Copy the weights of all layers that two networks share, by name.
 
-    This is how the stages of a FCN follow each other: FCN-16s starts from a trained FCN-32s, and
-    its new layers start so that its predictions are those of the FCN-32s.
+    Other layers stay as they are. This trains the stages of an FCN one after another: FCN-16s
+    starts from a trained FCN-32s, and its new layers start with zeros, so that at first it predicts
+    the same.
 
     Args:
-        model: the network to fill, changed in place.
+        model: the network that gets the weights, changed in place.
         source: a `keras.Model`, or the path of a `.keras` file.
 
     Returns:
@@ -29,7 +33,9 @@ def initialize(model, source):
 
     Raises:
         FileNotFoundError: for a path that does not exist.
-        ValueError: if no layer is shared, or a shared one has other shapes.
+        ValueError: if no layer is shared, or if a shared layer has other shapes.
+
+    Example:
 
     >>> def network(filters):
     ...     convolution = keras.layers.Conv2D(4, 3, name="first")

@@ -12,7 +12,7 @@ from keras_dense.layers import AtrousConv2D
 from keras_dense.models.deeplabv3 import multi_grid_rates
 from keras_dense.models.dilated_context import ContextIdentity
 from keras_dense.models.duc_hdc import hdc_rates
-from keras_dense.models.parts import windows_of_stage
+from keras_dense.models.build import windowed_convolutions
 from keras_dense.testing import check_model
 
 BUILDERS = {
@@ -474,7 +474,7 @@ def test_bad_knobs(backbone):
 
 @pytest.mark.parametrize("name", [n for n in BUILDERS if n not in ("deeplabv3", "deeplabv3plus")])
 def test_a_backbone_without_the_feature(name, backbone):
-    tap = windows_of_stage(backbone, 8)[0]
+    tap = windowed_convolutions(backbone, 8)[0]
     shallow = kd.surgery.feature_pyramid(backbone, taps={"P3": tap})
     with pytest.raises(ValueError, match="no feature P5 for the decoder to read. It has: P3"):
         BUILDERS[name](shallow, 3)

@@ -174,7 +174,7 @@ def test_residual_blocks_pass_their_input_on():
 
 def test_chained_pooling_sums_ever_larger_windows():
     x = keras.Input((None, None, 2))
-    model = keras.Model(x, chained_pooling(x, 2, 1, name="pool"))
+    model = keras.Model(x, chained_pooling(x, 2, kernel_size=1, name="pool"))
     model.set_weights([np.eye(2, dtype="float32")[None, None]] * 2)
     y = np.random.default_rng(0).normal(size=(1, 13, 11, 2)).astype("float32")
     parts = [np.maximum(y, 0)]

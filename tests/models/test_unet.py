@@ -7,7 +7,7 @@ from keras import layers, ops
 
 import keras_dense as kd
 from keras_dense.models.unet import unet_backbone
-from keras_dense.models.unet_parts import attention_gate
+from keras_dense.models.unet_blocks import attention_gate
 from keras_dense.testing import check_model
 
 SMALL = (8, 4, 4)

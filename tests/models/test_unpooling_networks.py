@@ -9,7 +9,7 @@ from keras import layers, ops
 
 import keras_dense as kd
 from keras_dense.layers import MaxUnpool2D
-from keras_dense.models.mirror import way_down
+from keras_dense.models.mirror import pooling_indices
 from keras_dense.testing import check_model
 
 NAMES = ("segnet", "segnet_basic", "deconvnet")
@@ -264,7 +264,7 @@ def test_deconvnet_keeps_the_fully_connected_layers(monkeypatch, tmp_path):
 
 def test_a_map_smaller_than_fc6_is_continued_with_zeros():
     """What lies beyond the image has no influence but that of zeros."""
-    decoder = kd.decoders.deconvnet((1,), 8)
+    decoder = kd.decoders.deconvnet((1,), filters=8)
     features = {"P0": keras.Input((None, None, 4)), "P1": keras.Input((None, None, 4))}
     features["I1"] = keras.Input((None, None, 4), dtype="int32")
     model = keras.Model(features, decoder(features))
@@ -312,7 +312,7 @@ def test_a_backbone_that_does_not_pool(name, reader):
     with pytest.raises(ValueError, match=f"no feature I2 for the {reader}.* from stride 2 to 4"):
         build(name, keras.Model(image, x))
     with pytest.raises(ValueError, match="no feature I1"):
-        way_down({})
+        pooling_indices({})
 
 
 def test_bad_knobs():

@@ -32,7 +32,7 @@ def make_backbone(
 
 
 def is_vgg_name(backbone: Any) -> bool:
-    """Whether a backbone is given by the name of a VGG.
+    """Check whether a backbone is given by the name of a VGG.
 
     The papers' networks on VGG differ from those on other backbones: most keep its fully connected
     layers.

@@ -223,8 +223,8 @@ def _check_heads(heads: Heads) -> None:
     for key, head in heads.items():
         if head.levels:
             raise ValueError(
-                "`heads` of eigen_fergus may be auxiliary only as "
-                f'kd.heads.Intermediate(head, "scale2"). Received: {key!r}, {head!r}'
+                "Auxiliary `heads` of eigen_fergus must be "
+                f'kd.heads.Intermediate(head, "scale2"). Received: {key!r}: {head!r}'
             )
 
 

@@ -48,21 +48,24 @@ def initialize(model: keras.Model, source: keras.Model | PathLike) -> keras.Mode
     """
     if isinstance(source, (str, os.PathLike)):
         if not os.path.exists(source):
-            raise FileNotFoundError(f"`initialize_from` does not exist. Received: {source!r}")
+            raise FileNotFoundError(
+                "`initialize_from` must be a model or an existing file. "
+                f"Received: initialize_from={source!r}"
+            )
         source = keras.saving.load_model(source, compile=False)
     stored = dict(_weighted(source))
     shared = [(path, layer) for path, layer in _weighted(model) if path in stored]
     if not shared:
         raise ValueError(
-            f"`initialize_from` shares no layer with {model.name!r}: is it the same network on the "
-            f"same backbone? Received a model {source.name!r} with layers {', '.join(stored)}"
+            f"`initialize_from` must share layers with {model.name!r}, as the same network on the "
+            f"same backbone does. Received: {source.name!r} with layers {', '.join(stored)}"
         )
     for path, layer in shared:
         have, want = ([w.shape for w in x.weights] for x in (stored[path], layer))
         if have != want:
             raise ValueError(
-                f"`initialize_from` has other shapes in the layer {path!r}: {have} there, {want} "
-                f"in {model.name!r}. Do both predict the same number of classes?"
+                f"`initialize_from` must have the shapes of {model.name!r}: {want} in the layer "
+                f"{path!r}. Do both predict the same number of classes? Received: {have}"
             )
     for path, layer in shared:
         layer.set_weights(stored[path].get_weights())

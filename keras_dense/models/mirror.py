@@ -114,8 +114,8 @@ def mirror(
     indices, depths = pooling_indices(features, reader), _check.integers(depths, "depths")
     if len(depths) != len(indices):
         raise ValueError(
-            f"`depths` must have a number for each of the {len(indices)} poolings of the backbone, "
-            f"finest first. Received: depths={depths}"
+            f"`depths` must have one number for each of the {len(indices)} poolings of the "
+            f"backbone, finest first. Received: depths={depths}"
         )
     widths = [x.shape[-1] for x in indices]
     for level in range(len(widths), 0, -1):

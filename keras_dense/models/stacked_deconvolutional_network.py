@@ -131,7 +131,7 @@ def stacked_deconvolutional_network_decoder(
     for argument, value in (("widths", widths), ("levels", tuple(levels))):
         if len(value) != 3:
             raise ValueError(
-                f"`{argument}` must be three, for the strides 4, 8 and 16. "
+                f"`{argument}` must be three values, for the strides 4, 8 and 16. "
                 f"Received: {argument}={value!r}"
             )
     stack = _Units(

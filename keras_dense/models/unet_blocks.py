@@ -91,15 +91,15 @@ def steps_up(
     found = {int(k[1:]): x for k, x in features.items() if k[:1] == letter and k[1:].isdigit()}
     if not found or max(found) == 0:
         raise ValueError(
-            f"U-Net needs features {letter}0, {letter}1, … of which the last is coarser than the "
-            f"image. Received: {', '.join(features)}"
+            f"`backbone` must have features {letter}0, {letter}1, … for a U-Net, of which the last "
+            f"is coarser than the image. Received: {', '.join(features)}"
         )
     deepest = max(found)
     if filters is None:
         filters = tuple(16 * 2**n for n in range(deepest))[::-1]
     if len(filters) > deepest:
         raise ValueError(
-            f"`filters` has {len(filters)} widths, but there are only {deepest} levels finer than "
+            f"`filters` must have at most {deepest} widths, one for each level finer than "
             f"{letter}{deepest}. Received: filters={filters}"
         )
     image = source_of(found[deepest])

@@ -124,8 +124,8 @@ def upsample(
 def _unpool(x, factor, filters, indices, like, kernel_initializer, name, settings):
     if indices is None or filters not in (None, indices.shape[-1]):
         raise ValueError(
-            "upsampling='unpool' needs the `indices` of a pooling, and `filters` to be as many as "
-            "there are (or None). Received: "
+            "`indices` must be those of a pooling for upsampling='unpool', and `filters` None or "
+            "the number of their channels. Received: "
             f"filters={filters}, indices={None if indices is None else tuple(indices.shape)}"
         )
     if indices.shape[-1] != x.shape[-1]:

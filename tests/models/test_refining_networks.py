@@ -216,11 +216,11 @@ def test_other_levels(backbone):
 # Bad input
 
 
-def test_bad_knobs(backbone):
+def test_bad_settings(backbone):
     for size in (0, 4, 3.0, True, "7"):
-        with pytest.raises(ValueError, match="`kernel_size` must be an odd int ≥ 1"):
+        with pytest.raises(ValueError, match="`kernel_size` must be an (odd )?integer >= 1"):
             kd.global_convolutional_network(backbone, 3, kernel_size=size)
-    with pytest.raises(ValueError, match="`levels` must name at least one feature"):
+    with pytest.raises(ValueError, match="`levels` must be a tuple of at least one feature"):
         kd.global_convolutional_network(backbone, 3, levels=())
     with pytest.raises(ValueError, match="`upsampling` must be one of"):
         kd.global_convolutional_network(backbone, 3, upsampling="unpool")
@@ -229,7 +229,7 @@ def test_bad_knobs(backbone):
             kd.refinenet(backbone, 3, poolings=poolings)
     with pytest.raises(ValueError, match="`filters` must be a tuple of integers >= 1"):
         kd.refinenet(backbone, 3, filters=256)
-    with pytest.raises(ValueError, match="`filters` must have a number for each of `levels`"):
+    with pytest.raises(ValueError, match="`filters` must have one width for each of `levels`"):
         kd.refinenet(backbone, 3, filters=(256,))
 
 

@@ -190,8 +190,8 @@ def test_segnet_basic_has_no_relu_on_the_way_up():
     assert model.get_layer("scores").kernel_size == (1, 1)
 
 
-def test_nothing_but_places_goes_across():
-    """Of finer features the decoder takes the size, whatever they hold."""
+def test_only_positions_go_from_encoder_to_decoder():
+    """Finer features give the decoder their size, and none of their values."""
     rng = np.random.default_rng(0)
     values = {"P3": rng.normal(size=(1, 2, 3, 6))}
     for n, width in enumerate((4, 5, 6)):
@@ -263,7 +263,7 @@ def test_deconvnet_keeps_the_fully_connected_layers(monkeypatch, tmp_path):
 
 
 def test_a_map_smaller_than_fc6_is_continued_with_zeros():
-    """What lies beyond the image has no influence but that of zeros."""
+    """Cells beyond the image count as zeros."""
     decoder = kd.decoders.deconvnet((1,), filters=8)
     features = {"P0": keras.Input((None, None, 4)), "P1": keras.Input((None, None, 4))}
     features["I1"] = keras.Input((None, None, 4), dtype="int32")
@@ -315,7 +315,7 @@ def test_a_backbone_that_does_not_pool(name, reader):
         pooling_indices({})
 
 
-def test_bad_knobs():
+def test_bad_settings():
     for bad in (3, (), (1, 0, 1)):
         with pytest.raises(ValueError, match="`depths` must be a tuple of integers >= 1"):
             build("segnet", depths=bad)
@@ -328,5 +328,7 @@ def test_bad_knobs():
                 build(name, filters=bad)
         with pytest.raises(ValueError, match="`kernel_size` must be an integer >= 1"):
             build("segnet_basic", kernel_size=bad)
-    with pytest.raises(ValueError, match="`weights` are those of a backbone.*weights='imagenet'"):
+    with pytest.raises(
+        ValueError, match="`weights` must be None without a backbone.*weights='imagenet'"
+    ):
         build("segnet_basic", weights="imagenet")

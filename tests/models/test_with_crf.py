@@ -1,4 +1,4 @@
-"""Networks with a CRF behind them."""
+"""Networks that end in a CRF."""
 
 import keras
 import numpy as np
@@ -52,9 +52,9 @@ def test_one_of_several_outputs(backbone):
     only = kd.with_crf(keras.Model(plain.input, {"things": plain.output["things"]}))
     assert list(only.output) == ["things"]
     for key in (None, "normals"):
-        with pytest.raises(ValueError, match="`key` must say which .* things, parts. Received"):
+        with pytest.raises(ValueError, match="`key` must be the output .* things, parts. Received"):
             kd.with_crf(plain, key)
-    with pytest.raises(ValueError, match="`key` is for models of several outputs"):
+    with pytest.raises(ValueError, match="`key` must be None for a model of one output"):
         kd.with_crf(kd.fcn8s(backbone, 3), "things")
 
 

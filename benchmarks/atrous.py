@@ -116,11 +116,11 @@ def part(name, seconds):
     arguments = {"padding": "same", "data_format": "channels_last"}
     if groups == channels:
         plain = keras.layers.DepthwiseConv2D(3, **arguments)
-        layers = {r: kd.layers.AtrousDepthwiseConv2D(3, r, **arguments) for r in RATES}
+        layers = {r: kd.layers.AtrousDepthwiseConv2D(3, rate=r, **arguments) for r in RATES}
     else:
         arguments["groups"] = groups
         plain = keras.layers.Conv2D(channels, 3, **arguments)
-        layers = {r: kd.layers.AtrousConv2D(channels, 3, r, **arguments) for r in RATES}
+        layers = {r: kd.layers.AtrousConv2D(channels, 3, rate=r, **arguments) for r in RATES}
     pairs = {"undilated": keras_calls(plain, x)}
     for rate, layer in layers.items():
         pairs[f"ours {rate}"] = keras_calls(layer, x)

@@ -41,8 +41,7 @@ def decoder_of_the_peer(center, filters=(256, 128, 64, 32, 16)):
     """Nearest neighbor, all channels joined, two 3×3 convolutions; read through another 3×3."""
     from keras import layers
 
-    from keras_dense.decoders import read_through
-    from keras_dense.models.parts import conv_bn_relu
+    from keras_dense.decoders import conv_bn_relu, read_through
 
     @read_through(3)
     def decode(features):

@@ -41,7 +41,8 @@ def ours(window, stride):
     import keras_dense as kd
 
     return tasks(
-        kd.layers.MaxPoolWithArgmax2D(window, stride), kd.layers.MaxUnpool2D(window, stride)
+        kd.layers.MaxPoolWithArgmax2D(window, strides=stride),
+        kd.layers.MaxUnpool2D(window, strides=stride),
     )
 
 

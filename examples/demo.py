@@ -73,11 +73,11 @@ def data_picture(dataset, head, count):
             kd.plot.normals(sample["normals"]),
         ]
     tiles = [kd.plot.fit_width(tile, 256, sharp=True) for tile in tiles]
-    return kd.plot.grid(tiles, 4, ["image", "labels", "depth", "normals"])
+    return kd.plot.grid(tiles, columns=4, titles=["image", "labels", "depth", "normals"])
 
 
 def panel(head, images, truths, predictions):
-    return kd.plot.panel(images, truths, predictions, head.palette, head.class_names)
+    return kd.plot.panel(images, truths, predictions, head.palette, class_names=head.class_names)
 
 
 class Clock(keras.callbacks.Callback):

@@ -88,7 +88,7 @@ def main(argv=None):
         for index, color in zip(shown, palette, strict=True)
     ]
     picture = kd.plot.grid(tiles, columns=len(tiles), titles=titles)
-    picture = np.concatenate([picture, kd.plot.legend(entries, picture.shape[1])])
+    picture = np.concatenate([picture, kd.plot.legend(entries, width=picture.shape[1])])
     kd.plot.save(args.picture, picture)
     print(f"-> {args.picture}")
 

@@ -136,7 +136,7 @@ def main():
             maps.append(keras.ops.convert_to_numpy(jointly[i]).argmax(-1))
         painted = [kd.plot.overlay(sample["image"], m, val.palette, alpha=0.65) for m in maps]
         pictures += [sample["image"], *painted]
-    kd.plot.save(args.out / "crf.jpg", kd.plot.grid(pictures, len(titles), titles))
+    kd.plot.save(args.out / "crf.jpg", kd.plot.grid(pictures, columns=len(titles), titles=titles))
     print(f"{args.out}: search.md, crf.json, crf.jpg")
 
 

@@ -66,7 +66,8 @@ class Partial:
 
 def show(path, pictures, columns, titles=None, width=224):
     tiles = [kd.plot.fit_width(p, width, sharp=True) for p in pictures]
-    print(f"   -> {kd.plot.save(path, kd.plot.grid(tiles, columns, titles))}", flush=True)
+    drawing = kd.plot.grid(tiles, columns=columns, titles=titles)
+    print(f"   -> {kd.plot.save(path, drawing)}", flush=True)
 
 
 def what_is_known(sample, heads):

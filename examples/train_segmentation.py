@@ -187,7 +187,8 @@ def augmentation(args):
     T = kd.datasets.transforms
     steps = []
     if args.border_weights:
-        steps.append(T.BorderWeights(*args.border_weights))
+        w0, sigma = args.border_weights
+        steps.append(T.BorderWeights(w0=w0, sigma=sigma))
     if tuple(args.scale_range) != (1.0, 1.0):
         steps.append(T.RandomScale(*args.scale_range))
     if args.rotate:
@@ -288,7 +289,7 @@ def remember(args):
 
 
 def draw(head, images, truths, predictions):
-    return kd.plot.panel(images, truths, predictions, head.palette, head.class_names)
+    return kd.plot.panel(images, truths, predictions, head.palette, class_names=head.class_names)
 
 
 def main(argv=None):

@@ -150,7 +150,7 @@ def datasets(args):
         colorful = [i for i in range(len(photographs)) if chroma(photographs[i]) >= args.chroma]
         print(f"{len(photographs) - len(colorful)} gray photographs are left out")
         photographs = kd.datasets.subset(photographs, colorful)
-        train, val = kd.datasets.split(photographs, args.train_share, args.seed)
+        train, val = kd.datasets.split(photographs, args.train_share, seed=args.seed)
     if args.gray:
         train, val = Gray(train), Gray(val)
     return kd.datasets.cached(train), kd.datasets.cached(val)
@@ -351,7 +351,7 @@ def picture(model, val, heads, count):
             pictures[key] = head.draw(shown)
         tiles += [kd.plot.fit_width(p, 192, sharp=True) for p in pictures.values()]
         titles = list(pictures)
-    return kd.plot.grid(tiles, len(titles), titles)
+    return kd.plot.grid(tiles, columns=len(titles), titles=titles)
 
 
 def gain(scores, runs):

@@ -1,35 +1,39 @@
-"""Arrays at the door: whatever is like an array becomes one of NumPy, exactly, or is refused.
+"""Conversion of array-like values to NumPy arrays: exact, or refused with an error.
 
-Everything that takes data outside a graph (loaders, transforms, heads, `predict_*`, pictures) calls
-one of these once, where the value enters, so that nothing behind the door has to ask again.
+Everything that takes data outside a graph (loaders, transforms, heads, `predict_*`, images) calls
+one of these once, where the value enters. Code behind that point does not check again.
 """
+
+from typing import Any
 
 import numpy as np
 
+from keras_dense._types import Array, ArrayLike
 
-def as_array(value, name):
-    """`value` as a NumPy array of numbers or booleans.
+
+def as_array(value: ArrayLike, name: str) -> Array:
+    """Convert `value` to a NumPy array of numbers or booleans.
 
     Takes NumPy arrays and scalars, tensors of TensorFlow, JAX and torch (on any device, with or
-    without gradients), pictures of Pillow in a mode of numbers or RGB, and nested lists.
+    without gradients), Pillow images in a mode of numbers or RGB, and nested lists.
 
     Args:
-        value: what came.
-        name: str, what it is called, for messages.
+        value: array-like.
+        name: str, the name of the value in messages.
 
     Returns:
         NumPy array; `value` itself if it is one.
 
     Raises:
-        TypeError: if it is no array of numbers: text, `None`, objects, ragged lists, complex
-            numbers, pictures that hold places in a palette.
+        TypeError: if it is not an array of numbers: text, `None`, objects, ragged lists, complex
+            numbers, images with a palette.
 
     >>> as_array([[1, 2]], "labels").shape
     (1, 2)
     """
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(
-            f"`{name}` must say itself what is unknown: fill masked arrays first "
+            f"`{name}` must not be a masked array: fill unknown values first "
             "(`array.filled(255)`). Received: a numpy.ma.MaskedArray"
         )
     if not isinstance(value, np.ndarray):
@@ -41,14 +45,14 @@ def as_array(value, name):
     return value
 
 
-def _from_object(value, name):
+def _from_object(value: Any, name: str) -> Array:
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     if value is None or isinstance(value, (str, bytes, dict, set)):
         raise TypeError(f"`{name}` must be an array of numbers. Received: {value!r:.80}")
     if kind.startswith("PIL.") and hasattr(value, "mode"):
         if value.mode not in ("1", "L", "RGB", "I", "I;16", "F"):
             raise TypeError(
-                f"`{name}` must hold numbers or RGB. Received: a picture of mode {value.mode!r}; "
+                f"`{name}` must contain numbers or RGB. Received: an image of mode {value.mode!r}; "
                 "convert it first"
             )
         return np.array(value)
@@ -61,7 +65,7 @@ def _from_object(value, name):
         found = np.asarray(value)
     except ValueError as error:
         raise TypeError(
-            f"`{name}` must be an array of numbers, all rows of one length ({error})"
+            f"`{name}` must be an array of numbers with rows of equal length ({error})"
         ) from error
     if found.dtype.name == "bfloat16":
         found = found.astype("float32")
@@ -70,18 +74,18 @@ def _from_object(value, name):
     return found
 
 
-def as_labels(value, name):
-    """`value` as an array of whole numbers in 32 bits.
+def as_labels(value: ArrayLike, name: str) -> Array:
+    """Convert `value` to an array of integers of at most 32 bits.
 
     Args:
-        value: anything `as_array` takes; floats are taken if they hold whole numbers.
-        name: str, what it is called, for messages.
+        value: anything that `as_array` takes; floats only if they are whole numbers.
+        name: str, the name of the value in messages.
 
     Returns:
-        NumPy array, int32, or the given one if it is of a smaller kind of integers.
+        NumPy array: int32, or `value` itself if its integers are smaller.
 
     Raises:
-        TypeError: if it is no array of numbers.
+        TypeError: if it is not an array of numbers.
         ValueError: if a number is not whole, not finite, or needs more than 32 bits.
 
     >>> as_labels([[0.0, 1.0]], "labels").tolist()
@@ -109,19 +113,19 @@ def as_labels(value, name):
     return array.astype(np.int32)
 
 
-def as_image(value, name):
-    """`value` as an RGB image of bytes.
+def as_image(value: ArrayLike, name: str) -> Array:
+    """Convert `value` to an RGB image in uint8.
 
     Args:
-        value: anything `as_array` takes, `(H, W, 3)`, uint8.
-        name: str, what it is called, for messages.
+        value: anything that `as_array` takes, uint8 `(H, W, 3)`.
+        name: str, the name of the value in messages.
 
     Returns:
-        uint8 `(H, W, 3)`.
+        NumPy array, uint8 `(H, W, 3)`.
 
     Raises:
-        TypeError: if it is no array of numbers.
-        ValueError: if it is of another shape, or not uint8.
+        TypeError: if it is not an array of numbers.
+        ValueError: if the shape is another, or the type is not uint8.
 
     >>> as_image(np.zeros((2, 2, 3)), "image")
     Traceback (most recent call last):
@@ -136,23 +140,29 @@ def as_image(value, name):
     return array
 
 
-def as_pixels(value, name, channels=None, batch=False, value_range=(0, 255)):
-    """`value` as an image that a network takes: bytes, or floats in the same range.
+def as_pixels(
+    value: ArrayLike,
+    name: str,
+    channels: int | None = None,
+    batch: bool = False,
+    value_range: tuple[float, float] | None = (0, 255),
+) -> Array:
+    """Convert `value` to an image that a network takes: uint8, or floats in the same range.
 
     Args:
-        value: anything `as_array` takes, `(H, W, C)`: uint8, floats, or other integers.
-        name: str, what it is called, for messages.
+        value: anything that `as_array` takes, `(H, W, C)`: uint8, floats, or other integers.
+        name: str, the name of the value in messages.
         channels: int, or `None` for any number.
-        batch: whether it is a batch, `(B, H, W, C)`.
-        value_range: `(low, high)` in which all values must be; `None` for any.
+        batch: bool, whether it is a batch, `(B, H, W, C)`.
+        value_range: pair `(low, high)`, the range of all values; `None` for any.
 
     Returns:
-        The array, uint8 or float32.
+        NumPy array, uint8 or float32.
 
     Raises:
-        TypeError: if it is no array of numbers.
-        ValueError: if it is of another shape, empty, holds NaN or infinity, or values outside of
-            `value_range`, or if it is floats from 0 to 1 where 0 to 255 are meant.
+        TypeError: if it is not an array of numbers.
+        ValueError: if the shape is another, the array is empty, a value is NaN, infinite or outside
+            `value_range`, or floats are from 0 to 1 where the range is 0 to 255.
 
     >>> as_pixels(np.full((2, 2, 3), 0.5), "image")
     Traceback (most recent call last):
@@ -163,8 +173,10 @@ def as_pixels(value, name, channels=None, batch=False, value_range=(0, 255)):
     return as_pixel_values(array, name, value_range)
 
 
-def check_pixel_shape(shape, name, channels=None, batch=False):
-    """Raise a ValueError unless it is the shape of an image, or of a batch of them.
+def check_pixel_shape(
+    shape: tuple[int, ...], name: str, channels: int | None = None, batch: bool = False
+) -> None:
+    """Raise a ValueError unless `shape` is that of an image, or of a batch of images.
 
     >>> check_pixel_shape((3, 64, 48), "image", channels=3)
     Traceback (most recent call last):
@@ -181,9 +193,9 @@ last
     elif not batch and len(shape) == 4:
         hint = "; give the images of a batch one by one"
     elif batch and len(shape) == 3:
-        hint = "; a single image needs an axis more, image[None]"
+        hint = "; a single image needs one more axis, image[None]"
     elif len(shape) == len(wanted) - 1:
-        hint = "; an image without channels needs an axis for them, image[..., None]"
+        hint = "; an image without channels needs a channel axis, image[..., None]"
     if batch:
         raise ValueError(
             f"`{name}` must be (B, H, W, {channels or 'C'}). Received shape: {tuple(shape)}{hint}"
@@ -193,15 +205,17 @@ last
     )
 
 
-def as_pixel_values(array, name, value_range=(0, 255)):
-    """An array as uint8 or float32 within a range; see `as_pixels`."""
+def as_pixel_values(
+    array: Array, name: str, value_range: tuple[float, float] | None = (0, 255)
+) -> Array:
+    """Convert an array to uint8 or float32 within a range; see `as_pixels`."""
     kind = array.dtype.kind
     if array.dtype == np.uint8 and value_range in ((0, 255), None):
         return array
     if kind == "b":
         raise ValueError(
-            f"`{name}` must be uint8 or floats. Received: bool; a mask is no image "
-            "(array.astype('uint8') * 255 makes one of it)"
+            f"`{name}` must be uint8 or floats. Received: bool; convert a mask to an image with "
+            "array.astype('uint8') * 255"
         )
     low, high = (array.min(), array.max()) if array.size else (0, 0)
     if not (np.isfinite(low) and np.isfinite(high)):

@@ -1,4 +1,4 @@
-"""Keras, new enough; imported before everything else."""
+"""Check of the version of Keras, before anything else is imported."""
 
 import re
 
@@ -8,14 +8,14 @@ import keras
 OLDEST = "3.15"
 
 
-def check_version(found):
-    """Pass for a version of Keras that the library is tested with, from `OLDEST` on.
+def check_version(found: str) -> None:
+    """Raise an error for versions of Keras before `OLDEST`, which are not tested.
 
     Args:
         found: str, such as `keras.__version__`.
 
     Raises:
-        ImportError: for an older one; the message says what to type.
+        ImportError: for an older version; the message has the command that installs a newer one.
 
     >>> check_version("3.15.1"), check_version("4.0.0rc1")
     (None, None)

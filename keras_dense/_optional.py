@@ -1,20 +1,21 @@
-"""Imports of what is not needed by everybody, with an error that says how to get it."""
+"""Imports of optional packages, with an error that says how to install them."""
 
 import importlib
+from typing import Any
 
 
-def require(module, extra):
-    """Import `module`, or say which extra of `keras_dense` brings it.
+def require(module: str, extra: str) -> Any:
+    """Import an optional module.
 
     Args:
         module: str, the module's name, such as `"PIL.Image"`.
-        extra: str, the extra in `pip install keras_dense[extra]` that brings it.
+        extra: str, the extra in `pip install keras_dense[extra]` that installs it.
 
     Returns:
         The imported module.
 
     Raises:
-        ImportError: if it is not installed; the message says what to type.
+        ImportError: if it is not installed; the message has the command that installs it.
     """
     try:
         return importlib.import_module(module)

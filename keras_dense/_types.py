@@ -27,3 +27,5 @@ PathLike: TypeAlias = Any
 Config: TypeAlias = dict[str, Any]
 # One thing, or one for each key.
 Nested: TypeAlias = Any | Mapping[str, Any]
+# Cells around a map: ((top, bottom), (left, right)); ints, or integer tensors inside a graph.
+Sides: TypeAlias = Any

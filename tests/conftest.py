@@ -122,7 +122,7 @@ def zero_weights(monkeypatch):
 
 @pytest.fixture(scope="session")
 def shared_data():
-    """The folder of real pictures and weights, which are not part of the project."""
+    """The folder of real photos and weights, which are not part of the project."""
     named = os.environ.get("KERAS_DENSE_DATA")
     folder = pathlib.Path(named) if named else REPOSITORY.parent / "shared" / "data"
     if not folder.is_dir():

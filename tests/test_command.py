@@ -27,35 +27,32 @@ HEADS = {
 }
 
 
-def picture(height=45, width=67, seed=0):
+def photo(height=45, width=67, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype="uint8")
 
 
-def saved(folder, model, heads=None):
+def saved(folder, model):
     folder.mkdir(exist_ok=True)
     model.save(folder / "model.keras")
-    if heads is not None:
-        text = json.dumps(keras.saving.serialize_keras_object(heads))
-        (folder / "head.json").write_text(text)
     return str(folder / "model.keras")
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three pictures."""
+    """Three photos."""
     path = tmp_path / "in"
     path.mkdir()
     for n in range(3):
-        PIL.fromarray(picture(45 + n, 67, n)).save(path / f"{n}.png")
+        PIL.fromarray(photo(45 + n, 67, n)).save(path / f"{n}.png")
     return path
 
 
 @pytest.fixture
 def labels(backbone, tmp_path):
-    """A segmentation that was saved as examples/train_segmentation.py saves one."""
+    """A segmentation in a file."""
     head = HEADS["labels"]
     model = kd.fcn32s(backbone, heads=head)
-    return saved(tmp_path / "model", model, head), model, head
+    return saved(tmp_path / "model", model), model, head
 
 
 def names(path):
@@ -71,7 +68,7 @@ def test_labels_of_a_folder(labels, folder, tmp_path, capsys):
     )
     for n in range(3):
         written = PIL.open(out / f"{n}.png")
-        expected = model.predict_on_batch(picture(45 + n, 67, n)[None])[0].argmax(-1)
+        expected = model.predict_on_batch(photo(45 + n, 67, n)[None])[0].argmax(-1)
         np.testing.assert_array_equal(np.array(written), expected)
         assert written.mode == "P"
         np.testing.assert_array_equal(np.array(written.convert("RGB")), head.draw(expected))
@@ -80,7 +77,7 @@ def test_labels_of_a_folder(labels, folder, tmp_path, capsys):
     before = (out / "0.png").stat().st_mtime_ns
     (out / "1.png").unlink()
     assert main(["predict", path, str(folder), "--out", str(out)]) == 0
-    assert "2 pictures were done before" in capsys.readouterr().out
+    assert "2 images were done before" in capsys.readouterr().out
     assert (out / "1.png").exists() and (out / "0.png").stat().st_mtime_ns == before
     assert main(["predict", path, str(folder), "--out", str(out), "--overwrite"]) == 0
     assert (out / "0.png").stat().st_mtime_ns > before
@@ -88,13 +85,13 @@ def test_labels_of_a_folder(labels, folder, tmp_path, capsys):
 
 def test_every_head_from_tiles_and_from_scales(backbone, folder, tmp_path):
     model = kd.fcn32s(backbone, heads=HEADS)
-    path = saved(tmp_path / "model", model, HEADS)
+    path = saved(tmp_path / "model", model)
     whole, tiled, scaled = (tmp_path / name for name in ("whole", "tiled", "scaled"))
     one = str(folder / "0.png")
     assert main(["predict", path, one, "--out", str(whole), "--overlay"]) == 0
     assert main(["predict", path, one, "--out", str(tiled), "--tile", "512"]) == 0
     assert main(["predict", path, one, "--out", str(scaled), "--scales", "1", "--flip"]) == 0
-    expected = kd.decoded(model, HEADS).predict_on_batch(picture()[None])
+    expected = kd.decoded(model, HEADS).predict_on_batch(photo()[None])
     expected = {key: keras.ops.convert_to_numpy(x)[0] for key, x in expected.items()}
     for out in (whole, tiled):
         np.testing.assert_array_equal(np.array(PIL.open(out / "labels/0.png")), expected["labels"])
@@ -108,26 +105,26 @@ def test_every_head_from_tiles_and_from_scales(backbone, folder, tmp_path):
     assert len(names(whole)) == 10 and len(names(tiled)) == len(names(scaled)) == 5
 
 
-def test_broken_pictures_do_not_stop_the_others(labels, folder, tmp_path, capsys):
+def test_broken_photos_do_not_stop_the_others(labels, folder, tmp_path, capsys):
     content = io.BytesIO()
-    PIL.fromarray(picture(200, 200)).save(content, "JPEG")
+    PIL.fromarray(photo(200, 200)).save(content, "JPEG")
     (folder / "cut.jpg").write_bytes(content.getvalue()[:3000])
     (folder / "empty.png").write_bytes(b"")
     PIL.fromarray(np.zeros((9, 9), "uint16")).save(folder / "deep.png")
     out = tmp_path / "out"
     assert main(["predict", labels[0], str(folder), "--out", str(out)]) == 1
     said = capsys.readouterr().err
-    assert "3 of 6 pictures failed" in said
-    assert "cut.jpg: cannot be read as a picture" in said
-    assert "empty.png: cannot be read as a picture" in said
-    assert "deep.png: holds more than 8 bits a channel" in said
+    assert "3 of 6 images failed" in said
+    assert "cut.jpg: cannot be read as an image" in said
+    assert "empty.png: cannot be read as an image" in said
+    assert "deep.png: has more than 8 bits per channel" in said
     assert names(out) == ["0.png", "1.png", "2.png"]
 
 
-def test_unusual_pictures(labels, tmp_path, capsys):
+def test_unusual_photos(labels, tmp_path, capsys):
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
-    rgb = picture(40, 70)
+    rgb = photo(40, 70)
     PIL.fromarray(rgb).convert("CMYK").save(folder / "cmyk.jpg")
     alpha = np.concatenate([rgb, np.zeros((40, 70, 1), "uint8")], -1)
     PIL.fromarray(alpha).save(folder / "alpha.png")
@@ -138,7 +135,7 @@ def test_unusual_pictures(labels, tmp_path, capsys):
     PIL.fromarray(rgb).save(folder / "turned.png", exif=exif)
     assert main(["predict", labels[0], str(folder), "--out", str(out)]) == 1
     said = capsys.readouterr().err.splitlines()
-    assert said[0] == "1 of 5 pictures failed:" and len(said) == 2
+    assert said[0] == "1 of 5 images failed:" and len(said) == 2
     assert "one.png: is too small: 1×1 pixels, for a network of stride 32" in said[1]
     found = {path.stem: np.array(PIL.open(path)) for path in out.iterdir()}
     assert {key: x.shape for key, x in found.items()} == {
@@ -191,7 +188,7 @@ def test_a_folder_that_cannot_be_written(labels, folder, tmp_path, capsys):
         (lambda x: [x, x], "has several outputs"),
     ],
 )
-def test_models_of_somebody_else(build, message, folder, tmp_path, capsys):
+def test_foreign_models(build, message, folder, tmp_path, capsys):
     image = keras.Input((None, None, 3))
     path = saved(tmp_path / "model", keras.Model(image, build(layers.Conv2D(4, 1)(image))))
     assert main(["predict", path, str(folder), "--out", str(tmp_path / "out")]) == 1
@@ -220,7 +217,7 @@ def test_files_that_cannot_be(labels, folder, tmp_path, capsys):
     assert "cannot be loaded" in said("predict", tmp_path / "bad.keras", folder, "--out", out)
     assert "there is no file or folder" in said("predict", model, "nowhere", "--out", out)
     (tmp_path / "empty").mkdir()
-    assert "holds no picture" in said("predict", model, tmp_path / "empty", "--out", out)
+    assert "contains no image" in said("predict", model, tmp_path / "empty", "--out", out)
     twice = (folder / "0.png", folder)
     assert "written to one file" in said("predict", model, *twice, "--out", out)
     both = ("--tile", 64, "--flip")
@@ -231,7 +228,7 @@ def test_files_that_cannot_be(labels, folder, tmp_path, capsys):
     text = json.dumps(keras.saving.serialize_keras_object(kd.heads.Segmentation(9)))
     (tmp_path / "other.json").write_text(text)
     heads = ("--heads", tmp_path / "other.json")
-    assert "has 9 channels" in said("predict", model, folder, "--out", out, *heads)
+    assert "Segmentation with 9 channels" in said("predict", model, folder, "--out", out, *heads)
 
 
 def test_a_network_of_fixed_size_goes_by_tiles(folder, tmp_path):
@@ -246,7 +243,7 @@ def test_a_head_with_others_on_the_way(backbone, folder, tmp_path):
     head = kd.heads.Segmentation(5)
     heads = kd.heads.with_auxiliary(head)
     model = kd.fcn32s(backbone, heads=heads)
-    path = saved(tmp_path / "model", model, head)
+    path = saved(tmp_path / "model", model)
     assert main(["predict", path, str(folder), "--out", str(tmp_path / "out")]) == 0
     assert names(tmp_path / "out") == ["0.png", "1.png", "2.png"]
 
@@ -256,7 +253,7 @@ def test_evaluate(labels, folder, tmp_path, capsys):
     masks = tmp_path / "masks"
     masks.mkdir()
     for n in range(3):
-        truth = model.predict_on_batch(picture(45 + n, 67, n)[None])[0].argmax(-1).astype("uint8")
+        truth = model.predict_on_batch(photo(45 + n, 67, n)[None])[0].argmax(-1).astype("uint8")
         truth[:20] = 4 if n == 0 else truth[:20]
         PIL.fromarray(truth).save(masks / f"{n}.png")
     out = tmp_path / "scores.json"
@@ -265,12 +262,12 @@ def test_evaluate(labels, folder, tmp_path, capsys):
     other = kd.heads.Segmentation(5)
     expected = kd.training.evaluate(model, kd.datasets.Loader(dataset, other, 1), other)
     scores = json.loads(out.read_text())
-    assert scores["mean_iou"] == pytest.approx(expected["mean_iou"]) and scores["pictures"] == 3
+    assert scores["mean_iou"] == pytest.approx(expected["mean_iou"]) and scores["images"] == 3
     assert "| a " in capsys.readouterr().out
     (masks / "1.png").write_bytes(b"")
     assert main(["evaluate", path, str(folder), str(masks), "--out", str(out)]) == 1
-    assert "1 of 3 pictures failed" in capsys.readouterr().err
-    assert json.loads(out.read_text())["pictures"] == 2
+    assert "1 of 3 images failed" in capsys.readouterr().err
+    assert json.loads(out.read_text())["images"] == 2
     (masks / "1.png").unlink()
     assert main(["evaluate", path, str(folder), str(masks)]) == 1
     assert "without a mask" in capsys.readouterr().err
@@ -294,7 +291,7 @@ def test_export_says_what_is_there(labels, tmp_path, capsys):
 def test_export_in_int8(labels, tmp_path, capsys):
     pytest.importorskip("tf2onnx")
     session = pytest.importorskip("onnxruntime").InferenceSession
-    images = np.stack([picture(64, 96, n) for n in range(3)])
+    images = np.stack([photo(64, 96, n) for n in range(3)])
     (tmp_path / "in").mkdir()
     for n, pixels in enumerate(images):
         PIL.fromarray(pixels).save(tmp_path / "in" / f"{n}.png")

@@ -29,9 +29,7 @@ def folders(tmp_path):
     conv = keras.layers.Conv2D(1, 1)
     model = keras.Model(x, conv(x))
     conv.set_weights([np.ones((1, 1, 3, 1), "float32"), np.array([-300.0], "float32")])
-    model.save(tmp_path / "m.keras")
-    head = keras.saving.serialize_keras_object(kd.heads.Segmentation(1))
-    (tmp_path / "head.json").write_text(json.dumps(head))
+    kd.heads.attach(model, kd.heads.Segmentation(1)).save(tmp_path / "m.keras")
     return tmp_path
 
 
@@ -42,7 +40,7 @@ def test_evaluate_says_what_is_wrong_with_masks(folders, capsys):
     assert "only 0 and 255" in capsys.readouterr().err and not out.exists()
     # Black for void is allowed, and hardly meant where nothing else is left than one class.
     assert main(["evaluate", model, images, masks, "--remap", "255=255"]) == 0
-    assert "0 and 255 alone" in (said := capsys.readouterr().err) and "--remap 255=1" in said
+    assert "labels are 0 and 255" in (said := capsys.readouterr().err) and "--remap 255=1" in said
     assert main(["evaluate", model, images, masks, "--out", str(out), "--remap", "255=1"]) == 0
     assert json.loads(out.read_text())["iou"] == [1.0, 1.0] and not capsys.readouterr().err
     for file in (folders / "masks").iterdir():
@@ -59,14 +57,14 @@ def test_check_of_masks_and_depth(folders, capsys):
     assert main(["check", images, masks]) == 1
     said = capsys.readouterr()
     assert "2 samples of 16 x 16" in said.out and "remap={255: 1}" in said.out
-    assert "to look at: 1, see the report" in said.err
+    assert "1 warnings, see the report" in said.err
     assert main(["check", images, masks, "--classes", "no", "yes", "--remap", "255=1"]) == 0
     assert "  yes: " in capsys.readouterr().out
     assert main(["check", images, masks, "--classes", "3", "--remap", "255=1"]) == 1
     assert "1 of 3 classes never occur" in capsys.readouterr().out
     told = ["check", images, masks, "--classes", "2", "--remap", "255=1"]
     assert main([*told, "--against", others]) == 1
-    assert "in the other data set, too" in capsys.readouterr().out
+    assert "also in the other data set" in capsys.readouterr().out
     assert main([*told, "--against", others, "--limit", "1"]) == 0
     capsys.readouterr()
     assert main(["check", images, "--depth", str(folders / "depth")]) == 0

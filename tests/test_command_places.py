@@ -1,4 +1,4 @@
-"""What the command line reads is never written over, and what is there already is told apart."""
+"""Inputs of the command line are never overwritten, and existing results are recognized."""
 
 import json
 import os
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.once
 HEAD = kd.heads.Segmentation(3, class_names=["é", "b", "c"])
 
 
-def picture(height=20, width=30, seed=0):
+def photo(height=20, width=30, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype="uint8")
 
 
@@ -35,7 +35,7 @@ def place(tmp_path):
     """A model with its head, and a folder of two photographs."""
     (tmp_path / "photos").mkdir()
     for n, name in enumerate(("a.png", "b.jpg")):
-        PIL.fromarray(picture(seed=n)).save(tmp_path / "photos" / name)
+        PIL.fromarray(photo(seed=n)).save(tmp_path / "photos" / name)
     network().save(tmp_path / "m.keras")
     text = json.dumps(keras.saving.serialize_keras_object(HEAD))
     (tmp_path / "head.json").write_text(text)
@@ -43,7 +43,9 @@ def place(tmp_path):
 
 
 def predict(place, *arguments, model="m.keras", photos="photos"):
-    return main(["predict", str(place / model), str(place / photos), *map(str, arguments)])
+    heads = ["--heads", str(place / "head.json")]
+    images = [str(place / model), str(place / photos)]
+    return main(["predict", *images, *heads, *map(str, arguments)])
 
 
 def contents(folder):
@@ -52,7 +54,7 @@ def contents(folder):
 
 @pytest.mark.parametrize("more", [(), ("--overwrite",)])
 @pytest.mark.parametrize("way", ["same", "dots", "link", "below", "case"])
-def test_results_do_not_go_among_the_pictures(place, capsys, way, more):
+def test_results_do_not_go_among_the_photos(place, capsys, way, more):
     photos = place / "photos"
     outs = {"same": photos, "dots": photos / ".." / "photos", "case": place / "PHOTOS"}
     if way == "link":
@@ -62,19 +64,19 @@ def test_results_do_not_go_among_the_pictures(place, capsys, way, more):
         if not outs["case"].exists():
             pytest.skip("the file system tells names by case")
     if way == "below":
-        heads = {"photos": HEAD}
+        heads = {"photos": HEAD, "more": HEAD}
         image = keras.Input((None, None, 3))
-        keras.Model(image, {"photos": layers.Conv2D(3, 1)(image)}).save(place / "m.keras")
+        keras.Model(image, {k: layers.Conv2D(3, 1)(image) for k in heads}).save(place / "m.keras")
         (place / "head.json").write_text(json.dumps(keras.saving.serialize_keras_object(heads)))
         outs["below"] = place
     before = contents(place)
     assert predict(place, "--out", outs[way], *more) == 1
-    assert "--out must not be a folder of the pictures" in capsys.readouterr().err
+    assert "--out must not be a folder of the images" in capsys.readouterr().err
     assert contents(place) == before
 
 
 @pytest.mark.parametrize("more", [(), ("--overwrite",)])
-def test_a_single_picture_is_not_written_over(place, capsys, more):
+def test_a_single_photo_is_not_written_over(place, capsys, more):
     photos = place / "photos"
     before = contents(photos)
     assert predict(place, "--out", photos, *more, photos="photos/a.png") == 1
@@ -85,15 +87,15 @@ def test_a_single_picture_is_not_written_over(place, capsys, more):
     assert predict(place, "--out", place / "out", *more) == 1
     assert "would write over" in capsys.readouterr().err
     assert contents(photos) == before
-    # A result beside a picture of another ending is no harm.
+    # A result beside a photo of another ending is no harm.
     assert predict(place, "--out", photos, *more, photos="photos/b.jpg") == 0
     assert {**contents(photos), "b.png": b""} == {**before, "b.png": b""}
 
 
 @pytest.mark.parametrize("more", [(), ("--overwrite",)])
-def test_files_of_somebody_else_are_never_replaced(place, capsys, more):
+def test_foreign_files_are_never_replaced(place, capsys, more):
     (place / "out").mkdir()
-    PIL.fromarray(picture(seed=9)).save(place / "out" / "b.png")
+    PIL.fromarray(photo(seed=9)).save(place / "out" / "b.png")
     before = contents(place)
     assert predict(place, "--out", place / "out", *more) == 1
     said = capsys.readouterr().err
@@ -116,7 +118,7 @@ def test_results_of_another_run_are_told_apart(place, capsys):
     shutil.copy(place / "head.json", place / "kept.json")
     text = json.dumps(keras.saving.serialize_keras_object(kd.heads.Segmentation(3)))
     (place / "head.json").write_text(text)
-    refused("heads")
+    refused("model, heads")
     shutil.copy(place / "kept.json", place / "head.json")
     network(seed=1).save(place / "m.keras")
     refused("model")
@@ -125,20 +127,20 @@ def test_results_of_another_run_are_told_apart(place, capsys):
     assert after.keys() == before.keys() and after != before
     capsys.readouterr()
     assert predict(place, "--out", out) == 0
-    assert "2 pictures were done before" in capsys.readouterr().out
+    assert "2 images were done before" in capsys.readouterr().out
 
 
-def test_a_picture_that_was_changed_is_done_anew(place, capsys):
-    out, photo = place / "out", place / "photos" / "a.png"
+def test_a_photo_that_was_changed_is_done_anew(place, capsys):
+    out, changed = place / "out", place / "photos" / "a.png"
     assert predict(place, "--out", out) == 0
-    PIL.fromarray(picture(seed=5)).save(photo)
+    PIL.fromarray(photo(seed=5)).save(changed)
     later = (out / "a.png").stat().st_mtime_ns + 10**9
-    os.utime(photo, ns=(later, later))
+    os.utime(changed, ns=(later, later))
     assert predict(place, "--out", out) == 0
     said = capsys.readouterr().out
-    assert "1 pictures were done before" in said and "1 pictures were changed since" in said
+    assert "1 images were done before" in said and "1 images were changed since" in said
     model = keras.saving.load_model(place / "m.keras")
-    expected = model.predict_on_batch(picture(seed=5)[None])[0].argmax(-1)
+    expected = model.predict_on_batch(photo(seed=5)[None])[0].argmax(-1)
     np.testing.assert_array_equal(np.array(PIL.open(out / "a.png")), expected)
 
 
@@ -146,12 +148,17 @@ def test_the_mark_is_the_same_in_another_process(place):
     assert predict(place, "--out", place / "out") == 0
     command = [sys.executable, "-m", "keras_dense", "predict", str(place / "m.keras")]
     done = subprocess.run(
-        [*command, str(place / "photos"), "--out", str(place / "out")],
+        [
+            *command,
+            str(place / "photos"),
+            *("--heads", str(place / "head.json")),
+            *("--out", str(place / "out")),
+        ],
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert "2 pictures were done before" in done.stdout
+    assert "2 images were done before" in done.stdout
 
 
 def test_results_say_what_they_mean_and_who_made_them(place):
@@ -175,7 +182,7 @@ def test_results_say_what_they_mean_and_who_made_them(place):
 
 
 def test_names_that_differ_by_case_only(place, capsys, monkeypatch):
-    PIL.fromarray(picture()).save(place / "photos" / "A.jpg")
+    PIL.fromarray(photo()).save(place / "photos" / "A.jpg")
     if len(list((place / "photos").iterdir())) < 3:
         pytest.skip("the file system does not tell names by case")
     monkeypatch.setattr(results, "make_folder", lambda folder: False)
@@ -212,10 +219,11 @@ def test_scores_are_not_written_over_anything_else(place):
         (place / "notes.json").write_text(text)
         with pytest.raises(files.Unusable, match="is there, and holds no scores"):
             files.check_scores_file(place / "notes.json", [])
-    (place / "notes.json").write_text('{"mean_iou": 0.5}')
+    (place / "notes.json").write_text('{"mean_iou": 0.5, "images": 2}')
     files.check_scores_file(place / "notes.json", [])
     files.check_scores_file(place / "new.json", [])
     asked = ["evaluate", str(place / "m.keras"), str(place / "photos"), str(place / "photos")]
+    asked += ["--heads", str(place / "head.json")]
     for name in ("m.keras", "head.json"):
         before = contents(place)
         assert main([*asked, "--out", str(place / name)]) == 1
@@ -229,19 +237,19 @@ def test_a_model_that_predicts_nan_is_named_as_the_reason(place, capsys):
     for settings in ((), ("--tile", 64), ("--flip",)):
         assert predict(place, "--out", place / "out", *settings) == 1
         said = capsys.readouterr().err
-        assert "2 of 2 pictures failed" in said and "a.png: " in said
+        assert "2 of 2 images failed" in said and "a.png: " in said
         assert "predicts NaN" in said and "at 100 % of the pixels" in said
     assert not contents(place / "out")
 
 
 @pytest.fixture
 def small_limit(monkeypatch):
-    """Pillow takes pictures of more than 2 · 200 pixels for bombs."""
+    """Pillow takes photos of more than 2 · 200 pixels for bombs."""
     monkeypatch.setattr(PIL, "MAX_IMAGE_PIXELS", 200)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_large_pictures_say_what_to_do(place, capsys, small_limit):
+def test_large_photos_say_what_to_do(place, capsys, small_limit):
     out, model = place / "out", keras.saving.load_model(place / "m.keras")
     assert predict(place, "--out", out, "--tile", 16) == 1
     said = capsys.readouterr().err
@@ -251,7 +259,7 @@ def test_large_pictures_say_what_to_do(place, capsys, small_limit):
     assert PIL.MAX_IMAGE_PIXELS == 200
     PIL.MAX_IMAGE_PIXELS = None
     found = np.array(PIL.open(out / "a.png"))
-    np.testing.assert_array_equal(found, model.predict_on_batch(picture()[None])[0].argmax(-1))
+    np.testing.assert_array_equal(found, model.predict_on_batch(photo()[None])[0].argmax(-1))
     assert predict(place, "--out", place / "none", "--large") == 1
     assert "--large goes with --tile" in capsys.readouterr().err
 
@@ -262,7 +270,7 @@ def test_a_large_tiff_is_read_by_windows(place, capsys, small_limit, kind):
     rasterio = pytest.importorskip("rasterio")
     shutil.rmtree(place / "photos")
     (place / "photos").mkdir()
-    path, pixels = place / "photos" / "scene.tif", picture(70, 90)
+    path, pixels = place / "photos" / "scene.tif", photo(70, 90)
     bands = np.moveaxis(pixels, -1, 0)
     if kind in ("gray", "palette"):
         bands = bands[:1]
@@ -287,7 +295,7 @@ def test_a_large_tiff_is_read_by_windows(place, capsys, small_limit, kind):
         expected = pixels[..., :1].repeat(3, -1)
     errors = {
         "deep": "from 0 to 255. Received: uint16",
-        "turned": "large and to be turned by its EXIF orientation (6)",
+        "turned": "large and has an EXIF orientation (6)",
         "wide": "has 6 bands for a model of 3 channels; kd.inference.predict_tiled takes",
     }
     settings = ("--out", place / "out", "--tile", 32, "--overlay")
@@ -309,6 +317,7 @@ def test_exports_do_not_go_over_what_is_read(place, capsys):
     before = contents(place)
     for out in ("m.onnx", "head.json", "m.keras", "photos"):
         asked = ["export", str(place / "m.keras"), "onnx", str(place / out), "--overwrite"]
+        asked += ["--heads", str(place / "head.json")]
         assert main([*asked, "--images", str(place / "photos")]) == 1
         assert "would write over" in capsys.readouterr().err
     assert main(["export", str(place / "m.keras"), "savedmodel", str(place), "--overwrite"]) == 1

@@ -31,7 +31,7 @@ WORDS = {
     r"as of every": "common to all",
 }
 FORBIDDEN = re.compile(rf"(?<![a-z])(?:{'|'.join(WORDS)})(?![a-z])", re.IGNORECASE)
-BACKWARDS = re.compile(r"(?:What|How|Where|Whether|Which|Who|Whose|Of|That|Nothing)\b")
+BACKWARDS = re.compile(r"(?:What|How|Where|Which|Who|Whose|Of|That|Nothing)\b")
 
 
 def written_files():

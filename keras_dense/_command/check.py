@@ -1,7 +1,7 @@
-"""Looks through a data set: every fault, and what is hardly meant.
+"""Reports all faults of a data set, and what is suspicious.
 
-Of masks: labels out of range, classes that never occur, black and white masks, void everywhere. Of
-depth: units. Of images: one color, twice, in another split, too.
+Masks: labels out of range, classes that never occur, black and white masks, void everywhere.
+Depth: units. Images: a single color, duplicates, images of another split.
 """
 
 import sys
@@ -11,20 +11,20 @@ from keras_dense import datasets
 from keras_dense._command.load import Unusable
 from keras_dense.datasets.sample import VOID
 
-HELP = "look through images and masks, or depth"
+HELP = "check images and masks, or depth"
 
 
 def add_arguments(parser):
     add = parser.add_argument
     add("images", help="folder of images")
     add("masks", nargs="?", help="folder of masks of the same names")
-    add("--classes", nargs="+", metavar="NAME", help="names of the classes, or how many there are")
-    add("--mask-suffix", default="", help="what masks have behind the image's name")
+    add("--classes", nargs="+", metavar="NAME", help="names of the classes, or their number")
+    add("--mask-suffix", default="", help="ending of masks after the image's name")
     add("--remap", nargs="*", default=[], metavar="A=B", help="values to classes: 255=1")
     add("--depth", metavar="FOLDER", help="folder of depth maps, instead of masks")
-    add("--depth-scale", type=float, default=1000.0, help="units of the depth files in a meter")
-    add("--against", metavar="IMAGES", help="images of another split, which must not be here, too")
-    add("--limit", type=int, help="look at so many samples only, spread evenly")
+    add("--depth-scale", type=float, default=1000.0, help="units of a meter in depth files")
+    add("--against", metavar="IMAGES", help="images of another split, which must not occur here")
+    add("--limit", type=int, help="check only so many samples, spread evenly")
 
 
 def run(args):
@@ -41,7 +41,7 @@ def run(args):
             raise Unusable(str(error)) from error
     print(report)
     if report["warnings"]:
-        print(f"to look at: {len(report['warnings'])}, see the report", file=sys.stderr)
+        print(f"{len(report['warnings'])} warnings, see the report", file=sys.stderr)
     return 1 if report["warnings"] else 0
 
 
@@ -55,7 +55,7 @@ def _dataset(args):
     dataset = datasets.folder(
         args.images,
         args.masks,
-        # Not told: whatever is in the files.
+        # Without a number of classes: any label.
         num_classes=number if names else VOID,
         class_names=None if number is not None or not names else names,
         mask_suffix=args.mask_suffix,
@@ -65,7 +65,7 @@ def _dataset(args):
 
 
 class _Unnamed:
-    """A data set of which nobody said how many classes it has."""
+    """A data set without a known number of classes."""
 
     def __init__(self, dataset):
         self.dataset, self.name, self.describe = dataset, dataset.name, dataset.describe
@@ -81,7 +81,7 @@ def as_remap(pairs):
     """`["255=1"]` as `{255: 1}`; nothing as `None`.
 
     Raises:
-        Unusable: if it is written otherwise.
+        Unusable: if it has another form.
     """
     found = {}
     for pair in pairs:

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("images", help="folder of images")
     add("annotations", help="folder of masks, depth or arrays of the same names")
     add("--head", metavar="KEY", help="the head to score, of a model with several")
-    add("--mask-suffix", default="", help="what annotations have behind the image's name")
+    add("--mask-suffix", default="", help="ending of annotations after the image's name")
     add("--remap", nargs="*", default=[], metavar="A=B", help="values to classes: 255=1")
     add("--out", type=pathlib.Path, help="file for the scores as JSON")
 

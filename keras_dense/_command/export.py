@@ -1,11 +1,11 @@
-"""Exports a model with decoding inside: labels, meters, normals, colors come out."""
+"""Exports a model with decoding inside: it returns labels, meters, normals, colors."""
 
 import pathlib
 
 import numpy as np
 
 from keras_dense import export
-from keras_dense._command.files import keep_apart, make_folder, pictures
+from keras_dense._command.files import image_files, keep_apart, make_folder
 from keras_dense._command.load import Unusable, heads_file, load_heads, load_model
 from keras_dense.datasets.files import read_image
 
@@ -23,9 +23,9 @@ def add_arguments(parser):
     add(
         "--images",
         type=pathlib.Path,
-        help="folder of pictures of one size, to compare and to measure ranges for int8 on",
+        help="folder of images of one size, to compare and to measure ranges for int8 on",
     )
-    add("--overwrite", action="store_true", help="also where there is something already")
+    add("--overwrite", action="store_true", help="also replace an existing file or folder")
 
 
 def run(args):
@@ -57,8 +57,8 @@ def run(args):
 
 
 def _images(folder):
-    """All pictures of a folder as one array."""
-    files = pictures([folder])
+    """All images of a folder as one array."""
+    files = image_files([folder])
     try:
         images = [read_image(file, upright=True) for file in files.values()]
     except (OSError, ValueError) as error:
@@ -66,7 +66,7 @@ def _images(folder):
     sizes = {image.shape[:2] for image in images}
     if len(sizes) > 1:
         raise Unusable(
-            f"--images must be pictures of one size; those of {str(folder)!r} have {len(sizes)}: "
+            f"--images must be images of one size; those of {str(folder)!r} have {len(sizes)}: "
             f"{', '.join(f'{h}×{w}' for h, w in sorted(sizes)[:5])}"
         )
     return np.stack(images)

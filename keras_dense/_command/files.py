@@ -1,4 +1,4 @@
-"""Pictures of a run: which there are, and how results are written whole or not at all."""
+"""Input images of a run, and results that are written completely or not at all."""
 
 import errno
 import json
@@ -12,17 +12,18 @@ import numpy as np
 
 from keras_dense._command.load import Unusable
 from keras_dense._command.marks import save_npy, save_png
+from keras_dense._files import whole
 from keras_dense._optional import require
 from keras_dense._types import Array
 from keras_dense.datasets.files import find_files
 from keras_dense.heads import Head
 
-# What goes wrong with every further file, too.
+# Errors that every further file would raise as well.
 _HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
-def pictures(paths):
-    """Files by their stem, of files and folders; says on stderr what was passed over in these.
+def image_files(paths):
+    """Files by their stem, from files and folders; prints skipped files to stderr.
 
     Raises:
         Unusable: if one is missing, a folder holds none, or two have one stem.
@@ -42,7 +43,7 @@ def pictures(paths):
 
 
 def _of(path):
-    """The pictures of a folder, or one file."""
+    """The images of a folder, or one file."""
     if not path.is_dir():
         return {path.stem: path}
     try:
@@ -67,7 +68,7 @@ def same(a, b):
 
 
 def keep_apart(targets, sources, what="--out"):
-    """Make sure that nothing is written over what is read.
+    """Make sure that no input is overwritten.
 
     Raises:
         Unusable: if a target is one of the sources.
@@ -138,17 +139,13 @@ def write_whole(path, write):
     Raises:
         Unusable: if the disk is full, or cannot be written to any more.
     """
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        with open(new, "wb") as file:
+        with whole(path) as draft, open(draft, "wb") as file:
             write(file)
-        os.replace(new, path)
     except OSError as error:
         if error.errno in _HOPELESS:
             raise Unusable(f"cannot write {str(path)!r} ({error.strerror}); stopped") from error
         raise
-    finally:
-        new.unlink(missing_ok=True)
 
 
 def write_result(path: pathlib.Path, head: Head, result: Array, mark: dict) -> None:

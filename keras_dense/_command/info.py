@@ -1,4 +1,4 @@
-"""Says what a model takes, gives and sees: sizes, strides, receptive fields."""
+"""Prints inputs, outputs, strides, receptive fields and heads of a model."""
 
 import math
 
@@ -8,11 +8,11 @@ from keras_dense._command.load import Unusable, load_heads, load_model
 from keras_dense.surgery import receptive_field, strides
 from keras_dense.surgery.strides import total_stride
 
-HELP = "say what a model takes, gives and sees"
+HELP = "print inputs, outputs, receptive fields and heads"
 
 
 def add_arguments(parser):
-    """Nothing besides the model and its heads."""
+    """No arguments besides the model and its heads."""
 
 
 def run(args):
@@ -53,7 +53,7 @@ def _shape(tensor):
 
 
 def _seen(model):
-    """What a pixel of the output depends on, in words."""
+    """Description of the pixels that a pixel of the output depends on."""
     try:
         field, whole = (receptive_field(model, gates=gates) for gates in (False, True))
         stride = strides(model)

@@ -1,4 +1,4 @@
-"""Pictures beyond the size that Pillow reads without being told."""
+"""Images beyond the size limit of Pillow."""
 
 import contextlib
 
@@ -6,28 +6,28 @@ from keras_dense._optional import require
 from keras_dense.datasets.files import read_image
 from keras_dense.inference import GeoTiff
 
-WINDOWED = (".tif", ".tiff", ".jp2", ".j2k", ".vrt")  # what GDAL reads by windows
+WINDOWED = (".tif", ".tiff", ".jp2", ".j2k", ".vrt")  # GDAL reads these by windows
 _ORIENTATION = 0x0112
 
 
 def read(file, channels, by_windows, whole):
-    """A picture as RGB, uint8 `(H, W, 3)`, upright; a large one by windows, or as told.
+    """An image as RGB, uint8 `(H, W, 3)`, upright; a large one by windows or whole.
 
     Args:
         file: its path.
-        channels: int, those of the model.
-        by_windows: whether it may be read by windows.
-        whole: whether a large one may be read whole.
+        channels: int, number of channels of the model.
+        by_windows: bool, whether it may be read by windows.
+        whole: bool, whether a large one may be read whole.
 
     Returns:
-        An array, or a `GeoTiff` of a large picture.
+        An array, or a `GeoTiff` of a large image.
 
     Raises:
-        ValueError: if it cannot be read, or is large, and nobody has said that it is meant.
+        ValueError: if it cannot be read, or is large and neither way is allowed.
     """
     windowed = file.suffix.lower() in WINDOWED
     size, known = _large(file)
-    # Of many channels, or more than 8 bits, Pillow knows nothing.
+    # Pillow cannot read many channels, or more than 8 bits.
     if windowed and by_windows and (not known or (size is not None and not whole)):
         return _scene(file, channels)
     if size is None:
@@ -47,20 +47,20 @@ def read(file, channels, by_windows, whole):
 
 
 def _scene(file, channels):
-    """A large picture by windows."""
+    """A large image by windows."""
     image = require("PIL.Image", extra="examples")
     unidentified = require("PIL", extra="examples").UnidentifiedImageError
     turned = 1
     with _no_limit(), contextlib.suppress(unidentified):
-        with image.open(file) as picture:
-            turned = picture.getexif().get(_ORIENTATION, 1)
+        with image.open(file) as opened:
+            turned = opened.getexif().get(_ORIENTATION, 1)
     if turned != 1:
         raise ValueError(
-            f"{file}: is large and to be turned by its EXIF orientation ({turned}), which "
-            "reading by windows cannot do; turn and save it first, or read it whole (--large)"
+            f"{file}: is large and has an EXIF orientation ({turned}), which windows cannot "
+            "follow; turn and save it first, or read it whole (--large)"
         )
     scene = GeoTiff(file)
-    if scene.shape[2] == 1 and channels == 3:  # gray, as in small pictures
+    if scene.shape[2] == 1 and channels == 3:  # gray, as in small images
         return GeoTiff(file, bands=scene.bands * 3)
     if scene.shape[2] != channels:
         raise ValueError(
@@ -71,8 +71,8 @@ def _scene(file, channels):
 
 
 def _large(file):
-    """The height and width of a picture beyond Pillow's limit, else `None`; and whether Pillow
-    knows such files.
+    """Height and width of an image beyond Pillow's limit, else `None`; and whether Pillow can
+    read such files.
     """
     image = require("PIL.Image", extra="examples")
     unidentified = require("PIL", extra="examples").UnidentifiedImageError
@@ -80,18 +80,18 @@ def _large(file):
         with image.open(file):
             return None, True
     except image.DecompressionBombError:
-        with _no_limit(), image.open(file) as picture:
-            return (picture.height, picture.width), True
+        with _no_limit(), image.open(file) as opened:
+            return (opened.height, opened.width), True
     except unidentified:
         return None, False
-    # Whoever reads it says what is wrong.
+    # Reading it will raise the proper error.
     except Exception:
         return None, True
 
 
 @contextlib.contextmanager
 def _no_limit():
-    """Pillow without its limit; it is there again afterwards."""
+    """Remove the limit of Pillow for the body of a `with` statement."""
     image = require("PIL.Image", extra="examples")
     before, image.MAX_IMAGE_PIXELS = image.MAX_IMAGE_PIXELS, None
     try:

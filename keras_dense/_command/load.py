@@ -1,4 +1,4 @@
-"""Models from files, with what they predict."""
+"""Models from files, with their heads."""
 
 import json
 import pathlib
@@ -10,7 +10,7 @@ from keras_dense.heads.model_heads import found
 
 
 class Unusable(Exception):
-    """What makes a command impossible, in words for its user."""
+    """A reason why a command is impossible, in words for its user."""
 
 
 def load_model(path):
@@ -24,7 +24,7 @@ def load_model(path):
         raise Unusable(f"there is no model {str(path)!r}")
     try:
         model = keras.saving.load_model(path, compile=False)
-    # Keras raises whatever the deserialization of somebody's layer raises.
+    # Deserialization of a layer may raise anything.
     except Exception as error:
         raise Unusable(f"{str(path)!r} cannot be loaded as a model ({_first(error)})") from error
     inputs = getattr(model, "inputs", None) or []
@@ -32,7 +32,7 @@ def load_model(path):
         shapes = [tuple(x.shape) for x in inputs]
         raise Unusable(
             f"{str(path)!r} must take one batch of images (B, H, W, C); it takes "
-            f"{shapes or 'what cannot be read off it'}"
+            f"{shapes or 'unknown inputs'}"
         )
     return model
 

@@ -1,6 +1,7 @@
-"""Marks in results, by which a later run tells its own files from others, and from those of others.
+"""Marks in results, by which a later run recognizes files of the same run.
 
-A PNG has it in a text chunk, a .npy as a second array behind the first, which readers leave alone.
+A PNG holds the mark in a text chunk, a .npy file in a second array after the first, which readers
+ignore.
 """
 
 import json
@@ -13,13 +14,13 @@ _KEY = b"keras_dense"
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
-def save_png(picture, file, mark, facts=None):
-    """Write a picture of Pillow with a mark, and with what its numbers mean, both as JSON."""
+def save_png(image, file, mark, facts=None):
+    """Write an image of Pillow with a mark and the meaning of its numbers, both as JSON."""
     texts = require("PIL.PngImagePlugin", extra="examples").PngInfo()
     texts.add_text(_KEY.decode(), json.dumps(mark))
     if facts:
         texts.add_text("about", json.dumps(facts))
-    picture.save(file, format="PNG", pnginfo=texts)
+    image.save(file, format="PNG", pnginfo=texts)
 
 
 def save_npy(array, file, mark):

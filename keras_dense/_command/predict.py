@@ -1,12 +1,12 @@
-"""Predicts pictures of files and folders, and writes the results as pictures.
+"""Predicts images and folders, and writes labels, depth, normals or colors.
 
 Files are read as RGB of 8 bits, see `kd.datasets`: gray, palette and CMYK are converted, and
-photographs are turned as their EXIF orientation says. What cannot be RGB of 8 bits without loss
-is an error.
+photographs are turned by their EXIF orientation. Other files that RGB of 8 bits cannot hold
+without loss are an error.
 
-Results carry a mark of the run. A second start does what is missing, and what was changed since;
-it stops where results are those of another model, of other heads or settings (--overwrite
-replaces them). Files without a mark are never replaced.
+Results carry a mark of the run. A second start predicts images that are missing or were changed;
+it stops at results of another model, other heads or settings (--overwrite replaces them). Files
+without a mark are never replaced.
 """
 
 import pathlib
@@ -14,7 +14,7 @@ import pathlib
 import keras
 import numpy as np
 
-from keras_dense._command.files import pictures, report, write_overlay, write_result
+from keras_dense._command.files import image_files, report, write_overlay, write_result
 from keras_dense._command.large import read
 from keras_dense._command.load import Unusable, heads_file, load_heads, load_model
 from keras_dense._command.results import Results
@@ -23,31 +23,31 @@ from keras_dense.inference import GeoTiff, TiledPredictor, predict_multiscale
 from keras_dense.inference.network import share_lost
 from keras_dense.surgery.strides import total_stride
 
-HELP = "write labels, depth, normals or colors of pictures"
+HELP = "write labels, depth, normals or colors of images"
 
 
 def add_arguments(parser):
     add = parser.add_argument
-    add("pictures", nargs="+", help="files, or folders of them")
+    add("images", nargs="+", help="files, or folders of them")
     add("--out", required=True, type=pathlib.Path, help="folder of the results")
-    add("--tile", type=int, help="cut pictures into tiles of so many pixels, for large ones")
+    add("--tile", type=int, help="cut images into tiles of so many pixels, for large ones")
     add("--overlap", type=int, help="of tiles, in pixels")
     add(
         "--large",
         action="store_true",
-        help="with --tile: read pictures beyond the limit of Pillow (179 million pixels) whole; "
+        help="with --tile: read images beyond the limit of Pillow (179 million pixels) whole; "
         "without it TIFF and JPEG 2000 are read by windows, others are an error",
     )
     add("--scales", type=float, nargs="+", help="average over versions of these scales, such as 1")
-    add("--flip", action="store_true", help="average over the mirrored picture, too")
-    add("--overlay", action="store_true", help="also write results drawn over the pictures")
+    add("--flip", action="store_true", help="average over the mirrored image, too")
+    add("--overlay", action="store_true", help="also write results drawn over the images")
     add("--overwrite", action="store_true", help="also replace results of earlier runs")
 
 
 def run(args):
     if args.tile is not None and (args.scales or args.flip):
         raise Unusable("--tile does not go with --scales and --flip")
-    files = pictures(args.pictures)
+    files = image_files(args.images)
     model = load_model(args.model)
     tiled = args.tile is not None or None not in model.input.shape[1:3]
     for name, given in (("--large", args.large), ("--overlap", args.overlap is not None)):
@@ -57,29 +57,29 @@ def run(args):
     predict = _predictor(model, heads, args)
     settings = {name: getattr(args, name) for name in ("tile", "overlap", "scales", "flip")}
     results = Results(args, model, heads, settings)
-    sources = [pathlib.Path(path) for path in args.pictures]
+    sources = [pathlib.Path(path) for path in args.images]
     sources += [args.model, heads_file(args.heads)]
     waiting, done, old = results.prepare(files, [pathlib.Path(x) for x in sources if x])
     if done:
-        print(f"{done} pictures were done before (--overwrite does them anew)")
+        print(f"{done} images were done before (--overwrite does them anew)")
     if old:
-        print(f"{old} pictures were changed since they were done, and are done anew")
+        print(f"{old} images were changed since they were done, and are done anew")
 
     failed = {}
-    bar = keras.utils.Progbar(len(waiting), unit_name="picture")
+    bar = keras.utils.Progbar(len(waiting), unit_name="image")
     for count, (stem, file) in enumerate(waiting.items(), 1):
         pixels = None
         try:
             pixels = read(file, model.input.shape[-1], tiled, args.large)
             _write(args, results, heads, stem, predict(pixels), pixels)
         except Unusable:
-            report(failed, len(files), "pictures")
+            report(failed, len(files), "images")
             raise
-        # Whatever it is, the other pictures are worth the try.
+        # An error in one image must not stop the others.
         except Exception as error:
             failed[file] = _explained(error, pixels, model)
         bar.update(count)
-    return report(failed, len(files), "pictures")
+    return report(failed, len(files), "images")
 
 
 def _predictor(model, heads, args):
@@ -116,7 +116,7 @@ def _predictor(model, heads, args):
 
 
 def _checking(model, heads):
-    """What people use, and beside it the share of pixels of which the model says nothing."""
+    """Results, and the share of pixels with NaN or infinity."""
     product = decoded(model, heads)
 
     def lost(_, head, y, result):
@@ -136,7 +136,7 @@ def _check_lost(key, head, share):
 
 
 def _explained(error, pixels, model):
-    """An error in fewer words where the picture is smaller than a cell of the network."""
+    """A shorter error for an image that is smaller than the stride of the network."""
     try:
         stride = total_stride(model)
     except ValueError:
@@ -149,7 +149,7 @@ def _explained(error, pixels, model):
 
 def _check(_, head, result):
     if not np.isfinite(result).all():
-        raise ValueError("the model predicts what is no number")
+        raise ValueError("the model predicts NaN or infinity")
 
 
 def _write(args, results, heads, stem, found, pixels):

@@ -1,4 +1,4 @@
-"""Where the results of a run go, and which of them are there already."""
+"""Files of the results of a run, and those that exist already."""
 
 import hashlib
 import json
@@ -12,15 +12,15 @@ from keras_dense.inference.state import digest
 
 
 class Results:
-    """The files of a run: one a picture and head, beside them overlays.
+    """The files of a run: one for each image and head, and overlays.
 
     Args:
         args: of the command.
-        model, heads: what is predicted.
+        model, heads: the model and its heads.
         settings: dict of the arguments that change results.
 
     Attributes:
-        mark: what is written into every result.
+        mark: dict that is written into every result.
     """
 
     def __init__(self, args, model, heads, settings):
@@ -40,30 +40,30 @@ class Results:
         return self._folder(key) / f"{stem}{self._heads[key].suffix}"
 
     def overlay(self, key, stem):
-        """The file of what is drawn over the picture."""
+        """The file of the drawing over the image."""
         return self._folder(key) / "overlay" / f"{stem}.png"
 
     def _folder(self, key):
-        return self._out / key if key else self._out
+        return self._out / key if len(self._heads) > 1 else self._out
 
     def _targets(self, stem):
         found = [self.result(key, stem) for key in self._heads]
         return found + [self.overlay(key, stem) for key in self._heads if self._overlay]
 
     def prepare(self, files, sources):
-        """Make the folders, and tell which pictures wait.
+        """Make the folders, and find the images that are left to do.
 
         Args:
-            files: dict of pictures by their stem.
-            sources: what is read besides: folders of pictures, the model, its heads.
+            files: dict of images by their stem.
+            sources: other inputs: folders of images, the model, its heads.
 
         Returns:
-            The pictures that wait, by their stem; how many are done; how many of those that wait
-            have a result of before they were changed.
+            The images that are left, by their stem; the number of finished ones; the number of
+            those left with a result from before they were changed.
 
         Raises:
-            Unusable: if results would be written over what is read, or what is not a result of
-                this program, or (unless told to overwrite) over those of another run.
+            Unusable: if results would overwrite an input, a file that is no result of this program,
+                or (without --overwrite) results of another run.
         """
         targets = {stem: self._targets(stem) for stem in files}
         folders = {path.parent for paths in targets.values() for path in paths}
@@ -71,14 +71,14 @@ class Results:
             for source in sources:
                 if source.is_dir() and same(folder, source):
                     raise Unusable(
-                        f"--out must not be a folder of the pictures, {str(source)!r}: results "
+                        f"--out must not be a folder of the images, {str(source)!r}: results "
                         "would lie among them. Give another one"
                     )
         listed = [path for paths in targets.values() for path in paths]
         keep_apart(listed, [*files.values(), *sources])
         found = {path: mark_of(path) for path in listed if path.exists()}
         self._check_found(found)
-        # Nothing is made before everything was looked at.
+        # Everything is checked before anything is made.
         if not all([make_folder(folder) for folder in sorted(folders)]):
             _check_case(files)
         done, old = set(), set()
@@ -112,7 +112,7 @@ class Results:
 
 
 def _check_case(files):
-    """An error where two results are one, for names do not differ by case there."""
+    """Raise if two results would share a file because names there do not differ by case."""
     folded = {}
     for stem, file in files.items():
         other = folded.setdefault(stem.casefold(), file)

@@ -1,4 +1,4 @@
-"""Samples: where they come from, how they change, how they reach `fit`."""
+"""Data sets: samples from files, transforms, and batches for `fit`."""
 
 from keras_dense.datasets import transforms
 from keras_dense.datasets.ade20k import ade20k
@@ -11,7 +11,6 @@ from keras_dense.datasets.coco_stuff import coco_stuff
 from keras_dense.datasets.depth_files import (
     depth_from_png16,
     depth_to_png16,
-    distance_to_depth,
     read_depth,
     write_depth,
 )
@@ -27,6 +26,7 @@ from keras_dense.datasets.nyu_depth_v2 import nyu_depth_v2
 from keras_dense.datasets.parts import cached, split, subset
 from keras_dense.datasets.pascal_context import pascal_context
 from keras_dense.datasets.photographs import photographs
+from keras_dense.datasets.rays import distance_to_depth
 from keras_dense.datasets.sample import check_sample
 from keras_dense.datasets.scenes import scenes
 from keras_dense.datasets.sun_rgbd import sun_rgbd

@@ -1,10 +1,11 @@
-"""CamVid: driving through Cambridge, 11 classes."""
-
-import pathlib
+"""CamVid: videos from a car in Cambridge, 11 classes."""
 
 import numpy as np
 
-from keras_dense.datasets.folder import folder
+from keras_dense import _check
+from keras_dense._types import PathLike
+from keras_dense.datasets.folder import SegmentationFiles, folder
+from keras_dense.datasets.layouts import contents, existing_folder
 from keras_dense.datasets.sample import VOID
 
 CLASSES = {
@@ -22,25 +23,25 @@ CLASSES = {
 }
 
 
-def camvid(root, split="train"):
-    """CamVid in the 11 classes of the SegNet tutorial; its class 11, void, becomes 255.
+def camvid(root: PathLike, split: str = "train") -> SegmentationFiles:
+    """Read CamVid in the 11 classes of the SegNet tutorial; its class 11, void, becomes 255.
 
-    Two layouts are understood: the tutorial's own, `train/`, `trainannot/`, `val/`, `valannot/`,
+    There are two layouts: that of the tutorial, `train/`, `trainannot/`, `val/`, `valannot/`,
     `test/`, `testannot/`; and `train/images/`, `train/masks/`, `val/images/` and so on.
 
     Args:
-        root: path of the folder that holds them.
+        root: path of the data set.
         split: `"train"`, `"val"` or `"test"`.
 
     Returns:
-        A dataset, as `folder` gives it.
+        A data set, see `folder`.
 
     Raises:
         FileNotFoundError: if the folder, or one of a pair of files, is missing.
         ValueError: if `split` is unknown. Reading a sample raises `ValueError` naming the file if
-            it is corrupt, of another size, or has a label out of range.
+            it is corrupt, has another size, or a label out of range.
 
-    Source: Brostow, Fauqueur, Cipolla, "Semantic object classes in video", 2009; classes and
+    Reference: Brostow, Fauqueur, Cipolla, "Semantic object classes in video", 2009; classes and
         files of Badrinarayanan, Kendall, Cipolla, "SegNet", 2017.
 
     Example:
@@ -49,11 +50,8 @@ def camvid(root, split="train"):
     train = kd.datasets.camvid("data/CamVid", "train")
     ```
     """
-    if split not in ("train", "val", "test"):
-        raise ValueError(f'camvid: split must be "train", "val" or "test". Received: {split=}')
-    root = pathlib.Path(root)
-    if not root.is_dir():
-        raise FileNotFoundError(f"camvid: there is no folder {str(root)!r}")
+    _check.choice(split, "split", ("train", "val", "test"))
+    root = existing_folder(root, "camvid")
     if (root / split / "images").is_dir():
         images, masks = root / split / "images", root / split / "masks"
     else:
@@ -61,8 +59,7 @@ def camvid(root, split="train"):
         if not images.is_dir():
             raise FileNotFoundError(
                 f"camvid: split {split!r} not found in {str(root)!r}: neither {split}/images and "
-                f"{split}/masks nor {split} and {split}annot. "
-                f"It holds: {sorted(p.name for p in root.iterdir())[:12]}"
+                f"{split}/masks nor {split} and {split}annot. {contents(root)}"
             )
     return folder(
         images,

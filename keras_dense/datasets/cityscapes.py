@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from keras_dense.datasets.folder import folder
-from keras_dense.datasets.layouts import check_split, place
+from keras_dense import _check
+from keras_dense._types import PathLike
+from keras_dense.datasets.folder import SegmentationFiles, folder
+from keras_dense.datasets.layouts import first_existing
 from keras_dense.datasets.sample import VOID
 
 # name: (its number in *_labelIds.png, its color)
@@ -28,7 +30,7 @@ CLASSES = {
     "motorcycle": (32, (0, 0, 230)),
     "bicycle": (33, (119, 11, 32)),
 }
-LABELS = 34  # numbers 0 to 33; a license plate is -1, which is stored as 255
+LABELS = 34  # numbers 0 to 33; a license plate is -1, stored as 255
 ANNOTATIONS = {
     "train": ("gtFine", "gtCoarse"),
     "val": ("gtFine", "gtCoarse"),
@@ -36,26 +38,26 @@ ANNOTATIONS = {
 }
 
 
-def cityscapes(root, split="train"):
-    """Cityscapes in the 19 classes it is scored in; all other labels become 255, void.
+def cityscapes(root: PathLike, split: str = "train") -> SegmentationFiles:
+    """Read Cityscapes in its 19 evaluated classes; all other labels become 255, void.
 
-    Layout: `leftImg8bit/<split>/<city>/*_leftImg8bit.png` and
-    `gtFine/<split>/<city>/*_gtFine_labelIds.png`, as the archives unpack; `train_extra` has its
-    labels in `gtCoarse`, where `train` and `val` have them, too, if there is no `gtFine`.
+    Layout, as the archives unpack: `leftImg8bit/<split>/<city>/*_leftImg8bit.png` and
+    `gtFine/<split>/<city>/*_gtFine_labelIds.png`. The labels of `train_extra` are in `gtCoarse`;
+    those of `train` and `val` are read from there if there is no `gtFine`.
 
     Args:
-        root: path of the folder that holds them.
+        root: path of the data set.
         split: `"train"`, `"val"` or `"train_extra"`. The labels of `"test"` are not published.
 
     Returns:
-        A dataset, as `folder` gives it.
+        A data set, see `folder`.
 
     Raises:
         FileNotFoundError: if a folder, or one of a pair of files, is missing.
         ValueError: if `split` is unknown. Reading a sample raises `ValueError` naming the file if
-            it is corrupt, of another size, or has a label out of range.
+            it is corrupt, has another size, or a label out of range.
 
-    Source: Cordts et al., "The Cityscapes dataset for semantic urban scene understanding",
+    Reference: Cordts et al., "The Cityscapes dataset for semantic urban scene understanding",
         CVPR 2016.
 
     Example:
@@ -64,9 +66,9 @@ def cityscapes(root, split="train"):
     val = kd.datasets.cityscapes("data/cityscapes", "val")
     ```
     """
-    kinds = check_split(split, ANNOTATIONS, "cityscapes")
-    images = place(root, "cityscapes", f"leftImg8bit/{split}")
-    masks = place(root, "cityscapes", *(f"{kind}/{split}" for kind in kinds))
+    kinds = ANNOTATIONS[_check.choice(split, "split", ANNOTATIONS)]
+    images = first_existing(root, "cityscapes", f"leftImg8bit/{split}")
+    masks = first_existing(root, "cityscapes", *(f"{kind}/{split}" for kind in kinds))
     remap = dict.fromkeys([*range(LABELS), VOID], VOID)
     remap |= {number: index for index, (number, _) in enumerate(CLASSES.values())}
     return folder(

@@ -1,9 +1,11 @@
 """COCO-Stuff: the images of COCO with 80 kinds of things and 91 kinds of stuff."""
 
-from keras_dense.datasets.folder import folder
-from keras_dense.datasets.layouts import check_split, place
+from keras_dense import _check
+from keras_dense._types import PathLike
+from keras_dense.datasets.folder import SegmentationFiles, folder
+from keras_dense.datasets.layouts import first_existing
 
-# By their numbers in COCO, from 1; those in parentheses occur in no picture.
+# By their numbers in COCO, from 1; those in parentheses occur in no image.
 NAMES = """
 person; bicycle; car; motorcycle; airplane; bus; train; truck; boat; traffic light; fire hydrant;
 (street sign); stop sign; parking meter; bench; bird; cat; dog; horse; sheep; cow; elephant; bear;
@@ -24,34 +26,37 @@ stairs; stone; straw; structural-other; table; tent; textile-other; towel; tree;
 wall-brick; wall-concrete; wall-other; wall-panel; wall-stone; wall-tile; wall-wood; water-other;
 waterdrops; window-blind; window-other; wood
 """
-# Masks hold that number less 1; 255 is void.
+# Masks contain that number minus 1; 255 is void.
 NUMBERS = [name.strip() for name in NAMES.split(";")]
 CLASSES = [name for name in NUMBERS if not name.startswith("(")]
 SPLITS = {"train": "train2017", "val": "val2017", "train2017": "train2017", "val2017": "val2017"}
 
 
-def coco_stuff(root, split="train", *, upright=None):
-    """COCO-Stuff of 2017 in 171 classes, 80 things and 91 kinds of stuff.
+def coco_stuff(
+    root: PathLike, split: str = "train", *, upright: bool | None = None
+) -> SegmentationFiles:
+    """Read COCO-Stuff of 2017 in 171 classes, 80 kinds of things and 91 kinds of stuff.
 
     Layout: the images of COCO in `train2017/` and `val2017/`, or in `images/train2017/` and so on;
-    the masks of `stuffthingmaps_trainval2017.zip`, PNG of the category's number less 1 and 255 for
-    void, in `annotations/`, `stuffthingmaps/` or `stuffthingmaps_trainval2017/`, in folders of
-    the same names.
+    the masks of `stuffthingmaps_trainval2017.zip` (PNG, the number of the category minus 1, 255 for
+    void) in folders of the same names in `annotations/`, `stuffthingmaps/` or
+    `stuffthingmaps_trainval2017/`.
 
     Args:
         root: path.
         split: `"train"` or `"val"`.
-        upright: as of `folder`.
+        upright: bool or `None`, see `folder`.
 
     Returns:
-        A dataset, as `folder` gives it.
+        A data set, see `folder`.
 
     Raises:
         FileNotFoundError: if a folder, or one of a pair of files, is missing.
         ValueError: if `split` is unknown. Reading a sample raises `ValueError` naming the file if
-            it is corrupt, of another size, or has a label that is none of the categories.
+            it is corrupt, has another size, or a label that is not a category.
 
-    Source: Caesar, Uijlings, Ferrari, "COCO-Stuff: thing and stuff classes in context", CVPR 2018.
+    Reference: Caesar, Uijlings, Ferrari, "COCO-Stuff: thing and stuff classes in context",
+        CVPR 2018.
 
     Example:
 
@@ -59,11 +64,11 @@ def coco_stuff(root, split="train", *, upright=None):
     val = kd.datasets.coco_stuff("data/coco", "val")
     ```
     """
-    part = check_split(split, SPLITS, "coco_stuff")
+    part = SPLITS[_check.choice(split, "split", SPLITS)]
     homes = ("stuffthingmaps", "stuffthingmaps_trainval2017", "annotations")
     return folder(
-        place(root, "coco_stuff", f"images/{part}", part),
-        place(root, "coco_stuff", *(f"{home}/{part}" for home in homes)),
+        first_existing(root, "coco_stuff", f"images/{part}", part),
+        first_existing(root, "coco_stuff", *(f"{home}/{part}" for home in homes)),
         class_names=CLASSES,
         remap={NUMBERS.index(name): index for index, name in enumerate(CLASSES)},
         encoding="index",

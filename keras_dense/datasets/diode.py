@@ -1,16 +1,24 @@
-"""DIODE: rooms and streets, with the dense depth of a laser scanner."""
+"""DIODE: indoor and outdoor scenes with the dense depth of a laser scanner."""
 
 import pathlib
 
+from keras_dense._types import ArrayLike, PathLike
 from keras_dense.datasets.depth_folder import depth_folder
+from keras_dense.datasets.rgbd_files import DepthFiles
 
-# As published, of the camera that cuts images of 768 × 1024 pixels out of the scans, with the
-# center in the middle; (512, 384) counts from the corner of the first pixel.
+# As published, for the camera that cuts images of 768 × 1024 pixels out of the scans, with the
+# principal point at the center; (512, 384) counts from the corner of the first pixel.
 INTRINSICS = (886.81, 927.06, 511.5, 383.5)
 
 
-def diode(path, split=None, *, normals_frame=None, intrinsics=INTRINSICS):
-    """DIODE, as the archives unpack: images, depth and what is valid beside one another.
+def diode(
+    path: PathLike,
+    split: str | None = None,
+    *,
+    normals_frame: str | None = None,
+    intrinsics: ArrayLike | PathLike | None = INTRINSICS,
+) -> DepthFiles:
+    """Read DIODE, as the archives unpack: images, depth and masks of valid depth in one folder.
 
     ```
     <path>/val/indoors/scene_00019/scan_00183/00019_00183_indoors_000_010.png
@@ -20,23 +28,23 @@ def diode(path, split=None, *, normals_frame=None, intrinsics=INTRINSICS):
     ```
 
     Args:
-        path: path of the folder that holds `train` and `val`, or any folder in them.
-        split: what of it: `"train"`, `"val"`, `"val/indoors"`, `"val/outdoor"`, `"train/indoors"`
-            …; all unless given.
-        normals_frame: the axes of the normals, which are an archive of their own; no normals are
-            read unless it is given; see `depth_folder`.
-        intrinsics: of the camera, as `depth_folder` takes them, or `None`.
+        path: path of the folder with `train` and `val`, or of any folder in them.
+        split: str, a folder in `path`: `"train"`, `"val"`, `"val/indoors"`, `"val/outdoor"`,
+            `"train/indoors"` …; everything by default.
+        normals_frame: str, the axes of the normals, which are a separate archive; see
+            `depth_folder`. By default no normals are read.
+        intrinsics: of the camera, see `depth_folder`; or `None`.
 
     Returns:
-        A dataset of samples `{"image": uint8 (768, 1024, 3), "depth": float32 (768, 1024, 1),
+        A data set of samples `{"image": uint8 (768, 1024, 3), "depth": float32 (768, 1024, 1),
         meters, 0 where not valid, "intrinsics": float32 (3, 3)}`, with `normals_frame` also
         `"normals"`.
 
     Raises:
         FileNotFoundError: if the folder, or the depth or mask of an image, is missing.
-        ValueError: reading a sample, naming the file, if it is broken.
+        ValueError: reading a sample, naming the file, if it is corrupt.
 
-    Source: Vasiljevic et al., "DIODE: A Dense Indoor and Outdoor DEpth Dataset", 2019.
+    Reference: Vasiljevic et al., "DIODE: A Dense Indoor and Outdoor DEpth Dataset", 2019.
 
     Example:
 

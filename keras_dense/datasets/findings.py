@@ -1,31 +1,35 @@
-"""What a data set says that is hardly meant, in words, with the remedy."""
+"""Suspicious facts of a data set, in words, with the remedy."""
+
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 MOSTLY_VOID = 0.9
-NEAR, FAR = 0.05, 1000.0  # meters between which depth is believed
+NEAR, FAR = 0.05, 1000.0  # plausible range of the median depth, in meters
 
 
-def findings(report, facts, void):
-    """What `kd.datasets.check` has to say.
+def findings(report: dict, facts: list[dict[str, Any]], void: Any) -> tuple[list[str], list[str]]:
+    """Return the errors and warnings of `kd.datasets.check`.
 
     Args:
-        report: its report so far.
-        facts: what was seen of each sample.
+        report: dict, the report so far.
+        facts: list of dicts, facts of each sample.
         void: the label of void, or `None`.
 
     Returns:
-        Two lists of sentences: where nothing useful can come out, and what to look at.
+        Two lists of sentences: errors, if training is impossible, and warnings.
     """
-    errors, texts = [], []
+    errors: list[str] = []
+    texts: list[str] = []
     for part in (_labels, _depth, _normals, _heads):
         part(report, facts, void, errors, texts)
     _images(report, facts, texts)
     return errors, texts
 
 
-def black_and_white(values, void):
-    """Whether labels look like those of black and white masks, whose white was read as void.
+def black_and_white(values: Iterable[int], void: Any) -> bool:
+    """Return whether labels look like black-and-white masks, with white read as void.
 
     >>> black_and_white([0, 255], 255), black_and_white([0, 1, 255], 255)
     (True, False)
@@ -34,12 +38,12 @@ def black_and_white(values, void):
 
 
 BLACK_AND_WHITE = (
-    "The labels are 0 and 255 alone, and 255 is void: they look like black and white masks. Read "
-    "them with remap={255: 1}."
+    "The only labels are 0 and 255, and 255 is void: they look like black-and-white masks. Read "
+    "these with remap={255: 1}."
 )
 
 
-def _labels(report, facts, void, errors, texts):
+def _labels(report: dict, facts: list, void: Any, errors: list[str], texts: list[str]) -> None:
     values = report.get("values")
     if values is None:
         return
@@ -47,8 +51,8 @@ def _labels(report, facts, void, errors, texts):
     share = values.get(void, 0) / total
     if share == 1:
         errors.append(
-            f"Every pixel of every mask is void ({void}): nothing can be learned or scored. Do the "
-            "masks hold other values in their files (remap, encoding, palette)?"
+            f"Every pixel of every mask is void ({void}), so there is nothing to learn or "
+            "evaluate. Check the values in the files (remap, encoding, palette)."
         )
         return
     if black_and_white(values, void):
@@ -59,95 +63,98 @@ def _labels(report, facts, void, errors, texts):
         if never:
             texts.append(f"{len(never)} of {len(names)} classes never occur: {some(never)}.")
     empty = [f["name"] for f in facts if set(f.get("labels", {0})) == {void}]
-    listed(texts, "Masks that are void at every pixel", empty)
+    listed(texts, "Masks of only void", empty)
     if not empty and share > MOSTLY_VOID:
         texts.append(f"{100 * share:.1f} % of the pixels are void.")
     lacking = [f["name"] for f in facts if "labels" not in f]
     listed(texts, "Samples without labels", lacking)
 
 
-def _depth(report, facts, void, errors, texts):
+def _depth(report: dict, facts: list, void: Any, errors: list[str], texts: list[str]) -> None:
     found = report.get("depth")
     if found is None:
         return
     if not found["known"]:
         errors.append(
-            "Not one pixel of depth is known (finite and > 0): nothing can be learned or scored."
+            "No pixel of depth is known (finite and > 0), so there is nothing to learn or evaluate."
         )
         return
     median = np.median([f["depth"]["median"] for f in facts if "median" in f.get("depth", {})])
     if not NEAR <= median <= FAR:
         texts.append(
-            f"Depth is {median:.4g} m in the middle: are these meters? `scale` says how many units "
-            "of the files are one."
+            f"The median depth is {median:.4g} m: check that depth is in meters. `scale` is the "
+            "number of units per meter in the files."
         )
     constant = [
         f["name"]
         for f in facts
         if "low" in f.get("depth", {}) and f["depth"]["low"] == f["depth"]["high"]
     ]
-    listed(texts, "Depth that is the same at every pixel", constant)
+    listed(texts, "Depth maps with one value", constant)
     empty = [f["name"] for f in facts if "depth" in f and not f["depth"]["known"]]
-    listed(texts, "Depth that is unknown at every pixel", empty)
+    listed(texts, "Depth maps without a known pixel", empty)
 
 
-def _normals(report, facts, void, errors, texts):
+def _normals(report: dict, facts: list, void: Any, errors: list[str], texts: list[str]) -> None:
     found = [f["normals"] for f in facts if "normals" in f]
     if not found:
         return
     known, long, away = (sum(f[key] for f in found) for key in ("known", "long", "away"))
     if not known:
-        errors.append("Not one normal is known (of length 1): nothing can be learned or scored.")
+        errors.append("No normal is known (of length 1), so there is nothing to learn or evaluate.")
         return
     if long > 0.01 * known:
-        texts.append(f"{100 * long / known:.1f} % of the normals are not of length 1.")
+        texts.append(f"{100 * long / known:.1f} % of the normals do not have length 1.")
     if away > 0.5 * known:
         texts.append(
-            f"{100 * away / known:.1f} % of the normals face away from the camera (z > 0): say in "
-            "which axes they are (`kd.ops.convert_normals`, `normals_frame`)."
+            f"{100 * away / known:.1f} % of the normals face away from the camera (z > 0): give "
+            "their axes (`kd.ops.convert_normals`, `normals_frame`)."
         )
     empty = [f["name"] for f in facts if "normals" in f and not f["normals"]["known"]]
-    listed(texts, "Normals that are unknown at every pixel", empty)
+    listed(texts, "Normal maps without a known pixel", empty)
 
 
-def _heads(report, facts, void, errors, texts):
+def _heads(report: dict, facts: list, void: Any, errors: list[str], texts: list[str]) -> None:
     for key in facts[0]["heads"]:
         known = [f["heads"][key] for f in facts]
         if None not in known and not any(known):
             name = f"head {key!r}" if key else "the head"
             errors.append(
-                f"No pixel of any sample is known to {name}: are the numbers in its units and "
-                "range?"
+                f"No pixel of any sample is known to {name}: check the units and the range of the "
+                "data."
             )
 
 
-def _images(report, facts, texts):
+def _images(report: dict, facts: list, texts: list[str]) -> None:
     dark = [f["name"] for f in facts if f["high"] == 1]
-    listed(texts, "Images of 0 and 1 alone, as if from 0.0 to 1.0; images are 0 to 255", dark)
+    listed(texts, "Images with only 0 and 1, like a range of 0.0 to 1.0; images are 0 to 255", dark)
     listed(texts, "Images of one color", [f["name"] for f in facts if f["flat"]])
     twice, shared = ([f"{a} = {b}" for a, b in report.get(k, [])] for k in ("duplicates", "shared"))
     listed(texts, "Images that occur more than once", twice)
     listed(
-        texts, "Images that are in the other data set, too, whose scores then say little", shared
+        texts,
+        "Images that are also in the other data set, which makes its scores unreliable",
+        shared,
     )
     weightless = [f["name"] for f in facts if f.get("weightless")]
-    listed(texts, "Samples that weigh 0 at every pixel", weightless)
+    listed(texts, "Samples with weight 0 at every pixel", weightless)
 
 
-def listed(texts, what, names):
-    """Add a sentence with the number and the first of some names, if there is one.
+def listed(texts: list[str], what: str, names: Iterable[str]) -> None:
+    """Append a sentence with the number of names and the first of them, if there is any.
 
     >>> texts = []
     >>> listed(texts, "Black images", ["a.png", "b.png"])
     >>> texts
     ['Black images: 2 (a.png, b.png).']
     """
+    names = list(names)
     if names:
         texts.append(f"{what}: {len(names)} ({some(names)}).")
 
 
-def some(names):
-    """The first few of many names.
+def some(names: Iterable[str]) -> str:
+    """Return the first few of many names.
 
     >>> some("abcdef")
     'a, b, c, d and 2 more'

@@ -1,8 +1,10 @@
-"""KITTI depth: sparse depth of a laser scanner over images of a car's cameras."""
+"""KITTI depth: images from a car, with the sparse depth of a laser scanner."""
 
-import functools
 import pathlib
+from collections.abc import Sequence
 
+from keras_dense import _check
+from keras_dense._types import Array, PathLike
 from keras_dense.datasets.cameras import numbers_of, read_camera
 from keras_dense.datasets.depth_files import read_depth
 from keras_dense.datasets.rgbd_files import DepthFiles, RgbdFile
@@ -11,8 +13,14 @@ SELECTION = "val_selection_cropped"
 CAMERAS = ("image_02", "image_03")
 
 
-def kitti_depth(path, split="train", *, raw=None, cameras=CAMERAS):
-    """KITTI depth prediction and completion (2017), as the archives unpack.
+def kitti_depth(
+    path: PathLike,
+    split: str = "train",
+    *,
+    raw: PathLike | None = None,
+    cameras: Sequence[str] = CAMERAS,
+) -> DepthFiles:
+    """Read KITTI depth prediction and completion (2017), as the archives unpack.
 
     ```
     <path>/train/2011_09_26_drive_0001_sync/proj_depth/groundtruth/image_02/0000000005.png
@@ -22,23 +30,25 @@ def kitti_depth(path, split="train", *, raw=None, cameras=CAMERAS):
     ```
 
     Args:
-        path: path of the unpacked `data_depth_annotated.zip`, which has the folders `train` and
-            `val`, or of `data_depth_selection.zip` for the selection.
+        path: path of the unpacked `data_depth_annotated.zip`, with the folders `train` and `val`,
+            or of `data_depth_selection.zip` for the selection.
         split: `"train"`, `"val"`, or `"val_selection_cropped"`, the 1000 images of the benchmark.
-        raw: path of the raw recordings, where the images are (PNG or JPEG); `path` unless given.
-            Without the day's folder between, and within the folders of depth, they are found, too.
-        cameras: which of the left color camera `"image_02"` and the right one `"image_03"`.
+        raw: path of the raw recordings with the images (PNG or JPEG); `path` by default. Images
+            directly in the folder of the drive, without that of the day, and images within the
+            folders of depth are also found.
+        cameras: sequence of `"image_02"`, the left color camera, and `"image_03"`, the right one.
 
     Returns:
-        A dataset of samples `{"image": uint8 (H, W, 3), "depth": float32 (H, W, 1), meters}`,
+        A data set of samples `{"image": uint8 (H, W, 3), "depth": float32 (H, W, 1), meters}`,
         0 where no point was measured (about five pixels in six), with "intrinsics", float32
-        `(3, 3)`, of each recording if there are the calibrations of its day.
+        `(3, 3)`, of each recording if the calibration of its day exists.
 
     Raises:
         FileNotFoundError: if a folder, or the image of a depth map, is missing.
-        ValueError: for another split or camera, or a broken calibration.
+        ValueError: for another split or camera, or a corrupt calibration.
 
-    Source: Uhrig, Schneider, Schneider, Franke, Brox, Geiger, "Sparsity invariant CNNs", 3DV 2017.
+    Reference: Uhrig, Schneider, Schneider, Franke, Brox, Geiger, "Sparsity invariant CNNs",
+        3DV 2017.
 
     Example:
 
@@ -47,26 +57,24 @@ def kitti_depth(path, split="train", *, raw=None, cameras=CAMERAS):
     ```
     """
     path = pathlib.Path(path)
-    if split not in ("train", "val", SELECTION):
-        raise ValueError(
-            f'kitti_depth: split must be "train", "val" or "{SELECTION}". Received: split={split!r}'
-        )
+    _check.choice(split, "split", ("train", "val", SELECTION))
     if not cameras or isinstance(cameras, str) or set(cameras) - set(CAMERAS):
-        raise ValueError(
-            f"kitti_depth: cameras must be among {CAMERAS}. Received: cameras={cameras!r}"
-        )
-    find = _selection if split == SELECTION else functools.partial(_recordings, raw=raw)
-    files = find(path, split, cameras=cameras)
+        raise _check.fail("cameras", f"one or both of {CAMERAS}", cameras)
+    if split == SELECTION:
+        files = _selection(path, split, cameras)
+    else:
+        files = _recordings(path, split, path if raw is None else pathlib.Path(raw), cameras)
     return DepthFiles(files, _depth, None, "kitti_depth", split)
 
 
-def _depth(path, intrinsics):
+def _depth(path: PathLike, intrinsics: Array | None) -> Array:
     return read_depth(path, scale=256)
 
 
-def _recordings(path, split, raw, cameras):
+def _recordings(
+    path: pathlib.Path, split: str, raw: pathlib.Path, cameras: Sequence[str]
+) -> list[RgbdFile]:
     home = path / split
-    raw = path if raw is None else pathlib.Path(raw)
     maps = [
         file
         for camera in cameras
@@ -77,7 +85,8 @@ def _recordings(path, split, raw, cameras):
             f"kitti_depth: there is no depth map like "
             f"{str(home / '2011_…_sync/proj_depth/groundtruth/image_02/0000000005.png')!r}"
         )
-    folders, matrices = {}, {}
+    folders: dict[tuple[str, str], pathlib.Path] = {}
+    matrices: dict[tuple[str, str], Array | None] = {}
     files = []
     for depth in sorted(maps):
         drive, camera = depth.parents[3].name, depth.parent.name
@@ -90,7 +99,7 @@ def _recordings(path, split, raw, cameras):
     return files
 
 
-def _image_folder(raw, home, drive, camera):
+def _image_folder(raw: pathlib.Path, home: pathlib.Path, drive: str, camera: str) -> pathlib.Path:
     places = [raw / drive[:10] / drive, raw / drive, home / drive]
     for place in places:
         if (place / camera / "data").is_dir():
@@ -99,7 +108,7 @@ def _image_folder(raw, home, drive, camera):
     raise FileNotFoundError(f"kitti_depth: no images of {drive} in any of {tried}; give raw=")
 
 
-def _image(folder, depth):
+def _image(folder: pathlib.Path, depth: pathlib.Path) -> pathlib.Path:
     for ending in (".png", ".jpg"):
         image = folder / f"{depth.stem}{ending}"
         if image.is_file():
@@ -109,8 +118,8 @@ def _image(folder, depth):
     )
 
 
-def _calibration(day, camera):
-    """The left three columns of a rectified camera's projection, if the file is there."""
+def _calibration(day: pathlib.Path, camera: str) -> Array | None:
+    """Read the left three columns of the projection of a rectified camera, if there is one."""
     path = day / "calib_cam_to_cam.txt"
     if not path.is_file():
         return None
@@ -123,7 +132,7 @@ def _calibration(day, camera):
     raise ValueError(f"{path}: has no {key}")
 
 
-def _selection(path, split, cameras):
+def _selection(path: pathlib.Path, split: str, cameras: Sequence[str]) -> list[RgbdFile]:
     homes = [path / split, path / "depth_selection" / split, path]
     home = next((home for home in homes if (home / "groundtruth_depth").is_dir()), None)
     if home is None:

@@ -1,9 +1,13 @@
-"""Which pictures there are in a folder, and what was passed over."""
+"""Lists of the images in a folder, with warnings about skipped files."""
 
 import os
 import pathlib
 import unicodedata
 import warnings
+from collections.abc import Iterable, Iterator, Sequence
+
+from keras_dense import _check
+from keras_dense._types import PathLike
 
 EXTENSIONS = (
     *(".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".gif", ".webp"),
@@ -11,7 +15,7 @@ EXTENSIONS = (
 )
 READABLE = (*EXTENSIONS, ".npy")
 
-# What lies beside pictures without being meant as one.
+# Common files beside images, which are skipped without a warning.
 _BESIDE = (
     *(".txt", ".json", ".xml", ".csv", ".md", ".yaml", ".yml", ".html", ".log", ".py", ".ipynb"),
     *(".db", ".ini", ".lst", ".aux", ".tfw", ".pgw", ".jgw", ".wld", ".prj", ".pdf", ".zip"),
@@ -20,36 +24,45 @@ _BESIDE = (
 _JUNK = ("__MACOSX", "@eaDir", "$RECYCLE.BIN")
 
 
-def find_files(directory, who, what, suffix="", recursive=False, extensions=EXTENSIONS):
-    """The pictures in a folder by their stem, sorted.
+def find_files(
+    directory: PathLike,
+    who: str,
+    what: str,
+    suffix: str = "",
+    recursive: bool = False,
+    extensions: Sequence[str] = EXTENSIONS,
+) -> dict[str, pathlib.Path]:
+    """List the images in a folder by their stem, sorted.
 
-    Hidden files are passed over. A warning names endings that are not read, and folders below
-    that hold pictures, if any is there.
+    Hidden files are skipped. A warning names extensions that are not read, and subfolders with
+    images, if there are any.
 
     Args:
         directory: path.
-        who: str, who asks, for messages.
-        what: str, what is looked for, for messages.
-        suffix: str, what the stem of every file ends with, left out of the keys; others are passed
-            over. With an ending (`"_mask.png"`) it also says which ending is meant.
-        recursive: bool: whether pictures in folders below count; then the keys are their paths
-            without the ending, as in `"aachen/a"`.
-        extensions: endings that are read.
+        who: str, the reader, for messages.
+        what: str, the kind of folder, for messages.
+        suffix: str, end of the stem of every file, left out of the keys; other files are skipped.
+            With an extension (`"_mask.png"`), files of other extensions are skipped, too.
+        recursive: bool, whether to read subfolders; the keys are then relative paths without the
+            extension, as in `"aachen/a"`.
+        extensions: sequence of str, extensions of the files to read.
 
     Returns:
         A dict from stem (in Unicode's composed form) to path.
 
     Raises:
-        FileNotFoundError: if the folder is missing or holds no such picture.
-        ValueError: if two pictures differ only in their extension.
+        FileNotFoundError: if the folder is missing or has no such image.
+        ValueError: if two images differ only in their extension.
     """
     directory = pathlib.Path(directory)
     if not directory.is_dir():
         raise FileNotFoundError(f"{who}: there is no {what} folder {str(directory)!r}")
-    found, passed, below = {}, {}, []
+    found: dict[str, pathlib.Path] = {}
+    passed: dict[str, int] = {}
+    below = []
     ending = suffix[suffix.rfind(".") :].lower() if "." in suffix else ""
     ending = ending if ending in extensions else ""
-    tail = plain(suffix[: len(suffix) - len(ending)])
+    tail = composed(suffix[: len(suffix) - len(ending)])
     for path in sorted(walk(directory) if recursive else directory.iterdir()):
         extension = path.suffix.lower()
         inside = path.parent.relative_to(directory)
@@ -63,42 +76,45 @@ def find_files(directory, who, what, suffix="", recursive=False, extensions=EXTE
             if extension not in _BESIDE:
                 passed[extension] = passed.get(extension, 0) + 1
             continue
-        stem = plain(path.stem)
+        stem = composed(path.stem)
         if not stem.endswith(tail) or ending not in ("", extension):
             continue
-        key = plain((inside / stem[: len(stem) - len(tail)]).as_posix())
+        key = composed((inside / stem[: len(stem) - len(tail)]).as_posix())
         if key in found:
             raise ValueError(
                 f"{who}: {found[key].name!r} and {path.name!r} in {str(path.parent)!r} differ "
-                'only in their extension; which one is meant? A suffix may say so (".png")'
+                'only in their extension. Choose one with a suffix (".png")'
             )
         found[key] = path
-    notes = [f"{n} file{'s' * (n > 1)} ending in {e or 'nothing'!r}" for e, n in passed.items()]
+    notes = [
+        f"{n} file{'s' * (n > 1)} {f'ending in {e!r}' if e else 'without an extension'}"
+        for e, n in passed.items()
+    ]
     if below:
         some = ", ".join(map(repr, below[:3]))
         more = f" and {len(below) - 3} more" if len(below) > 3 else ""
-        notes.append(f"pictures in folders below ({some}{more}; recursive=True reads them)")
+        notes.append(f"images in subfolders ({some}{more}; recursive=True reads them)")
     if not found:
         kinds = ", ".join(e[1:] for e in extensions)
-        ends = f" whose name ends in {suffix!r}" if suffix else ""
-        there = f". It holds {' and '.join(notes)}" if notes else ""
+        ends = f" with a name that ends in {suffix!r}" if suffix else ""
+        there = f". It contains {' and '.join(notes)}" if notes else ""
         raise FileNotFoundError(
-            f"{who}: the {what} folder {str(directory)!r} holds no picture{ends} ({kinds}){there}"
+            f"{who}: the {what} folder {str(directory)!r} contains no image{ends} ({kinds}){there}"
         )
     if notes:
         warnings.warn(
-            f"{who}: passed over in the {what} folder {str(directory)!r}: {' and '.join(notes)}",
+            f"{who}: skipped in the {what} folder {str(directory)!r}: {' and '.join(notes)}",
             stacklevel=2,
         )
     return found
 
 
-def walk(directory):
-    """All files in a folder and in those below; hidden ones are left out, links followed."""
-    seen = set()
+def walk(directory: PathLike) -> Iterator[pathlib.Path]:
+    """Iterate over all files in a folder and its subfolders, without hidden ones; follows links."""
+    seen: set[str] = set()
     for place, folders, names in os.walk(directory, followlinks=True):
         folders[:] = [f for f in folders if not f.startswith(".") and f not in _JUNK]
-        if os.path.realpath(place) in seen:  # a link that leads back
+        if os.path.realpath(place) in seen:  # a link back to a parent
             folders.clear()
             continue
         seen.add(os.path.realpath(place))
@@ -107,22 +123,22 @@ def walk(directory):
                 yield pathlib.Path(place) / name
 
 
-def plain(name):
-    """A name in Unicode's composed form: file systems differ in how they write "é".
+def composed(name: str) -> str:
+    """Convert a name to Unicode's composed form: file systems differ in how they store "é".
 
-    >>> len(plain("e\\u0301"))
+    >>> len(composed("e\\u0301"))
     1
     """
     return unicodedata.normalize("NFC", name)
 
 
-def every_fifth(stems, split, who):
-    """The names of a split where no list says: every fifth is `"val"`, the rest `"train"`.
+def every_fifth(stems: Iterable[str], split: str) -> list[str]:
+    """Return the names of a split without a list: every fifth is `"val"`, the rest `"train"`.
 
     Raises:
-        ValueError: for another split than these and `"trainval"`.
+        ValueError: for a split other than these and `"trainval"`.
 
-    >>> every_fifth("abcdef", "val", "letters")
+    >>> every_fifth("abcdef", "val")
     ['e']
     """
     stems = sorted(stems)
@@ -131,8 +147,4 @@ def every_fifth(stems, split, who):
         "val": stems[4::5],
         "trainval": stems,
     }
-    if split not in parts:
-        raise ValueError(
-            f"{who}: without lists the splits are {sorted(parts)}. Received: split={split!r}"
-        )
-    return parts[split]
+    return parts[_check.choice(split, "split", parts)]

@@ -1,43 +1,52 @@
-"""Mapillary Vistas: streets of six continents."""
+"""Mapillary Vistas: streets on six continents."""
 
 import json
+import pathlib
+from typing import Any
 
 import numpy as np
 
-from keras_dense.datasets.folder import folder
-from keras_dense.datasets.layouts import check_split, place
+from keras_dense import _check
+from keras_dense._types import Array, PathLike
+from keras_dense.datasets.folder import SegmentationFiles, folder
+from keras_dense.datasets.layouts import first_existing
 from keras_dense.datasets.sample import VOID
 
 SPLITS = {"train": "training", "val": "validation", "training": "training"}
 SPLITS |= {"validation": "validation"}
-INSTANCES = 256  # files of instances hold label * 256 + the object's number
+INSTANCES = 256  # files of instances contain label * 256 + number of the object
 
 
-def mapillary_vistas(root, split="train", *, version="v2.0", upright=None):
-    """Mapillary Vistas in the classes that its configuration says are scored.
+def mapillary_vistas(
+    root: PathLike,
+    split: str = "train",
+    *,
+    version: str = "v2.0",
+    upright: bool | None = None,
+) -> SegmentationFiles:
+    """Read Mapillary Vistas in the evaluated classes of its configuration file.
 
     Layout, as the archive unpacks: `config_v2.0.json`, `training/images/*.jpg` and
-    `training/v2.0/labels/*.png`, of which the number is the place in the configuration; where there
-    are no `labels/`, `training/v2.0/instances/*.png` of 16 bits, label * 256 + object. Releases
-    before 2.0 have `config.json` and `training/labels/`. Labels that the configuration does not
-    have evaluated become 255, void.
+    `training/v2.0/labels/*.png` with positions in the configuration. If there is no `labels/`,
+    `training/v2.0/instances/*.png` of 16 bits are read, label * 256 + object. Releases before 2.0
+    have `config.json` and `training/labels/`. Labels that are not evaluated become 255, void.
 
     Args:
         root: path.
         split: `"train"` or `"val"`.
-        version: `"v2.0"` or `"v1.2"`: of which the labels are.
-        upright: as of `folder`.
+        version: `"v2.0"` or `"v1.2"`, the version of the labels.
+        upright: bool or `None`, see `folder`.
 
     Returns:
-        A dataset, as `folder` gives it. Names and colors of its classes are those of the file.
+        A data set, see `folder`. Names and colors of its classes come from the configuration.
 
     Raises:
         FileNotFoundError: if a folder, the configuration, or one of a pair of files, is missing.
         ValueError: if `split` is unknown, or the configuration has no labels. Reading a sample
-            raises `ValueError` naming the file if it is corrupt, of another size, or has a label
+            raises `ValueError` naming the file if it is corrupt, has another size, or a label
             out of range.
 
-    Source: Neuhold et al., "The Mapillary Vistas dataset for semantic understanding of street
+    Reference: Neuhold et al., "The Mapillary Vistas dataset for semantic understanding of street
         scenes", ICCV 2017.
 
     Example:
@@ -46,15 +55,14 @@ def mapillary_vistas(root, split="train", *, version="v2.0", upright=None):
     val = kd.datasets.mapillary_vistas("data/vistas", "val")
     ```
     """
-    part = check_split(split, SPLITS, "mapillary_vistas")
-    if version not in ("v1.2", "v2.0"):
-        raise ValueError(
-            f'mapillary_vistas: version must be "v1.2" or "v2.0". Received: version={version!r}'
-        )
+    part = SPLITS[_check.choice(split, "split", SPLITS)]
+    _check.choice(version, "version", ("v2.0", "v1.2"))
     old = version == "v1.2"
-    path = place(root, "mapillary_vistas", f"config_{version}.json", *["config.json"] * old)
+    path = first_existing(
+        root, "mapillary_vistas", f"config_{version}.json", *["config.json"] * old
+    )
     homes = [f"{part}/{version}", *[part] * old]
-    masks = place(
+    masks = first_existing(
         root,
         "mapillary_vistas",
         *(f"{home}/labels" for home in homes),
@@ -65,7 +73,7 @@ def mapillary_vistas(root, split="train", *, version="v2.0", upright=None):
     remap = dict.fromkeys(range(len(labels)), VOID)
     remap |= {number: index for index, number in enumerate(classes)}
     return folder(
-        place(root, "mapillary_vistas", f"{part}/images"),
+        first_existing(root, "mapillary_vistas", f"{part}/images"),
         masks,
         class_names=[labels[number]["readable"] for number in classes],
         palette=np.array([labels[number]["color"] for number in classes]),
@@ -78,16 +86,16 @@ def mapillary_vistas(root, split="train", *, version="v2.0", upright=None):
     )
 
 
-def _label_of_instance(numbers):
+def _label_of_instance(numbers: Array) -> Array:
     return numbers // INSTANCES
 
 
-def _labels(path):
+def _labels(path: pathlib.Path) -> list[dict[str, Any]]:
     try:
         labels = json.loads(path.read_text(encoding="utf-8"))["labels"]
         evaluated = [label["evaluate"] for label in labels]
         if not any(evaluated) or not all(len(label["color"]) == 3 for label in labels):
-            raise ValueError("no label is evaluated, or a color is none")
+            raise ValueError("no label is evaluated, or a color is invalid")
         _ = [label["readable"] for label in labels]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(

@@ -1,11 +1,15 @@
-"""NYU Depth v2: 1449 labeled frames of rooms, with a Kinect's depth."""
+"""NYU Depth v2: 1449 labeled indoor frames with the depth of a Kinect."""
 
 import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
-from keras_dense._optional import require
+from keras_dense import _check
+from keras_dense._types import Array, PathLike, Sample
 from keras_dense.datasets.depth_files import read_depth
+from keras_dense.datasets.raster_files import mat_array, mat_arrays, open_hdf5
 from keras_dense.datasets.rgbd_files import DepthFiles, RgbdFile
 from keras_dense.datasets.sample import VOID, check_sample
 from keras_dense.heads.palette import voc_palette
@@ -13,7 +17,7 @@ from keras_dense.heads.palette import voc_palette
 FILE = "nyu_depth_v2_labeled.mat"
 SIZE = (480, 640)
 
-# Of the color camera, as published; its center counts pixels from 1.
+# The color camera, as published; its principal point counts pixels from 1.
 INTRINSICS = np.array(
     [
         [518.85790117450188, 0, 325.58244941119034 - 1],
@@ -25,75 +29,94 @@ INTRINSICS = np.array(
 
 
 class NyuDepthV2:
-    """A map-style dataset of the frames in the labeled file; `nyu_depth_v2` makes it.
+    """Map-style data set of the frames in the labeled file; `nyu_depth_v2` makes it.
 
     Attributes:
-        name, split: str.
-        indices: int array, which frames of the file, from 0.
+        name: str.
+        split: str.
+        indices: int array, frames of the file, from 0.
         intrinsics: float32 `(3, 3)`.
-        num_classes, class_names, palette, ignore_class: of the labels, where there is a mapping.
+        num_classes: int, only with a mapping, like those below.
+        class_names: list of str.
+        palette: uint8 `(num_classes, 3)`.
+        ignore_class: 255.
     """
 
     name = "nyu_depth_v2"
 
-    def __init__(self, path, split, indices, depths, classes):
+    def __init__(
+        self,
+        path: pathlib.Path,
+        split: str,
+        indices: Array,
+        depths: str,
+        classes: tuple[Array, list[str]] | None,
+    ) -> None:
         self.path = path
         self.split = split
         self.indices = indices
         self.depths = depths
         self.intrinsics = INTRINSICS.copy()
-        self._class_of = None
+        self._class_of: Array | None = None
         if classes is not None:
             self._class_of, self.class_names = classes
             self.num_classes = len(self.class_names)
             self.palette = voc_palette(self.num_classes)
             self.ignore_class = VOID
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> Sample:
         frame = int(self.indices[index])
-        # Opened each time: it takes a millisecond, and threads and processes need no care.
-        with _h5py().File(self.path, "r") as file:
+        # Opening takes a millisecond, and makes this safe for threads and processes.
+        with _open(self.path) as file:
             # MATLAB writes the last axis first.
             sample = {
                 "image": np.ascontiguousarray(file["images"][frame].T),
                 "depth": np.ascontiguousarray(file[self.depths][frame].T, np.float32)[..., None],
             }
             if self._class_of is not None:
-                sample["segmentation"] = self._classes(file["labels"][frame].T, index)
+                labels = file["labels"][frame].T
+                sample["segmentation"] = self._classes(self._class_of, labels, index)
         return check_sample({**sample, "intrinsics": self.intrinsics.copy()}, self.describe(index))
 
-    def _classes(self, labels, index):
-        if labels.max(initial=0) >= len(self._class_of):
+    def _classes(self, class_of: Array, labels: Array, index: int) -> Array:
+        if labels.max(initial=0) >= len(class_of):
             raise ValueError(
                 f"{self.describe(index)}: label {labels.max()} is not among the "
-                f"{len(self._class_of) - 1} that the mapping knows"
+                f"{len(class_of) - 1} labels of the mapping"
             )
-        return np.ascontiguousarray(self._class_of[labels])
+        return np.ascontiguousarray(class_of[labels])
 
-    def describe(self, index):
-        """What sample `index` is, for messages: the file and the frame in it."""
+    def describe(self, index: int) -> str:
+        """Return the file and the frame of a sample, for messages."""
         return f"{self.path.name}, frame {int(self.indices[index])}"
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<{self.name}, split={self.split!r}: {len(self)} samples>"
 
 
-def _h5py():
-    return require("h5py", extra="scipy")
+def _open(path: PathLike) -> Any:
+    return open_hdf5(path, "a MATLAB 7.3 file")
 
 
-def nyu_depth_v2(path, split="train", *, mapping=None, class_names=None, raw=False):
-    """NYU Depth v2: the labeled file (`nyu_depth_v2_labeled.mat`, 2.8 GB), or its pictures.
+def nyu_depth_v2(
+    path: PathLike,
+    split: str = "train",
+    *,
+    mapping: PathLike | Sequence[PathLike] | Sequence[int] | None = None,
+    class_names: Iterable[str] | None = None,
+    raw: bool = False,
+) -> NyuDepthV2 | DepthFiles:
+    """Read NYU Depth v2: the labeled file (`nyu_depth_v2_labeled.mat`, 2.8 GB), or image files.
 
-    The official split (795 for training, 654 for testing) is in `splits.mat`, which has to lie
-    beside the file. The 894 kinds of things that were labeled become the usual 40 or 13 classes
-    by a file that is not part of the data set: without `mapping` there are no labels.
+    The official split (795 for training, 654 for testing) is read from `splits.mat` beside the
+    file. A mapping file, which is not part of the data set, turns the 894 labels into the usual 40
+    or 13 classes: without `mapping` there are no labels.
 
-    As pictures, as the raw frames or the labeled ones are often passed on, depth is millimeters
-    in 16 bits, each beside its image:
+    As a folder of images, in which the raw frames or the labeled ones are often distributed, each
+    depth map (millimeters in 16 bits) is beside its image:
 
     ```
     <path>/train/kitchen_0028b/rgb_00045.jpg
@@ -101,28 +124,28 @@ def nyu_depth_v2(path, split="train", *, mapping=None, class_names=None, raw=Fal
     ```
 
     Args:
-        path: path of the file, or of the folder that holds it; or of a folder of pictures.
-        split: `"train"`, `"test"`, or `"all"`, for which no `splits.mat` is needed; of pictures the
-            folder of this name, or all.
-        mapping: from the file's labels (1, 2, …) to classes (1, 2, …; 0 = none): the path of
-            `classMapping40.mat`; or a list of paths that are applied in turn, such as
+        path: path of the file or its folder; or of a folder of images.
+        split: `"train"`, `"test"`, or `"all"`, which does not need `splits.mat`. For images, the
+            subfolder of this name, or everything.
+        mapping: from labels of the file (1, 2, …) to classes (1, 2, …; 0 = none): the path of
+            `classMapping40.mat`; or a list of paths applied in turn, such as
             `["classMapping40.mat", "class13Mapping.mat"]`; or a sequence of ints, the classes of
             the labels 1, 2, ….
-        class_names: list of str; of the mapping's file unless given.
-        raw: bool: the depth that the sensor measured, 0 where there is none, instead of the one
-            whose holes were filled.
+        class_names: list of str; by default those of the mapping file.
+        raw: bool, whether to read the depth measured by the sensor, 0 where there is none; by
+            default, its holes are filled.
 
     Returns:
-        A dataset of samples `{"image": uint8 (480, 640, 3), "depth": float32 (480, 640, 1) in
+        A data set of samples `{"image": uint8 (480, 640, 3), "depth": float32 (480, 640, 1) in
         meters, "intrinsics": float32 (3, 3)}`, with a mapping also `"segmentation"`, uint8
-        `(480, 640)`, classes from 0, 255 = void. Of pictures there are no labels.
+        `(480, 640)`, classes from 0, 255 = void. A folder of images has no labels.
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if a file is not what it should be, or for an unknown split.
+        ValueError: if a file is corrupt or of another kind, or for an unknown split.
         ImportError: without h5py; for `.mat` files of splits and mappings without SciPy.
 
-    Source: Silberman, Hoiem, Kohli, Fergus, "Indoor segmentation and support inference from RGBD
+    Reference: Silberman, Hoiem, Kohli, Fergus, "Indoor segmentation and support inference from RGBD
         images", ECCV 2012; 40 classes of Gupta et al., CVPR 2013, 13 of Couprie et al., ICLR 2013.
 
     Example:
@@ -132,12 +155,10 @@ def nyu_depth_v2(path, split="train", *, mapping=None, class_names=None, raw=Fal
     ```
     """
     path = pathlib.Path(path)
-    if split not in ("train", "test", "all"):
-        raise ValueError(
-            f'nyu_depth_v2: split must be "train", "test" or "all". Received: split={split!r}'
-        )
+    _check.choice(split, "split", ("train", "test", "all"))
+    raw = _check.flag(raw, "raw")
     if path.is_dir() and not (path / FILE).is_file():
-        return _pictures(path, split, mapping, raw)
+        return _images(path, split, mapping, raw)
     path = path / FILE if path.is_dir() else path
     if not path.is_file():
         raise FileNotFoundError(f"nyu_depth_v2: there is no file {str(path)!r}")
@@ -149,19 +170,19 @@ def nyu_depth_v2(path, split="train", *, mapping=None, class_names=None, raw=Fal
     return NyuDepthV2(path, split, indices, depths, classes)
 
 
-def _pictures(path, split, mapping, raw):
-    """`rgb_*` beside `sync_depth_*`, at any depth below the split's folder."""
+def _images(path: pathlib.Path, split: str, mapping: Any, raw: bool) -> DepthFiles:
+    """Read `rgb_*` beside `sync_depth_*`, at any depth below the folder of the split."""
     home = path if split == "all" else path / split
     depths = sorted(home.rglob("sync_depth_*.png"))
     if not depths:
         raise FileNotFoundError(
-            f"nyu_depth_v2: there is no file {str(path / FILE)!r}, and no picture like "
+            f"nyu_depth_v2: there is no file {str(path / FILE)!r}, and no image like "
             f"{str(home / 'kitchen_0028b/sync_depth_00045.png')!r}"
         )
     if mapping is not None or raw:
         raise ValueError(
-            "nyu_depth_v2: `mapping` and `raw` are for the labeled file; pictures have neither "
-            f"labels nor raw depth. Received: mapping={mapping!r}, raw={raw!r}"
+            "nyu_depth_v2: `mapping` and `raw` need the labeled file; images have neither labels "
+            f"nor raw depth. Received: mapping={mapping!r}, raw={raw!r}"
         )
     files, matrix = [], INTRINSICS.copy()
     for depth in depths:
@@ -174,75 +195,55 @@ def _pictures(path, split, mapping, raw):
     return DepthFiles(files, _millimeters, None, "nyu_depth_v2", split, SIZE)
 
 
-def _millimeters(path, intrinsics):
+def _millimeters(path: PathLike, intrinsics: Array | None) -> Array:
     return read_depth(path, scale=1000)
 
 
-def _count(path, wanted):
-    """How many frames the file has, if it has all that is wanted."""
-    try:
-        with _h5py().File(path, "r") as file:
-            shapes = {key: file[key].shape for key in wanted if key in file}
-            known = sorted(file)
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read as a MATLAB 7.3 file ({error})") from error
+def _count(path: PathLike, wanted: Sequence[str]) -> int:
+    """Return the number of frames of a file that has all the wanted arrays."""
+    with _open(path) as file:
+        shapes = {key: file[key].shape for key in wanted if key in file}
+        known = sorted(file)
     missing = [key for key in wanted if key not in shapes]
     if missing:
         raise ValueError(f"{path}: has no {', '.join(missing)}. It has: {', '.join(known)}")
     count, *size = shapes["images"]
     if len(size) != 3 or any(shapes[key] != (count, *size[1:]) for key in wanted[1:]):
-        raise ValueError(f"{path}: arrays of these shapes do not go together: {shapes}")
+        raise ValueError(f"{path}: has arrays of inconsistent shapes: {shapes}")
     return count
 
 
-def _split(directory, split, count):
-    """The frames of a split, from 0."""
+def _split(directory: pathlib.Path, split: str, count: int) -> Array:
+    """Return the frames of a split, from 0."""
     path = directory / "splits.mat"
     if not path.is_file():
         raise FileNotFoundError(
-            f"nyu_depth_v2: split {split!r} needs the official list, {str(path)!r}, which is not "
-            'there. split="all" needs none'
+            f"nyu_depth_v2: split {split!r} needs the official list, {str(path)!r}, which is "
+            'missing. split="all" needs no list'
         )
-    frames = np.ravel(read_mat(path, f"{split}Ndxs")).astype(int)
+    frames: Array = np.ravel(mat_array(path, f"{split}Ndxs")).astype(int)
     if frames.min() < 1 or frames.max() > count:
         raise ValueError(
-            f"{path}: names frames {frames.min()} to {frames.max()}, and there are {count}"
+            f"{path}: lists frames {frames.min()} to {frames.max()}, but there are {count}"
         )
     return np.sort(frames - 1)
 
 
-def read_mat(path, key=None, who="nyu_depth_v2"):
-    """What a `.mat` file of an older format holds: a dict, or one array of it."""
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{who}: there is no file {str(path)!r}")
-    try:
-        found = require("scipy.io", extra="scipy").loadmat(path, squeeze_me=True)
-    # SciPy raises the second for files of version 7.3.
-    except (ValueError, NotImplementedError, OSError) as error:
-        raise ValueError(f"{path}: cannot be read as a MATLAB file ({error})") from error
-    if key is None:
-        return found
-    if key not in found:
-        known = [name for name in found if not name.startswith("__")]
-        raise ValueError(f"{path}: has no {key!r}. It has: {known}")
-    return found[key]
-
-
-def _mapping(mapping, class_names):
-    """A table from the file's labels to uint8 classes (255 = void), and the classes' names."""
+def _mapping(mapping: Any, class_names: Iterable[str] | None) -> tuple[Array, list[str]]:
+    """Return the uint8 classes (255 = void) of the labels, and the names of the classes."""
     if isinstance(mapping, (str, pathlib.Path)):
         steps = [mapping]
     else:
         steps = [np.asarray(mapping)] if np.asarray(mapping).dtype.kind in "iu" else mapping
-    table, names = None, None
+    table: Any = None
+    names = None
     for step in steps:
         step, names = (step, None) if isinstance(step, np.ndarray) else _step(step)
         step = np.concatenate([[0], step.astype(int)])
         if table is not None and table.max() >= len(step):
             raise ValueError(
-                f"nyu_depth_v2: the second mapping has {len(step) - 1} entries, and the first "
-                f"gives classes up to {table.max()}"
+                f"nyu_depth_v2: the second mapping has {len(step) - 1} entries, but the first has "
+                f"classes up to {table.max()}"
             )
         table = step if table is None else step[table]
     names = list(class_names if class_names is not None else (names or []))
@@ -250,20 +251,21 @@ def _mapping(mapping, class_names):
     names = names or [f"class {i}" for i in range(count)]
     if not 1 <= count <= len(names) <= VOID or table.min() < 0:
         raise ValueError(
-            f"nyu_depth_v2: mapping must give classes from 1 to at most {len(names)}, one for "
-            f"each name, and 0 for none. Received: classes {table.min()} to {count}"
+            f"`mapping` must have classes from 1 to at most {len(names)}, one for each name, and 0 "
+            f"for none. Received: classes {table.min()} to {count}"
         )
     return np.where(table > 0, table - 1, VOID).astype(np.uint8), names
 
 
-def _step(path):
-    """Classes of the labels 1, 2, … in a mapping's file, and their names."""
-    found = read_mat(path)
+def _step(path: PathLike) -> tuple[Array, list[str] | None]:
+    """Read the classes of the labels 1, 2, … in a mapping file, and their names."""
+    found = mat_arrays(path, squeeze=True)
     if "mapClass" in found:
         classes, names = found["mapClass"], found.get("className")
     elif "classMapping13" in found:  # a structure: its fields are classes and names
         classes, names = found["classMapping13"].item()[:2]
     else:
-        known = [name for name in found if not name.startswith("__")]
-        raise ValueError(f"{path}: has neither 'mapClass' nor 'classMapping13'. It has: {known}")
+        raise ValueError(
+            f"{path}: has neither 'mapClass' nor 'classMapping13'. It has: {sorted(found)}"
+        )
     return np.ravel(classes), None if names is None else [str(name) for name in np.ravel(names)]

@@ -1,21 +1,27 @@
-"""Pictures opened with Pillow; errors name the file and what to do."""
+"""Images opened with Pillow; errors name the file and the remedy."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from keras_dense._optional import require
+from keras_dense._types import PathLike
+
+T = TypeVar("T")
 
 
-def opened(path):
-    """A file opened with Pillow, not read yet; errors name the file and what to do."""
+def open_image(path: PathLike) -> Any:
+    """Open a file with Pillow, without decoding its pixels."""
     image = require("PIL.Image", extra="examples")
-    return named(path, lambda: image.open(path))
+    return naming_file(path, lambda: image.open(path))
 
 
-def load(picture, path):
-    """Read the pixels of what was opened; errors name the file."""
-    named(path, picture.load)
+def load_pixels(image: Any, path: PathLike) -> None:
+    """Decode the pixels of a Pillow image."""
+    naming_file(path, image.load)
 
 
-def named(path, read):
-    """What `read()` returns; what Pillow raises becomes an error that names the file."""
+def naming_file(path: PathLike, read: Callable[[], T]) -> T:
+    """Call `read()`; errors of Pillow become errors that name the file."""
     image = require("PIL.Image", extra="examples")
     try:
         return read()
@@ -23,9 +29,11 @@ def named(path, read):
         raise FileNotFoundError(f"{path}: no such file") from None
     except image.DecompressionBombError as error:
         raise ValueError(
-            f"{path}: {error}. If the file is trusted, set PIL.Image.MAX_IMAGE_PIXELS = None; "
-            "kd.inference.GeoTiff reads large pictures window by window"
+            f"{path}: {error}. If you trust the file, set PIL.Image.MAX_IMAGE_PIXELS = None; "
+            "kd.inference.GeoTiff reads large images window by window"
         ) from error
-    # What Pillow raises for a broken file depends on the format and on where it is broken.
+    # The exceptions of Pillow for a broken file depend on its format and on the position.
     except (OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: cannot be read as a picture ({error})") from error
+        if str(error).startswith(f"{path}: "):
+            raise
+        raise ValueError(f"{path}: cannot be read as an image ({error})") from error

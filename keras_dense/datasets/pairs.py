@@ -1,44 +1,59 @@
-"""Which image goes with which mask."""
+"""Pairs of images and masks."""
 
 import codecs
 import os
 import pathlib
+from collections.abc import Iterable, Mapping, Sequence
 
-from keras_dense.datasets.listing import READABLE, find_files, plain
+from keras_dense import _check
+from keras_dense._types import PathLike
+from keras_dense.datasets.listing import READABLE, composed, find_files
+
+Pairs = list[tuple[pathlib.Path, pathlib.Path]]
 
 
 def match_files(
-    images,
-    masks,
+    images: PathLike,
+    masks: PathLike,
     *,
-    names=None,
-    image_suffix="",
-    mask_suffix="",
-    recursive=False,
-    who="folder",
-    what="mask",
-    extensions=READABLE,
-):
-    """Pairs of paths (image, mask) of the same stem; an error names what has no partner.
+    names: PathLike | Iterable[str] | None = None,
+    image_suffix: str = "",
+    mask_suffix: str = "",
+    recursive: bool = False,
+    who: str = "folder",
+    what: str = "mask",
+    extensions: Sequence[str] = READABLE,
+) -> Pairs:
+    """Pair images and masks by their stem; errors name files without a partner.
 
     Args:
-        images, masks: paths of folders.
-        names: which samples: a list of names, or the path of a text file with one a line.
-        image_suffix, mask_suffix: str, what the stems end with beside what they share; see
-            `find_files`. What ends otherwise is passed over.
-        recursive: bool: whether folders below are read, too; pairs have the same path then.
-        who: str, who asks, for messages.
-        what: str, how messages call a mask.
-        extensions: endings that masks may have.
+        images: path of the folder of images.
+        masks: path of the folder of masks.
+        names: list of names of the samples, or path of a text file with one per line.
+        image_suffix: str, end of the stems of images after the common part; see `find_files`.
+            Files that end otherwise are skipped.
+        mask_suffix: str, the same for masks.
+        recursive: bool, whether to read subfolders; pairs then have the same relative path.
+        who: str, the reader, for messages.
+        what: str, the kind of mask, for messages.
+        extensions: sequence of str, extensions of masks.
+
+    Returns:
+        A list of pairs of paths, image and mask.
+
+    Raises:
+        FileNotFoundError: if a folder, an image or a mask is missing.
+        ValueError: if both folders are the same and no suffix distinguishes the files.
     """
+    recursive = _check.flag(recursive, "recursive")
     if os.path.realpath(images) == os.path.realpath(masks) and image_suffix == mask_suffix:
         raise ValueError(
             f"{who}: images and {what}s are in one folder, {str(images)!r}; give a suffix that "
-            'tells them apart, such as mask_suffix="_mask" or image_suffix=".jpg"'
+            'distinguishes them, such as mask_suffix="_mask" or image_suffix=".jpg"'
         )
     image_files = find_files(images, who, "images", image_suffix, recursive, READABLE)
     mask_files = find_files(masks, who, f"{what}s", mask_suffix, recursive, extensions)
-    if len(image_suffix) < len(mask_suffix):  # in one folder, "a_mask" ends with "", too
+    if len(image_suffix) < len(mask_suffix):  # in the same folder, "a_mask" ends with "", too
         image_files = _without(image_files, mask_files)
     else:
         mask_files = _without(mask_files, image_files)
@@ -61,13 +76,17 @@ def match_files(
     return [(image_files[key], mask_files[key]) for key in keys]
 
 
-def _without(files, others):
+def _without(
+    files: dict[str, pathlib.Path], others: Mapping[str, pathlib.Path]
+) -> dict[str, pathlib.Path]:
     taken = set(map(os.path.realpath, others.values())) if files and others else set()
     return {key: path for key, path in files.items() if os.path.realpath(path) not in taken}
 
 
-def read_names(names, who):
-    """Names of samples: those given, or the lines of a text file (UTF-8, or UTF-16 with a mark).
+def read_names(names: PathLike | Iterable[str], who: str) -> list[str]:
+    """Return names of samples, given as a list or read from a text file.
+
+    The file is UTF-8, or UTF-16 with a byte order mark; its lines are the names.
 
     Raises:
         FileNotFoundError: if the file is missing.
@@ -91,35 +110,44 @@ def read_names(names, who):
     return names
 
 
-def _keys(names, files, suffix, folder, who):
-    """The keys of names, which may have endings, the suffix, and folders before them."""
-    last = {}
+def _keys(
+    names: Sequence[str],
+    files: Mapping[str, pathlib.Path],
+    suffix: str,
+    folder: PathLike,
+    who: str,
+) -> list[str]:
+    """Find the keys of names, which may have an extension, the suffix, and parent folders."""
+    last: dict[str, list[str]] = {}
     for key in files:
         last.setdefault(key.rpartition("/")[2], []).append(key)
-    keys = {name: _key(name, files, last, suffix) for name in names}
-    missing = [name for name, key in keys.items() if key is None]
+    found = {name: _key(name, files, last, suffix) for name in names}
+    keys = {name: key for name, key in found.items() if key is not None}
+    missing = [name for name in found if name not in keys]
     if missing:
         raise FileNotFoundError(
             f"{who}: no image for {_some(missing)} in {str(folder)!r}{_case(missing, files)}"
         )
-    name_of = {}
+    name_of: dict[str, str] = {}
     for name, key in keys.items():
         if name_of.setdefault(key, name) != name:
             raise ValueError(
-                f"{who}: the names {name_of[key]!r} and {name!r} both mean {str(files[key])!r}"
+                f"{who}: the names {name_of[key]!r} and {name!r} both refer to {str(files[key])!r}"
             )
     return [keys[name] for name in names]
 
 
-def _key(name, files, last, suffix):
-    name = plain(name)
+def _key(
+    name: str, files: Mapping[str, pathlib.Path], last: Mapping[str, list[str]], suffix: str
+) -> str | None:
+    name = composed(name)
     if name in files:
         return name
     name = name.replace("\\", "/").strip("/")
     stem, ending = os.path.splitext(name)
     name = stem if ending.lower() in READABLE else name
     if suffix and name not in files:
-        name = name.removesuffix(plain(suffix))
+        name = name.removesuffix(composed(suffix))
     parts = name.split("/")
     for start in range(len(parts)):
         if "/".join(parts[start:]) in files:
@@ -128,13 +156,13 @@ def _key(name, files, last, suffix):
     return below[0] if len(below) == 1 else None
 
 
-def _case(names, files):
+def _case(names: Iterable[str], files: Mapping[str, pathlib.Path]) -> str:
     lower = {key.lower() for key in files}
     same = [name for name in names if str(name).lower() in lower]
-    return f" ({_some(same)} only in other case)" if same else ""
+    return f" ({_some(same)} only in another case)" if same else ""
 
 
-def _some(names):
+def _some(names: Iterable[str]) -> str:
     names = sorted(names)
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(repr(n) for n in names[:3]) + more

@@ -1,52 +1,52 @@
-"""Parts of datasets, and datasets in memory."""
+"""Subsets of data sets, and data sets in memory."""
 
-import math
-import numbers
+from typing import Any
 
 import numpy as np
 
 from keras_dense import _check
 from keras_dense._arrays import as_array, as_labels
+from keras_dense._types import Array, ArrayLike, Sample
 
 
 class _Wrapped:
-    """Hands on what is known of the dataset inside."""
+    """Data set with the attributes of the one inside."""
 
-    def __init__(self, dataset):
+    def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "dataset":
             raise AttributeError(name)
         return getattr(self.dataset, name)
 
 
 class _Subset(_Wrapped):
-    def __init__(self, dataset, indices):
+    def __init__(self, dataset: Any, indices: Array) -> None:
         super().__init__(dataset)
         self.indices = indices
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> Sample:
         return self.dataset[int(self.indices[index])]
 
-    def describe(self, index):
-        """What sample `index` is, for messages."""
+    def describe(self, index: int) -> str:
+        """Return a description of a sample, for messages."""
         return describe(self.dataset, int(self.indices[index]))
 
 
 class _Cached(_Wrapped):
-    def __init__(self, dataset):
+    def __init__(self, dataset: Any) -> None:
         super().__init__(dataset)
-        self._samples = {}
+        self._samples: dict[int, Sample] = {}
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index):
-        # Two threads may both read a sample the first time: the second one is thrown away.
+    def __getitem__(self, index: int) -> Sample:
+        # Two threads may read a sample at the same time: the second result is discarded.
         if index not in self._samples:
             sample = self.dataset[index]
             for value in sample.values():
@@ -55,24 +55,24 @@ class _Cached(_Wrapped):
             self._samples.setdefault(index, sample)
         return dict(self._samples[index])
 
-    def describe(self, index):
-        """What sample `index` is, for messages."""
+    def describe(self, index: int) -> str:
+        """Return a description of a sample, for messages."""
         return describe(self.dataset, index)
 
 
-def subset(dataset, indices):
-    """Some samples of a dataset, in the order given.
+def subset(dataset: Any, indices: int | slice | ArrayLike) -> _Subset:
+    """Select samples of a data set, in the order given.
 
     Args:
-        dataset: a dataset.
+        dataset: a data set.
         indices: integers, a slice, an int `n` for the first `n`, or a bool for each sample.
 
     Returns:
-        A dataset that knows what `dataset` knows (class names, palette ...).
+        A data set with the attributes of `dataset` (class names, palette ...).
 
     Raises:
         IndexError: if an index is out of range.
-        ValueError: if `indices` are something else.
+        ValueError: if `indices` are of another kind.
 
     Example:
 
@@ -86,12 +86,14 @@ def subset(dataset, indices):
         indices = range(count)[: _check.integer(indices, "indices")]
     indices = _indices(indices, count)
     if ((indices < -count) | (indices >= count)).any():
-        raise IndexError(f"subset: indices must be below {count}. Received: max {indices.max()}")
+        raise IndexError(
+            f"`indices` must be below {count}. Received: {indices.max()} as the largest"
+        )
     return _Subset(dataset, indices % max(count, 1))
 
 
-def _indices(indices, count):
-    """An int array, of integers or of a bool for each sample."""
+def _indices(indices: ArrayLike, count: int) -> Array:
+    """Convert indices, or a bool for each sample, to an int array."""
     if np.size(indices) == 0:
         return np.zeros(0, int)
     indices = as_array(indices, "indices")
@@ -99,22 +101,22 @@ def _indices(indices, count):
         return np.flatnonzero(indices)
     if indices.dtype.kind == "b" or indices.ndim != 1:
         raise ValueError(
-            f"subset: indices must be a list of integers, or {count} booleans, one a sample. "
+            f"`indices` must be a list of integers, or {count} booleans, one per sample. "
             f"Received: {indices.dtype} of shape {indices.shape}"
         )
     return as_labels(indices, "indices").astype(int)
 
 
-def split(dataset, fraction=0.8, seed=0):
-    """Divide a dataset at random, always alike for a seed.
+def split(dataset: Any, fraction: float = 0.8, *, seed: int = 0) -> tuple[_Subset, _Subset]:
+    """Split a data set at random; the same seed gives the same split.
 
     Args:
-        dataset: a dataset.
-        fraction: float between 0 and 1, how much of it is in the first part.
-        seed: int.
+        dataset: a data set.
+        fraction: float between 0 and 1, share of the samples in the first part.
+        seed: int >= 0.
 
     Returns:
-        Two datasets without a common sample, each in the order of the whole.
+        Two data sets without a common sample, each in the original order.
 
     Raises:
         ValueError: if a part would be empty.
@@ -124,27 +126,26 @@ def split(dataset, fraction=0.8, seed=0):
     >>> [len(part) for part in split(list(range(10)), 0.7)]
     [7, 3]
     """
-    number = isinstance(fraction, numbers.Real) and math.isfinite(fraction)
-    first = round(len(dataset) * float(fraction)) if number else 0
+    first = round(len(dataset) * _check.number(fraction, "fraction", 0, 1))
     if not 0 < first < len(dataset):
         raise ValueError(
-            f"split: both parts must have a sample. Received: {len(dataset)} samples, "
-            f"fraction={fraction!r}"
+            "`fraction` must leave a sample in both parts. Received: "
+            f"fraction={fraction!r}, with {len(dataset)} samples"
         )
     order = np.random.default_rng(_check.integer(seed, "seed", low=0)).permutation(len(dataset))
     return _Subset(dataset, np.sort(order[:first])), _Subset(dataset, np.sort(order[first:]))
 
 
-def cached(dataset):
-    """Keep decoded samples in memory: the first epoch reads, the others do not.
+def cached(dataset: Any) -> _Cached:
+    """Keep decoded samples in memory, so that only the first epoch reads files.
 
-    Their arrays are made read-only. CamVid's training split takes 250 MB so.
+    Their arrays become read-only. CamVid's training split takes 250 MB.
 
     Args:
-        dataset: a dataset.
+        dataset: a data set.
 
     Returns:
-        A dataset that knows what `dataset` knows.
+        A data set with the attributes of `dataset`.
 
     >>> from keras_dense.datasets import scenes
     >>> world = cached(scenes(2, size=(16, 16)))
@@ -154,7 +155,7 @@ def cached(dataset):
     return _Cached(dataset)
 
 
-def describe(dataset, index):
-    """What sample `index` of a dataset is, for messages."""
+def describe(dataset: Any, index: int) -> str:
+    """Return a description of a sample of a data set, for messages."""
     own = getattr(dataset, "describe", None)
     return str(own(index)) if own else getattr(dataset, "name", type(dataset).__name__)

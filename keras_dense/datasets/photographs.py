@@ -1,14 +1,17 @@
-"""Any folder of photographs: all that a network needs to learn colors."""
+"""Folders of photographs, such as those for colorization."""
 
 import pathlib
+from collections.abc import Iterable
 
-from keras_dense.datasets.files import READABLE, read_image
+from keras_dense._types import PathLike, Sample
+from keras_dense.datasets.files import READABLE, Decode, read_image
+from keras_dense.datasets.layouts import existing_folder
 from keras_dense.datasets.listing import walk
 from keras_dense.datasets.sample import check_sample
 
 
 class Photographs:
-    """A map-style dataset of image files; `photographs` makes it.
+    """Map-style data set of image files; `photographs` makes it.
 
     Attributes:
         name: str.
@@ -17,47 +20,55 @@ class Photographs:
 
     name = "photographs"
 
-    def __init__(self, root, files, decode_image=None, upright=True):
+    def __init__(
+        self,
+        root: pathlib.Path,
+        files: Iterable[pathlib.Path],
+        decode_image: Decode | None = None,
+        upright: bool | None = True,
+    ) -> None:
         self.root = root
         self.files = list(files)
         self.decode_image = decode_image
         self.upright = upright
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> Sample:
         path = self.files[index]
         return check_sample({"image": read_image(path, self.upright, self.decode_image)}, str(path))
 
-    def describe(self, index):
-        """What sample `index` is, for messages: its path."""
+    def describe(self, index: int) -> str:
+        """Return the path of an image, for messages."""
         return str(self.files[index])
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<{self.name}: {len(self)} in {str(self.root)!r}>"
 
 
-def photographs(folder, *, decode_image=None, upright=True):
-    """All photographs in a folder and the folders in it, in the order of their paths.
+def photographs(
+    folder: PathLike, *, decode_image: Decode | None = None, upright: bool | None = True
+) -> Photographs:
+    """Read all photographs in a folder and its subfolders, in the order of their paths.
 
-    Files that are no pictures by their extension, and hidden ones, are passed over. Gray pictures
-    become RGB; a network that learns colors learns gray from them.
+    Hidden files, and files without the extension of an image, are skipped. Gray images become RGB;
+    a network that learns colors learns gray from them.
 
     Args:
         folder: path.
         decode_image: function from the numbers of a file as stored to uint8 `(H, W, 3)` or
             `(H, W)`; see `folder`.
-        upright: bool: whether to turn them as their EXIF orientation says, as viewers do.
+        upright: bool, whether to apply the EXIF orientation, as viewers do.
 
     Returns:
-        A dataset of samples `{"image": uint8 (H, W, 3)}`, RGB, each of its own size.
+        A data set of samples `{"image": uint8 (H, W, 3)}`, RGB, each of its own size.
 
     Raises:
-        FileNotFoundError: if the folder is missing or holds no picture.
-        ValueError: reading a sample, naming the file, if it is broken, or holds more than 8 bits a
-            channel and there is no `decode_image`. (`kd.datasets.check`
-            reads them all and lists every broken one.)
+        FileNotFoundError: if the folder is missing or contains no image.
+        ValueError: reading a sample, naming the file, if it is corrupt, or has more than 8 bits per
+            channel and there is no `decode_image`. (`kd.datasets.check` reads all and lists every
+            corrupt one.)
 
     Example:
 
@@ -65,13 +76,11 @@ def photographs(folder, *, decode_image=None, upright=True):
     train, val = kd.datasets.split(kd.datasets.photographs("data/holidays"), 0.9)
     ```
     """
-    root = pathlib.Path(folder)
-    if not root.is_dir():
-        raise FileNotFoundError(f"photographs: there is no folder {str(root)!r}")
+    root = existing_folder(folder, "photographs")
     files = sorted(path for path in walk(root) if path.suffix.lower() in READABLE)
     if not files:
         raise FileNotFoundError(
-            f"photographs: the folder {str(root)!r} holds no picture "
-            f"({', '.join(e[1:] for e in READABLE)}), nor does any folder in it"
+            f"photographs: the folder {str(root)!r} and its subfolders contain no image "
+            f"({', '.join(e[1:] for e in READABLE)})"
         )
     return Photographs(root, files, decode_image, upright)

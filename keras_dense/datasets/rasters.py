@@ -1,14 +1,15 @@
-"""Rasters: the numbers that files of many formats hold, and what the files say of them."""
+"""Rasters: exact numbers from files of many formats, with their scale and unit."""
 
 import pathlib
 import re
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
+from keras_dense._types import Array, PathLike
 from keras_dense.datasets.listing import EXTENSIONS
 from keras_dense.datasets.raster_files import (
     METERS,
+    Read,
     read_exr,
     read_hdf5,
     read_mat,
@@ -18,33 +19,33 @@ from keras_dense.datasets.raster_files import (
 from keras_dense.datasets.stored import stored
 from keras_dense.datasets.tiff import GDAL_METADATA, pages
 
-# Files of numbers beside those that are pictures, too.
+# Formats of numbers, in addition to those of images.
 ARRAYS = (".npy", ".npz", ".pfm", ".pgm", ".exr", ".h5", ".hdf5", ".mat")
 RASTERS = tuple(dict.fromkeys((*EXTENSIONS, *ARRAYS)))
 
 
 class Raster(NamedTuple):
-    """What `read_raster` read.
+    """Result of `read_raster`.
 
     Attributes:
-        values: the numbers as they are stored, `(H, W)` or `(H, W, C)`.
-        known: bool `(H, W)`, False at nodata and where it is transparent; `None` if all is known.
-        units: list of str, what the file says of its numbers' scale and unit; not applied.
-        flaws: list of str, why they may not be what was meant: compression with loss, orientation.
+        values: array of the numbers as stored, `(H, W)` or `(H, W, C)`.
+        known: bool array `(H, W)`, False at nodata and transparent pixels; `None` if all are known.
+        units: list of str, scale and unit of the numbers by the file; not applied.
+        flaws: list of str, reasons to doubt the numbers: lossy compression, orientation.
     """
 
-    values: np.ndarray
-    known: np.ndarray | None = None
-    units: tuple = ()
-    flaws: tuple = ()
+    values: Array
+    known: Array | None = None
+    units: Sequence[str] = ()
+    flaws: Sequence[str] = ()
 
 
-def read_raster(path, key=None):
-    """Read numbers from a file, exactly as they are stored.
+def read_raster(path: PathLike, key: str | None = None) -> Raster:
+    """Read numbers from a file, exactly as stored.
 
-    | ending | what is read | needs |
+    | extension | content | needs |
     |---|---|---|
-    | `.png`, other pictures | 1 to 16 bits; palettes as colors; transparent = unknown | Pillow |
+    | `.png`, other images | 1 to 16 bits; palettes as colors; transparent = unknown | Pillow |
     | `.tif`, `.tiff` | 1 to 64 bits, signed, float; nodata and masks = unknown; one page | Pillow |
     | `.npy`, `.npz` | numbers; no objects, no pickles | |
     | `.pfm`, `.pgm` | both byte orders; any largest value | Pillow for `.pgm` |
@@ -52,20 +53,21 @@ def read_raster(path, key=None):
     | `.h5`, `.hdf5` | one dataset; its `_FillValue` = unknown | h5py |
     | `.mat` | one array | SciPy; h5py for MATLAB 7.3 |
 
-    What Pillow would change (16 bits of several channels, float16 and float64) rasterio reads.
+    Formats that Pillow would change (16 bits with several channels, float16, float64) are read by
+    rasterio.
 
     Args:
         path: path.
-        key: str, which array of a `.npz`, `.h5` or `.mat` file, which channel of an EXR; needed
-            only where there are several.
+        key: str, name of the array in a `.npz`, `.h5` or `.mat` file, or of the channel in an EXR;
+            required if there are several.
 
     Returns:
         A `Raster`.
 
     Raises:
         FileNotFoundError: if it is missing.
-        ValueError: if it is corrupt, of an unknown ending, holds several arrays and `key` names
-            none of them, or no numbers over height and width.
+        ValueError: if it is corrupt, has an unknown extension, contains several arrays of which
+            `key` is none, or contains no numbers over height and width.
         ImportError: if the package that reads the format is not installed.
     """
     path = pathlib.Path(path)
@@ -77,23 +79,25 @@ def read_raster(path, key=None):
     if suffix in KEYED:
         raster = Raster(*KEYED[suffix](path, key))
     elif key is not None:
-        raise ValueError(f"{path}: holds one array, there is no `key` to it. Received: key={key!r}")
+        raise ValueError(
+            f"{path}: contains one array, so `key` must be None. Received: key={key!r}"
+        )
     else:
-        raster = Raster(*PLAIN.get(suffix, _picture)(path))
+        raster = Raster(*PLAIN.get(suffix, _image)(path))
     values = raster.values
     if values.dtype.kind not in "biuf" or values.ndim not in (2, 3) or values.size == 0:
         raise ValueError(
-            f"{path}: must hold numbers of shape (height, width) or (height, width, channels). "
+            f"{path}: must contain numbers of shape (height, width) or (height, width, channels). "
             f"Received: {values.dtype} of shape {values.shape}"
         )
     return raster
 
 
-def _picture(path):
-    """A picture, without any conversion of its numbers; a palette as its colors."""
+def _image(path: pathlib.Path) -> tuple[Array, Array | None, Sequence[str], list[str]]:
+    """Read an image without converting its numbers; a palette as its colors."""
     facts = stored(path)
     if facts.model not in ("gray", "RGB", "palette", "other"):
-        raise ValueError(f"{path}: is a picture in {facts.model}, not of numbers")
+        raise ValueError(f"{path}: has the colors of {facts.model}, not numbers")
     values, unknown = facts.numbers, facts.unknown
     if facts.transparent is not None:
         unknown = facts.transparent if unknown is None else unknown | facts.transparent
@@ -101,17 +105,17 @@ def _picture(path):
         values = facts.colors
     elif facts.alpha:
         values = values[..., 0] if values.shape[2] == 2 else values[..., :-1]
-    flaws = [] if facts.lossy is None else [f"is {facts.lossy}, whose numbers are not the original"]
+    flaws = [] if facts.lossy is None else [f"is {facts.lossy}, whose compression changes numbers"]
     if facts.white_is_zero:
-        flaws.append("says that its 0 is white (inverted numbers)")
+        flaws.append("stores white as 0 (inverted numbers)")
     if facts.orientation != 1:
-        flaws.append("says that it is stored turned (orientation of EXIF)")
+        flaws.append(f"has EXIF orientation {facts.orientation}")
     return values, None if unknown is None else ~unknown, (), flaws
 
 
-def _tiff(path):
-    """A TIFF, with the scale, offset and unit that GDAL keeps in it."""
-    values, known, _, flaws = _picture(path)
+def _tiff(path: pathlib.Path) -> tuple[Array, Array | None, Sequence[str], list[str]]:
+    """Read a TIFF, with the scale, offset and unit that GDAL stores in it."""
+    values, known, _, flaws = _image(path)
     text = str(pages(path)[0].get(GDAL_METADATA, ""))
     items = dict(re.findall(r'role="(scale|offset|unittype)">([^<]*)<', text))
     neutral = {"scale": ("1", "1.0"), "offset": ("0", "0.0", "-0"), "unittype": ("", *METERS)}
@@ -119,8 +123,12 @@ def _tiff(path):
     return values, known, units, flaws
 
 
-PLAIN = {".tif": _tiff, ".tiff": _tiff, ".pfm": read_pfm}
-KEYED = {
+PLAIN: dict[str, Callable[[pathlib.Path], tuple]] = {
+    ".tif": _tiff,
+    ".tiff": _tiff,
+    ".pfm": read_pfm,
+}
+KEYED: dict[str, Callable[[pathlib.Path, str | None], Read]] = {
     ".npy": read_npy,
     ".npz": read_npy,
     ".exr": read_exr,

@@ -1,4 +1,4 @@
-"""What a sample is, and what stands where nothing is known.
+"""Samples: their arrays, and the values of unknown pixels.
 
 A sample is a dict of NumPy arrays over one height and width:
 
@@ -8,51 +8,62 @@ A sample is a dict of NumPy arrays over one height and width:
 | `"segmentation"` | uint8 or int32 `(H, W)`, class indices | 255 |
 | `"depth"` | float32 `(H, W, 1)`, meters along the optical axis | not finite or <= 0 |
 | `"normals"` | float32 `(H, W, 3)`, x right, y down, z forward, facing the camera | 0, not finite |
-| `"weight"` | float32 `(H, W)`, >= 0, what a pixel counts in the loss, of every head | 0 |
+| `"weight"` | float32 `(H, W)`, >= 0, weight of a pixel in the loss of every head | 0 |
 | `"intrinsics"` | float `(3, 3)`, the camera: `depth · (u, v, 1) = K · point` | |
 
-The center of the pixel in row v, column u is `(u, v)`. Intrinsics follow what is done to the
-picture (`kd.ops.crop_intrinsics` and its kin). A sample has the keys that the data has. Other
-arrays over the same height and width travel along (moved by nearest neighbor, filled with 0),
-anything else is left alone.
+The center of the pixel in row v, column u is `(u, v)`. Intrinsics change with the image
+(`kd.ops.crop_intrinsics` and similar). A sample has only the keys for which there is data. Other
+arrays over the same height and width are transformed, too (moved by nearest neighbor, padded with
+0); all other values stay as they are.
 
-Whoever takes a sample calls `check_sample` first: tensors, nested lists and Pillow images become
-arrays of these types there, or are refused.
+Code that takes a sample calls `check_sample` first: it converts tensors, nested lists and Pillow
+images to arrays of these types, or raises an error.
 """
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from keras_dense._arrays import as_array, as_image, as_labels
+from keras_dense._types import Array, Sample
 from keras_dense.ops.geometry import crop_intrinsics
 
 VOID = 255
 
-# The mean color of ImageNet: what a pretrained network takes for "nothing here".
+# The mean color of ImageNet, which is zero to a pretrained network.
 MEAN_COLOR = (124, 116, 104)
 
-CHANNELS = {"image": (3,), "segmentation": (), "depth": (1,), "normals": (3,), "weight": ()}
+CHANNELS: dict[str, tuple[int, ...]] = {
+    "image": (3,),
+    "segmentation": (),
+    "depth": (1,),
+    "normals": (3,),
+    "weight": (),
+}
 
 
-def check_sample(sample, where="sample"):
-    """Return a sample whose arrays are NumPy arrays of the types in this module's table.
+def check_sample(sample: Sample, where: str = "sample") -> Sample:
+    """Return a sample whose NumPy arrays have the types of this module's table.
 
-    Arrays of the right type are handed on as they are; only `"weight"` is looked at pixel by pixel,
-    so it is cheap enough for every sample of every epoch. Numbers change their type where that is
-    exact (labels given as floats or `int64`) or loses digits only (depth as float64).
+    Arrays of the right type are returned as they are, and only `"weight"` is checked pixel by
+    pixel, so this is cheap enough for every sample of every epoch. Numbers are converted only if
+    that is exact (labels given as floats or `int64`) or loses nothing but digits (depth as
+    float64).
 
     Args:
-        sample: what a dataset or a transform returned.
-        where: str, how the message begins.
+        sample: dict returned by a dataset or a transform.
+        where: str, start of the message of an error.
 
     Returns:
         `sample` itself if nothing had to be converted, else a new dict.
 
     Raises:
-        TypeError: if it is no dict, has no `"image"`, or holds something that is no array of
-            numbers under one of the keys above.
-        ValueError: if an array has another rank, number of channels, height or width; an image
-            that is not uint8; labels that are not whole numbers; depth or normals that are not
-            floats; a weight that is negative or not finite.
+        TypeError: if it is not a dict, has no `"image"`, or one of the keys above does not contain
+            an array of numbers.
+        ValueError: if the rank, number of channels, height or width of an array is wrong; an image
+            is not uint8; labels are not whole numbers; depth or normals are not floats; a weight is
+            negative or not finite.
 
     >>> sample = {"image": np.zeros((4, 5, 3), "uint8"), "segmentation": np.zeros((4, 5), "uint8")}
     >>> check_sample(sample) is sample
@@ -62,7 +73,7 @@ def check_sample(sample, where="sample"):
     """
     if not isinstance(sample, dict) or "image" not in sample:
         keys = sorted(map(str, sample)) if isinstance(sample, dict) else type(sample).__name__
-        raise TypeError(f"{where}: must be a dict with an 'image'. Received: {keys}")
+        raise TypeError(f"{where}: must be a dict with the key 'image'. Received: {keys}")
     found = {}
     for key, value in sample.items():
         try:
@@ -80,7 +91,7 @@ def check_sample(sample, where="sample"):
                 f"{where}: {key!r} is {value.shape[0]} x {value.shape[1]} pixels (height x width), "
                 f"but the image is {size[0]} x {size[1]}. They must be the same size."
             )
-        if key not in _KINDS and _lies_over(value, size):
+        if key not in _KINDS and _has_pixels(value, size):
             try:
                 found[key] = as_array(value, key)
             except TypeError as error:
@@ -88,14 +99,14 @@ def check_sample(sample, where="sample"):
     return sample if all(found[key] is sample[key] for key in sample) else found
 
 
-def _check_channels(array, key, where):
+def _check_channels(array: Array, key: str, where: str) -> None:
     channels = CHANNELS[key]
     if array.ndim != 2 + len(channels) or array.shape[2:] != channels:
         wanted = ", ".join(["height", "width", *map(str, channels)])
         raise ValueError(f"{where}: {key!r} must have shape ({wanted}). Received: {array.shape}")
 
 
-def _image(value, key):
+def _image(value: Any, key: str) -> Array:
     image = as_array(value, key)
     if image.ndim == 3 and image.shape[2] != 3 and image.shape[0] in (1, 3, 4):
         raise ValueError(
@@ -105,13 +116,13 @@ def _image(value, key):
     return as_image(image, key)
 
 
-def _labels(value, key):
+def _labels(value: Any, key: str) -> Array:
     labels = as_labels(value, key)
-    # Void is 255, which int8 does not hold.
+    # int8 has no 255, which is void.
     return labels if labels.dtype == np.uint8 else labels.astype(np.int32, copy=False)
 
 
-def _floats(value, key):
+def _floats(value: Any, key: str) -> Array:
     array = as_array(value, key)
     if array.dtype.kind != "f":
         raise ValueError(
@@ -121,15 +132,15 @@ def _floats(value, key):
 
 
 _REMEDIES = {
-    "depth": "divide by the units of a meter (kd.datasets.depth_from_png16), or call "
+    "depth": "divide by the units in a meter (kd.datasets.depth_from_png16), or call "
     ".astype('float32') if these are meters",
-    "normals": "bring them to unit vectors (kd.datasets.depth_folder reads them from files), or "
-    "call .astype('float32') if they are",
+    "normals": "convert them to unit vectors (kd.datasets.depth_folder reads them from files), or "
+    "call .astype('float32') if they already are",
 }
 
 
-def _weight(value, key):
-    weight = as_array(value, key).astype(np.float32, copy=False)
+def _weight(value: Any, key: str) -> Array:
+    weight: Array = as_array(value, key).astype(np.float32, copy=False)
     # Comparisons with NaN are false.
     wrong = ~((weight >= 0) & (weight < np.inf))
     if wrong.any():
@@ -140,7 +151,7 @@ def _weight(value, key):
     return weight
 
 
-def _intrinsics(value, key):
+def _intrinsics(value: Any, key: str) -> Array:
     matrix = as_array(value, key)
     if matrix.shape != (3, 3):
         raise ValueError(f"{key!r} must have shape (3, 3). Received: {matrix.shape}")
@@ -149,7 +160,7 @@ def _intrinsics(value, key):
     return matrix if matrix.dtype.kind == "f" and matrix.dtype.isnative else matrix.astype(float)
 
 
-_KINDS = {
+_KINDS: dict[str, Callable[[Any, str], Array]] = {
     "image": _image,
     "segmentation": _labels,
     "depth": _floats,
@@ -159,8 +170,8 @@ _KINDS = {
 }
 
 
-def span(array):
-    """` from 0 to 255`, for messages; nothing of an empty array.
+def span(array: Array) -> str:
+    """Return the range of an array for messages; an empty string for an empty array.
 
     >>> span(np.array([3, 5]))
     ' from 3 to 5'
@@ -168,8 +179,8 @@ def span(array):
     return f" from {array.min():.6g} to {array.max():.6g}" if array.size else ""
 
 
-def _lies_over(value, size):
-    """Whether something that is not yet an array of NumPy has a value for each pixel."""
+def _has_pixels(value: Any, size: tuple[int, int]) -> bool:
+    """Return whether a value that is not yet a NumPy array has an entry for each pixel."""
     if isinstance(value, np.ma.MaskedArray):
         return value.shape[:2] == size
     if isinstance(value, np.ndarray):
@@ -185,35 +196,47 @@ def _lies_over(value, size):
     return shape is not None and tuple(shape)[:2] == size
 
 
-def fill_value(key, color=MEAN_COLOR):
-    """What an unknown pixel of `sample[key]` holds."""
-    return {"image": color, "segmentation": VOID}.get(key, 0)
+def fill_value(key: str, color: Sequence[int] = MEAN_COLOR) -> int | Sequence[int]:
+    """Return the value of an unknown pixel in `sample[key]`."""
+    if key == "image":
+        return color
+    return VOID if key == "segmentation" else 0
 
 
-def planes(sample):
-    """The keys of the arrays that lie over the image's pixels."""
+def pixel_keys(sample: Sample) -> list[str]:
+    """Return the keys of the arrays with a value for each pixel of the image."""
     size = sample["image"].shape[:2]
     arrays = {k: v for k, v in sample.items() if isinstance(v, np.ndarray) and k != "intrinsics"}
     return [k for k, v in arrays.items() if v.shape[:2] == size]
 
 
-def follow(sample, change, *arguments, **named):
-    """The sample with what `change(intrinsics, …)` makes of its intrinsics, if it has any.
+def change_intrinsics(
+    sample: Sample, change: Callable[..., Array], *args: Any, **kwargs: Any
+) -> Sample:
+    """Return a sample with `change(intrinsics, ...)` as its intrinsics, if it has any.
 
-    >>> follow({"intrinsics": np.eye(3)}, crop_intrinsics, top=0, left=2)["intrinsics"][0].tolist()
+    >>> moved = change_intrinsics({"intrinsics": np.eye(3)}, crop_intrinsics, top=0, left=2)
+    >>> moved["intrinsics"][0].tolist()
     [1.0, 0.0, -2.0]
     """
     if "intrinsics" not in sample:
         return sample
-    return {**sample, "intrinsics": change(sample["intrinsics"], *arguments, **named)}
+    return {**sample, "intrinsics": change(sample["intrinsics"], *args, **kwargs)}
 
 
-def pad_sample(sample, top, bottom, left, right, color=MEAN_COLOR):
-    """Surround a sample by unknown pixels (its image by `color`)."""
+def pad_sample(
+    sample: Sample,
+    top: int,
+    bottom: int,
+    left: int,
+    right: int,
+    color: Sequence[int] = MEAN_COLOR,
+) -> Sample:
+    """Pad a sample with unknown pixels, its image with `color`."""
     if not (top or bottom or left or right):
         return sample
     out = dict(sample)
-    for key in planes(sample):
+    for key in pixel_keys(sample):
         array = sample[key]
         height, width = array.shape[:2]
         shape = (height + top + bottom, width + left + right, *array.shape[2:])
@@ -221,11 +244,11 @@ def pad_sample(sample, top, bottom, left, right, color=MEAN_COLOR):
         padded[...] = fill_value(key, color)
         padded[top : top + height, left : left + width] = array
         out[key] = padded
-    return follow(out, crop_intrinsics, -top, -left)
+    return change_intrinsics(out, crop_intrinsics, -top, -left)
 
 
-def crop_sample(sample, top, left, height, width):
-    """Cut a window that lies inside a sample."""
+def crop_sample(sample: Sample, top: int, left: int, height: int, width: int) -> Sample:
+    """Crop a window inside a sample."""
     window = (slice(top, top + height), slice(left, left + width))
-    out = {**sample, **{key: sample[key][window] for key in planes(sample)}}
-    return follow(out, crop_intrinsics, top, left)
+    out = {**sample, **{key: sample[key][window] for key in pixel_keys(sample)}}
+    return change_intrinsics(out, crop_intrinsics, top, left)

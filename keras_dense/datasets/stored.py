@@ -1,16 +1,18 @@
-"""What a picture file holds: its numbers, exactly as stored, and what it says of itself."""
+"""Image files as stored: exact numbers and metadata."""
 
 import dataclasses
 import functools
 import re
 import threading
 import warnings
+from typing import Any
 
 import numpy as np
 
 from keras_dense._optional import require
+from keras_dense._types import Array, PathLike
 from keras_dense.datasets import tiff
-from keras_dense.datasets.opening import load, named, opened
+from keras_dense.datasets.opening import load_pixels, naming_file, open_image
 
 _LOSSY = {"JPEG", "MPO", "JPEG2000", "AVIF", "HEIF"}
 _MODELS = {
@@ -23,38 +25,38 @@ _MODELS = {
     "RGBA": ("RGB", True),
 }
 _PNG_COLORS = {0: ("gray", 1), 2: ("RGB", 3), 3: ("palette", 1), 4: ("gray", 2), 6: ("RGB", 4)}
-# The filters of warnings belong to the process, not to the thread that reads.
+# Filters of warnings belong to the process, not to the reading thread.
 _quiet = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
-    """A picture file: what it says of itself, and its numbers on demand.
+    """An image file: its metadata, and its numbers on demand.
 
     Attributes:
-        path: of the file.
-        size: (height, width), as stored.
-        picture: what Pillow has opened, `None` for a `.npy` or what Pillow does not know.
-        bits: int, of a channel.
+        path: path of the file.
+        size: pair `(height, width)`, as stored.
+        pillow: the image opened with Pillow; `None` for a `.npy`, or a file unknown to Pillow.
+        bits: int, bits per channel.
         kind: `"uint"`, `"int"`, `"float"`, or `"other"`.
-        model: what the channels are: `"gray"`, `"palette"`, `"RGB"`, another of Pillow's modes, or
-            `"other"`.
+        model: str, meaning of the channels: `"gray"`, `"palette"`, `"RGB"`, another mode of
+            Pillow, or `"other"`.
         channels: int.
-        alpha: bool, whether the last channel says how opaque a pixel is.
-        exact: bool, whether Pillow gives the numbers as they are stored; else rasterio reads them.
-        top: the number that means white.
-        white_is_zero: bool, whether 0 means white.
-        orientation: int, 1 to 8: how EXIF says that the picture is turned for a viewer; 1 is not.
-        lossy: str, what makes the numbers differ from those that were saved, or `None`.
-        nodata: the number that means "unknown", or `None`.
-        masked: bool, whether the file has a mask of its own that says what is known.
-        scaled: bool, whether it says that its numbers are to be scaled.
-        array: the numbers of a `.npy`, else `None`.
+        alpha: bool, whether the last channel is opacity.
+        exact: bool, whether Pillow returns the numbers as stored; otherwise rasterio reads them.
+        top: int, the number of white.
+        white_is_zero: bool, whether 0 is white.
+        orientation: int from 1 to 8, EXIF orientation that viewers apply; 1 is upright.
+        lossy: str, the format whose compression changed the numbers, or `None`.
+        nodata: the number of unknown pixels, or `None`.
+        masked: bool, whether the file has its own mask of known pixels.
+        scaled: bool, whether the file has a scale to be applied to its numbers.
+        array: the numbers of a `.npy`, otherwise `None`.
     """
 
-    path: object
-    size: tuple
-    picture: object = None
+    path: Any
+    size: tuple[int, int]
+    pillow: Any = None
     bits: int = 8
     kind: str = "uint"
     model: str = "gray"
@@ -68,18 +70,18 @@ class Stored:
     nodata: float | None = None
     masked: bool = False
     scaled: bool = False
-    array: np.ndarray | None = None
+    array: Array | None = None
 
     @functools.cached_property
-    def numbers(self):
-        """The numbers as stored, `(H, W)`, or `(H, W, C)` where there are several channels."""
+    def numbers(self) -> Array:
+        """The numbers as stored, `(H, W)`, or `(H, W, C)` if there are several channels."""
         if self.array is not None:
             return self.array
         return self._from_pillow() if self.exact else self._from_rasterio()[0]
 
     @functools.cached_property
-    def unknown(self):
-        """Where the file says that nothing is known, bool `(H, W)`, or `None`."""
+    def unknown(self) -> Array | None:
+        """Pixels that are unknown by nodata or the mask of the file, bool `(H, W)`, or `None`."""
         if self.masked:
             return self._from_rasterio()[1]
         if self.nodata is None:
@@ -94,127 +96,125 @@ class Stored:
         return same.all(-1) if same.ndim == 3 else same
 
     @property
-    def mode(self):
-        """How messages call what it holds: Pillow's mode where it has one."""
-        return self.model if self.picture is None else self.picture.mode
+    def mode(self) -> str:
+        """Pillow's mode if there is one, otherwise `model`; for messages."""
+        return self.model if self.pillow is None else self.pillow.mode
 
     @property
-    def palette(self):
+    def palette(self) -> Array:
         """The colors of the palette, uint8 `(n, 3)`."""
-        return np.reshape(self.picture.getpalette("RGB"), (-1, 3)).astype(np.uint8)
+        return np.reshape(self.pillow.getpalette("RGB"), (-1, 3)).astype(np.uint8)
 
     @property
-    def colors(self):
-        """What the palette makes of the numbers, uint8 `(H, W, 3)`."""
+    def colors(self) -> Array:
+        """The colors of the numbers by the palette, uint8 `(H, W, 3)`."""
         palette, numbers = self.palette, self.numbers
         if numbers.max(initial=0) >= len(palette):
             raise ValueError(
-                f"{self.path}: has number {numbers.max()}, and its palette {len(palette)} colors"
+                f"{self.path}: has number {numbers.max()}, but its palette has "
+                f"{len(palette)} colors"
             )
         return palette[numbers]
 
     @property
-    def transparent(self):
-        """Where pixels are not opaque, bool `(H, W)`, or `None` if all are."""
-        key = None if self.picture is None else self.picture.info.get("transparency")
+    def transparent(self) -> Array | None:
+        """Pixels that are not opaque, bool `(H, W)`, or `None` if all are opaque."""
+        key = None if self.pillow is None else self.pillow.info.get("transparency")
         if self.alpha:
             full = 1.0 if self.kind == "float" else 2**self.bits - 1
             found = self.numbers[..., -1] != full
         elif key is None:
             return None
-        elif isinstance(key, bytes):  # how opaque each color of the palette is
+        elif isinstance(key, bytes):  # the opacity of each color of the palette
             opaque = np.full(256, 255)
             opaque[: len(key)] = list(key)
             found = opaque[self.numbers] != 255
-        else:  # one color that is
+        else:  # one transparent color
             same = self.numbers == np.asarray(key)
             found = same.all(-1) if same.ndim == 3 else same
         return found if found.any() else None
 
-    def _from_pillow(self):
-        load(self.picture, self.path)
-        numbers = np.array(self.picture)
+    def _from_pillow(self) -> Array:
+        load_pixels(self.pillow, self.path)
+        numbers = np.array(self.pillow)
         if numbers.dtype.byteorder == ">":
             numbers = numbers.astype(numbers.dtype.newbyteorder("="))
         if numbers.dtype == bool:
             numbers = numbers.astype(np.uint8)
         if self.white_is_zero and self.bits <= 8:
-            numbers = self.top - numbers  # which Pillow has inverted
-        elif self.picture.format == "PNG" and self.model == "gray" and self.bits in (2, 4):
-            numbers = numbers // (255 // self.top)  # which Pillow has stretched to 255
-        elif self.picture.format == "PNG" and self.bits == 16:
+            numbers = self.top - numbers  # Pillow has inverted them
+        elif self.pillow.format == "PNG" and self.model == "gray" and self.bits in (2, 4):
+            numbers = numbers // (255 // self.top)  # Pillow has scaled them to 255
+        elif self.pillow.format == "PNG" and self.bits == 16:
             numbers = numbers.astype(np.uint16)
         return numbers
 
-    def _from_rasterio(self):
-        """The numbers, and where they are unknown by the file's own mask."""
+    def _from_rasterio(self) -> tuple[Array, Array | None]:
+        """Read the numbers, and the unknown pixels by the mask of the file."""
         try:
             rasterio = require("rasterio", extra="large")
         except ImportError as error:
             raise ImportError(
-                f"{self.path}: holds {self.channels} x {self.bits} bits ({self.kind}), which "
-                f"only rasterio reads exactly: {error}"
+                f"{self.path}: has {self.channels} x {self.bits} bits ({self.kind}), which only "
+                f"rasterio reads exactly: {error}"
             ) from error
         try:
             with _quiet, warnings.catch_warnings():
-                # That a picture does not say where on Earth it lies is no fault.
+                # An image without a place on Earth is not a fault.
                 warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
                 file = rasterio.open(self.path)
             with file:
                 numbers = np.moveaxis(file.read(), 0, -1)
                 known = file.dataset_mask() != 0 if self.masked else None
         except rasterio.errors.RasterioError as error:
-            raise ValueError(f"{self.path}: cannot be read as a picture ({error})") from error
+            raise ValueError(f"{self.path}: cannot be read as an image ({error})") from error
         numbers = numbers[..., 0] if numbers.shape[2] == 1 else numbers
         return numbers, None if known is None else ~known
 
 
-def stored(path):
-    """What a file says of itself, as a `Stored`.
+def stored(path: PathLike) -> Stored:
+    """Open an image file and read its metadata.
 
     Raises:
         FileNotFoundError: if it is missing.
-        ValueError: if it is corrupt, or holds more than one picture.
+        ValueError: if it is corrupt, or contains more than one image.
     """
     if str(path).lower().endswith(".npy"):
         return _facts_of_npy(path)
-    image = require("PIL.Image", extra="examples")
+    unidentified = require("PIL.Image", extra="examples").UnidentifiedImageError
     try:
-        picture = opened(path)
+        image = open_image(path)
     except ValueError as error:
-        if not isinstance(error.__cause__, image.UnidentifiedImageError) or not tiff.is_tiff(path):
+        if not isinstance(error.__cause__, unidentified) or not tiff.is_tiff(path):
             raise
         return _facts_of_tiff(path, None)
-    if picture.format == "TIFF":
-        return _facts_of_tiff(path, picture)
-    # Phones keep small copies behind a photograph (MPO); the first is what is shown.
-    frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
+    if image.format == "TIFF":
+        return _facts_of_tiff(path, image)
+    # Phones store small copies behind a photograph (MPO); viewers show the first.
+    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if frames > 1:
-        raise ValueError(
-            f"{path}: holds {frames} frames, and nothing says which is meant; "
-            "write each to a file of its own"
-        )
-    model, alpha = _MODELS.get(picture.mode, (picture.mode, False))
-    if picture.mode.startswith("I"):
+        raise ValueError(f"{path}: has {frames} frames, but must have one; write a file for each")
+    model, alpha = _MODELS.get(image.mode, (image.mode, False))
+    if image.mode.startswith("I"):
         model, alpha = "gray", False
     found = Stored(
         path,
-        (picture.height, picture.width),
-        picture,
-        bits={"1": 1, "I": 32, "F": 32}.get(picture.mode, 16 if ";16" in picture.mode else 8),
-        kind={"I": "int", "F": "float"}.get(picture.mode, "uint"),
+        (image.height, image.width),
+        image,
+        bits={"1": 1, "I": 32, "F": 32}.get(image.mode, 16 if ";16" in image.mode else 8),
+        kind={"I": "int", "F": "float"}.get(image.mode, "uint"),
         model=model,
-        channels=len(picture.getbands()),
+        channels=len(image.getbands()),
         alpha=alpha,
-        top=1 if picture.mode == "1" else 255,
-        orientation=_orientation(picture, path),
-        lossy=_lossy(picture, path),
+        top=1 if image.mode == "1" else 255,
+        orientation=_orientation(image, path),
+        lossy=_lossy(image, path),
     )
-    return dataclasses.replace(found, **_more(picture, path))
+    return dataclasses.replace(found, **_corrections(image, path))
 
 
-def turned(array, orientation):
-    """An array as a viewer shows it, from how it is stored and its EXIF orientation.
+def turned(array: Array, orientation: int) -> Array:
+    """Apply an EXIF orientation to an array, as viewers do.
 
     >>> turned(np.array([[1, 2]]), 6).tolist()
     [[1], [2]]
@@ -226,27 +226,27 @@ def turned(array, orientation):
     return np.ascontiguousarray(array[::rows, ::columns])
 
 
-def _orientation(picture, path):
-    value = named(path, picture.getexif).get(0x0112, 1)
+def _orientation(image: Any, path: PathLike) -> int:
+    value = naming_file(path, image.getexif).get(0x0112, 1)
     return value if value in range(1, 9) else 1
 
 
-def _lossy(picture, path):
-    if picture.format == "WEBP":
+def _lossy(image: Any, path: PathLike) -> str | None:
+    if image.format == "WEBP":
         with open(path, "rb") as file:
             return None if b"VP8L" in file.read(4096) else "a lossy WebP"
-    return f"a {picture.format}" if picture.format in _LOSSY else None
+    return f"a {image.format}" if image.format in _LOSSY else None
 
 
-def _more(picture, path):
-    """What Pillow does not say, or changes: of PNG and of the portable maps."""
+def _corrections(image: Any, path: PathLike) -> dict[str, Any]:
+    """Fields of PNG and portable maps that Pillow leaves out or changes."""
     with open(path, "rb") as file:
         head = file.read(512)
-    if picture.format == "PNG":
+    if image.format == "PNG":
         bits = head[24]
         color, channels = _PNG_COLORS[head[25]]
-        # Of 16 bits, Pillow keeps the upper eight where there are several channels.
-        exact = bits <= 8 or picture.mode.startswith("I")
+        # Of 16 bits, Pillow keeps the upper eight if there are several channels.
+        exact = bits <= 8 or image.mode.startswith("I")
         return {
             "bits": bits,
             "kind": "uint",
@@ -256,9 +256,9 @@ def _more(picture, path):
             "exact": exact,
             "top": 2**bits - 1,
         }
-    if picture.format == "PPM" and head[:2] in (b"P1", b"P4"):
-        return {"white_is_zero": True}  # which Pillow inverts
-    if picture.format == "PPM" and head[:1] == b"P" and head[1:2] in b"2356":
+    if image.format == "PPM" and head[:2] in (b"P1", b"P4"):
+        return {"white_is_zero": True}  # Pillow inverts them
+    if image.format == "PPM" and head[:1] == b"P" and head[1:2] in b"2356":
         numbers = re.sub(rb"#.*", b"", head).split()
         top = int(numbers[3])
         exact = top == 255 or (top == 65535 and head[1:2] in b"25")
@@ -266,13 +266,13 @@ def _more(picture, path):
     return {}
 
 
-def _facts_of_tiff(path, picture):
-    found = named(path, lambda: tiff.facts(path))
-    found["exact"] &= picture is not None
-    return Stored(path, picture=picture, **found)
+def _facts_of_tiff(path: PathLike, image: Any) -> Stored:
+    found = naming_file(path, lambda: tiff.facts(path))
+    found["exact"] &= image is not None
+    return Stored(path, pillow=image, **found)
 
 
-def _facts_of_npy(path):
+def _facts_of_npy(path: PathLike) -> Stored:
     try:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError:
@@ -284,7 +284,7 @@ def _facts_of_npy(path):
     if array.ndim not in (2, 3) or array.dtype.kind not in "biuf":
         raise ValueError(
             f"{path}: must be an array of numbers (height, width) or (height, width, channels). "
-            f"It is {array.dtype} of shape {shape}"
+            f"Received: {array.dtype} of shape {shape}"
         )
     channels = 1 if array.ndim == 2 else array.shape[2]
     kind = {"i": "int", "f": "float"}.get(array.dtype.kind, "uint")

@@ -1,20 +1,22 @@
-"""What a TIFF file says of itself: its tags, page by page."""
+"""Tags of TIFF files, page by page."""
 
 import math
+from typing import Any
 
 from keras_dense._optional import require
+from keras_dense._types import PathLike
 
 # Tags by their numbers, as TIFF 6.0 and GDAL have them.
 SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION = 254, 256, 257, 258, 259
 PHOTOMETRIC, SAMPLES = 262, 277
 ORIENTATION, EXTRA, FORMAT, GDAL_METADATA, GDAL_NODATA = 274, 338, 339, 42112, 42113
 
-# What PHOTOMETRIC says the channels are; 0 is gray, too, with 0 as white.
+# Meaning of the channels by PHOTOMETRIC; 0 is gray with 0 as white.
 MODELS = {0: "gray", 1: "gray", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "LAB"}
 KINDS = {1: "uint", 2: "int", 3: "float", 4: "uint"}
 
-# (model, bits of each channel, kind of number) that Pillow gives as they are stored, unless they
-# are turned (memory that is mapped it shapes anew only), or compressed, of 32 bits and big-endian.
+# (model, bits of each channel, kind of number) that Pillow returns as stored, except for files with
+# an orientation (Pillow only reshapes mapped memory) and compressed big-endian files of 32 bits.
 _EXACT = {
     ("gray", (1,), "uint"),
     ("gray", (8,), "uint"),
@@ -27,24 +29,25 @@ _EXACT = {
     ("CMYK", (8, 8, 8, 8), "uint"),
     ("YCbCr", (8, 8, 8), "uint"),
 }
-# Compressions that change numbers, or may: JPEG (old, new, of old microscopes), JPEG 2000, WebP.
+# Compressions that can change numbers: JPEG (old, new, of old microscopes), JPEG 2000, WebP.
 _LOSSY = {6, 7, 33003, 33004, 33005, 33007, 34712, 34892, 50001, 50002}
 
 
-def is_tiff(path):
-    """Whether a file is a TIFF or BigTIFF by its first bytes."""
+def is_tiff(path: PathLike) -> bool:
+    """Return whether a file is a TIFF or BigTIFF by its first bytes."""
     with open(path, "rb") as file:
         return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def pages(path):
-    """The tags of every page, as Pillow reads them; nothing is decoded.
+def pages(path: PathLike) -> list[dict[int, Any]]:
+    """Read the tags of every page with Pillow, without decoding pixels.
 
     Raises:
-        Whatever Pillow raises for a broken file.
+        Exception: any exception of Pillow for a broken file.
     """
     directory = require("PIL.TiffImagePlugin", extra="examples").ImageFileDirectory_v2
-    found, places = [], set()
+    found: list[dict[int, Any]] = []
+    places: set[int] = set()
     with open(path, "rb") as file:
         head = file.read(8)
         if head[2] == 43 or head[3] == 43:  # BigTIFF
@@ -61,21 +64,18 @@ def pages(path):
     return found
 
 
-def facts(path):
-    """What the tags of the first page say, as the fields of a `Stored`; see there.
+def facts(path: PathLike) -> dict[str, Any]:
+    """Return the fields of a `Stored` from the tags of the first page.
 
     Raises:
-        ValueError: if the file holds more than one picture.
+        ValueError: if the file contains more than one image.
     """
     first, *others = pages(path)
-    # Overviews are smaller copies, and masks say where the first page is known.
+    # Overviews are smaller copies; masks mark known pixels of the first page.
     roles = [int(page.get(SUBFILE, 0)) for page in others]
     count = 1 + sum(not role & 5 for role in roles)
     if count > 1:
-        raise ValueError(
-            f"{path}: holds {count} pages, and nothing says which is meant; "
-            "write each to a file of its own"
-        )
+        raise ValueError(f"{path}: has {count} pages, but must have one; write a file for each")
     bits = _all(first.get(BITS, 1))
     samples = int(first.get(SAMPLES, 1))
     bits = bits * samples if len(bits) == 1 else bits
@@ -87,7 +87,7 @@ def facts(path):
     extra = _all(first.get(EXTRA, ()))
     alpha = samples - 1 == plain and extra in ((1,), (2,))
     if plain is not None and samples not in (plain, plain + alpha):
-        model = "other"  # more channels than the colors have
+        model = "other"  # more channels than color channels
     orientation = int(first.get(ORIENTATION, 1))
     with open(path, "rb") as file:
         little = file.read(1) == b"I"
@@ -109,12 +109,12 @@ def facts(path):
     }
 
 
-def _all(value):
+def _all(value: Any) -> tuple:
     return tuple(value) if isinstance(value, tuple | list) else (value,)
 
 
-def _nodata(text):
-    """The number that stands for "unknown", or `None`."""
+def _nodata(text: Any) -> float | None:
+    """Return the number of unknown pixels, or `None`."""
     try:
         value = float(str(text).strip().strip("\0"))
     except ValueError:

@@ -1,31 +1,33 @@
-"""The band around the borders of objects, where sharpness shows."""
+"""Bands around the borders of objects, for scores of sharpness."""
 
 import numpy as np
 
+from keras_dense import _check
 from keras_dense._arrays import as_array
 from keras_dense._optional import require
+from keras_dense._types import Array, ArrayLike
 from keras_dense.datasets.sample import VOID
 
 
-def trimap(labels, width, ignore_class=VOID):
-    """Which pixels lie in a band around borders between labels.
+def trimap(labels: ArrayLike, width: float, *, ignore_class: int | None = VOID) -> Array:
+    """Mark the pixels in a band around borders between labels.
 
-    Scores over that band alone say how sharp a prediction is; over a whole picture borders hardly
-    count. Give it as `sample_weight` to a metric.
+    Scores in that band measure the sharpness of a prediction; in a whole image, borders are too
+    small a part. Give the band as `sample_weight` to a metric.
 
     Args:
-        labels: ints `(H, W)`. A border to unknown pixels is none, and they lie in no band.
-        width: float > 0, of the band on either side, in pixels: 1 is the pixels at the border.
-        ignore_class: the label of unknown pixels, or `None`.
+        labels: ints `(H, W)`. Unknown pixels have no border, and are not in the band.
+        width: float > 0, width of the band on each side, in pixels: 1 is the pixels at the border.
+        ignore_class: int, the label of unknown pixels, or `None`.
 
     Returns:
         bool `(H, W)`.
 
     Raises:
-        ValueError: for labels of another rank, or a width that is not above 0.
+        ValueError: for labels that are not ints `(H, W)`, or a width that is not above 0.
 
     Reference: Kohli, Ladický and Torr, "Robust Higher Order Potentials for Enforcing Label
-    Consistency", IJCV 2009, section 5; Krähenbühl and Koltun, NIPS 2011, section 6.
+        Consistency", IJCV 2009, section 5; Krähenbühl and Koltun, NIPS 2011, section 6.
 
     >>> trimap(np.array([[0, 0, 0, 1, 1, 255]]), 2).astype(int).tolist()
     [[0, 1, 1, 1, 1, 0]]
@@ -35,8 +37,7 @@ def trimap(labels, width, ignore_class=VOID):
         raise ValueError(
             f"`labels` must be ints (H, W). Received: {labels.dtype} of shape {labels.shape}"
         )
-    if not width > 0:
-        raise ValueError(f"`width` must be above 0. Received: width={width!r}")
+    width = _check.number(width, "width", above=0)
     known = np.ones(labels.shape, bool) if ignore_class is None else labels != ignore_class
     border = np.zeros(labels.shape, bool)
     for here, there in (

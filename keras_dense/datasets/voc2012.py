@@ -1,9 +1,11 @@
-"""PASCAL VOC 2012, segmentation: 20 kinds of things and background."""
+"""PASCAL VOC 2012, segmentation: 20 kinds of objects and background."""
 
 import pathlib
 
+from keras_dense._types import PathLike
 from keras_dense.datasets.files import every_fifth, find_files
-from keras_dense.datasets.folder import folder
+from keras_dense.datasets.folder import SegmentationFiles, folder
+from keras_dense.datasets.layouts import existing_folder
 from keras_dense.datasets.pairs import read_names
 from keras_dense.heads.palette import voc_palette
 
@@ -13,31 +15,33 @@ CLASSES = (
 ).split()
 
 
-def voc2012(root, split="train", *, upright=None):
-    """PASCAL VOC 2012 with its 21 classes; borders and what is difficult are 255, void.
+def voc2012(
+    root: PathLike, split: str = "train", *, upright: bool | None = None
+) -> SegmentationFiles:
+    """Read PASCAL VOC 2012 in its 21 classes; borders and difficult objects are 255, void.
 
-    Layouts: the development kit's (`ImageSets/Segmentation/<split>.txt`, `JPEGImages/`,
-    `SegmentationClass/`) in `root`, `root/VOC2012` or `root/VOCdevkit/VOC2012`; or plain `images/`
-    and `masks/` with `<split>.txt` beside them. Without such lists every fifth image in order of
-    name is `"val"`, the others are `"train"`, all are `"trainval"`. Masks may be the palette PNGs
-    of the kit or gray ones of indices; those in `SegmentationClassAug/` are used for a split that
-    `SegmentationClass/` does not hold.
+    There are two layouts: that of the development kit (`ImageSets/Segmentation/<split>.txt`,
+    `JPEGImages/`, `SegmentationClass/`) in `root`, `root/VOC2012` or `root/VOCdevkit/VOC2012`; or
+    plain `images/` and `masks/` with `<split>.txt` beside them. Without such lists, every fifth
+    image in the order of names is `"val"`, the others are `"train"`, and all are `"trainval"`.
+    Masks may be the palette PNG of the kit or gray PNG of indices; those in
+    `SegmentationClassAug/` are used for a split that `SegmentationClass/` does not contain.
 
     Args:
         root: path.
-        split: `"train"`, `"val"`, `"trainval"`, or another list's name, such as `"trainaug"`.
-        upright: as of `folder`.
+        split: `"train"`, `"val"`, `"trainval"`, or the name of another list, such as `"trainaug"`.
+        upright: bool or `None`, see `folder`.
 
     Returns:
-        A dataset, as `folder` gives it.
+        A data set, see `folder`.
 
     Raises:
         FileNotFoundError: if the folder, the list, or one of a pair of files, is missing.
-        ValueError: for an unknown split without lists; reading a sample, naming the file: if it is
-            corrupt, of another size, or has a label out of range.
+        ValueError: for an unknown split without lists. Reading a sample raises `ValueError` naming
+            the file if it is corrupt, has another size, or a label out of range.
 
-    Source: Everingham et al., "The PASCAL visual object classes challenge", 2015; the augmented
-        list is of Hariharan et al., "Semantic contours from inverse detectors", 2011.
+    Reference: Everingham et al., "The PASCAL visual object classes challenge", 2015; the augmented
+        list is from Hariharan et al., "Semantic contours from inverse detectors", 2011.
 
     Example:
 
@@ -45,9 +49,8 @@ def voc2012(root, split="train", *, upright=None):
     val = kd.datasets.voc2012("data/VOCdevkit", "val")
     ```
     """
-    root = pathlib.Path(root)
-    if not root.is_dir():
-        raise FileNotFoundError(f"voc2012: there is no folder {str(root)!r}")
+    root = existing_folder(root, "voc2012")
+    names: PathLike | list[str]
     for home in (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"):
         if (home / "JPEGImages").is_dir():
             images, masks, lists = (
@@ -67,13 +70,13 @@ def voc2012(root, split="train", *, upright=None):
         images, masks = root / "images", root / "masks"
         if not images.is_dir():
             raise FileNotFoundError(
-                f"voc2012: {str(root)!r} holds neither JPEGImages (perhaps in VOC2012 or "
+                f"voc2012: {str(root)!r} contains neither JPEGImages (perhaps in VOC2012 or "
                 "VOCdevkit/VOC2012) nor images and masks"
             )
         if any(root.glob("*.txt")):
             names = _list(root, split)
         else:
-            names = every_fifth(find_files(images, "voc2012", "images"), split, "voc2012")
+            names = every_fifth(find_files(images, "voc2012", "images"), split)
     return folder(
         images,
         masks,
@@ -86,11 +89,9 @@ def voc2012(root, split="train", *, upright=None):
     )
 
 
-def _list(directory, split):
+def _list(directory: pathlib.Path, split: str) -> pathlib.Path:
     path = directory / f"{split}.txt"
     if not path.is_file():
         known = sorted(p.stem for p in directory.glob("*.txt"))
-        raise FileNotFoundError(
-            f"voc2012: there is no list {str(path)!r}. Splits found there: {known}"
-        )
+        raise FileNotFoundError(f"voc2012: there is no list {str(path)!r}. Existing lists: {known}")
     return path

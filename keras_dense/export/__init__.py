@@ -1,9 +1,9 @@
-"""Models that leave Keras: images in, what people use out, in the files of four runtimes.
+"""Export to four runtimes: images in, results out.
 
-Each function takes a model and its heads, writes a file (or folder), runs it with its own runtime
-and returns how far its answers are from the model's.
+Each function takes a model and a path, writes a file (or folder), runs it with its own runtime and
+returns the difference of its results to those of the model.
 
-The graph takes images as they come, uint8 RGB `(B, H, W, 3)`, and returns a dict of tensors:
+The graph takes uint8 RGB images `(B, H, W, 3)` and returns a dict of tensors:
 
 | head | outputs |
 |---|---|
@@ -11,19 +11,19 @@ The graph takes images as they come, uint8 RGB `(B, H, W, 3)`, and returns a dic
 | `Depth` | `depth` float32 meters `(B, H, W, 1)` |
 | `Normals` | `normals` float32 `(B, H, W, 3)`; with concentration `uncertainty`, degrees |
 | `Colorization` | `color` uint8 RGB `(B, H, W, 3)` |
-| another | `prediction`, what its `decode` returns |
+| another | those of its `outputs`; by default `prediction`, the result of its `decode` |
 
-In a dict of heads the key comes first, where it is another word: `{"depth": Depth(), "objects":
-Segmentation(5)}` gives `depth`, `objects_labels`, `objects_confidence`. Of multilabel heads labels
-and confidence have a last axis of classes. What the outputs mean (classes, colors, units) travels
-along as JSON, called `about` or `about.json` everywhere.
+In a dict of heads the key comes first, unless it is the same word: `{"depth": Depth(), "objects":
+Segmentation(5)}` gives `depth`, `objects_labels`, `objects_confidence`. Labels and
+confidence of multilabel heads have a last axis of classes. The meaning of the outputs (classes,
+colors, units) is stored in the file as JSON, always under the name `about` or `about.json`.
 
 TensorFlow is the backend that exports; a `.keras` file from any backend is loaded there:
 
 ```python
 # KERAS_BACKEND=tensorflow
 model = keras.saving.load_model("model.keras", compile=False)
-kd.export.onnx(model, heads, "model.onnx")
+kd.export.onnx(model, "model.onnx")
 ```
 """
 

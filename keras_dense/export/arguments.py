@@ -1,4 +1,4 @@
-"""What all formats take, checked in one place."""
+"""Checks of the arguments of all formats."""
 
 import os
 import pathlib

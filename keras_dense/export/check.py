@@ -1,17 +1,16 @@
-"""An export beside the model it came from."""
+"""Comparison of an export with its model."""
 
 import numpy as np
 
 _SHARE, _CLOSE, _LEAST = 0.1, 0.01, 1e-4
 
 
-def pictures(shape, seed=0):
+def random_images(shape, seed=0):
     """Random images with large shapes and small ones, uint8; where a size is free, 2 × 123 × 181.
 
-    No noise, in which every pixel is unlike all others: conditional random fields have no room for
-    so many colors.
+    No noise: a lattice of a conditional random field has no room for so many colors.
 
-    >>> pictures((None, None, 64, 3)).shape
+    >>> random_images((None, None, 64, 3)).shape
     (2, 123, 64, 3)
     """
     batch, height, width, channels = (
@@ -28,11 +27,11 @@ def pictures(shape, seed=0):
 
 
 def expect_finite(predictions, weights):
-    """An error where the model itself predicts what is no number: then nothing can be compared.
+    """Raise if the model itself predicts NaN or infinity, so that nothing can be compared.
 
     Args:
-        predictions: dict of arrays, what the model gives before anything is decoded.
-        weights: dict of arrays, to name those that are to blame.
+        predictions: dict of arrays, raw predictions of the model.
+        weights: dict of arrays, to name those that are not finite.
 
     >>> expect_finite({"prediction": np.array([[0.0, np.nan]])}, {"c/kernel": np.array([np.inf])})
     Traceback (most recent call last):
@@ -80,10 +79,10 @@ def _difference(wanted, found, is_label):
 
 
 def expect_same(wanted, found, labels=()):
-    """An error where more than 10 % of the values are off by more than 1 % of the largest one.
+    """Raise if more than 10 % of the values differ by more than 1 % of the largest one.
 
-    Some may be: where two classes are all but equal, rounding decides; where two cells of a
-    window are, about all that SegNet's decoder writes around them.
+    Some may differ: rounding decides between two nearly equal classes, and between two nearly equal
+    cells of a pooling window, which moves all values that SegNet's decoder puts around them.
     """
     for name, y in wanted.items():
         largest = float(np.max(np.abs(y[np.isfinite(y)]), initial=0.0))
@@ -101,7 +100,7 @@ def expect_same(wanted, found, labels=()):
 
 
 def sentence(found, labels=("labels",)):
-    """The differences in words.
+    """Sentence that describes differences.
 
     >>> sentence({"labels": 0.0, "confidence": 1.2e-7})
     'labels differ at 0 % of the pixels, confidence by at most 1.2e-07'

@@ -1,37 +1,8 @@
-"""Files that are there completely or not at all."""
-
-import contextlib
-import pathlib
-import tempfile
-
-
-@contextlib.contextmanager
-def written(target):
-    """A path to write to in place of `target`, with the same name.
-
-    What is written there, and whatever else lies beside it then, takes its place next to `target`
-    if nothing fails, in the order of the names; otherwise it is removed.
-
-    >>> folder = pathlib.Path(tempfile.mkdtemp())
-    >>> with written(folder / "a.txt") as path:
-    ...     _ = path.write_text("all")
-    >>> [path.name for path in folder.iterdir()]
-    ['a.txt']
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
-        folder = pathlib.Path(folder)
-        (folder / "new").mkdir()
-        yield folder / "new" / target.name
-        for path in sorted((folder / "new").iterdir()):
-            final = target.parent / path.name
-            if final.is_dir():  # An older one: it cannot be replaced in one step.
-                final.rename(folder / "old")
-            path.replace(final)
+"""Places of exports: what may be replaced, and how large they are."""
 
 
 def check_target(path, suffix):
-    """An error where a target would take the place of what is no export.
+    """Raise if a target would replace something else than an export.
 
     Args:
         path: of the file or, without a suffix, folder.
@@ -56,7 +27,7 @@ def check_target(path, suffix):
 
 
 def _strange(folder):
-    """What does not belong into a SavedModel, in words; `None` if it is one."""
+    """Description of what does not belong to a SavedModel; `None` if the folder is one."""
     if not (folder / "saved_model.pb").exists():
         return "is something else"
     own = {"saved_model.pb", "fingerprint.pb", "keras_metadata.pb"}
@@ -66,7 +37,7 @@ def _strange(folder):
 
 
 def size_of(path):
-    """Bytes of a file (OpenVINO's with the weights beside it), or of all in a folder."""
+    """Bytes of a file (for OpenVINO with its weights), or of all files in a folder."""
     files = [path] if path.is_file() else [f for f in path.rglob("*") if f.is_file()]
     if path.suffix == ".xml":
         files.append(path.with_suffix(".bin"))

@@ -42,16 +42,16 @@ def litert(
         file: ends in ".tflite"; one that is there is replaced, at the end.
         heads: its heads; default: those that the model carries.
         size: `(height, width)` of all images; default: any, or what the model takes.
-        images: uint8 `(B, H, W, C)` to compare on; default: random pictures.
+        images: uint8 `(B, H, W, C)` to compare on; default: random images.
         quantize: `None`; "float16": weights in float16, half the file; "int8": weights in int8, a
             quarter of the file, and what is computed with them, too, with the range of each map
             found while it runs.
-        early_labels: decide on labels before the last upsampling and repeat them: less to compute
-            where there are many classes, edges in steps of the upsampling's factor. For models
-            that end in bilinear upsampling, fixed or learned.
+        early_labels: bool, whether to decide labels before the last upsampling and repeat them:
+            less computation with many classes, but edges in steps of the upsampling's factor. For
+            models that end in bilinear upsampling, fixed or learned.
 
     Returns:
-        `{name: difference}` of each output to that of the model: of labels the share that differs,
+        `{name: difference}` of each output to that of the model: for labels the share that differs,
         otherwise the largest |difference|. Also printed.
 
     Raises:

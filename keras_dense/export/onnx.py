@@ -17,7 +17,7 @@ from keras_dense.export.write import write_and_check
 from keras_dense.heads.model_heads import Given
 
 OPSET = 18
-# What is computed in int8; activations, so that ranges are those after them. Outputs stay float32.
+# Operations in int8; with activations, to measure ranges after them. Outputs stay float32.
 _INT8 = ("Add", "Clip", "Concat", "Conv", "ConvTranspose", "MaxPool", "Relu")
 
 
@@ -33,26 +33,26 @@ def onnx(
 ) -> dict[str, float]:
     """Write an ONNX file.
 
-    Its input is "images", uint8 `(B, H, W, C)`; its outputs are what people use, see `kd.export`.
-    `metadata_props["about"]` is JSON that says what they are, with names and colors of classes.
+    Its input is "images", uint8 `(B, H, W, C)`; its outputs are results, see `kd.export`.
+    `metadata_props["about"]` is JSON with their meaning, including names and colors of classes.
 
     Needs `pip install keras_dense[export]` (tf2onnx, onnx, onnxruntime).
 
     Args:
         model: a model of one image, as any builder returns it.
-        file: ends in ".onnx"; one that is there is replaced, at the end.
+        file: path that ends in ".onnx"; an existing file is replaced at the end.
         heads: its heads; default: those that the model carries.
         size: `(height, width)` of all images; default: any, or what the model takes.
-        images: uint8 `(B, H, W, C)` to compare on; default: random pictures.
+        images: uint8 `(B, H, W, C)` to compare on; default: random images.
         quantize: `None`; "float16": weights in float16, half the file, computed in float32;
             "int8": a quarter of the file, weights and maps in int8, with the range of each map
-            measured on `images`: some dozens of those that the model is for.
-        early_labels: decide on labels before the last upsampling and repeat them: less to compute
-            where there are many classes, edges in steps of the upsampling's factor. For models
-            that end in bilinear upsampling, fixed or learned.
+            measured on `images`: some dozens of typical ones.
+        early_labels: bool, whether to decide labels before the last upsampling and repeat them:
+            less computation with many classes, but edges in steps of the upsampling's factor. For
+            models that end in bilinear upsampling, fixed or learned.
 
     Returns:
-        `{name: difference}` of each output to that of the model: of labels the share that differs,
+        `{name: difference}` of each output to that of the model: for labels the share that differs,
         otherwise the largest |difference|. Also printed.
 
     Raises:
@@ -98,7 +98,7 @@ def onnx(
 
 
 def converted(product):
-    """The product as an ONNX model, or an error that names what ONNX does not have."""
+    """The product as an ONNX model; raises for operations that ONNX does not have."""
     tf2onnx = require("tf2onnx", extra="export")
     helper = require("onnx", extra="export").helper
     function = product.function()
@@ -118,7 +118,7 @@ def converted(product):
 
 @contextlib.contextmanager
 def _quiet(name):
-    """No messages of a package's loggers, in this thread; others hear theirs."""
+    """Silence the loggers of a package in this thread only."""
     own = threading.get_ident()
 
     def elsewhere(record):
@@ -135,7 +135,7 @@ def _quiet(name):
 
 
 def _store_in_float16(proto):
-    """Weights in float16, cast to float32 where they are used, which runtimes do once."""
+    """Weights in float16, cast to float32 where they are used; runtimes do that once."""
     onnx = require("onnx", extra="export")
     casts = []
     for weight in proto.graph.initializer:
@@ -182,7 +182,7 @@ def _compute_in_int8(proto, path, images):
 
 
 def _unknown(graph):
-    """Operations that are not of ONNX, in a graph and what its loops and branches do."""
+    """Operations that ONNX does not have, in a graph with its loops and branches."""
     defs = require("onnx.defs", extra="export")
     for node in graph.node:
         if not defs.has(node.op_type, node.domain):

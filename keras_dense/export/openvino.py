@@ -26,7 +26,7 @@ def openvino(
 ) -> dict[str, float]:
     """Write a model of OpenVINO: an .xml file, and its weights in a .bin file beside it.
 
-    Its input is "images", uint8 `(B, H, W, C)`; its outputs are what people use, see `kd.export`.
+    Its input is "images", uint8 `(B, H, W, C)`; its outputs are results, see `kd.export`.
     `rt_info["about"]` is JSON that says what they are, with names and colors of classes.
 
     Needs `pip install keras_dense[export]` (openvino; nncf for int8).
@@ -36,16 +36,16 @@ def openvino(
         file: ends in ".xml"; one that is there is replaced, at the end.
         heads: its heads; default: those that the model carries.
         size: `(height, width)` of all images; default: any, or what the model takes.
-        images: uint8 `(B, H, W, C)` to compare on; default: random pictures.
+        images: uint8 `(B, H, W, C)` to compare on; default: random images.
         quantize: `None`; "float16": weights in float16, half the file; what is computed in is the
             choice of the device; "int8": a quarter of the file, weights and maps in int8, with the
             range of each map measured on `images`: some dozens of those that the model is for.
-        early_labels: decide on labels before the last upsampling and repeat them: less to compute
-            where there are many classes, edges in steps of the upsampling's factor. For models
-            that end in bilinear upsampling, fixed or learned.
+        early_labels: bool, whether to decide labels before the last upsampling and repeat them:
+            less computation with many classes, but edges in steps of the upsampling's factor. For
+            models that end in bilinear upsampling, fixed or learned.
 
     Returns:
-        `{name: difference}` of each output to that of the model: of labels the share that differs,
+        `{name: difference}` of each output to that of the model: for labels the share that differs,
         otherwise the largest |difference|. Also printed.
 
     Raises:

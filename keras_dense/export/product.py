@@ -1,4 +1,4 @@
-"""The graph that leaves, the same for all formats: images in, what people use out."""
+"""The graph of all exports: images in, results out."""
 
 import json
 
@@ -16,7 +16,7 @@ _UPSAMPLING = (BilinearUpsampling, BilinearInitConvTranspose)
 
 
 class Product:
-    """A model made ready to leave.
+    """A model prepared for export.
 
     Auxiliary heads and all that only they need are left out, batch norms are folded into
     convolutions, those with a group for each channel become depthwise, upsampling becomes the
@@ -27,14 +27,14 @@ class Product:
         heads: its `Heads`.
         size: `(height, width)` or `(None, None)`.
         batch: int, or `None` for any.
-        early_labels: whether labels are decided on before the last upsampling.
+        early_labels: bool, whether labels are decided before the last upsampling.
     """
 
     def __init__(self, model, heads, size, batch=None, early_labels=False):
         self.name = model.name
         self.heads = heads.final()
         self.shape = (batch, *size, model.input_shape[-1])
-        # In float32, so that a comparison shows what the other runtime does.
+        # In float32, so that a comparison shows only differences of the other runtime.
         self.model = in_float32(self._pruned(functional(model)))
         self.factors = {}
         self.expected = self._with_coarse_scores() if early_labels else self.model
@@ -68,7 +68,7 @@ class Product:
 
     @property
     def about(self) -> str:
-        """What the input and the outputs are, as JSON."""
+        """Description of the input and the outputs, as JSON."""
         outputs = {
             _name_of(key, kind): facts
             for key, head in self.heads.items()

@@ -1,4 +1,4 @@
-"""What networks are rewritten to before they leave: the same numbers in operations of runtimes."""
+"""Rewriting of networks before export: the same numbers in operations that runtimes have."""
 
 import keras
 from keras import layers, ops
@@ -10,7 +10,7 @@ _SETTINGS = ("initializer", "regularizer", "constraint")
 
 
 def in_float32(model):
-    """The network itself, or the same with the same weights where some of it computes in less."""
+    """The network in float32 with the same weights; itself if it computes in float32 already."""
 
     def less(op):
         return getattr(op, "compute_dtype", "float32") in ("float16", "bfloat16")
@@ -27,9 +27,9 @@ def in_float32(model):
 
 
 def depthwise(model):
-    """The network with depthwise convolutions for those that have a group for each channel.
+    """The network with depthwise convolutions instead of those with a group for each channel.
 
-    Keras compiles these by XLA, which only TensorFlow can run.
+    Keras compiles the latter by XLA, which only TensorFlow can run.
     """
 
     def rewrite(node, copies, *args, **kwargs):
@@ -50,9 +50,9 @@ def depthwise(model):
 
 
 def resized(model):
-    """The network with one operation, which runtimes have, for each upsampling without weights.
+    """The network with one resizing operation for each upsampling without weights.
 
-    Ours are slices and sums, Keras' repetitions, which runtimes compute one after the other.
+    Our layer consists of slices and sums, Keras' of repetitions, which runtimes compute in turn.
     """
 
     def rewrite(node, copies, *args, **kwargs):
@@ -73,7 +73,7 @@ def resized(model):
 
 
 class _Resize(keras.layers.Layer):
-    """Resizing by whole factors in one operation of TensorFlow, which runtimes know."""
+    """Resizing by integer factors in one operation of TensorFlow, which all runtimes have."""
 
     KINDS = ("nearest", "bilinear")
 

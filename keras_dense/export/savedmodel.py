@@ -1,4 +1,4 @@
-"""SavedModel: for TensorFlow alone, TensorFlow Serving, and whatever reads it."""
+"""SavedModel: for TensorFlow, TensorFlow Serving and other readers."""
 
 from collections.abc import Sequence
 
@@ -24,29 +24,29 @@ def savedmodel(
 
     Signatures, each a function of one tensor to a dict of tensors:
 
-    - `serving_default(images)`: uint8 images `(B, H, W, C)` → what people use, see `kd.export`;
-    - `raw(images)`: the same images → what the model gives (logits, …), under the keys of `heads`,
-      of a single head under "prediction";
+    - `serving_default(images)`: uint8 images `(B, H, W, C)` → results, see `kd.export`;
+    - `raw(images)`: the same images → raw predictions (logits, …), under the keys of `heads`, or
+      "prediction" for a single head;
     - `encoded(encoded)`: JPEG, PNG, GIF or BMP files as strings `(B,)` → as `serving_default`; in
       the REST interface of TensorFlow Serving `{"instances": [{"b64": "…"}]}`. The images of one
       batch must be of one size, otherwise it is an error: send them one at a time. So are PNG of
       16 bits, which would be cut. Files are taken as they are stored: nothing is turned by its
       EXIF orientation, transparency is dropped. Only for models of 1 or 3 channels.
 
-    `assets/about.json` says what the outputs are, with the names and colors of classes.
+    `assets/about.json` holds the meaning of the outputs, with the names and colors of classes.
 
     Args:
         model: a model of one image, as any builder returns it.
-        folder: where to write; a SavedModel that is there is replaced, at the end.
+        folder: path to write to; an existing SavedModel is replaced at the end.
         heads: its heads; default: those that the model carries.
         size: `(height, width)` of all images; default: any, or what the model takes.
-        images: uint8 `(B, H, W, C)` to compare on; default: random pictures.
-        early_labels: decide on labels before the last upsampling and repeat them: less to compute
-            where there are many classes, edges in steps of the upsampling's factor. For models
-            that end in bilinear upsampling, fixed or learned.
+        images: uint8 `(B, H, W, C)` to compare on; default: random images.
+        early_labels: bool, whether to decide labels before the last upsampling and repeat them:
+            less computation with many classes, but edges in steps of the upsampling's factor. For
+            models that end in bilinear upsampling, fixed or learned.
 
     Returns:
-        `{name: difference}` of each output to that of the model: of labels the share that differs,
+        `{name: difference}` of each output to that of the model: for labels the share that differs,
         otherwise the largest |difference|. Also printed.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a sample knows for a head, and what a head may be given: checked once, here."""
+"""Checks of annotations: arrays of a sample that a head encodes."""
 
 import numpy as np
 

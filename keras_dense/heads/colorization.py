@@ -7,16 +7,15 @@ from keras import ops
 from keras_dense import _check
 from keras_dense._types import Array, ArrayLike, Config, Sample, Tensor
 from keras_dense.heads.annotation import annotation, rgb_image
+from keras_dense.heads.drawing import error_colors, hatch_unknown
 from keras_dense.heads.head import Head, Stored
 from keras_dense.layers import AnnealedMean, Recolor
 from keras_dense.losses import AbSmoothL1, ColorCrossEntropy
-from keras_dense.losses.colorization import AB_SCALE
 from keras_dense.metrics import ColorErrors
-from keras_dense.ops import ab_bins
+from keras_dense.ops.ab_bins import AB_SCALE, ab_bins
 from keras_dense.ops.color import to_lab
 
-_UNKNOWN = 160
-_WORST = 60.0  # distance in (a, b) that is drawn in white
+_WORST = 60.0  # distance in (a, b) that is drawn brightest
 
 
 @keras.saving.register_keras_serializable("keras_dense")
@@ -70,14 +69,14 @@ class Colorization(Head):
         target: str = "image",
         stride: int = 4,
     ) -> None:
-        self.temperature = AnnealedMean(grid, temperature).temperature
+        self.temperature = AnnealedMean(grid, temperature=temperature).temperature
         self.regression = _check.flag(regression, "regression")
         self.stride = _check.integer(stride, "stride", low=1)
         if self.regression and prior is not None:
             raise ValueError("`prior` is that of bins, which a regression does not have.")
-        balanced = ColorCrossEntropy(grid, prior, lam, stride=self.stride)
+        balanced = ColorCrossEntropy(grid, prior=prior, prior_mix=lam, stride=self.stride)
         self.grid = int(grid)
-        self.prior, self.lam = balanced.prior, balanced.lam
+        self.prior, self.lam = balanced.prior, balanced.prior_mix
         self.channels = 2 if self.regression else len(ab_bins(self.grid))
         super().__init__(loss=loss, weight=weight, target=target)
 
@@ -85,7 +84,9 @@ class Colorization(Head):
         """Cross entropy over bins, rare colors counting more with a prior; or smooth L1."""
         if self.regression:
             return AbSmoothL1(stride=self.stride)
-        return ColorCrossEntropy(self.grid, self.prior, self.lam, stride=self.stride)
+        return ColorCrossEntropy(
+            self.grid, prior=self.prior, prior_mix=self.lam, stride=self.stride
+        )
 
     def metrics(self) -> list:
         """Fresh metrics: the area under the curve of errors in (a, b), and PSNR."""
@@ -126,7 +127,7 @@ class Colorization(Head):
         if self.regression:
             ab = prediction * AB_SCALE
         else:
-            ab = AnnealedMean(self.grid, self.temperature)(prediction)
+            ab = AnnealedMean(self.grid, temperature=self.temperature)(prediction)
         return Recolor(self.stride)(ab, image)
 
     def to_mean(self, prediction: Tensor) -> Tensor:
@@ -155,31 +156,30 @@ class Colorization(Head):
         return self.draw(result)
 
     def draw(self, result: Array) -> Array:
-        """An RGB image `(H, W, 3)` as itself, uint8; unknown pixels in gray."""
+        """The RGB image `(H, W, 3)` itself, uint8; unknown pixels are hatched."""
         image = np.asarray(result)
-        known = np.isfinite(image).all(-1, keepdims=True)
-        shown = np.where(known, np.round(np.where(known, image, 0)).clip(0, 255), _UNKNOWN)
-        return shown.astype("uint8")
+        known = np.isfinite(image).all(-1)
+        shown = np.where(known[..., None], image, 0)
+        return hatch_unknown(np.round(shown).clip(0, 255).astype("uint8"), known)
 
     def error(self, truth: Array, prediction: Array, image: Array | None = None) -> Array:
-        """How far colors lie apart in (a, b): black is right, white 60 or more.
+        """Distance of the colors in (a, b): black is right, light yellow is 60 or more.
 
         Args:
             truth, prediction: RGB 0–255 `(H, W, 3)`.
             image: unused.
 
         Returns:
-            uint8 `(H, W, 3)`; unknown pixels in gray.
+            uint8 `(H, W, 3)`; unknown pixels are hatched.
         """
         truth, prediction = np.asarray(truth, "float64"), np.asarray(prediction, "float64")
-        known = np.isfinite(truth).all(-1, keepdims=True)
-        ab, other = to_lab(np.where(known, truth, 0.0))[..., 1:], to_lab(prediction)[..., 1:]
-        share = np.linalg.norm(ab - other, axis=-1, keepdims=True) / _WORST
-        hot = np.round(255 * np.clip(3 * share - np.arange(3), 0, 1))  # red, then yellow, white
-        return np.where(known, hot, _UNKNOWN).astype("uint8")
+        known = np.isfinite(truth).all(-1)
+        truth = np.where(known[..., None], truth, 0.0)
+        ab, other = to_lab(truth)[..., 1:], to_lab(prediction)[..., 1:]
+        return error_colors(np.linalg.norm(ab - other, axis=-1) / _WORST, known)
 
     def legend(self) -> list[tuple[str, tuple]]:
-        """Nothing to explain: colors are what they are."""
+        """No entries: colors need no legend."""
         return []
 
     def get_config(self) -> Config:

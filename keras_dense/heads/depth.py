@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_dense import _check
 from keras_dense._types import Array, Config, Sample, Tensor
-from keras_dense.heads import picture
+from keras_dense.heads import drawing
 from keras_dense.heads.annotation import float_annotation
 from keras_dense.heads.head import Head, Stored
 from keras_dense.layers.depth import ACTIVATIONS, DepthActivation, check_range
@@ -66,12 +66,16 @@ class Depth(Head):
 
         For a published protocol (crop, cap, mean over images) see `kd.metrics.DepthErrors`.
         """
-        abs_rel = DepthErrors("abs_rel", self.min_depth, self.max_depth, reduction="pixel")
+        abs_rel = DepthErrors(
+            "abs_rel", min_depth=self.min_depth, max_depth=self.max_depth, reduction="pixel"
+        )
         return [abs_rel, abs_rel.also("rmse"), abs_rel.also("delta1")]
 
     def finish(self, scores: Tensor, name: str) -> Tensor:
         """Meters from scores, in float32."""
-        activation = DepthActivation(self.activation, self.min_depth, self.max_depth, name=name)
+        activation = DepthActivation(
+            self.activation, min_depth=self.min_depth, max_depth=self.max_depth, name=name
+        )
         return activation(scores)
 
     def encode(self, sample: Sample) -> Array:
@@ -156,16 +160,17 @@ class Depth(Head):
         return max(self.min_depth, self.max_depth / 20), self.max_depth
 
     def draw(self, result: Array) -> Array:
-        """Depth `(H, W, 1)` as an RGB picture, uint8; unknown is hatched.
+        """Depth `(H, W, 1)` as colors, uint8 RGB: near is bright, far is dark, unknown is hatched.
 
-        Near is bright, far is dark, evenly in log depth; the scale is the same for all pictures:
-        from `max_depth` / 20 (or `min_depth`, where that is more) to `max_depth`.
+        The scale is even in log depth and the same for all images: from `max_depth` / 20 (or
+        `min_depth`, if that is larger) to `max_depth`.
         """
-        return picture.depth(result, *self._shown)
+        low, high = self._shown
+        return drawing.depth(result, low=low, high=high)
 
     def error(self, truth: Array, prediction: Array, image: Array | None = None) -> Array:
-        """|p - t| / t as an RGB picture: black is right, light yellow wrong by half or more."""
-        return picture.relative_error(truth, prediction)
+        """Relative error |p - t| / t as colors: black is right, light yellow is 0.5 or more."""
+        return drawing.relative_error(truth, prediction)
 
     def legend(self) -> list[tuple[str, tuple]]:
         """Pairs of depth and RGB color, from near to far."""

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_dense import _check
 from keras_dense._types import Array, Config, Features, Sample, Tensor
-from keras_dense.heads.picture import magma
+from keras_dense.heads.drawing import hatch_unknown, magma
 
 
 class Stored(NamedTuple):
@@ -207,14 +207,15 @@ class Head:
     def draw(self, result: Array) -> Array:
         """RGB drawing of a target or result `(H, W, …)`, uint8.
 
-        By default the mean of the channels, from black (the smallest) to light yellow.
+        By default the mean of the channels, from black (the smallest) to light yellow; pixels that
+        are not finite are hatched.
         """
         values = np.asarray(result, "float64")
         values = values.mean(-1) if values.ndim == 3 else values
         known = np.isfinite(values)
         low, high = (values[known].min(), values[known].max()) if known.any() else (0.0, 0.0)
         share = (np.where(known, values, low) - low) / max(high - low, 1e-12)
-        return magma(share)
+        return hatch_unknown(magma(share), known)
 
     def error(self, truth: Array, prediction: Array, image: Array | None = None) -> Array:
         """RGB drawing of the error, uint8: by default of the absolute difference."""

@@ -7,13 +7,13 @@ from keras import ops
 from keras_dense import _check
 from keras_dense._types import Array, Config, Sample, Tensor
 from keras_dense.heads.annotation import float_annotation
+from keras_dense.heads.drawing import error_colors, normal_colors
 from keras_dense.heads.head import Head, Stored
 from keras_dense.layers.unit_normals import UnitNormals
 from keras_dense.losses import AngularVonMisesFisher, NormalsCosine, expected_angle
 from keras_dense.metrics.normals import NormalsErrors
 from keras_dense.ops.geometry import check_frame, convert_normals, normalize
 
-UNKNOWN = (224, 224, 224)
 MAX_ERROR = 45.0  # degrees drawn brightest
 
 
@@ -70,7 +70,9 @@ class Normals(Head):
     def finish(self, scores: Tensor, name: str) -> Tensor:
         """Unit normals (and concentrations) from scores, in float32."""
         ahead = convert_normals(np.array([0.0, 0.0, -1.0]), "opencv", self.frame)
-        return UnitNormals(ahead.tolist(), self.concentration, name=name)(scores)
+        return UnitNormals(ahead=ahead.tolist(), concentration=self.concentration, name=name)(
+            scores
+        )
 
     def encode(self, sample: Sample) -> Array:
         """The target of a sample: its normals in the axes of this head, float32 `(H, W, 3)`; 0
@@ -142,28 +144,22 @@ class Normals(Head):
         return Stored(np.rint((result + 1) * 127.5).clip(0, 255).astype("uint8"), facts=facts)
 
     def draw(self, result: Array) -> Array:
-        """Normals `(H, W, 3)` as an RGB picture, uint8: red to the right, green up, blue towards
-        the camera, whatever the frame; unknown in white-gray.
+        """Normals `(H, W, 3)` as colors, uint8 RGB: red to the right, green up, blue towards the
+        camera, in every frame. Unknown pixels are hatched.
         """
-        normals = np.asarray(result, "float64")
-        length = np.linalg.norm(normals, axis=-1, keepdims=True)
-        known = length >= 0.5
-        unit = np.where(known, normals, 0.0) / np.where(known, length, 1.0)
-        unit = convert_normals(unit, self.frame, "opengl")
-        return np.where(known, 127.5 + 127.5 * unit + 0.5, UNKNOWN).astype("uint8")
+        return normal_colors(convert_normals(np.asarray(result, float), self.frame, "opencv"))
 
     def error(self, truth: Array, prediction: Array, image: Array | None = None) -> Array:
-        """The angle between two maps `(H, W, 3)` as an RGB picture, uint8.
+        """Angle between two maps `(H, W, 3)` as colors, uint8 RGB; unknown pixels are hatched.
 
-        From black (0) over red, orange and yellow to white (45 degrees and more); unknown in gray.
+        Black is right, light yellow is 45 degrees or more.
         """
         truth, prediction = (np.asarray(n, "float64") for n in (truth, prediction))
         known = np.linalg.norm(truth, axis=-1) >= 0.5
         truth = np.where(known[..., None], truth, 1.0)
         sine = np.linalg.norm(np.cross(truth, prediction), axis=-1)
         angle = np.degrees(np.arctan2(sine, (truth * prediction).sum(-1)))
-        heat = np.clip(3 * angle[..., None] / MAX_ERROR - np.arange(3), 0, 1)
-        return np.where(known[..., None], 255 * heat + 0.5, 128).astype("uint8")
+        return error_colors(angle / MAX_ERROR, known)
 
     def legend(self) -> list[tuple[str, tuple]]:
         """Pairs of direction and RGB color; `kd.plot.normals_legend` draws them all."""

@@ -10,14 +10,14 @@ from keras_dense import _check
 from keras_dense._arrays import as_array, as_labels
 from keras_dense._types import Array, ArrayLike, Config, Sample, Tensor
 from keras_dense.heads.annotation import check_labels, label_annotation
+from keras_dense.heads.drawing import label_colors, right_and_wrong
 from keras_dense.heads.head import Head, Stored
 from keras_dense.heads.palette import voc_palette
-from keras_dense.heads.picture import wrong_pixels
 from keras_dense.losses import CrossEntropy
 from keras_dense.metrics import ConfusionMatrix
 from keras_dense.ops.count import plain_argmax
+from keras_dense.ops.labels import check_mode
 
-MODES = ("multiclass", "binary", "multilabel")
 _TINY = 1e-7  # the least probability that has a logarithm
 
 
@@ -70,23 +70,15 @@ class Segmentation(Head):
         num_classes = _check.integer(num_classes, "num_classes", low=1)
         if ignore_class is not None:
             ignore_class = _check.integer(ignore_class, "ignore_class")
-        mode = mode or ("binary" if num_classes == 1 else "multiclass")
-        if mode not in MODES:
-            raise ValueError(f"`mode` must be one of {MODES}. Received: mode={mode!r}")
-        if (mode == "binary") != (num_classes == 1) and mode != "multilabel":
-            raise ValueError(
-                f"mode={mode!r} does not go with num_classes={num_classes}: binary has one class "
-                "(the foreground), multiclass at least two."
-            )
+        self.mode: str = check_mode(mode, num_classes)
         if loss is not None and class_weight is not None:
             raise ValueError(
                 "`class_weight` belongs to the default loss; give it to your own `loss` instead."
             )
         self.num_classes = num_classes
-        self.mode = mode
         self.ignore_class = ignore_class
-        shown = 2 if mode == "binary" else self.num_classes
-        default = ["background", "foreground"] if mode == "binary" else range(shown)
+        shown = 2 if self.mode == "binary" else self.num_classes
+        default = ["background", "foreground"] if self.mode == "binary" else range(shown)
         self.class_names = [str(name) for name in (default if class_names is None else class_names)]
         self.palette: Array = voc_palette(shown) if palette is None else _as_palette(palette)
         if len(self.class_names) != shown or self.palette.shape != (shown, 3):
@@ -99,7 +91,7 @@ class Segmentation(Head):
             class_weight = as_array(class_weight, "class_weight").tolist()
         self.class_weight = class_weight
         self.channels = num_classes
-        self.suffix = ".npy" if mode == "multilabel" else ".png"
+        self.suffix = ".npy" if self.mode == "multilabel" else ".png"
         super().__init__(loss=loss, weight=weight, target=target)
 
     def default_loss(self) -> keras.losses.Loss:
@@ -137,7 +129,7 @@ class Segmentation(Head):
 
     @property
     def _values(self):
-        """How many values a label can have."""
+        """Number of values of a label."""
         return self.num_classes if self.mode == "multiclass" else 2
 
     def _remedy(self, sample):
@@ -223,24 +215,24 @@ class Segmentation(Head):
         return Stored(result.astype("uint8"), palette, self.about()["labels"])
 
     def draw(self, result: Array) -> Array:
-        """Labels `(H, W)` as an RGB picture, uint8; void in white-gray.
+        """Labels `(H, W)` in the colors of the palette, uint8 RGB; void is hatched.
 
-        Of a multilabel map `(H, W, classes)` the last class that is on is drawn.
+        A multilabel map `(H, W, classes)` shows the last class of each pixel; pixels without a
+        class are hatched.
         """
         labels = np.asarray(result)
         if self.mode == "multilabel" and labels.ndim == 3:
             on = labels == 1
             last = self.num_classes - 1 - np.argmax(on[..., ::-1], axis=-1)
             labels = np.where(on.any(-1), last, -1)
-        known = (labels >= 0) & (labels < len(self.palette))
-        picture = self.palette[np.where(known, labels, 0)]
-        picture[~known] = (224, 224, 224)
-        return picture
+        # No label equals `None`.
+        return label_colors(np.where(labels == self.ignore_class, -1, labels), self.palette)
 
     def error(self, truth: Array, prediction: Array, image: Array | None = None) -> Array:
-        """Where labels differ, as an RGB picture: red, over the dimmed image; void in gray.
+        """Right labels in green and wrong ones in red over the image, uint8 RGB; void is hatched.
 
-        Of a multilabel map a pixel is wrong where a known label is, and void where all are.
+        A pixel of a multilabel map is wrong if one of its known labels is wrong, and void if all
+        its labels are void.
         """
         truth, prediction = np.asarray(truth), np.asarray(prediction)
         # No label equals `None`.
@@ -248,7 +240,7 @@ class Segmentation(Head):
         wrong = (truth != prediction) & ~unknown
         if self.mode == "multilabel":
             wrong, unknown = wrong.any(-1), unknown.all(-1)
-        return wrong_pixels(wrong, unknown, image)
+        return right_and_wrong(wrong, ~unknown, image)
 
     def legend(self) -> list[tuple[str, tuple]]:
         """Pairs of class name and RGB color."""

@@ -1,19 +1,22 @@
-"""What the functions of a dense CRF take, checked."""
+"""Checks of the arguments of a dense CRF."""
 
-import numbers
+from typing import Any
 
 import numpy as np
 
 from keras_dense import _check
 from keras_dense._arrays import as_array, as_pixel_values
+from keras_dense._types import Array, ArrayLike
 from keras_dense.ops.mean_field import NORMALIZATIONS
 
-# A probability of 0 would be believed against all evidence; pydensecrf has the same.
+# A probability of 0 would win against all evidence; pydensecrf has the same bound.
 LEAST = 1e-5
 
 
-def crf_inputs(probabilities, image, known):
-    """All as batches, float32, or an error that says what would do."""
+def crf_inputs(
+    probabilities: ArrayLike, image: ArrayLike, known: ArrayLike | None
+) -> tuple[Array, Array, Array]:
+    """Probabilities, images and masks as batches in float32."""
     probabilities, image = as_array(probabilities, "probabilities"), as_array(image, "image")
     known = None if known is None else as_array(known, "known")
     if probabilities.ndim == 3 and image.ndim == 3:
@@ -27,11 +30,14 @@ def crf_inputs(probabilities, image, known):
         )
     if probabilities.shape[-1] < 2:
         raise ValueError(
-            "A CRF chooses among 2 classes at least: give p and 1 - p for object and background. "
+            "`probabilities` must have at least 2 classes: give p and 1 - p for one object. "
             f"Received: probabilities of shape {probabilities.shape}"
         )
     if 0 in probabilities.shape:
-        raise ValueError(f"There is no pixel. Received: probabilities {probabilities.shape}")
+        raise ValueError(
+            "`probabilities` must have at least one pixel. Received: probabilities of shape "
+            f"{probabilities.shape}"
+        )
     image = as_pixel_values(image, "image")
     if not np.isfinite(probabilities).all():
         wrong = probabilities.size - int(np.isfinite(probabilities).sum())
@@ -41,7 +47,7 @@ def crf_inputs(probabilities, image, known):
         )
     if probabilities.min() < 0:
         raise ValueError(
-            "`probabilities` must not be negative: of logits take the softmax first. Received: "
+            "`probabilities` must not be negative: apply a softmax to logits first. Received: "
             f"{probabilities.min():.3g} to {probabilities.max():.3g}"
         )
     known = np.ones(image.shape[:3]) if known is None else known
@@ -53,21 +59,22 @@ def crf_inputs(probabilities, image, known):
     return probabilities.astype("float32"), image, (known != 0).astype("float32")
 
 
-def crf_settings(iterations, sxy, compat, bilateral_sxy, srgb, bilateral_compat, normalization):
-    sizes = {"gaussian_sxy": sxy, "bilateral_sxy": bilateral_sxy, "bilateral_srgb": srgb}
-    weights = {"gaussian_compat": compat, "bilateral_compat": bilateral_compat}
-    given = {**sizes, **weights}
-    found = {k: v.item() if np.ndim(v) == 0 and hasattr(v, "item") else v for k, v in given.items()}
-    for name, value in found.items():
-        real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        least = "above 0" if name in sizes else "≥ 0"
-        if not real or not np.isfinite(value) or value < 0 or (name in sizes and value == 0):
-            raise ValueError(f"`{name}` must be a number {least}. Received: {name}={value!r}")
-    if normalization not in NORMALIZATIONS:
-        raise ValueError(
-            f"`normalization` must be one of {NORMALIZATIONS}. "
-            f"Received: normalization={normalization!r}"
-        )
-    order = "gaussian_sxy gaussian_compat bilateral_sxy bilateral_srgb bilateral_compat".split()
-    listed = (float(found[name]) for name in order)
-    return (_check.integer(iterations, "iterations", low=0), *listed, normalization)
+def crf_settings(
+    iterations: int,
+    sxy: float,
+    compat: float,
+    bilateral_sxy: float,
+    srgb: float,
+    bilateral_compat: float,
+    normalization: str | None,
+) -> tuple[Any, ...]:
+    """The same arguments as plain numbers, each in its range."""
+    return (
+        _check.integer(iterations, "iterations", low=0),
+        _check.number(sxy, "gaussian_sxy", above=0),
+        _check.number(compat, "gaussian_compat", 0),
+        _check.number(bilateral_sxy, "bilateral_sxy", above=0),
+        _check.number(srgb, "bilateral_srgb", above=0),
+        _check.number(bilateral_compat, "bilateral_compat", 0),
+        _check.choice(normalization, "normalization", NORMALIZATIONS),
+    )

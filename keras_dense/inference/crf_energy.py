@@ -1,28 +1,29 @@
-"""What a dense CRF minimizes."""
+"""The energy that a dense CRF minimizes."""
 
 import keras
 import numpy as np
 
 from keras_dense._arrays import as_array
+from keras_dense._types import ArrayLike
 from keras_dense.inference.crf_arguments import LEAST, crf_inputs, crf_settings
 from keras_dense.ops.mean_field import bilateral_kernel, normalized, spatial_kernel
 
 
 def crf_energy(
-    labels,
-    probabilities,
-    image,
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    image: ArrayLike,
     *,
-    gaussian_sxy=3.0,
-    gaussian_compat=3.0,
-    bilateral_sxy=80.0,
-    bilateral_srgb=13.0,
-    bilateral_compat=10.0,
-    normalization="symmetric",
-    known=None,
-    exact=False,
-):
-    """The energy of a labelling, which inference lowers:
+    gaussian_sxy: float = 3.0,
+    gaussian_compat: float = 3.0,
+    bilateral_sxy: float = 80.0,
+    bilateral_srgb: float = 13.0,
+    bilateral_compat: float = 10.0,
+    normalization: str | None = "symmetric",
+    known: ArrayLike | None = None,
+    exact: bool = False,
+) -> dict[str, float]:
+    """Energy of a label map, which inference lowers:
 
         E(y) = Σ_i -log p_i(y_i)  +  Σ_{i<j} [y_i ≠ y_j] Σ_k w_k k_k(i, j)
 
@@ -30,13 +31,13 @@ def crf_energy(
 
     Args:
         labels: ints `(H, W)`.
-        probabilities, image, and the rest: as of `dense_crf`, for one image.
+        probabilities, image, and all others: see `dense_crf`; for one image.
 
     Returns:
         A dict of floats: "unary", "gaussian", "bilateral", and "total", their sum.
 
     Raises:
-        ValueError: as `dense_crf`; or for labels of another size or out of range.
+        ValueError: see `dense_crf`; also for labels of another size or out of range.
 
     Reference: Krähenbühl and Koltun, NIPS 2011, section 2.
 
@@ -71,16 +72,16 @@ def crf_energy(
     tensor = keras.ops.convert_to_tensor
     mask = known[..., None]
     hot = tensor(np.eye(classes, dtype="float32")[labels][None] * mask)
-    picture = tensor(image.astype("float32"))
+    pixels = tensor(image.astype("float32"))
 
     def pairwise(kernel, weight):
         if weight == 0:
             return 0.0
-        heard = normalized(kernel, hot, normalization, tensor(mask))(hot)
-        heard = keras.ops.convert_to_numpy(heard).astype("float64")
-        # What each pixel hears of other labels than its own; every pair is heard twice.
+        message = normalized(kernel, hot, normalization, tensor(mask))(hot)
+        message = keras.ops.convert_to_numpy(message).astype("float64")
+        # The message of other labels than its own; every pair counts twice.
         own = keras.ops.convert_to_numpy(hot)
-        return float(weight * 0.5 * (heard * (mask - own)).sum())
+        return float(weight * 0.5 * (message * (mask - own)).sum())
 
     sxy_b, srgb, compat_b = bilateral
     logs = np.log(np.maximum(probabilities[0], LEAST))
@@ -89,7 +90,7 @@ def crf_energy(
         "unary": float(-(own * known[0]).sum()),
         "gaussian": pairwise(spatial_kernel(sxy), compat),
         "bilateral": pairwise(
-            bilateral_kernel(picture, sxy_b, srgb, exact=exact, capacity=image.shape[-1] + 3),
+            bilateral_kernel(pixels, sxy_b, srgb, exact=exact, capacity=image.shape[-1] + 3),
             compat_b,
         ),
     }

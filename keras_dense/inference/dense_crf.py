@@ -1,10 +1,12 @@
 """A dense CRF after any network, without training."""
 
 import functools
+from typing import Any
 
 import numpy as np
 from keras import ops
 
+from keras_dense._types import Array, ArrayLike
 from keras_dense.inference.crf_arguments import LEAST, crf_inputs, crf_settings
 from keras_dense.ops.compiled import compiled, pad_to_grid
 from keras_dense.ops.mean_field import (
@@ -19,40 +21,41 @@ from keras_dense.ops.permutohedral import Lattice, fitted_lattice, permutohedral
 
 
 def dense_crf(
-    probabilities,
-    image,
-    iterations=10,
+    probabilities: ArrayLike,
+    image: ArrayLike,
+    iterations: int = 10,
     *,
-    gaussian_sxy=3.0,
-    gaussian_compat=3.0,
-    bilateral_sxy=80.0,
-    bilateral_srgb=13.0,
-    bilateral_compat=10.0,
-    normalization="symmetric",
-    known=None,
-    exact=False,
-):
-    """Sharpen probabilities with the image's own edges, after any network.
+    gaussian_sxy: float = 3.0,
+    gaussian_compat: float = 3.0,
+    bilateral_sxy: float = 80.0,
+    bilateral_srgb: float = 13.0,
+    bilateral_compat: float = 10.0,
+    normalization: str | None = "symmetric",
+    known: ArrayLike | None = None,
+    exact: bool = False,
+) -> Array:
+    """Sharpen the probabilities of any network with the edges of the image.
 
-    The names are those of pydensecrf, whose labels come out (99.9 % of the pixels, see
-    docs/crf.md): `addPairwiseGaussian(sxy, compat)`, `addPairwiseBilateral(sxy, srgb, compat)`.
+    Arguments have the names of pydensecrf, `addPairwiseGaussian(sxy, compat)` and
+    `addPairwiseBilateral(sxy, srgb, compat)`; 99.9 % of the labels agree with it (docs/crf.md).
 
     Args:
-        probabilities: `(H, W, C)` or `(B, H, W, C)`, of at least 2 classes; below 1e-5
-            they count as 1e-5.
+        probabilities: `(H, W, C)` or `(B, H, W, C)`, at least 2 classes; values below 1e-5 count
+            as 1e-5.
         image: `(H, W, channels)` or `(B, H, W, channels)`, 0–255.
-        iterations: int ≥ 0, of mean-field inference.
-        gaussian_sxy: float, standard deviation of the spatial kernel, in pixels.
-        gaussian_compat: float ≥ 0, its weight; 0 leaves it out.
-        bilateral_sxy, bilateral_srgb: floats, standard deviations of the bilateral kernel, in
+        iterations: int >= 0, number of mean-field steps.
+        gaussian_sxy: float > 0, standard deviation of the spatial kernel, in pixels.
+        gaussian_compat: float >= 0, its weight; 0 leaves it out.
+        bilateral_sxy, bilateral_srgb: floats > 0, standard deviations of the bilateral kernel, in
             pixels and in the units of the image.
-        bilateral_compat: float ≥ 0, its weight; 0 leaves it out.
+        bilateral_compat: float >= 0, its weight; 0 leaves it out.
         normalization: "symmetric", "before", "after" or `None`, see `kd.layers.CRFasRNN`.
-        known: `(H, W)` or `(B, H, W)`: pixels where it is 0 take no part, such as padding.
-        exact: pair by pair rather than on a lattice: time grows with the square of the pixels.
+        known: `(H, W)` or `(B, H, W)`; pixels with 0, such as padding, are left out.
+        exact: bool, whether to compute all pairs instead of a lattice: the time grows with the
+            square of the number of pixels.
 
     Returns:
-        A float32 array of the shape of `probabilities`.
+        float32 array of the shape of `probabilities`.
 
     Raises:
         ValueError: for images and probabilities of different sizes, values that are not finite or
@@ -102,13 +105,13 @@ def dense_crf(
         )
         return ops.convert_to_numpy(q)[:, : size[0], : size[1]]
 
-    # Image by image: what is compiled for one serves batches of any size, and memory stays small.
+    # Image by image: one compilation serves batches of any size, and memory stays small.
     each = zip(probabilities, image, known, strict=True)
     return np.reshape([sharpened(*(x[None] for x in one)) for one in each], given)
 
 
-def _bilateral(image, sxy, srgb, exact):
-    """The pixels' features, or the lattice of them: what the kernel is made of."""
+def _bilateral(image: Any, sxy: Any, srgb: Any, exact: bool) -> Any:
+    """Features of the pixels, or their lattice, from which the kernel is computed."""
     features, lattice = (_jit(f) for f in (bilateral_features, _lattice))
     if exact:
         return features(image, sxy, srgb)

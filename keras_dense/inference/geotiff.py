@@ -1,11 +1,14 @@
-"""GeoTIFF files, and whatever else GDAL opens, read window by window."""
+"""GeoTIFF and other files that GDAL opens, read window by window."""
 
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from keras_dense import _check
 from keras_dense._optional import require
+from keras_dense._types import Array, PathLike
 
 # Bands that are no channel of red, green, blue, or gray, under the names of rasterio.
 _NO_CHANNELS = (
@@ -14,44 +17,49 @@ _NO_CHANNELS = (
 
 
 class GeoTiff:
-    """A GeoTIFF (or whatever GDAL opens: JPEG 2000, VRT, …), read by slices like an array.
+    """A GeoTIFF, or another file that GDAL opens (JPEG 2000, VRT, …), read by slices like an array.
 
-    Bands become channels. Numbers come as they are stored, but for what the file says of them:
-    a palette becomes RGB, scales and offsets of bands are applied, and pixels without data
-    (nodata, a mask, alpha 0) become 0 and are unknown (`read` tells them). `predict_tiled` takes 0
-    to 255; where a file holds something else, such as reflectances in 16 bits, `scale` says which
-    numbers are black and white.
+    Bands become channels. Numbers stay as they are stored, except as the file itself demands: a
+    palette becomes RGB, scales and offsets of bands are applied, and pixels without data (nodata, a
+    mask, alpha 0) become 0 and are unknown (see `read`). `predict_tiled` takes 0 to 255; for files
+    with other numbers, such as reflectances in 16 bits, `scale` gives those of black and white.
 
     Args:
-        path: of the file.
-        bands: which bands become channels, counted from 1; default: all but alpha, and the three
-            colors of a palette. The numbers of a band with a palette come as they are where it is
-            named.
-        scale: `(low, high)`: the numbers that become 0 and 255; those beyond become 0 and 255,
-            too. The result is float32. Default: numbers as they are.
-        alpha: whether the band of alpha says which pixels are known. Default: unless `bands` are
-            named, for in files of four bands near infrared often goes by that name.
+        path: path of the file.
+        bands: ints, the bands that become channels, counted from 1; default: all but alpha, or the
+            three colors of a palette. A band with a palette that is named here keeps its numbers.
+        scale: `(low, high)`, the numbers that become 0 and 255; numbers beyond become 0 and 255 as
+            well. The result is float32. Default: numbers stay as they are.
+        alpha: bool, whether the alpha band decides which pixels are known. Default: `True` unless
+            `bands` are named, since in files of four bands near infrared often has that name.
 
     Attributes:
         shape: `(height, width, channels)`.
-        dtype: of the numbers.
-        path, bands: as above.
-        masked: whether pixels may be unknown.
-        crs, transform: its georeference, as rasterio has them.
+        dtype: type of the numbers.
+        path, bands: see above.
+        masked: bool, whether pixels may be unknown.
+        crs, transform: georeference in the form of rasterio.
 
     Raises:
         ImportError: if rasterio is not installed.
-        FileNotFoundError, ValueError: if it cannot be opened, has no such band, or holds what
-            cannot be a channel: complex numbers, bands of several types, other color spaces. The
-            message names file, band, and remedy.
+        FileNotFoundError, ValueError: if the file cannot be opened, has no such band, or holds data
+            that cannot be channels: complex numbers, bands of several types, other color spaces.
+            The message names file, band and remedy.
 
     ```python
     scene = kd.inference.GeoTiff("scene.tif", bands=(4, 3, 2), scale=(0, 3000))
-    kd.inference.predict_tiled(model, scene, head, out="classes.tif")
+    kd.inference.predict_tiled(model, scene, out="classes.tif")
     ```
     """
 
-    def __init__(self, path, bands=None, *, scale=None, alpha=None):
+    def __init__(
+        self,
+        path: PathLike,
+        bands: int | Sequence[int] | None = None,
+        *,
+        scale: tuple[float, float] | None = None,
+        alpha: bool | None = None,
+    ) -> None:
         rasterio = require("rasterio", extra="large")
         try:
             self._file = rasterio.open(path)
@@ -68,8 +76,8 @@ class GeoTiff:
         turned = self._file.tags().get("EXIF_Orientation", "1")
         if turned != "1":
             raise ValueError(
-                f"{self.path}: is to be turned by its EXIF orientation ({turned}), which reading "
-                "by windows cannot do; turn and save it first, or read it whole"
+                f"{self.path}: has an EXIF orientation ({turned}), which windows cannot follow; "
+                "turn and save it first, or read it whole"
             )
         channels = 3 if self._colors is not None else len(self.bands)
         self.shape = (*self._file.shape, channels)
@@ -81,7 +89,7 @@ class GeoTiff:
         self.masked = self._has_masks or self.dtype.kind == "f"
 
     def _chosen(self, bands):
-        """The bands that are read; a palette is noted."""
+        """The bands to read; keeps a palette."""
         file = self._file
         meaning = dict(zip(file.indexes, (c.name for c in file.colorinterp), strict=True))
         if bands is None:
@@ -116,7 +124,7 @@ class GeoTiff:
         return chosen
 
     def _checked_type(self):
-        """The type of what is read."""
+        """Type of the numbers that are read."""
         types = {band: self._file.dtypes[band - 1] for band in self.bands}
         for band, kind in types.items():
             if "complex" in kind:
@@ -151,7 +159,7 @@ class GeoTiff:
         return np.dtype(types[self.bands[0]])
 
     def _stretch(self):
-        """Factors and offsets of what is read, one a band, or `None`."""
+        """Factors and offsets, one for each band, or `None`."""
         pairs = [(self._file.scales[b - 1], self._file.offsets[b - 1]) for b in self.bands]
         if self._colors is not None:
             if self._scale is not None:
@@ -168,7 +176,7 @@ class GeoTiff:
             factors, offsets = 255 / (high - low) * factors, 255 / (high - low) * (offsets - low)
         return factors, offsets
 
-    def __getitem__(self, key):
+    def __getitem__(self, key: Any) -> Array:
         return self.read(key)[0]
 
     def read(self, key):
@@ -204,7 +212,7 @@ class GeoTiff:
         return values, known
 
     def _window(self, key):
-        """Rows and columns, as rasterio counts them."""
+        """Rows and columns in the form of rasterio."""
         key = (slice(None), slice(None)) if key is Ellipsis else key
         key = key if isinstance(key, tuple) else (key,)
         whole = all(part in (slice(None), Ellipsis) for part in key[2:])
@@ -219,7 +227,7 @@ class GeoTiff:
     def __array__(self, dtype=None, copy=None):
         return self[...].astype(dtype or self.dtype)
 
-    def close(self):
+    def close(self) -> None:
         """Close the file."""
         self._file.close()
 
@@ -231,7 +239,7 @@ class GeoTiff:
 
     @property
     def place(self):
-        """Its georeference, as rasterio takes it: crs and transform, or points on the ground."""
+        """Georeference in the form of rasterio: crs and transform, or ground control points."""
         points, crs = self._file.gcps
         if points and self.crs is None:
             return {"gcps": points, "crs": crs}

@@ -1,13 +1,16 @@
-"""Predicting with a Deep Layer Cascade: later stages compute the pixels that need them, only."""
+"""Prediction with a Deep Layer Cascade: later stages compute only the pixels that need them."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import tree
 
 from keras_dense._arrays import as_pixels
-from keras_dense.layers import Certainty, KeepCells, PhasePooling2D, PoolKeptCells, Settled, Unsure
+from keras_dense._types import Array, ArrayLike
+from keras_dense.layers.cascade import Certainty, KeepCells, PoolKeptCells, Settled, Unsure
+from keras_dense.layers.phases import PhasePooling2D
 from keras_dense.models.layer_cascade import check_thresholds
 from keras_dense.surgery.graph import functional, rebuild, walk
 from keras_dense.surgery.region import RegionNetwork
@@ -15,12 +18,12 @@ from keras_dense.surgery.strides import strides
 
 
 class Cascaded(NamedTuple):
-    """What a cascade predicts.
+    """Prediction of a cascade.
 
     Attributes:
         prediction: logits `(B, H, W, C)`, float32.
-        stage: uint8 `(B, H, W)`, the stage (1, 2, …) whose prediction it is.
-        reached: for each stage the share of the pixels that reached it, the first of them 1.
+        stage: uint8 `(B, H, W)`, the stage (1, 2, …) that predicted each pixel.
+        reached: the share of pixels that reached each stage; that of the first is 1.
     """
 
     prediction: np.ndarray
@@ -29,7 +32,7 @@ class Cascaded(NamedTuple):
 
 
 class _Graph:
-    """The calls of a network, and which of them a tensor needs."""
+    """The calls of a network, and those that a tensor depends on."""
 
     def __init__(self, model):
         self.calls = []
@@ -63,31 +66,31 @@ class _Graph:
 
 
 class LayerCascade:
-    """A cascade in use: at every stage the pixels leave that are sure, and save all later work.
+    """A trained cascade: at every stage, pixels with a certain prediction leave.
 
-    The first stage sees the whole image. A later one sees a list of the cells that reached it:
-    its convolutions gather their neighbors from that list, and cells that left count as zero
-    (the paper's region convolution), so its time is that of the cells in it. With thresholds above
-    1 nobody leaves, and the prediction is the last stage's.
+    The first stage computes the whole image. A later one computes a list of the cells that reached
+    it: its convolutions gather their neighbors from that list, and cells that left count as zero
+    (the paper's region convolution), so its time grows with the number of cells. With thresholds
+    above 1 no pixel leaves, and the prediction is that of the last stage.
 
-    The weights are copied: after further training, make a new one. Maps go through NumPy between
-    stages. At the thresholds that the model was trained with it predicts what the model does.
+    The weights are copied: after further training, make a new object. Maps go through NumPy between
+    stages. At the thresholds of the training the prediction is that of the model.
 
     Attributes:
-        thresholds: for each stage but the last; may be set.
-        last: a `keras.Model` of the last stage's prediction everywhere, which a cascade saves.
+        thresholds: floats for each stage but the last; may be set.
+        last: a `keras.Model` that computes the last stage everywhere, for comparison.
 
     Args:
-        model: a model of `kd.layer_cascade` with its stages among the heads, in training or
-            loaded from its file.
-        thresholds: for each stage but the last, the certainty above which its pixels leave: a
-            number, or a list of them; default: those that the model was trained with.
+        model: a model of `kd.layer_cascade` with its stages among the heads, trained or loaded
+            from a file.
+        thresholds: the certainty above which pixels leave a stage: a number, or one for each stage
+            but the last; default: those of the training.
 
     Raises:
         TypeError: for a model whose graph cannot be read.
-        ValueError: for a model without stages, another number of thresholds than of stages to
-            leave, thresholds that are not above 0, stages of maps of several strides, or an
-            operation that cannot be computed for some cells only (named).
+        ValueError: for a model without stages, a wrong number of thresholds, thresholds that are
+            not above 0, stages at maps of several strides, or an operation that cannot be computed
+            for a part of the cells (it is named).
 
     Reference: Li et al., "Not All Pixels Are Equal: Difficulty-Aware Semantic Segmentation via
     Deep Layer Cascade", CVPR 2017, section 3.2.
@@ -101,12 +104,14 @@ class LayerCascade:
     ((1, 33, 47, 11), (1.0, 1.0, 1.0))
     """
 
-    def __init__(self, model, thresholds=None):
+    def __init__(
+        self, model: keras.Model, thresholds: float | Sequence[float] | None = None
+    ) -> None:
         scored, certainties, trained = [], [], []
         settled = {}
 
         def unmasked(node, copies, *args, **kwargs):
-            """What everybody reaches: the network without what lets cells leave."""
+            """The network without the layers that let cells leave."""
             op = node.operation
             if isinstance(op, Certainty):
                 scored.append(args[0])
@@ -124,7 +129,8 @@ class LayerCascade:
         flat = rebuild(functional(model), unmasked)
         if not certainties or not settled:
             raise ValueError(
-                f"{model.name!r} has no stages that pixels could leave. Build it with "
+                "`model` must have stages that pixels can leave. Received: "
+                f"{model.name!r}. Build it with "
                 "kd.layer_cascade(…, heads=kd.heads.with_intermediate(head, "
                 "['stage1', 'stage2']))."
             )
@@ -135,7 +141,9 @@ class LayerCascade:
 
         graph = _Graph(keras.Model(flat.input, [*scored, *certainties, flat.output]))
         needed = [graph.needed(x) for x in scored]
-        made, self._lists, self._stages = set(), [], []
+        made: set = set()
+        self._lists: list = []
+        self._stages: list = []
         for n, scores in enumerate(scored):
             calls = needed[n] - made
             made = made | calls
@@ -154,11 +162,11 @@ class LayerCascade:
         self.last = keras.Model(flat.input, finish, name=f"{model.name}_last")
 
     @property
-    def thresholds(self):
+    def thresholds(self) -> tuple[float, ...]:
         return self._thresholds
 
     @thresholds.setter
-    def thresholds(self, value):
+    def thresholds(self, value: float | Sequence[float]) -> None:
         self._thresholds = check_thresholds(value, self._count)
 
     @staticmethod
@@ -171,7 +179,7 @@ class LayerCascade:
             )
         return found[0]
 
-    def predict(self, images):
+    def predict(self, images: ArrayLike) -> Cascaded:
         """Predict images, each pixel by the stage at which it leaves.
 
         Args:
@@ -183,13 +191,13 @@ class LayerCascade:
 
         Raises:
             TypeError: for images that are no array.
-            ValueError: for anything but a batch of images from 0 to 255, or if a stage predicts
-                NaN.
+            ValueError: for images of another shape or range, or if a stage predicts NaN.
         """
         images = as_pixels(images, "images", batch=True)
-        first, *later = self._stages
+        first: Any = self._stages[0]
+        later = self._stages[1:]
         scores, certainty, *gives = first.predict_on_batch(images)
-        scores = np.array(scores)  # JAX hands out what must not be written to.
+        scores = np.array(scores)  # Arrays of JAX are read-only.
         stage = np.ones(scores.shape[:3], "uint8")
         mask = np.ones(scores.shape[:3], bool)
         cells = {
@@ -198,7 +206,7 @@ class LayerCascade:
         }
         certainty = np.asarray(certainty).reshape(-1)
         for n, part in enumerate(later):
-            # No pixel with NaN would ever be unsure.
+            # A pixel with NaN would never count as uncertain.
             lost = np.isnan(certainty)
             if lost.any():
                 raise ValueError(
@@ -223,8 +231,8 @@ class LayerCascade:
         reached = tuple(float(np.mean(stage > n)) for n in range(len(self._stages)))
         return Cascaded(np.asarray(prediction), stage, reached)
 
-    def predict_on_batch(self, images):
-        """The prediction alone: so a cascade is evaluated like a model.
+    def predict_on_batch(self, images: ArrayLike) -> Array:
+        """The prediction alone, so that a cascade can be evaluated like a model.
 
         ```python
         kd.training.evaluate(cascade, kd.datasets.Loader(val, head, 1), head)

@@ -1,4 +1,4 @@
-"""Where predictions of large images go: arrays, or files that survive a kill."""
+"""Destinations of predictions of large images: arrays, or files that survive a kill."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 
+from keras_dense._files import whole
 from keras_dense._optional import require
 from keras_dense.inference.geotiff import GeoTiff
 from keras_dense.inference.write_geotiff import plain, write_geotiff
@@ -15,18 +16,18 @@ _TENSORS = ("torch", "jax", "jaxlib", "tensorflow")  # which are not written by 
 
 
 class Outputs:
-    """One array for each head, made, or opened to go on where a run was stopped.
+    """One array for each head, new or opened to continue a stopped run.
 
     Attributes:
-        arrays: what is written to, by slices.
-        resumable: whether all of them lie on disk, so that a run can be continued.
+        arrays: the arrays, written by slices.
+        resumable: bool, whether all of them are files, so that a run can continue.
 
     Args:
-        keys: of the heads; `[None]` for a single one.
-        shapes, dtypes: of what is written, one each.
+        keys: keys of the heads; `[None]` for a single one.
+        shapes, dtypes: one for each array.
         out: see `predict_tiled`.
         like: the image, whose georeference a GeoTIFF gets.
-        facts: dicts of what the numbers mean, one each.
+        facts: dicts with the meaning of the numbers, one for each array.
     """
 
     def __init__(self, keys, shapes, dtypes, out, like, facts=None):
@@ -64,13 +65,13 @@ class Outputs:
             self.arrays.append(array)
 
     def _open(self, path, shape, dtype):
-        """What is there of an earlier run, or a new file."""
+        """The file of an earlier run, or a new one."""
         part = _part(path)
         if self._continues:
             return np.lib.format.open_memmap(part, "r+")
         array = np.lib.format.open_memmap(part, "w+", dtype, shape)
         if hasattr(os, "posix_fallocate"):
-            # A disk that is too small says so now; later the system would kill the process.
+            # A disk that is too small raises now; later the system would kill the process.
             with open(part, "r+b") as file:
                 try:
                     os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
@@ -80,12 +81,13 @@ class Outputs:
         return array
 
     def resume(self, description, stitchers, seen):
-        """How many tiles an earlier run has done; puts the stitchers in the state they had.
+        """Number of tiles of an earlier run; restores the state of the stitchers.
 
         Args:
-            description: dict of what has to be the same to go on.
+            description: dict of facts that must be the same to continue.
             stitchers: one for each array.
-            seen: `seen(done)` reads again the image that was predicted, and names it.
+            seen: function `seen(done)` that reads the predicted part of the image again, and
+                returns its digest.
 
         Raises:
             ValueError: if the earlier run was another.
@@ -105,8 +107,8 @@ class Outputs:
             return int(state["done"])
 
     def save_state(self, done, stitchers, seen):
-        """Remember that `done` tiles are on disk, what the next ones need of them, and the name of
-        the image up to there.
+        """Save the progress: `done` tiles are on disk; also their edges, which the next ones need,
+        and the digest of the image so far.
         """
         if not self.resumable:
             return
@@ -114,15 +116,11 @@ class Outputs:
             array.flush()
         kept = {f"side_{n}": s.side for n, s in enumerate(stitchers)}
         kept |= {f"edges_{n}": s.edges for n, s in enumerate(stitchers)}
-        new = self._state.with_name(self._state.name + ".new")
-        with open(new, "wb") as file:
-            np.savez(file, done=done, seen=seen, description=_json(self._description), **kept)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, self._state)
+        with whole(self._state, fsync=True) as draft:
+            np.savez(draft, done=done, seen=seen, description=_json(self._description), **kept)
 
     def finish(self):
-        """The files under their names; returns the arrays, those on disk opened for reading."""
+        """Give the files their names; returns the arrays, those on disk opened for reading."""
         found = []
         for array, target, facts in zip(self.arrays, self._targets, self._facts, strict=True):
             if isinstance(target, pathlib.Path):
@@ -235,37 +233,40 @@ def _file_of(array):
 
 def _another(state, differs):
     return ValueError(
-        f"{str(state)!r} is of a run that was stopped, with another {', '.join(differs)}. Continue "
-        "it with the same, or remove that file to start anew."
+        f"{str(state)!r} belongs to a stopped run with another {', '.join(differs)}. Continue it "
+        "with the same, or remove that file to start again."
     )
 
 
 def _converted(array, path, like, facts):
-    """The finished `….part` as what its path asks for."""
+    """The finished `….part` in the format of its path."""
     part = _part(path)
     if path.suffix == ".npy":
         os.replace(part, path)
         return np.load(path, mmap_mode="r")
-    new = path.with_name(path.name + ".new" + path.suffix)
     if path.suffix == ".zarr":
         zarr = require("zarr", extra="large")
-        rows = 512  # read and written together
-        stored = zarr.open_array(
-            store=str(new),
-            mode="w",
-            shape=array.shape,
-            chunks=(*(min(rows, n) for n in array.shape[:2]), *array.shape[2:]),
-            dtype=array.dtype,
-        )
-        stored.attrs["about"] = plain(facts)
-        for y in range(0, len(array), rows):
-            stored[y : y + rows] = array[y : y + rows]
-        os.replace(new, path)
+        with whole(path) as draft:
+            _write_zarr(zarr, draft, array, facts)
         found = zarr.open_array(store=str(path), mode="r")
     else:
-        write_geotiff(new, array, like, facts)
-        os.replace(new, path)
+        with whole(path) as draft:
+            write_geotiff(draft, array, like, facts)
         # By its numbers, not by the colors of its palette.
         found = GeoTiff(path, bands=range(1, 1 + (array.shape[2] if array.ndim == 3 else 1)))
     part.unlink()
     return found
+
+
+def _write_zarr(zarr, path, array, facts):
+    rows = 512  # read and written together
+    stored = zarr.open_array(
+        store=str(path),
+        mode="w",
+        shape=array.shape,
+        chunks=(*(min(rows, n) for n in array.shape[:2]), *array.shape[2:]),
+        dtype=array.dtype,
+    )
+    stored.attrs["about"] = plain(facts)
+    for y in range(0, len(array), rows):
+        stored[y : y + rows] = array[y : y + rows]

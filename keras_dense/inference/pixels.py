@@ -1,4 +1,4 @@
-"""Large images at the door: arrays are checked at once, what is read piece by piece as it is."""
+"""Large images: arrays are checked at once, others window by window while they are read."""
 
 import hashlib
 
@@ -11,17 +11,17 @@ _ARRAYS = ("torch", "jax", "jaxlib", "tensorflow", "PIL", "builtins", "keras")
 
 
 class Pixels:
-    """An image that is read by windows, as uint8 or float32, and remembered what was seen.
+    """An image that is read by windows, as uint8 or float32, with a digest of what was read.
 
     Args:
-        image: `(H, W, C)`: an array, list, tensor, or picture; or anything with `shape` and
+        image: `(H, W, C)`: an array, list, tensor, or image; or anything with `shape` and
             `dtype` that is read by `image[y0:y1, x0:x1]`.
-        channels: int, those of the model, or `None`.
+        channels: int, the number of channels of the model, or `None`.
         value_range: see `keras_dense._arrays.as_pixels`.
 
     Raises:
-        TypeError: if it is none of these.
-        ValueError: if it is of another shape, or an array with values that cannot be.
+        TypeError: for an image of another type.
+        ValueError: for another shape, or an array with values out of range.
 
     Attributes:
         shape, dtype: of the image.
@@ -44,7 +44,7 @@ class Pixels:
                 f"`image` must be uint8 or floats from 0 to 255. Received: {image.dtype}"
             )
         self.given = image
-        # A map of a file is read once, as all that is large.
+        # A memory map is read once, like all large images.
         whole = isinstance(image, np.ndarray) and not isinstance(image, np.memmap)
         self._source = as_pixel_values(image, "image", value_range) if whole else image
         self._checked = whole or (self.dtype == np.uint8 and value_range in ((0, 255), None))
@@ -52,13 +52,13 @@ class Pixels:
         self._seen = hashlib.blake2b(f"{self.shape} {self.dtype}".encode(), digest_size=16)
 
     def read(self, rows, columns):
-        """Pixels, uint8 or float32, and bools of the known ones, `None` where all are.
+        """Pixels, uint8 or float32, and a mask of the known ones, `None` if all are.
 
         Args:
             rows, columns: slices.
 
         Raises:
-            ValueError: if values are out of range, which says where.
+            ValueError: if values are out of range; the message gives the window.
         """
         key = rows, columns
         if isinstance(self._source, GeoTiff):
@@ -73,11 +73,11 @@ class Pixels:
         return values, known
 
     def seen(self):
-        """Name what was read up to now."""
+        """Digest of all windows read so far."""
         return self._seen.hexdigest()
 
     def finish(self):
-        """Raise a ValueError if all of a float image was from 0 to 1."""
+        """Raise a ValueError if a float image was from 0 to 1 everywhere."""
         wrong = self.value_range == (0, 255) and self.dtype.kind == "f" and not self._checked
         if wrong and 0 < self._brightest <= 1:
             raise ValueError(self._too_dark())
@@ -95,7 +95,7 @@ class Pixels:
         dark = self.dtype.kind == "f" and 0 < brightest <= 1 and values.min() >= 0
         if not (dark and self.value_range == (0, 255)):
             return as_pixel_values(values, where, self.value_range)
-        # One dark window says nothing; see `finish`.
+        # One dark window is no proof; see `finish`.
         return values.astype("float32")
 
 

@@ -115,7 +115,7 @@ def _mean(model, images, heads, scales, flip):
         version = images if new == size else _resized(images, new)
 
         def upright(key, head, prediction, mirrored, zoom=zoom):
-            """What is averaged, at the size of the image."""
+            """Numbers to average, at the size of the image."""
             x = head.flipped(prediction) if mirrored else ops.convert_to_tensor(prediction)
             x = head.to_mean(head.rescaled(x, zoom))
             target = tuple(n // head.stride for n in size)

@@ -1,4 +1,4 @@
-"""Everything that decides what a model computes: to know when what was remembered is old."""
+"""All that decides what a model computes, to notice when a compiled network is outdated."""
 
 import hashlib
 import json
@@ -8,21 +8,21 @@ import numpy as np
 from keras import ops
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
-# Bookkeeping of Keras that grows whenever somebody looks at a layer.
+# Bookkeeping of Keras that grows with every call of a layer.
 _SKIPPED = {"_inbound_nodes", "_outbound_nodes", "_losses", "_loss_ids", "_metrics", "_tracker"}
 
 
 class Computation:
-    """What a model and its heads compute now, but for the values of the weights.
+    """The present computation of a model and its heads, without the values of the weights.
 
     Equal to another one if nothing has changed in between: neither the configuration of the
     model, nor an attribute of one of its layers or heads (`iterations`, `rate`, LoRA, a dtype
-    policy, a function that was exchanged), nor how the model is compiled. What Python objects
-    inside an attribute hold is not looked at.
+    policy, a replaced function), nor the compilation. Python objects inside an attribute are
+    compared by identity.
 
     Args:
         model: `keras.Model`.
-        heads: what `predict_tiled` takes for heads, as a list of them.
+        heads: list of heads.
 
     >>> image = keras.Input((None, None, 3))
     >>> model = keras.Model(image, keras.layers.LeakyReLU(0.1)(image))
@@ -37,8 +37,8 @@ class Computation:
         # A compilation is an object of its own.
         self._state = [getattr(model, "_compile_config", None)]
         for part in [*_parts(model), *heads]:
-            # The objects, not their addresses, which may be given to others.
-            if part is not model:  # It may live on without us, or go.
+            # The objects, not their addresses, which may be reused.
+            if part is not model:  # The model itself is not kept alive.
                 self._state.append((part, _attributes(part, model)))
 
     def __eq__(self, other):
@@ -78,10 +78,10 @@ def _parts(model):
 
 
 def _config(model):
-    """Structure and configurations as JSON, without how it is compiled; `None` if it has none."""
+    """Structure and configurations as JSON, without the compilation; `None` if there is none."""
     try:
         found = json.loads(model.to_json())
-    # Layers of one's own without `get_config` raise whatever they do.
+    # A layer without `get_config` may raise anything.
     except Exception:
         return None
     found = {key: x for key, x in found.items() if key not in ("compile_config", "build_config")}
@@ -93,7 +93,7 @@ def _attributes(part, model):
 
 
 def _plain(x, model, depth=3):
-    """A copy of what can be changed in place; the model itself is not held."""
+    """A copy of values that can change in place, without a reference to the model."""
     if x is model:
         return "the model"
     if isinstance(x, np.ndarray) and x.size <= 4096:
@@ -106,7 +106,7 @@ def _plain(x, model, depth=3):
 
 
 def _same(a, b):
-    """Equal where plain, otherwise the same objects."""
+    """Equality of plain values, identity of other objects."""
     if a is b:
         return True
     if type(a) is not type(b):

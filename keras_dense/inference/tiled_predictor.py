@@ -1,16 +1,18 @@
-"""One network for many large images."""
+"""A compiled network for many large images."""
 
 import itertools
 import json
 import weakref
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
 from keras_dense import _check
+from keras_dense._types import Size
 from keras_dense._version import __version__
+from keras_dense.heads.model_heads import Given
 from keras_dense.inference.network import final_heads, network_of
 from keras_dense.inference.outputs import Outputs
 from keras_dense.inference.pixels import Pixels, checked_range
@@ -18,16 +20,16 @@ from keras_dense.inference.state import Computation, digest
 from keras_dense.inference.tiles import LARGEST, OVERLAP, Axis, Stitcher, reach_of
 from keras_dense.surgery.feature_pyramid import image_of
 
-# The last network of each model that is alive: another image needs no new compilation.
+# The last network of each living model: another image needs no new compilation.
 _LAST: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 class Plan(NamedTuple):
-    """Where tiles lie.
+    """Positions of tiles.
 
     Attributes:
         rows, columns: `keras_dense.inference.tiles.Axis`.
-        margin: int, how far wrong pixels reach into a tile from its border.
+        margin: int, the distance from the border of a tile up to which pixels are wrong.
     """
 
     rows: Axis
@@ -35,35 +37,35 @@ class Plan(NamedTuple):
     margin: int
 
     @property
-    def tile(self):
+    def tile(self) -> tuple[int, int]:
         """Height and width of a tile."""
         return self.rows.tile, self.columns.tile
 
     @property
-    def places(self):
+    def places(self) -> list[tuple[int, int]]:
         """Pairs of the row and the column of each tile, in reading order."""
         rows, columns = range(len(self.rows.places)), range(len(self.columns.places))
         return list(itertools.product(rows, columns))
 
-    def slices(self, j, k):
+    def slices(self, j: int, k: int) -> tuple[slice, slice]:
         """The pixels of a tile."""
         y, x = self.rows.places[j], self.columns.places[k]
         return slice(y, y + self.rows.tile), slice(x, x + self.columns.tile)
 
 
 class TiledPredictor:
-    """A model made ready for images of any size, tile by tile: compiled once, used for many.
+    """Predictor for many images of any size: the network for a tile is compiled once.
 
-    `kd.inference.predict_tiled` is this for one image, and says how tiles are put together. What
-    is compiled is made anew when the model has changed since: attributes of its layers or heads,
-    LoRA, another compilation. (Weights are shared with the model at any time.)
+    `kd.inference.predict_tiled` does the same for one image, and describes how tiles are put
+    together. The network is compiled again when the model has changed: attributes of its layers or
+    heads, LoRA, another compilation. (Weights are always shared with the model.)
 
     Args:
         model: functional `keras.Model` of one image, such as any builder returns.
         heads: the heads of the model; default: those that it carries. Outputs of a model
             without heads stay as they are.
-        raw: whether to write predictions as the network gives them.
-        value_range: `(low, high)` of the pixels that the model takes; `None` for any.
+        raw: bool, whether to write predictions as the network gives them.
+        value_range: `(low, high)` of allowed pixel values; `None` for any.
 
     Raises:
         TypeError: for a model whose graph cannot be read.
@@ -79,7 +81,14 @@ class TiledPredictor:
     (150, 210)
     """
 
-    def __init__(self, model, heads=None, *, raw=False, value_range=(0, 255)):
+    def __init__(
+        self,
+        model: keras.Model,
+        heads: Given = None,
+        *,
+        raw: bool = False,
+        value_range: tuple[float, float] | None = (0, 255),
+    ) -> None:
         self.model, self.raw = model, bool(raw)
         self.value_range = checked_range(value_range)
         self._expected = tuple(image_of(model).shape[1:])
@@ -88,17 +97,19 @@ class TiledPredictor:
         self._refresh()
 
     def _refresh(self):
-        """What is written, and the network for it, as the model is now."""
+        """The written parts and the network for them, for the present model."""
         heads = list((self.heads or {}).values())
         wanted, now = (self.heads, self.raw), Computation(self.model, heads)
         if self._compiled is None or self._compiled[:2] != (wanted, now):
             parts, network = network_of(self.model, self.heads, self.raw)
-            # As it is afterwards: building the network may complete what layers know.
+            # Compared with the state afterwards: building the network may complete layers.
             self._compiled = wanted, Computation(self.model, heads), parts, network
         _LAST[self.model] = self._compiled
         return self._compiled[2:]
 
-    def plan(self, size, *, tile=None, overlap=None):
+    def plan(
+        self, size: tuple[int, int], *, tile: Size | None = None, overlap: int | None = None
+    ) -> Plan:
         """Lay out the tiles of an image.
 
         Args:
@@ -106,15 +117,24 @@ class TiledPredictor:
             tile, overlap: see `predict_tiled`.
 
         Returns:
-            A `Plan`: `rows` and `columns` with the places of tiles, `tile`, their size.
+            A `Plan`: `rows` and `columns` with the places of tiles; `tile`, their size.
 
         Raises:
-            ValueError: for tiles or overlaps that cannot be.
+            ValueError: for wrong tiles or overlaps.
         """
         return _plan(self.model, tuple(size), self._expected[:2], tile, overlap)
 
-    def run(self, image, *, tile=None, overlap=None, out=None, batch_size=1, progress=True):
-        """Predict one image; arguments, result, and errors are those of `predict_tiled`."""
+    def run(
+        self,
+        image: Any,
+        *,
+        tile: Size | None = None,
+        overlap: int | None = None,
+        out: Any = None,
+        batch_size: int = 1,
+        progress: bool = True,
+    ) -> Any:
+        """Predict one image; see `predict_tiled` for arguments, result and errors."""
         batch_size = _check.integer(batch_size, "batch_size", low=1)
         pixels = Pixels(image, self._expected[2], self.value_range)
         size = _check_size(pixels.shape, self._expected)
@@ -137,7 +157,7 @@ class TiledPredictor:
         return found[0] if single else {p.key: x for p, x in zip(parts, found, strict=True)}
 
     def _description(self, plan, batch_size):
-        """What has to be the same for a run to go on where it was stopped."""
+        """Facts that must be the same for a stopped run to continue."""
         rows, columns, margin = plan
         sizes = [rows.tile, columns.tile, rows.width, columns.width, batch_size, margin]
         heads = {k: keras.saving.serialize_keras_object(h) for k, h in (self.heads or {}).items()}
@@ -151,7 +171,7 @@ class TiledPredictor:
 
 
 class _Work:
-    """One image on its way: read, predicted, mixed, and written at the same time."""
+    """The work on one image: reading, predicting, mixing and writing at the same time."""
 
     def __init__(self, plan, parts, network, pixels, outputs, batch_size, progress):
         self.plan, self.parts, self.network = plan, parts, network
@@ -161,7 +181,7 @@ class _Work:
         self.progress = bool(progress)
 
     def run(self, description):
-        """Predict all tiles, or those that an earlier run has left."""
+        """Predict all tiles, or those that an earlier run did not finish."""
         places, size = self.places, self.batch_size
         done = 0
         if description is not None:
@@ -188,20 +208,20 @@ class _Work:
             bar.update(going.result(), finalize=True)
 
     def _seen(self, done):
-        """Read again what was predicted before; names it."""
+        """Read the finished tiles again, and return their digest."""
         for place in self.places[:done]:
             self.pixels.read(*self.plan.slices(*place))
         return self.pixels.seen()
 
     def _read(self, batch):
-        """The images of a batch, filled up with copies; their known pixels; what was seen."""
+        """Images of a batch, filled up with copies; their known pixels; the digest so far."""
         found = [self.pixels.read(*self.plan.slices(*place)) for place in batch]
         images = [image for image, _ in found]
         images += images[-1:] * (self.batch_size - len(batch))
         return np.stack(images), [known for _, known in found], self.pixels.seen()
 
     def _check(self, batch, predictions):
-        """An error where predictions are of another size, or no numbers."""
+        """Raise for predictions of another size, NaN or infinity."""
         for part in self.parts:
             size = predictions[part.outputs[0]].shape[1:3]
             if size != self.plan.tile:
@@ -261,7 +281,7 @@ def _check_size(shape, expected):
 
 
 def _check_unknown(image, parts):
-    """An error where a file has pixels without data, and a head has no word for them."""
+    """Raise if a file has pixels without data and a head has no label for them."""
     for part in parts:
         if part.unknown is None and getattr(image, "masked", False):
             raise ValueError(
@@ -272,8 +292,8 @@ def _check_unknown(image, parts):
 
 
 def _plan(model, size, fixed, tile, overlap):
-    """Tiles along either axis, and how far wrong pixels reach into them."""
-    reach, grid = reach_of(model)
+    """Tiles along both axes, and the width of their wrong margins."""
+    reach, grid = reach_of(model, warn=overlap is None)
     pair = _checked_tile(tile, fixed)
     if overlap is not None:
         overlap = _check.integer(overlap, "overlap", low=0)
@@ -297,14 +317,16 @@ def _plan(model, size, fixed, tile, overlap):
 
 
 def _checked_tile(tile, fixed):
-    """Height and width of a tile, `None` where it may be any."""
+    """Height and width of a tile, `None` for any."""
     pair = tuple(tile) if np.ndim(tile) == 1 else (tile, tile)
     try:
         pair = tuple(None if t is None else _check.integer(t, "tile", low=1) for t in pair)
     except ValueError:
         pair = ()
     if len(pair) != 2:
-        raise ValueError(f"`tile` must be an int >= 1, or a pair of them. Received: tile={tile!r}")
+        raise ValueError(
+            f"`tile` must be an integer >= 1 or a pair of them. Received: tile={tile!r}"
+        )
     if any(f is not None and t not in (None, f) for t, f in zip(pair, fixed, strict=True)):
         raise ValueError(
             f"`tile` must be {tuple(fixed)}, the size that the model takes. Received: tile={tile!r}"

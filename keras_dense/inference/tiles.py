@@ -1,8 +1,10 @@
-"""Where tiles lie in a picture, and how neighbors are mixed where they overlap."""
+"""Positions of tiles in an image, and the mix of neighbors where they overlap."""
 
+import warnings
 from dataclasses import dataclass
-from math import ceil, inf
+from math import ceil, inf, lcm
 
+import keras
 import numpy as np
 from keras import tree
 
@@ -11,12 +13,12 @@ from keras_dense.surgery.strides import total_stride
 
 LARGEST = 1536  # side of a tile where none is asked for: more overlaps less, and takes more memory
 OVERLAP = 48  # pixels, where a network sees farther
-GRID = 32  # where a network's strides cannot be read
+GRID = 32  # pixels, a multiple of the stride of networks with unknown operations
 
 
 @dataclass(frozen=True)
 class Axis:
-    """Tiles along one axis of a picture.
+    """Tiles along one axis of an image.
 
     Attributes:
         length, tile: ints, pixels.
@@ -37,8 +39,8 @@ class Axis:
 
     @classmethod
     def of(cls, length, tile, overlap, grid):
-        """Tiles of one size; they begin at multiples of `grid`, as the network's maps do, but for
-        the last one, which ends where the picture does.
+        """Tiles of one size, which begin at multiples of `grid` as the network's maps do, except
+        the last one, which ends where the image does.
         """
         if length <= tile:
             return cls(length, length, (0,), 0, (0, length))
@@ -57,7 +59,7 @@ class Axis:
     def fitted(cls, length, overlap, grid):
         """Tiles of the size that computes the fewest pixels.
 
-        Their size differs from the picture's by whole cells of `grid`, so the last one, too, lies
+        Their size differs from the image's by whole cells of `grid`, so the last one, too, lies
         on the network's maps.
         """
         if length <= LARGEST:
@@ -88,17 +90,29 @@ def fade(width, margin):
     return (share * share * (3 - 2 * share)).astype("float32")
 
 
-def reach_of(model):
-    """How many pixels away a prediction looks, at most, and the network's stride.
+def reach_of(model: keras.Model, *, warn: bool = True) -> tuple[float, int]:
+    """The distance in pixels at which a prediction looks, at most, and the network's stride.
 
-    What is pooled from the whole image is left out: a tile has a whole of its own. Where a network
-    has operations that cannot be followed, the reach is infinite.
+    Pooling of the whole image is left out: each tile is pooled on its own. The reach is infinite
+    where a prediction depends on the whole image in other ways, and where a network has operations
+    whose receptive field is unknown.
+
+    Args:
+        model: functional `keras.Model`.
+        warn: bool, whether to warn where the reach is unknown.
     """
+    grid = total_stride(model)
     try:
         fields = tree.flatten(receptive_field(model, gates=False))
-        grid = total_stride(model)
-    except ValueError:
-        return inf, GRID
+    except ValueError as error:
+        if warn:
+            warnings.warn(
+                f"The receptive field of the model is unknown: {error} Tiles overlap by {OVERLAP} "
+                "pixels, which may be too few. Give `overlap=`, twice the number of pixels that a "
+                "prediction looks beyond its own.",
+                stacklevel=2,
+            )
+        return inf, lcm(GRID, grid)
     reach = 0
     for field in fields:
         for axis in range(2):
@@ -106,7 +120,7 @@ def reach_of(model):
                 return inf, grid
             first, stride = field.offset[axis], field.stride[axis]
             farthest = max(-first, first + field.size[axis] - 1)
-            # Of a coarse map, upsampled later, a pixel sees two cells more.
+            # A pixel of a coarse map that is upsampled later sees two more cells.
             reach = max(reach, ceil(farthest + (2 * stride if stride > 1 else 0)))
     return reach, grid
 
@@ -134,7 +148,7 @@ class Stitcher:
         """Tile k of row j, `raw` to be mixed and `whole` as it is meant, both `(H, W, …)`.
 
         Returns:
-            The slices of the picture that are finished now, and what belongs there.
+            The slices of the image that are finished now, and what belongs there.
         """
         rows, columns = self.rows, self.columns
         (top, bottom), (left, right) = rows.own(j), columns.own(k)

@@ -1,4 +1,4 @@
-"""Results as GeoTIFF files that say what their numbers mean."""
+"""Results as GeoTIFF files with the meaning of their numbers."""
 
 import json
 
@@ -65,12 +65,12 @@ def write_geotiff(path, array, like=None, facts=None):
 
 
 def plain(facts):
-    """Facts as JSON has them, where NaN is no number."""
+    """Facts for JSON, which has no NaN."""
     return {key: str(x) if isinstance(x, float) and x != x else x for key, x in facts.items()}
 
 
 def _describe(file, array, facts):
-    """Say in the file what its numbers mean."""
+    """Write the meaning of the numbers into the file."""
     if not facts:
         return
     file.update_tags(about=json.dumps(plain(facts), ensure_ascii=False))

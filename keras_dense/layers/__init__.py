@@ -1,12 +1,15 @@
 """Layers, usable in any Keras model."""
 
+# Layers that only surgery and models insert are not in `__all__`. They are imported since saved
+# models need them registered.
+import keras_dense.layers.phases  # noqa: F401
+import keras_dense.layers.region  # noqa: F401
 from keras_dense.layers.atrous import (
     AtrousConv2D,
     AtrousDepthwiseConv2D,
     AtrousSeparableConv2D,
 )
 from keras_dense.layers.bilinear import BilinearInitConvTranspose, BilinearUpsampling
-from keras_dense.layers.cascade import Certainty, KeepCells, PoolKeptCells, Settled, Unsure
 from keras_dense.layers.colorization import AnnealedMean, Lightness, Recolor
 from keras_dense.layers.context import AdaptiveAveragePooling2D, PixelShuffle, ResizeLike
 from keras_dense.layers.crf import CRFasRNN
@@ -14,12 +17,7 @@ from keras_dense.layers.depth import DepthActivation
 from keras_dense.layers.hypercolumn import GatherPixels, HypercolumnMLP
 from keras_dense.layers.local_response import LocalResponseNormalization
 from keras_dense.layers.place import LocationBias, PlaceLike
-from keras_dense.layers.pooling import (
-    AtrousAveragePooling2D,
-    AtrousMaxPooling2D,
-    PhasePooling2D,
-    TilePhases,
-)
+from keras_dense.layers.pooling import AtrousAveragePooling2D, AtrousMaxPooling2D
 from keras_dense.layers.size import CropLike, PadToMinimum, PadToMultiple, ReflectionPadding2D
 from keras_dense.layers.standardize import Standardize
 from keras_dense.layers.unit_normals import UnitNormals
@@ -37,13 +35,11 @@ __all__ = [
     "BilinearInitConvTranspose",
     "BilinearUpsampling",
     "CRFasRNN",
-    "Certainty",
     "CropLike",
     "DepthActivation",
     "GatherPixels",
     "HypercolumnMLP",
     "ICNR",
-    "KeepCells",
     "Lightness",
     "LocalResponseNormalization",
     "LocationBias",
@@ -51,16 +47,11 @@ __all__ = [
     "MaxUnpool2D",
     "PadToMinimum",
     "PadToMultiple",
-    "PhasePooling2D",
     "PixelShuffle",
     "PlaceLike",
-    "PoolKeptCells",
     "Recolor",
     "ReflectionPadding2D",
     "ResizeLike",
-    "Settled",
     "Standardize",
-    "TilePhases",
     "UnitNormals",
-    "Unsure",
 ]

@@ -1,15 +1,19 @@
-"""Upsampling: fixed bilinear, and transposed convolution that starts as bilinear."""
+"""Bilinear upsampling, and transposed convolution that starts as bilinear upsampling."""
+
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_dense import _check
-from keras_dense.ops import depthwise_conv_transpose, upsample_bilinear
+from keras_dense._types import Array, Config, Shape, Size, Tensor
+from keras_dense.ops.image import depthwise_conv_transpose, upsample_bilinear
 
 
-def bilinear_kernel(factor):
-    """The taps of bilinear interpolation by `factor` along one axis, `2 f - f % 2` of them.
+def bilinear_kernel(factor: int) -> Array:
+    """Weights of bilinear interpolation by `factor` along one axis, `2 f - f % 2` of them.
 
     >>> bilinear_kernel(2).tolist()
     [0.25, 0.75, 0.75, 0.25]
@@ -20,9 +24,9 @@ def bilinear_kernel(factor):
 
 
 class _Upsampling(keras.layers.Layer):
-    """What both upsamplings share: a factor and a data format."""
+    """Base class of both upsamplings, with a factor and a data format."""
 
-    def __init__(self, factor, data_format=None, **kwargs):
+    def __init__(self, factor: Size, *, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.factor = _check.pair(factor, "factor")
         self.data_format = _check.data_format(data_format)
@@ -32,7 +36,8 @@ class _Upsampling(keras.layers.Layer):
     def _last(self):
         return self.data_format == "channels_last"
 
-    def _channels_last(self, function, x):
+    def _channels_last(self, function: Callable, x: Tensor) -> Tensor:
+        """Apply a function of channels-last tensors."""
         if self._last:
             return function(x)
         return ops.transpose(function(ops.transpose(x, (0, 2, 3, 1))), (0, 3, 1, 2))
@@ -45,24 +50,24 @@ class _Upsampling(keras.layers.Layer):
             shape[-1 if self._last else 1] = channels
         return tuple(shape)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         config = {"factor": self.factor, "data_format": self.data_format}
         return {**super().get_config(), **config}
 
 
 @keras.saving.register_keras_serializable("keras_dense")
 class BilinearUpsampling(_Upsampling):
-    """Half-pixel bilinear upsampling by a whole factor: no weights, exact at the borders.
+    """Half-pixel bilinear upsampling by an integer factor: no weights, exact at the borders.
 
-    `(B, H, W, C)` → `(B, f H, f W, C)`, H and W may be unknown (unlike with
-    `keras.layers.UpSampling2D(interpolation="bilinear")`, whose graph cannot be exported then).
+    `(B, H, W, C)` → `(B, f H, f W, C)`. H and W may be unknown, in exported models too, where
+    `keras.layers.UpSampling2D(interpolation="bilinear")` needs known sizes.
 
     Args:
         factor: int ≥ 1, or a pair `(vertical, horizontal)`.
-        data_format: "channels_last" or "channels_first"; default: that of the Keras config.
+        data_format: "channels_last" or "channels_first"; default: the setting of the Keras config.
 
     Raises:
-        ValueError: for a factor below 1 or an unknown data format.
+        ValueError: if a factor is below 1 or the data format is unknown.
 
     >>> import numpy as np
     >>> x = np.array([[0.0, 4.0]], "float32").reshape(1, 1, 2, 1)
@@ -70,10 +75,10 @@ class BilinearUpsampling(_Upsampling):
     [0.0, 1.0, 3.0, 4.0]
     """
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return self._grown(input_shape)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         inputs = ops.cast(inputs, self.compute_dtype)
         return self._channels_last(lambda x: upsample_bilinear(x, self.factor), inputs)
 
@@ -82,25 +87,26 @@ class BilinearUpsampling(_Upsampling):
 class BilinearInitConvTranspose(_Upsampling):
     """Transposed convolution that starts as bilinear upsampling and learns from there.
 
-    Stride f, kernel `2 f - f % 2`, padding "same": `(B, H, W, C)` → `(B, f H, f W, filters)`.
-    The kernel starts as the bilinear one times the identity over channels; a fresh layer equals
-    half-pixel bilinear resizing everywhere but in the outermost `f // 2` rows and columns, where
-    the image is continued with zeros. With `filters` other than C the channels are mixed by a
-    matrix drawn from `channel_initializer`, and each filter is an upsampled mixture.
+    Stride f, kernel size `2 f - f % 2`, padding "same": `(B, H, W, C)` → `(B, f H, f W, filters)`.
+    The kernel starts as the bilinear one times the identity over channels. So a new layer equals
+    half-pixel bilinear resizing, except in the outermost `f // 2` rows and columns, where the
+    input is padded with zeros. If `filters` differs from C, a matrix drawn from
+    `channel_initializer` mixes the channels, and each filter is an upsampled mixture.
 
     Args:
         filters: int ≥ 1, the number of output channels.
         factor: int ≥ 1, or a pair `(vertical, horizontal)`.
-        per_channel: one kernel for each channel and no mixing (`filters` must be C). The dense
-            form has `k² C filters` weights as in the authors' FCN files, this one `k² C`.
-        learnable: `False` freezes the bilinear kernel (and the bias).
-        use_bias: add a bias for each filter.
-        channel_initializer: initial mixing of channels where `filters` is not C.
+        per_channel: bool, one kernel for each channel without mixing (`filters` must be C). This
+            form has `k² C` weights; the dense one has `k² C filters`, as in the authors' FCN files.
+        learnable: bool; `False` freezes the bilinear kernel and the bias.
+        use_bias: bool, add a bias for each filter.
+        channel_initializer: initializer of the mixing matrix, used if `filters` is not C.
         kernel_regularizer, kernel_constraint: as in `keras.layers.Conv2DTranspose`.
-        data_format: "channels_last" or "channels_first"; default: that of the Keras config.
+        data_format: "channels_last" or "channels_first"; default: the setting of the Keras config.
 
     Raises:
-        ValueError: for filters or factors below 1, or `per_channel` with `filters` other than C.
+        ValueError: if `filters` or a factor is below 1, or `per_channel` is used with `filters`
+            other than C.
 
     Reference: Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic
     Segmentation", CVPR 2015, section 3.3.
@@ -114,32 +120,33 @@ class BilinearInitConvTranspose(_Upsampling):
 
     def __init__(
         self,
-        filters,
-        factor,
-        per_channel=False,
-        learnable=True,
-        use_bias=False,
-        channel_initializer="glorot_uniform",
-        kernel_regularizer=None,
-        kernel_constraint=None,
-        data_format=None,
-        **kwargs,
-    ):
-        super().__init__(factor, data_format, **kwargs)
+        filters: int,
+        factor: Size,
+        *,
+        per_channel: bool = False,
+        learnable: bool = True,
+        use_bias: bool = False,
+        channel_initializer: Any = "glorot_uniform",
+        kernel_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        data_format: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(factor, data_format=data_format, **kwargs)
         self.filters = _check.integer(filters, "filters", low=1)
-        self.per_channel = per_channel
-        self.learnable = learnable
-        self.use_bias = use_bias
+        self.per_channel = _check.flag(per_channel, "per_channel")
+        self.learnable = _check.flag(learnable, "learnable")
+        self.use_bias = _check.flag(use_bias, "use_bias")
         self.channel_initializer = keras.initializers.get(channel_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.kernel_constraint = keras.constraints.get(kernel_constraint)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1 if self._last else 1]
         if self.per_channel and self.filters != channels:
             raise ValueError(
-                "`per_channel=True` keeps the number of channels, so `filters` must be the "
-                f"input's {channels}. Received: filters={self.filters}"
+                f"`filters` must be {channels}, the channels of the input, with per_channel=True. "
+                f"Received: filters={self.filters}"
             )
         taps = np.einsum("h,w->hw", *(bilinear_kernel(f) for f in self.factor))
 
@@ -167,7 +174,7 @@ class BilinearInitConvTranspose(_Upsampling):
                 name="bias", shape=(self.filters,), initializer="zeros", trainable=self.learnable
             )
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         inputs = ops.cast(inputs, self.compute_dtype)
         if self.per_channel:
             y = self._channels_last(
@@ -185,10 +192,10 @@ class BilinearInitConvTranspose(_Upsampling):
             y = y + ops.reshape(self.bias, (-1,) if self._last else (-1, 1, 1))
         return y
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return self._grown(input_shape, self.filters)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "filters": self.filters,

@@ -1,40 +1,30 @@
-"""Where a prediction is sure, and where a later stage still has something to learn."""
+"""Layers of a layer cascade: which cells a stage decides, and which go on to the next one."""
 
-import numbers
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_dense import _check
+from keras_dense._types import Config, Shape, Tensor
 from keras_dense.layers.dtypes import Float32Layer
-from keras_dense.layers.pooling import PhasePooling2D
-
-MODES = ("multiclass", "binary", "multilabel")
-
-
-def as_threshold(threshold, name="threshold"):
-    """A number above 0 as float, or an error that names the argument."""
-    number = isinstance(threshold, numbers.Real) and not isinstance(threshold, bool)
-    if not number or not threshold > 0:
-        raise ValueError(
-            f"`{name}` must be a probability above 0 (above 1: nothing is that sure). "
-            f"Received: {name}={threshold!r}"
-        )
-    return float(threshold)
+from keras_dense.layers.phases import PhasePooling2D
+from keras_dense.ops.labels import MODES
 
 
 @keras.saving.register_keras_serializable("keras_dense")
 class Certainty(Float32Layer):
-    """The probability of what is predicted at each cell: `(B, H, W, C)` → `(B, H, W, 1)`.
+    """Probability of the predicted labels of each cell: `(B, H, W, C)` → `(B, H, W, 1)`.
 
-    Of the most probable class where classes exclude each other; where every channel is a question
-    of its own, of the least certain answer. Computed in float32, whatever the dtype policy.
+    Exclusive classes: the probability of the most probable one. Independent channels: the
+    probability of the least certain one. Computed in float32 under any dtype policy.
 
     Args:
-        mode: "multiclass" (softmax), "binary" or "multilabel" (sigmoids), as of
+        mode: "multiclass" (softmax), "binary" or "multilabel" (sigmoids), as in
             `kd.heads.Segmentation`.
 
     Raises:
-        ValueError: for an unknown mode.
+        ValueError: if the mode is unknown.
 
     >>> import numpy as np
     >>> logits = np.log(np.array([[0.2, 0.7, 0.1]], "float32")).reshape(1, 1, 1, 3)
@@ -42,37 +32,35 @@ class Certainty(Float32Layer):
     0.7
     """
 
-    def __init__(self, mode="multiclass", **kwargs):
+    def __init__(self, mode: str = "multiclass", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if mode not in MODES:
-            raise ValueError(f"`mode` must be one of {MODES}. Received: mode={mode!r}")
-        self.mode = mode
+        self.mode = _check.choice(mode, "mode", MODES)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], 1)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         x = ops.cast(inputs, "float32")
         if self.mode == "multiclass":
             return ops.max(ops.softmax(x, axis=-1), axis=-1, keepdims=True)
         return ops.sigmoid(ops.min(ops.absolute(x), axis=-1, keepdims=True))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "mode": self.mode}
 
 
 @keras.saving.register_keras_serializable("keras_dense")
 class Unsure(Float32Layer):
-    """1 where a cell goes on to the next stage, 0 where it leaves: `(B, H, W, 1)`, float32.
+    """Mask of the cells that go on to the next stage, 1, or leave, 0: float32 `(B, H, W, 1)`.
 
-    Call with the certainty of a stage, and with what this layer gave for the stage before, if there
-    is one: who has left does not come back.
+    Call it with the certainty of a stage and, from the second stage on, with the mask of the stage
+    before: cells that have left stay out.
 
     Args:
-        threshold: the certainty above which a cell leaves; above 1 none does.
+        threshold: float > 0, the certainty above which a cell leaves. Above 1, no cell leaves.
 
     Raises:
-        ValueError: for a threshold that is not above 0.
+        ValueError: if the threshold is not a number above 0.
 
     >>> import numpy as np
     >>> certainty = np.array([0.5, 0.99, 0.7]).reshape(1, 1, 3, 1)
@@ -81,31 +69,31 @@ class Unsure(Float32Layer):
     [1.0, 0.0, 0.0]
     """
 
-    def __init__(self, threshold, **kwargs):
+    def __init__(self, threshold: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.threshold = as_threshold(threshold)
+        self.threshold = _check.number(threshold, "threshold", above=0)
 
     def build(self, certainty_shape, before_shape=None):
-        """Nothing to build; Keras gives the shapes of all inputs."""
+        """No weights. Keras passes the shapes of all inputs."""
 
     def compute_output_shape(self, certainty_shape, before_shape=None):
         return tuple(certainty_shape)
 
-    def call(self, certainty, before=None):
+    def call(self, certainty: Tensor, before: Tensor | None = None) -> Tensor:
         stays = ops.cast(ops.cast(certainty, "float32") <= self.threshold, "float32")
         return stays if before is None else stays * ops.cast(before, "float32")
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "threshold": self.threshold}
 
 
 @keras.saving.register_keras_serializable("keras_dense")
 class Settled(keras.layers.Layer):
-    """The scores of a stage where cells reached it, those of the stage before where they left.
+    """Scores of the later stage where cells reached it, and of the stage before elsewhere.
 
-    Call with scores of both `(B, H, W, C)` and a mask `(B, H, W, 1)`, 1 where cells went on. The
-    gradient reaches the later stage alone, and only where the mask is 1: it learns from the cells
-    that are left to it, whatever the loss. A mean over pixels stays one over all of them.
+    Call it with both scores `(B, H, W, C)` and a mask `(B, H, W, 1)`, 1 where cells went on. The
+    gradient reaches the later stage only, and only where the mask is 1: with any loss, a stage
+    learns from the cells that reach it. A mean over pixels still counts all pixels.
 
     Reference: Li et al., "Not All Pixels Are Equal: Difficulty-Aware Semantic Segmentation via
     Deep Layer Cascade", CVPR 2017, section 3.2.
@@ -118,19 +106,19 @@ class Settled(keras.layers.Layer):
     """
 
     def build(self, later_shape, before_shape=None, reached_shape=None):
-        """Nothing to build; Keras gives the shapes of all inputs."""
+        """No weights. Keras passes the shapes of all inputs."""
 
     def compute_output_shape(self, later_shape, before_shape, reached_shape):
         return tuple(later_shape)
 
-    def call(self, later, before, reached):
+    def call(self, later: Tensor, before: Tensor, reached: Tensor) -> Tensor:
         later, before, reached = (ops.cast(x, self.compute_dtype) for x in (later, before, reached))
         return ops.where(reached > 0.5, later, ops.stop_gradient(before))
 
 
 @keras.saving.register_keras_serializable("keras_dense")
 class KeepCells(keras.layers.Layer):
-    """A map with zeros for the cells that left: `(B, H, W, C)` times a mask `(B, H, W, 1)`.
+    """Set the cells that left to zero: a map `(B, H, W, C)` times a mask `(B, H, W, 1)`.
 
     >>> import numpy as np
     >>> y = KeepCells()(np.full((1, 1, 2, 1), 3.0), np.array([1.0, 0.0]).reshape(1, 1, 2, 1))
@@ -139,23 +127,23 @@ class KeepCells(keras.layers.Layer):
     """
 
     def build(self, inputs_shape, kept_shape=None):
-        """Nothing to build; Keras gives the shapes of all inputs."""
+        """No weights. Keras passes the shapes of all inputs."""
 
     def compute_output_shape(self, inputs_shape, kept_shape):
         return tuple(inputs_shape)
 
-    def call(self, inputs, kept):
+    def call(self, inputs: Tensor, kept: Tensor) -> Tensor:
         return ops.cast(inputs, self.compute_dtype) * ops.cast(kept, self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable("keras_dense")
 class PoolKeptCells(PhasePooling2D):
-    """`PhasePooling2D` of the cells that did not leave; 0 for a phase without any.
+    """`PhasePooling2D` over the cells that did not leave; 0 for a phase without any.
 
-    Call with a map `(B, H, W, C)` and a mask `(B, H, W, 1)`; returns `(B, r_h, r_w, C)`.
+    Call it with a map `(B, H, W, C)` and a mask `(B, H, W, 1)`; it returns `(B, r_h, r_w, C)`.
 
     Args:
-        rate, mode: as of `PhasePooling2D`.
+        rate, mode: as in `PhasePooling2D`.
 
     >>> import numpy as np
     >>> x, mask = np.array([1.0, 5.0, 9.0]), np.array([1.0, 0.0, 1.0])
@@ -165,12 +153,13 @@ class PoolKeptCells(PhasePooling2D):
     """
 
     def build(self, inputs_shape, kept_shape=None):
-        """Nothing to build; Keras gives the shapes of all inputs."""
+        """No weights. Keras passes the shapes of all inputs."""
 
     def compute_output_shape(self, inputs_shape, kept_shape):
         return super().compute_output_shape(inputs_shape)
 
-    def call(self, inputs, kept):
+    # Keras layers differ in the number of their inputs.
+    def call(self, inputs: Tensor, kept: Tensor) -> Tensor:  # type: ignore[override]
         kept, inputs = (ops.cast(x, self.compute_dtype) for x in (kept, inputs))
         kept = kept > 0.5
         if self.mode == "max":

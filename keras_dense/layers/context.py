@@ -1,26 +1,29 @@
-"""Layers around a map of context: pooling to bins, back to the size of another map, blocks."""
+"""Adaptive pooling, resizing to the size of another map, and pixel shuffle."""
+
+from typing import Any
 
 import keras
 from keras import ops
 
 from keras_dense import _check
+from keras_dense._types import Config, Shape, Size, Tensor
 from keras_dense.layers.dtypes import RearrangingLayer
 from keras_dense.ops import adaptive_average_pool, pixel_shuffle, resize_bilinear
 
 
 @keras.saving.register_keras_serializable("keras_dense")
 class AdaptiveAveragePooling2D(keras.layers.Layer):
-    """The map averaged over a grid of bins, whatever its size: `(B, H, W, C)` → `(B, b, b, C)`.
+    """Average pooling to a fixed number of bins: `(B, H, W, C)` → `(B, b, b, C)`.
 
     Bin i of b on an axis of n cells is the mean of the cells from floor(i n / b) to
-    ceil((i + 1) n / b), exactly as in `torch.nn.AdaptiveAvgPool2d`; H and W may be unknown, odd,
+    ceil((i + 1) n / b), exactly as in `torch.nn.AdaptiveAvgPool2d`. H and W may be unknown, odd,
     and smaller than the number of bins. Channels last.
 
     Args:
         bins: int ≥ 1, or a pair `(vertical, horizontal)`.
 
     Raises:
-        ValueError: for bins below 1.
+        ValueError: if `bins` is below 1.
 
     Reference: Zhao et al., "Pyramid Scene Parsing Network", CVPR 2017, section 3.2.
 
@@ -30,32 +33,32 @@ class AdaptiveAveragePooling2D(keras.layers.Layer):
     [1.5, 4.0]
     """
 
-    def __init__(self, bins, **kwargs):
+    def __init__(self, bins: Size, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.bins = _check.pair(bins, "bins")
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (input_shape[0], *self.bins, input_shape[3])
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         inputs = ops.cast(inputs, self.compute_dtype)
         if self.bins == (1, 1):
             mean = ops.mean(ops.cast(inputs, "float32"), axis=(1, 2), keepdims=True)
             return ops.cast(mean, inputs.dtype)
         return adaptive_average_pool(inputs, self.bins)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "bins": self.bins}
 
 
 @keras.saving.register_keras_serializable("keras_dense")
 class ResizeLike(keras.layers.Layer):
-    """A map at the height and width of another: half-pixel bilinear, edges repeated.
+    """Resize a map to the height and width of another: half-pixel bilinear, edges repeated.
 
-    Call with two tensors: `ResizeLike()(x, like)`, shapes `(B, h, w, C)` and `(B, H, W, D)`;
-    returns `(B, H, W, C)`. All sizes may be unknown. A map known to be 1×1 is repeated. Where
-    the factor is a whole number and known, `BilinearUpsampling` does the same with less work.
+    Call it with two tensors: `ResizeLike()(x, like)`, shapes `(B, h, w, C)` and `(B, H, W, D)`;
+    it returns `(B, H, W, C)`. All sizes may be unknown. A map known to be 1×1 is repeated. If the
+    factor is a known integer, `BilinearUpsampling` gives the same result with less work.
 
     >>> import numpy as np
     >>> y = ResizeLike()(np.array([0.0, 3.0]).reshape(1, 1, 2, 1), np.zeros((1, 1, 3, 8)))
@@ -64,32 +67,32 @@ class ResizeLike(keras.layers.Layer):
     """
 
     def build(self, x_shape, like_shape=None):
-        """Nothing to build; Keras gives the shapes of all inputs."""
+        """No weights. Keras passes the shapes of all inputs."""
 
     def compute_output_shape(self, x_shape, like_shape):
         return (x_shape[0], *like_shape[1:3], x_shape[3])
 
-    def call(self, x, like):
+    def call(self, x: Tensor, like: Tensor) -> Tensor:
         x = ops.cast(x, self.compute_dtype)
         height, width = ops.shape(like)[1:3]
         if tuple(x.shape[1:3]) == (1, 1):
-            # Not `x + zeros`: TensorFlow's graph optimizer moves a bias of `x` to behind that sum.
+            # Not `x + zeros`: TensorFlow's graph optimizer would move a bias of `x` behind the sum.
             return ops.broadcast_to(x, (ops.shape(x)[0], height, width, x.shape[3]))
         return resize_bilinear(x, height, width)
 
 
 @keras.saving.register_keras_serializable("keras_dense")
 class PixelShuffle(RearrangingLayer):
-    """Channels laid out as blocks of cells: `(B, H, W, C f²)` → `(B, f H, f W, C)`.
+    """Rearrange channels into blocks of cells: `(B, H, W, C f²)` → `(B, f H, f W, C)`.
 
-    `y[f i + a, f j + b, c] = x[i, j, (c f + a) f + b]`, the order of `torch.nn.PixelShuffle`. With
-    a convolution before it, it is dense upsampling convolution. Channels last.
+    `y[f i + a, f j + b, c] = x[i, j, (c f + a) f + b]`, the order of `torch.nn.PixelShuffle`. A
+    convolution followed by it is dense upsampling convolution. Channels last.
 
     Args:
         factor: int ≥ 1, or a pair `(vertical, horizontal)`.
 
     Raises:
-        ValueError: for a factor below 1, or channels that do not make whole blocks.
+        ValueError: if a factor is below 1, or the number of channels is no multiple of the block.
 
     Reference: Wang et al., "Understanding Convolution for Semantic Segmentation", WACV 2018,
     section 3.1.
@@ -100,25 +103,25 @@ class PixelShuffle(RearrangingLayer):
     [[0.0, 1.0], [2.0, 3.0]]
     """
 
-    def __init__(self, factor, **kwargs):
+    def __init__(self, factor: Size, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.factor = _check.pair(factor, "factor")
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, channels = input_shape
         block = self.factor[0] * self.factor[1]
         if channels % block:
             raise ValueError(
-                f"`factor={self.factor}` makes blocks of {block} channels. "
+                f"The channels must be a multiple of {block} with factor={self.factor}. "
                 f"Received: an input of {channels} channels"
             )
         sizes = zip((height, width), self.factor, strict=True)
         return (batch, *(None if n is None else n * f for n, f in sizes), channels // block)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         self.compute_output_shape(inputs.shape)
         return pixel_shuffle(inputs, self.factor)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "factor": self.factor}

@@ -1,33 +1,31 @@
-"""From any number to a depth in meters."""
+"""Depth in meters from scores."""
 
 import math
-import numbers
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_dense import _check
+from keras_dense._types import Config, Shape, Tensor
 from keras_dense.layers.dtypes import Float32Layer
 
 ACTIVATIONS = ("range_sigmoid", "log_sigmoid", "disparity", "exp", "softplus")
 
 
-def check_range(min_depth, max_depth):
-    """Both as floats, `0 < min_depth < max_depth`, or an error."""
-    good = [
-        isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
-        for value in (min_depth, max_depth)
-    ]
-    if not all(good) or not 0 < min_depth < max_depth:
-        raise ValueError(
-            "`min_depth` and `max_depth` must be meters with 0 < min_depth < max_depth. "
-            f"Received: min_depth={min_depth!r}, max_depth={max_depth!r}"
-        )
-    return float(min_depth), float(max_depth)
+def check_range(min_depth: float, max_depth: float) -> tuple[float, float]:
+    """Both as floats, if 0 < min_depth < max_depth.
+
+    >>> check_range(1, 10)
+    (1.0, 10.0)
+    """
+    low = _check.number(min_depth, "min_depth", above=0)
+    return low, _check.number(max_depth, "max_depth", above=low)
 
 
 @keras.saving.register_keras_serializable("keras_dense")
 class DepthActivation(Float32Layer):
-    """Any numbers as depths in meters, positive by construction; of any shape, in float32.
+    """Map scores to depth in meters, which is always positive. Any shape; float32.
 
     | `activation` | depth of a score x, with s = sigmoid(x) | at x = 0 |
     |---|---|---|
@@ -37,15 +35,15 @@ class DepthActivation(Float32Layer):
     | `"exp"` | min + exp(x), not above 1000 max | min + 1 m |
     | `"softplus"` | min + log(1 + exp(x)) | min + 0.69 m |
 
-    The first three lie between min and max, the last two have no upper end. With `"disparity"`
-    and `"log_sigmoid"` the scale depends on min: 0.1 suits rooms, 1 streets.
+    The first three lie between min and max; the last two have no upper limit. With `"disparity"`
+    and `"log_sigmoid"` the scale depends on min: 0.1 suits indoor scenes, 1 suits streets.
 
     Args:
-        activation: one of these.
-        min_depth, max_depth: meters.
+        activation: str, a name from the table.
+        min_depth, max_depth: floats, meters, with 0 < min_depth < max_depth.
 
     Raises:
-        ValueError: for another activation, or not 0 < min_depth < max_depth.
+        ValueError: if the activation is unknown, or the range is not 0 < min_depth < max_depth.
 
     Reference: Lee et al., "From Big to Small", 2019 (range_sigmoid, BTS); Godard et al., ICCV 2019
     (disparity); Eigen et al., NIPS 2014 (exp).
@@ -55,16 +53,19 @@ class DepthActivation(Float32Layer):
     [1.0, 5.0, 9.0]
     """
 
-    def __init__(self, activation="range_sigmoid", min_depth=1e-3, max_depth=10.0, **kwargs):
+    def __init__(
+        self,
+        activation: str = "range_sigmoid",
+        *,
+        min_depth: float = 1e-3,
+        max_depth: float = 10.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        if activation not in ACTIVATIONS:
-            raise ValueError(
-                f"`activation` must be one of {ACTIVATIONS}. Received: activation={activation!r}"
-            )
-        self.activation = activation
+        self.activation = _check.choice(activation, "activation", ACTIVATIONS)
         self.min_depth, self.max_depth = check_range(min_depth, max_depth)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         x, low, high = ops.cast(inputs, "float32"), self.min_depth, self.max_depth
         if self.activation == "softplus":
             return low + ops.softplus(x)
@@ -77,10 +78,10 @@ class DepthActivation(Float32Layer):
             return ops.exp(math.log(low) + math.log(high / low) * share)
         return 1.0 / (1.0 / high + (1.0 / low - 1.0 / high) * share)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> Config:
         config = {
             "activation": self.activation,
             "min_depth": self.min_depth,

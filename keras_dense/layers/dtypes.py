@@ -1,16 +1,17 @@
-"""Layers whose output is not of the compute dtype, and say so in a graph, too."""
+"""Base classes of layers whose output dtype differs from the compute dtype, in graphs too."""
 
 import inspect
+from typing import Any
 
 import keras
 from keras import tree
 
 
 class Float32Layer(keras.layers.Layer):
-    """A layer whose output is float32 whatever the dtype policy.
+    """A layer whose output is float32 under any dtype policy.
 
-    For metric depths, colors and probabilities: half precision is too coarse for them. Inputs are
-    not cast on the way in: `call` casts them to float32 itself.
+    For metric depth, colors and probabilities, for which half precision is too coarse. Keras does
+    not cast the inputs: `call` must cast them to float32 itself.
 
     >>> class Halved(Float32Layer):
     ...     def call(self, inputs):
@@ -22,7 +23,7 @@ class Float32Layer(keras.layers.Layer):
     'float32'
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"autocast": False, "dtype": "float32", **kwargs})
 
     def compute_output_spec(self, *args, **kwargs):
@@ -31,7 +32,7 @@ class Float32Layer(keras.layers.Layer):
 
 
 class RearrangingLayer(keras.layers.Layer):
-    """A layer that moves numbers and computes nothing: integers stay integers.
+    """A layer that only moves values, so that integers stay integers.
 
     >>> class Turned(RearrangingLayer):
     ...     def call(self, inputs):

@@ -1,19 +1,19 @@
-"""The last layer of an output: it carries the head that the output belongs to."""
+"""The last layer of an output, which carries the head of that output."""
 
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_dense._types import Config, Tensor
+from keras_dense._types import Config, Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("keras_dense")
 class HeadOutput(keras.layers.Layer):
-    """Hand a prediction on in float32, and keep the configuration of its head.
+    """Identity in float32 that keeps the configuration of a head.
 
-    It has no weights and changes no number. The head travels with the layer: through `.keras`
-    files, `keras.models.clone_model` and surgery; `kd.heads.of(model)` reads it.
+    It has no weights and changes no value. The head stays with the layer in `.keras` files,
+    `keras.models.clone_model` and surgery; `kd.heads.of(model)` reads it.
 
     Args:
         head: the head, an object that Keras can serialize.
@@ -26,15 +26,15 @@ class HeadOutput(keras.layers.Layer):
     3
     """
 
-    def __init__(self, head: Any, **kwargs: Any):
-        # Losses and decoding are in float32, whatever the dtype policy.
+    def __init__(self, head: Any, **kwargs: Any) -> None:
+        # Losses and decoding need float32 under any dtype policy.
         super().__init__(**{**kwargs, "autocast": False, "dtype": "float32"})
         self.head = head
 
     def call(self, inputs: Tensor) -> Tensor:
         return ops.cast(inputs, "float32")
 
-    def compute_output_shape(self, input_shape: tuple) -> tuple:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
     def get_config(self) -> Config:

@@ -1,40 +1,45 @@
-"""Prediction from hypercolumns by a perceptron at every pixel, or at some."""
+"""Perceptron on hypercolumns, at every pixel or at sampled ones."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
+import numpy as np
 
 from keras_dense import _check
+from keras_dense._types import Config, Size, Tensor
 from keras_dense.layers.dtypes import RearrangingLayer
-from keras_dense.ops import gather_pixels, perceptron, perceptron_by_bands
+from keras_dense.ops.hypercolumn import gather_pixels, perceptron, perceptron_by_bands
 
 
 @keras.saving.register_keras_serializable("keras_dense")
 class HypercolumnMLP(keras.layers.Layer):
-    """A multilayer perceptron on hypercolumns, at every pixel or at some.
+    """Multilayer perceptron on hypercolumns, at every pixel or at sampled ones.
 
-    The hypercolumn of a pixel is what several maps, upsampled bilinearly to the image, have
-    there, one above the other. Call with a list of maps `(B, H / s, W / s, C)`:
+    The hypercolumn of a pixel is the concatenation of several maps at that pixel, upsampled
+    bilinearly to the image. Call it with a list of maps `(B, H / s, W / s, C)`:
 
         HypercolumnMLP(units, strides)(maps) → (B, H, W, units[-1])
         HypercolumnMLP(units, strides)(maps, positions) → (B, N, units[-1])
 
-    with `positions` `(B, N, 2)`, ints: row and column of N pixels. Both are the same function;
-    at some pixels only, what must be kept for the gradient grows with N instead of H W.
+    with `positions` `(B, N, 2)`, ints: row and column of N pixels. Both compute the same function;
+    with `positions`, the memory for the gradient grows with N instead of H W.
 
-    The hypercolumns themselves are never built: the first layer is linear, so every map passes its
-    own part of it before upsampling. In prediction the image is done in bands as high as the
-    coarsest stride, one after the other, so memory does not grow with the number of bands: about
-    `max(strides) · W · max(units)` numbers. In training at every pixel (no `positions`) all is
-    kept, as the gradient needs it. Channels last.
+    Hypercolumns are never built: the first layer is linear, so each map passes its own part of
+    that layer before upsampling. Prediction processes the image in bands as high as the coarsest
+    stride, one after another, so memory does not grow with the number of bands: about
+    `max(strides) · W · max(units)` numbers. Training at every pixel (without `positions`) keeps
+    all activations, since the gradient needs them. Channels last.
 
     Args:
-        units: ints ≥ 1, the widths of the layers; the last one is the number of scores.
-        strides: for each map, pixels of the image for each of its cells: ints ≥ 1, or pairs
-            `(vertical, horizontal)`. The vertical ones must divide the largest of them.
-        activation: after every layer but the last.
+        units: int ≥ 1 or several, the widths of the layers; the last one is the number of scores.
+        strides: for each map an int ≥ 1 or a pair `(vertical, horizontal)`: pixels of the image
+            per cell. The vertical ones must divide the largest of them.
+        activation: name or function, applied after every layer but the last.
 
     Raises:
-        ValueError: for units or strides below 1, strides that do not divide the largest, another
-            number of maps, or maps of other sizes than their strides say.
+        ValueError: if units or strides are below 1, a stride does not divide the largest one, or
+            the number of maps or their sizes do not fit the strides.
 
     Reference: Bansal et al., "PixelNet: Representation of the pixels, by the pixels, and for the
     pixels", arXiv:1702.06506; Hariharan et al., "Hypercolumns for object segmentation and
@@ -49,28 +54,29 @@ class HypercolumnMLP(keras.layers.Layer):
     (1, 2, 3)
     """
 
-    def __init__(self, units, strides, activation="relu", **kwargs):
+    def __init__(
+        self,
+        units: int | Sequence[int],
+        strides: Sequence[Size],
+        *,
+        activation: Any = "relu",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.units = tuple(units) if isinstance(units, (tuple, list)) else (units,)
-        whole = all(isinstance(n, int) and not isinstance(n, bool) for n in self.units)
-        if not self.units or not whole or min(self.units) < 1:
-            raise ValueError(f"`units` must be ints ≥ 1. Received: units={units!r}")
-        if not isinstance(strides, (tuple, list)) or not strides:
-            raise ValueError(f"`strides` must have one for each map. Received: strides={strides!r}")
+        self.units = _check.integers([units] if _check.is_integer(units) else units, "units")
+        if not isinstance(strides, (tuple, list, np.ndarray)) or len(strides) == 0:
+            raise _check.fail("strides", "a tuple with a stride for each map", strides)
         self.strides = tuple(_check.pair(s, "strides") for s in strides)
         coarsest = max(vertical for vertical, _ in self.strides)
         if any(coarsest % vertical for vertical, _ in self.strides):
-            raise ValueError(
-                f"`strides` must divide the largest of them, {coarsest}. "
-                f"Received: strides={strides!r}"
-            )
+            raise _check.fail("strides", f"divisors of the largest one, {coarsest}", strides)
         self.activation = keras.activations.get(activation)
 
     def build(self, maps_shape, positions_shape=None):
         self._check(maps_shape)
         channels = [shape[-1] for shape in maps_shape]
         inputs = (sum(channels), *self.units[:-1])
-        # As one matrix would be initialized: each part of the first layer sees but a few inputs.
+        # Initialized as one matrix: each part of the first layer has only some of its inputs.
         starts = [
             keras.initializers.RandomNormal(stddev=(gain / n) ** 0.5)
             for n, gain in zip(inputs, (2.0,) * (len(self.units) - 1) + (1.0,), strict=True)
@@ -93,7 +99,7 @@ class HypercolumnMLP(keras.layers.Layer):
     def _check(self, shapes):
         if len(shapes) != len(self.strides):
             raise ValueError(
-                f"There must be a map for each of the strides {self.strides}. "
+                f"The inputs must be one map for each of the strides {self.strides}. "
                 f"Received: {len(shapes)} maps"
             )
         for axis in (0, 1):
@@ -104,8 +110,8 @@ class HypercolumnMLP(keras.layers.Layer):
             }
             if len(sizes) > 1:
                 raise ValueError(
-                    f"Maps of strides {self.strides} must have the sizes of one image. Received "
-                    f"maps of shapes: {[tuple(shape) for shape in shapes]}"
+                    f"Maps of strides {self.strides} must have the sizes of one image. "
+                    f"Received: maps of shapes {[tuple(shape) for shape in shapes]}"
                 )
 
     def compute_output_shape(self, maps_shape, positions_shape=None):
@@ -116,7 +122,9 @@ class HypercolumnMLP(keras.layers.Layer):
         sizes = zip((height, width), self.strides[0], strict=True)
         return (batch, *(None if n is None else n * s for n, s in sizes), self.units[-1])
 
-    def call(self, maps, positions=None, training=False):
+    def call(
+        self, maps: Sequence[Tensor], positions: Tensor | None = None, training: bool = False
+    ) -> Tensor:
         self._check([x.shape for x in maps])
         maps = [keras.ops.cast(x, self.compute_dtype) for x in maps]
         matrices = (self.kernels, *self.others)
@@ -125,7 +133,7 @@ class HypercolumnMLP(keras.layers.Layer):
             return perceptron_by_bands(maps, self.strides, stack, self.activation)
         return perceptron(maps, self.strides, stack, self.activation, positions)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "units": self.units,
@@ -136,9 +144,9 @@ class HypercolumnMLP(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("keras_dense")
 class GatherPixels(RearrangingLayer):
-    """The cells of a map at given places: `(B, H, W, C)` and ints `(B, N, 2)` → `(B, N, C)`.
+    """Gather cells of a map at positions: `(B, H, W, C)` and ints `(B, N, 2)` → `(B, N, C)`.
 
-    Call with two tensors: `GatherPixels()(x, positions)`; a position is a row and a column.
+    Call it with two tensors: `GatherPixels()(x, positions)`; a position is a row and a column.
     Channels last.
 
     >>> import numpy as np
@@ -148,10 +156,10 @@ class GatherPixels(RearrangingLayer):
     """
 
     def build(self, x_shape, positions_shape=None):
-        """Nothing to build; Keras gives the shapes of all inputs."""
+        """No weights. Keras passes the shapes of all inputs."""
 
     def compute_output_shape(self, x_shape, positions_shape):
         return (x_shape[0], positions_shape[1], x_shape[3])
 
-    def call(self, x, positions):
+    def call(self, x: Tensor, positions: Tensor) -> Tensor:
         return gather_pixels(x, positions)

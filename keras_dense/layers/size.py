@@ -1,12 +1,15 @@
-"""Padding and cropping, so that a network with a stride takes every image size."""
+"""Padding and cropping, so that a network with a stride takes images of any size."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
 from keras_dense import _check
+from keras_dense._types import Config, Shape, Tensor
 from keras_dense.layers.dtypes import RearrangingLayer
-from keras_dense.ops import crop_like, pad_reflect, pad_to_multiple
-from keras_dense.ops.image import at_least, pad_map
+from keras_dense.ops.image import at_least, crop_like, pad_map, pad_reflect, pad_to_multiple
 
 
 def _grown(size, multiple):
@@ -15,9 +18,9 @@ def _grown(size, multiple):
 
 @keras.saving.register_keras_serializable("keras_dense")
 class PadToMultiple(RearrangingLayer):
-    """Grow an image to the next multiple of a stride, mirrored at the bottom and the right.
+    """Pad an image to the next multiple of a stride, mirrored at the bottom and the right.
 
-    Pixels keep their coordinates, so `CropLike` afterwards undoes it. `(B, H, W, C)` becomes
+    Pixels keep their coordinates, so a later `CropLike` undoes it. `(B, H, W, C)` →
     `(B, ceil(H / m) m, ceil(W / m) m, C)`; H and W may be unknown.
 
     Args:
@@ -31,113 +34,116 @@ class PadToMultiple(RearrangingLayer):
     (1, 128, 160, 3)
     """
 
-    def __init__(self, multiple, **kwargs):
+    def __init__(self, multiple: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not isinstance(multiple, int) or multiple < 1:
-            raise ValueError(f"`multiple` must be an integer >= 1. Received: multiple={multiple!r}")
-        self.multiple = multiple
+        self.multiple = _check.integer(multiple, "multiple", low=1)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, channels = input_shape
         for size in (height, width):
             if size is not None and size < self.multiple:
                 raise ValueError(
-                    f"The image is too small: the network has stride {self.multiple}, so it needs "
-                    f"at least {self.multiple}×{self.multiple} pixels. Received: height={height}, "
-                    f"width={width}. Enlarge the image first, or choose a backbone of smaller "
-                    "stride."
+                    f"The image is too small for a network of stride {self.multiple}: it must have "
+                    f"at least {self.multiple}×{self.multiple} pixels. Enlarge it, or choose a "
+                    f"backbone of smaller stride. Received: height={height}, width={width}"
                 )
         return (batch, _grown(height, self.multiple), _grown(width, self.multiple), channels)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         self.compute_output_shape(inputs.shape)
         return pad_to_multiple(inputs, self.multiple)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "multiple": self.multiple}
 
 
 @keras.saving.register_keras_serializable("keras_dense")
 class PadToMinimum(RearrangingLayer):
-    """Grow a map with zeros at the bottom and the right until a window fits into it.
+    """Pad a map to a minimum size with zeros at the bottom and the right.
 
-    `(B, H, W, C)` → `(B, max(H, n), max(W, n), C)`; H and W may be unknown. `CropLike` afterwards
+    `(B, H, W, C)` → `(B, max(H, n), max(W, n), C)`; H and W may be unknown. A later `CropLike`
     undoes it.
 
     Args:
         minimum: int ≥ 1, the smallest height and width.
 
     Raises:
-        ValueError: for a minimum below 1.
+        ValueError: if the minimum is below 1.
 
     >>> import numpy as np
     >>> tuple(PadToMinimum(7)(np.zeros((1, 4, 9, 3))).shape)
     (1, 7, 9, 3)
     """
 
-    def __init__(self, minimum, **kwargs):
+    def __init__(self, minimum: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.minimum = _check.integer(minimum, "minimum", low=1)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, *sizes, channels = input_shape
         return (batch, *(None if n is None else max(n, self.minimum) for n in sizes), channels)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         bottom, right = (at_least(self.minimum - n, 0) for n in ops.shape(inputs)[1:3])
         return pad_map(inputs, (0, bottom), (0, right))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "minimum": self.minimum}
 
 
 @keras.saving.register_keras_serializable("keras_dense")
 class CropLike(RearrangingLayer):
-    """Cut a map to the height and width of another, keeping its top left corner.
+    """Crop a map to the height and width of another, keeping its top left corner.
 
-    Call with two tensors: `CropLike()(x, like)`, shapes `(B, H, W, C)` and `(B, h, w, D)`
-    with h ≤ H, w ≤ W; returns `(B, h, w, C)`.
+    Call it with two tensors: `CropLike()(x, like)`, shapes `(B, H, W, C)` and `(B, h, w, D)`
+    with h ≤ H, w ≤ W; it returns `(B, h, w, C)`.
 
     Args:
-        stride: int ≥ 1: the map has one cell for so many rows and columns of `like`, and becomes
+        stride: int ≥ 1, rows and columns of `like` per cell of the map; the result is
             `(B, ceil(h / stride), ceil(w / stride), C)`.
 
     Raises:
-        ValueError: for a stride below 1, or if `like` is known to be larger than `x`.
+        ValueError: if the stride is below 1, or `like` is known to be larger than `x`.
 
     >>> import numpy as np
     >>> tuple(CropLike()(np.zeros((1, 128, 160, 21)), np.zeros((1, 97, 131, 3))).shape)
     (1, 97, 131, 21)
     """
 
-    def __init__(self, stride=1, **kwargs):
+    def __init__(self, stride: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.stride = _check.integer(stride, "stride", low=1)
 
     def build(self, x_shape, like_shape=None):
-        """Nothing to build; Keras gives the shapes of all inputs."""
+        """No weights. Keras passes the shapes of all inputs."""
 
     def compute_output_shape(self, x_shape, like_shape):
         sizes = [None if n is None else -(-n // self.stride) for n in like_shape[1:3]]
         for have, want in zip(x_shape[1:3], sizes, strict=True):
             if have is not None and want is not None and have < want:
                 raise ValueError(
-                    f"`x` is smaller than `like`. Received: x.shape={x_shape}, "
+                    f"`x` must be at least as large as `like`. Received: x.shape={x_shape}, "
                     f"like.shape={like_shape}"
                 )
         return (x_shape[0], *sizes, x_shape[3])
 
-    def call(self, x, like):
+    def call(self, x: Tensor, like: Tensor) -> Tensor:
         self.compute_output_shape(x.shape, like.shape)
         return crop_like(x, like, self.stride)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "stride": self.stride}
+
+
+def _as_margin(margin):
+    if _check.is_integer(margin) and margin >= 0:
+        return int(margin)
+    return _check.sides(margin, "margin", "an integer >= 0 or ")
 
 
 @keras.saving.register_keras_serializable("keras_dense")
 class ReflectionPadding2D(RearrangingLayer):
-    """Continue an image on all sides as in a mirror; as often as needed where it is small.
+    """Pad an image with its mirror image on all sides, several times if the image is small.
 
     `(B, H, W, C)` → `(B, top + H + bottom, left + W + right, C)`; H and W may be unknown. The
     edge row itself is not repeated.
@@ -146,7 +152,7 @@ class ReflectionPadding2D(RearrangingLayer):
         margin: int ≥ 0, pixels on each side, or `((top, bottom), (left, right))`.
 
     Raises:
-        ValueError: for a margin below 0.
+        ValueError: if a margin is below 0.
 
     >>> import numpy as np
     >>> y = ReflectionPadding2D(3)(np.array([1.0, 2.0]).reshape(1, 1, 2, 1))
@@ -154,23 +160,22 @@ class ReflectionPadding2D(RearrangingLayer):
     [2, 1, 2, 1, 2, 1, 2, 1]
     """
 
-    def __init__(self, margin, **kwargs):
+    def __init__(self, margin: int | Sequence[Sequence[int]], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        same = isinstance(margin, int) and margin >= 0
-        self.margin = margin if same else _check.sides(margin, "margin", "an int ≥ 0 or ")
+        self.margin = _as_margin(margin)
 
     @property
     def _margins(self):
         margin = self.margin
         return ((margin, margin),) * 2 if isinstance(margin, int) else margin
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, *sizes, channels = input_shape
         grown = zip(sizes, self._margins, strict=True)
         return (batch, *(None if n is None else n + sum(m) for n, m in grown), channels)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         return pad_reflect(inputs, self._margins)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "margin": self.margin}

@@ -1,23 +1,29 @@
-"""What a pretrained network wants of its input, as a layer inside the model."""
+"""Input normalization of a pretrained network, as a layer inside the model."""
+
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_dense import _check
+from keras_dense._arrays import as_array
+from keras_dense._types import ArrayLike, Config, Shape, Tensor
+
 
 @keras.saving.register_keras_serializable("keras_dense")
 class Standardize(keras.layers.Layer):
-    """`(x - mean) / std` for each channel of an image, RGB turned into BGR where asked.
+    """Normalize each channel of an image, `(x - mean) / std`, and optionally turn RGB into BGR.
 
-    Keeping this inside the model makes training and serving see the same numbers. Computed in
-    float32 whatever the dtype policy: 8 bits of mantissa are too few to subtract a mean.
+    Inside the model, training and serving use the same numbers. Computed in float32 under any
+    dtype policy: 8 bits of mantissa are too few to subtract a mean.
 
     Args:
-        mean, std: a number or one for each channel, in the order of the input's channels.
-        reverse_channels: turn the order of the channels round, after the arithmetic.
+        mean, std: floats, or sequences with one number per channel in the order of the input.
+        reverse_channels: bool, reverse the order of the channels after the arithmetic.
 
     Raises:
-        ValueError: if `std` holds a zero, or the channels do not fit the input.
+        ValueError: if `std` holds a zero, or the number of channels differs from the input's.
 
     >>> import numpy as np
     >>> layer = Standardize(mean=127.5, std=127.5)
@@ -26,24 +32,31 @@ class Standardize(keras.layers.Layer):
     [-1.0, 1.0]
     """
 
-    def __init__(self, mean=0.0, std=1.0, reverse_channels=False, **kwargs):
+    def __init__(
+        self,
+        mean: ArrayLike = 0.0,
+        std: ArrayLike = 1.0,
+        *,
+        reverse_channels: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**{"autocast": False, **kwargs})
-        self.mean = np.asarray(mean, "float64").tolist()
-        self.std = np.asarray(std, "float64").tolist()
-        self.reverse_channels = reverse_channels
+        self.mean = as_array(mean, "mean").astype("float64").tolist()
+        self.std = as_array(std, "std").astype("float64").tolist()
+        self.reverse_channels = _check.flag(reverse_channels, "reverse_channels")
         if not np.all(self.std):
-            raise ValueError(f"`std` must not hold a zero. Received: std={std!r}")
+            raise _check.fail("std", "without a zero", std)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         for name in ("mean", "std"):
             values = getattr(self, name)
             if isinstance(values, list) and len(values) != input_shape[-1]:
                 raise ValueError(
-                    f"`{name}` has {len(values)} values, but the input has {input_shape[-1]} "
-                    f"channels (shape {tuple(input_shape)})."
+                    f"`{name}` must have {input_shape[-1]} values, one per channel of the input. "
+                    f"Received: {len(values)} values, input_shape={tuple(input_shape)}"
                 )
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         x = ops.cast(inputs, "float32")
         mean, std = (ops.convert_to_tensor(v, "float32") for v in (self.mean, self.std))
         x = (x - mean) / std
@@ -51,9 +64,9 @@ class Standardize(keras.layers.Layer):
             x = ops.flip(x, axis=-1)
         return ops.cast(x, self.compute_dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> Config:
         config = {"mean": self.mean, "std": self.std, "reverse_channels": self.reverse_channels}
         return {**super().get_config(), **config}

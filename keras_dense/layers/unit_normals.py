@@ -1,8 +1,14 @@
-"""Directions at length 1, from scores."""
+"""Unit normals from scores."""
+
+from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
+from keras_dense import _check
+from keras_dense._arrays import as_array
+from keras_dense._types import ArrayLike, Config, Shape, Tensor
 from keras_dense.ops.geometry import normalize
 
 
@@ -10,46 +16,53 @@ from keras_dense.ops.geometry import normalize
 class UnitNormals(keras.layers.Layer):
     """Unit normals from scores: `unit(x + ahead)`, and a concentration from a fourth score.
 
-    `ahead` is where scores of 0 point to: as a bias that begins there, it keeps the length away
-    from 0, where a direction has no slope. A concentration is `κ = elu(y) + 1 + 0.01` (Bae,
-    Budvytis and Cipolla, ICCV 2021). Computed in float32 whatever the dtype policy.
+    Scores of 0 point along `ahead`. This bias keeps the vectors away from length 0, where the
+    direction has no gradient. The concentration is `κ = elu(y) + 1 + 0.01` (Bae, Budvytis and
+    Cipolla, ICCV 2021). Computed in float32 under any dtype policy.
 
     Args:
-        ahead: three numbers.
-        concentration: Whether the input has a fourth channel, y.
+        ahead: three floats, a direction.
+        concentration: bool, the input has a fourth channel, y.
 
     Raises:
-        ValueError: if the input has other channels.
+        ValueError: if `ahead` is not three numbers, or the input has another number of channels.
 
-    >>> import numpy as np
     >>> ops.convert_to_numpy(UnitNormals()(np.zeros((1, 1, 1, 3)))).ravel().tolist()
     [0.0, 0.0, -1.0]
     """
 
-    def __init__(self, ahead=(0.0, 0.0, -1.0), concentration=False, **kwargs):
+    def __init__(
+        self,
+        *,
+        ahead: ArrayLike = (0.0, 0.0, -1.0),
+        concentration: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**{"autocast": False, "dtype": "float32", **kwargs})
-        self.ahead = [float(v) for v in ahead]
-        self.concentration = bool(concentration)
+        self.ahead = as_array(ahead, "ahead").astype("float64").tolist()
+        if np.shape(self.ahead) != (3,) or not np.isfinite(self.ahead).all():
+            raise _check.fail("ahead", "three finite numbers", ahead)
+        self.concentration = _check.flag(concentration, "concentration")
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = 4 if self.concentration else 3
         if input_shape[-1] != channels:
             raise ValueError(
-                f"UnitNormals with concentration={self.concentration} takes {channels} channels. "
-                f"Received: shape {tuple(input_shape)}"
+                f"The input must have {channels} channels with concentration={self.concentration}. "
+                f"Received: input_shape={tuple(input_shape)}"
             )
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         x = ops.cast(inputs, "float32")
         normals = normalize(x[..., :3] + ops.convert_to_tensor(self.ahead, "float32"))
         if self.concentration:
             normals = ops.concatenate([normals, ops.elu(x[..., 3:]) + 1.01], axis=-1)
         return ops.cast(normals, self.compute_dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "ahead": self.ahead,

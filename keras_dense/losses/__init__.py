@@ -4,13 +4,8 @@ from keras_dense.losses.colorization import AbSmoothL1, ColorCrossEntropy
 from keras_dense.losses.contract import DenseLoss
 from keras_dense.losses.cross_entropy import CrossEntropy
 from keras_dense.losses.depth import BerHu, DepthL1, ScaleInvariantLog
-from keras_dense.losses.depth_structure import (
-    DepthSSIM,
-    EdgeAwareSmoothness,
-    GradientMatching,
-    ScaleAndShiftInvariant,
-    edge_aware_smoothness,
-)
+from keras_dense.losses.depth_ssim import DepthSSIM
+from keras_dense.losses.depth_structure import GradientMatching, ScaleAndShiftInvariant
 from keras_dense.losses.focal import Focal
 from keras_dense.losses.lovasz import Lovasz
 from keras_dense.losses.normals import (
@@ -24,6 +19,7 @@ from keras_dense.losses.normals import (
 )
 from keras_dense.losses.ohem import OhemCrossEntropy
 from keras_dense.losses.overlap import Dice, Jaccard, Tversky
+from keras_dense.losses.smoothness import EdgeAwareSmoothness, edge_aware_smoothness
 from keras_dense.losses.sum import Sum
 from keras_dense.losses.virtual_normal import VirtualNormal
 

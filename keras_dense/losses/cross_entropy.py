@@ -3,16 +3,24 @@
 import keras
 from keras import ops
 
-from keras_dense.losses.contract import DenseLoss, check_number, expected_log, read_outcomes
+from keras_dense import _check
+from keras_dense._types import ArrayLike, Config
+from keras_dense.losses.contract import (
+    DenseLoss,
+    Outcomes,
+    Pixels,
+    expected_log,
+    read_outcomes,
+)
 from keras_dense.losses.weighted import SUM_OVER_BATCH_SIZE, Costs
 
 
-def cross_entropy(outcomes, label_smoothing=0.0):
+def cross_entropy(outcomes: Outcomes, label_smoothing: float = 0.0) -> Costs:
     """`-sum_k cost_k t_k log p_k` of each pixel, and `sum_k cost_k t_k` for the divisor.
 
     Args:
         outcomes: `contract.Outcomes`.
-        label_smoothing: Share of the target spread evenly over the outcomes, in `[0, 1]`.
+        label_smoothing: float from 0 to 1, share of the target spread evenly over the outcomes.
 
     Returns:
         `Costs` `(B, M)`.
@@ -33,20 +41,20 @@ class CrossEntropy(DenseLoss):
     ```
 
     with `w` the sample weight (0 where void) and `t` the (smoothed) target: the value of PyTorch's
-    `CrossEntropyLoss(weight=, ignore_index=, label_smoothing=)`. So class weights only matter
-    relative to each other. When binary, softmax is over (0, logit), which is the sigmoid, and
+    `CrossEntropyLoss(weight=, ignore_index=, label_smoothing=)`. So only the ratios of class
+    weights matter. When binary, softmax is over (0, logit), which is the sigmoid, and
     `class_weight` is (background, foreground); with several labels each label is a binary question
     and `class_weight[c]` multiplies both answers to question c.
 
     Args:
         mode: `"multiclass"`, `"binary"` or `"multilabel"`.
-        ignore_class: Label of void pixels, or `None`.
-        class_weight: One number per class, or `None`.
-        label_smoothing: Share of the target spread evenly over all classes, in `[0, 1]`.
-        name: Name of the loss.
-        reduction: As in Keras: `"sum_over_batch_size"` (the weighted mean of what is known; so are
-            `"mean"` and `"mean_with_sample_weight"`), `"sum"`, or `"none"`: the loss of each
-            pixel, `(B, H, W)`; with several labels of each label, `(B, H, W, C)`.
+        ignore_class: label of void pixels, or `None`.
+        class_weight: one number per class, or `None`.
+        label_smoothing: float from 0 to 1, share of the target spread evenly over all classes.
+        reduction: as in Keras: `"sum_over_batch_size"` (the weighted mean over known pixels;
+            `"mean"` and `"mean_with_sample_weight"` are the same), `"sum"`, or `"none"`: the loss
+            of each pixel, `(B, H, W)`; with several labels of each label, `(B, H, W, C)`.
+        name: name of the loss.
 
     Example:
 
@@ -59,18 +67,25 @@ class CrossEntropy(DenseLoss):
 
     def __init__(
         self,
-        mode="multiclass",
-        ignore_class=255,
-        class_weight=None,
-        label_smoothing=0.0,
-        name="cross_entropy",
-        reduction=SUM_OVER_BATCH_SIZE,
+        mode: str = "multiclass",
+        *,
+        ignore_class: int | None = 255,
+        class_weight: ArrayLike | None = None,
+        label_smoothing: float = 0.0,
+        reduction: str | None = SUM_OVER_BATCH_SIZE,
+        name: str = "cross_entropy",
     ):
-        super().__init__(mode, ignore_class, class_weight, name, reduction)
-        self.label_smoothing = check_number("label_smoothing", label_smoothing, 0.0, 1.0)
+        super().__init__(
+            mode,
+            ignore_class=ignore_class,
+            class_weight=class_weight,
+            reduction=reduction,
+            name=name,
+        )
+        self.label_smoothing = _check.number(label_smoothing, "label_smoothing", 0, 1)
 
-    def compute(self, pixels):
+    def compute(self, pixels: Pixels) -> Costs:
         return cross_entropy(read_outcomes(pixels, self.class_weight), self.label_smoothing)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "label_smoothing": self.label_smoothing}

@@ -3,22 +3,24 @@
 import keras
 from keras import ops
 
-from keras_dense.losses.contract import check_flag, check_number
+from keras_dense import _check
+from keras_dense._types import Config, Tensor
 from keras_dense.losses.weighted import (
     SUM_OVER_BATCH_SIZE,
     Costs,
     MapLoss,
     pixel_costs,
-    safe_divide,
 )
+from keras_dense.ops.masked import image_sums, safe_divide
+from keras_dense.ops.targets import known_depth
 
-_SMALLEST = 1e-3  # meters: below, logarithm and reciprocal go on as their tangents
+_SMALLEST = 1e-3  # meters; below, logarithm and reciprocal continue as their tangents
 
 
-def log_depth(depth):
+def log_depth(depth: Tensor) -> Tensor:
     """`log(depth)`, and below 1 mm its tangent there.
 
-    So a prediction that is not positive has a finite value, and a gradient that leads it back.
+    So a prediction that is not positive has a finite value, and a gradient that increases it.
 
     >>> [round(float(v), 3) for v in log_depth(ops.convert_to_tensor([1.0, 0.0]))]
     [0.0, -7.908]
@@ -27,8 +29,8 @@ def log_depth(depth):
     return ops.log(above) + ops.minimum(depth - _SMALLEST, 0.0) / _SMALLEST
 
 
-def inverse_depth(depth):
-    """`1 / depth`, and below 1 mm its tangent there, as of `log_depth`.
+def inverse_depth(depth: Tensor) -> Tensor:
+    """`1 / depth`, and below 1 mm its tangent there, as in `log_depth`.
 
     >>> [round(float(v), 3) for v in inverse_depth(ops.convert_to_tensor([2.0, 0.0]))]
     [0.5, 2000.0]
@@ -37,8 +39,8 @@ def inverse_depth(depth):
     return 1.0 / above - ops.minimum(depth - _SMALLEST, 0.0) / _SMALLEST**2
 
 
-def safe_sqrt(x):
-    """`sqrt(x)`, and 0 with zero gradient where x is 0 (or a rounding error away from it).
+def safe_sqrt(x: Tensor) -> Tensor:
+    """`sqrt(x)`, and 0 with zero gradient where x is 0 within rounding errors.
 
     >>> float(safe_sqrt(ops.convert_to_tensor(-1e-20)))
     0.0
@@ -47,19 +49,14 @@ def safe_sqrt(x):
     return ops.where(some, ops.sqrt(ops.where(some, x, 1.0)), 0.0)
 
 
-def image_sums(x):
-    """Sums over the pixels of each image: `(B, H, W, C)` → `(B, 1, 1, C)`."""
-    return ops.sum(x, axis=(1, 2), keepdims=True)
-
-
-def image_costs(values, weight):
-    """`Costs` `(B,)` of the images that have a known pixel, of `values` `(B, 1, 1, 1)`."""
+def image_costs(values: Tensor, weight: Tensor) -> Costs:
+    """`Costs` `(B,)` from values `(B, 1, 1, 1)`; 0 for images without a known pixel."""
     seen = ops.cast(image_sums(weight) > 0, "float32")
     return Costs((seen * values)[:, 0, 0, 0], seen[:, 0, 0, 0])
 
 
-def neighbors(x, axis):
-    """A map without its last row or column, and the map of what comes after each of its pixels.
+def neighbors(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """A map without its last row or column, and the map of the next pixels along an axis.
 
     >>> before, after = neighbors(ops.reshape(ops.arange(3), (1, 1, 3, 1)), axis=2)
     >>> ops.convert_to_numpy(before).ravel().tolist(), ops.convert_to_numpy(after).ravel().tolist()
@@ -68,31 +65,37 @@ def neighbors(x, axis):
     return (x[:, :-1], x[:, 1:]) if axis == 1 else (x[:, :, :-1], x[:, :, 1:])
 
 
-def steps(x, weight, axis):
+def steps(x: Tensor, weight: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     """Forward differences of a map, and the weights of the pairs: 0 unless both are known."""
     before, after = neighbors(x, axis)
     first, second = neighbors(weight, axis)
     return after - before, first * second
 
 
-class DepthLoss(MapLoss):
-    """Base of losses of depth in meters; what is not finite or not positive is unknown.
+def check_depth(y_pred: Tensor) -> None:
+    """Raise a ValueError unless a prediction has one channel."""
+    if y_pred.shape[-1] != 1:
+        raise ValueError(
+            "`y_pred` must be depth of shape (B, H, W, 1). "
+            f"Received: y_pred of shape {tuple(y_pred.shape)}"
+        )
 
-    Subclasses implement `score(y_true, y_pred, weight)`. All are float32 `(B, H, W, 1)`; where
-    `weight` is 0 both maps are 1, so their difference is 0.
+
+class DepthLoss(MapLoss):
+    """Base of losses of depth in meters; values that are not finite or not positive are unknown.
+
+    Subclasses implement `score(y_true, y_pred, weight)`. All three are float32 `(B, H, W, 1)`;
+    where `weight` is 0 both maps are 1, so their difference is 0.
     """
 
     def known(self, y_true):
-        return ops.logical_and(y_true > 0, y_true < float("inf"))
+        return known_depth(y_true)
 
     def compute(self, y_true, y_pred, weight):
-        if y_pred.shape[-1] != 1:
-            raise ValueError(
-                f"y_pred must be depth of shape (B, H, W, 1). Received: shape {tuple(y_pred.shape)}"
-            )
+        check_depth(y_pred)
         return self.score(y_true, y_pred, weight)
 
-    def score(self, y_true, y_pred, weight):
+    def score(self, y_true: Tensor, y_pred: Tensor, weight: Tensor) -> Costs | Tensor:
         """The loss: `Costs`, or one number."""
         raise TypeError(f"{type(self).__name__} must implement score(y_true, y_pred, weight)")
 
@@ -103,69 +106,65 @@ class ScaleInvariantLog(DepthLoss):
 
     ```
     d = log(y_pred) - log(y_true)
-    loss = scale * sqrt(mean d² - lam (mean d)²)            without the root: root=False
+    loss = scale * sqrt(mean d² - variance_focus (mean d)²)         without the root: root=False
            + gradient_weight * (mean (∂x d)² + mean (∂y d)²)
     ```
 
-    over known pixels, ∂ the difference to the next pixel, over pairs that are both known.
-    With lam=1 the scale of a scene costs nothing, with lam=0 it costs as every other error.
+    over known pixels; ∂ is the difference to the next pixel, over pairs that are both known. With
+    `variance_focus=1` an error in the scale of a scene costs nothing, with 0 as much as any other
+    error.
 
     | published as | arguments |
     |---|---|
     | Eigen et al., NIPS 2014, eq. 4 | `root=False, reduction_over="image"` |
     | Eigen and Fergus, ICCV 2015, eq. 1 | the same and `gradient_weight=1.0` |
-    | BTS (Lee et al., 2019, eq. 4) | `lam=0.85, scale=10.0` |
-    | AdaBins (Bhat et al., CVPR 2021, eq. 4), its code | `lam=0.85, scale=10.0, ddof=1` |
+    | BTS (Lee et al., 2019, eq. 4) | `variance_focus=0.85, scale=10.0` |
+    | AdaBins (Bhat et al., CVPR 2021, eq. 4; code) | `variance_focus=0.85, scale=10.0, ddof=1` |
 
     Args:
-        lam: How much of the squared mean is taken off, in [0, 1].
-        scale: Factor.
-        root: Whether the root is taken. Its gradient is 0 where the prediction is perfect.
-        reduction_over: `"batch"`: the means are over all pixels of the batch; `"image"`: the mean
-            over images of what each costs.
-        gradient_weight: Weight of the squared first differences of d.
-        ddof: As in NumPy: the variance of d is divided by n - ddof (n: the sum of weights).
-        name: Name of the loss.
-        reduction: As in Keras: `"sum_over_batch_size"` (the mean; so are `"mean"` and
-            `"mean_with_sample_weight"`); with `reduction_over="image"`, also `"sum"` over
-            images, and `"none"`: the loss of each image, `(B,)`.
+        variance_focus: float from 0 to 1, how much of the squared mean is subtracted (the
+            papers' λ).
+        scale: float >= 0, factor.
+        root: bool; the root is taken. Its gradient is 0 where the prediction is perfect.
+        reduction_over: `"batch"`: the means are over all pixels of the batch; `"image"`: the loss
+            is the mean over images of the loss of each.
+        gradient_weight: float >= 0, weight of the squared first differences of d.
+        ddof: 0 or 1, as in NumPy: the variance of d is divided by n - ddof (n: the sum of weights).
+        reduction: as in Keras: `"sum_over_batch_size"` (the mean; `"mean"` and
+            `"mean_with_sample_weight"` are the same); with `reduction_over="image"`, also `"sum"`
+            over images, and `"none"`: the loss of each image, `(B,)`.
+        name: name of the loss.
 
     Example:
 
     >>> import numpy as np
     >>> meters = np.array([[[1.0, 2.0, 0.0]]])  # the last pixel is unknown
-    >>> round(float(ScaleInvariantLog(lam=1.0)(meters, 3 * meters[..., None])), 6)
+    >>> round(float(ScaleInvariantLog(variance_focus=1.0)(meters, 3 * meters[..., None])), 6)
     0.0
     """
 
     def __init__(
         self,
-        lam=0.5,
-        scale=1.0,
-        root=True,
-        reduction_over="batch",
-        gradient_weight=0.0,
-        ddof=0,
-        name="scale_invariant_log",
-        reduction=SUM_OVER_BATCH_SIZE,
+        *,
+        variance_focus: float = 0.5,
+        scale: float = 1.0,
+        root: bool = True,
+        reduction_over: str = "batch",
+        gradient_weight: float = 0.0,
+        ddof: int = 0,
+        reduction: str | None = SUM_OVER_BATCH_SIZE,
+        name: str = "scale_invariant_log",
     ):
         whole = None
         if reduction_over == "batch":
             whole = "Use reduction_over='image': then there is a loss of each image."
-        super().__init__(name, reduction, whole)
-        if reduction_over not in ("batch", "image"):
-            raise ValueError(
-                "`reduction_over` must be 'batch' or 'image'. "
-                f"Received: reduction_over={reduction_over!r}"
-            )
-        if ddof not in (0, 1):
-            raise ValueError(f"`ddof` must be 0 or 1. Received: ddof={ddof!r}")
-        self.lam = check_number("lam", lam, 0.0, 1.0)
-        self.scale = check_number("scale", scale, 0.0)
-        self.root = check_flag("root", root)
-        self.reduction_over = reduction_over
-        self.gradient_weight = check_number("gradient_weight", gradient_weight, 0.0)
-        self.ddof = int(ddof)
+        super().__init__(reduction=reduction, name=name, whole=whole)
+        self.variance_focus = _check.number(variance_focus, "variance_focus", 0, 1)
+        self.scale = _check.number(scale, "scale", 0)
+        self.root = _check.flag(root, "root")
+        self.reduction_over = _check.choice(reduction_over, "reduction_over", ("batch", "image"))
+        self.gradient_weight = _check.number(gradient_weight, "gradient_weight", 0)
+        self.ddof = _check.integer(ddof, "ddof", 0, 1)
 
     def score(self, y_true, y_pred, weight):
         d = log_depth(y_pred) - ops.log(y_true)
@@ -179,8 +178,8 @@ class ScaleInvariantLog(DepthLoss):
         mean = safe_divide(total(weight * d), n)
         squares = total(weight * ops.square(d - mean))
         variance = safe_divide(squares, ops.maximum(n - self.ddof, 0.0))
-        # mean d² - lam (mean d)² without the difference of two large numbers.
-        value = variance + (1.0 - self.lam) * ops.square(mean)
+        # mean d² - variance_focus (mean d)² without the difference of two large numbers.
+        value = variance + (1.0 - self.variance_focus) * ops.square(mean)
         value = self.scale * (safe_sqrt(value) if self.root else value)
         if self.gradient_weight:
             for step, pair in (steps(d, weight, axis) for axis in (1, 2)):
@@ -188,10 +187,10 @@ class ScaleInvariantLog(DepthLoss):
                 value = value + self.gradient_weight * slope
         return image_costs(value, weight) if per_image else ops.sum(value)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
-            "lam": self.lam,
+            "variance_focus": self.variance_focus,
             "scale": self.scale,
             "root": self.root,
             "reduction_over": self.reduction_over,
@@ -200,7 +199,7 @@ class ScaleInvariantLog(DepthLoss):
         }
 
 
-def berhu(error, limit):
+def berhu(error: Tensor, limit: Tensor) -> Tensor:
     """`|e|`, and `(e² + c²) / (2 c)` beyond the limit c.
 
     >>> float(berhu(ops.convert_to_tensor(3.0), ops.convert_to_tensor(1.0)))
@@ -215,22 +214,22 @@ def berhu(error, limit):
 
 @keras.saving.register_keras_serializable("keras_dense")
 class BerHu(DepthLoss):
-    """Reverse Huber loss: small errors count as they are, large ones squared.
+    """Reverse Huber loss: absolute value of small errors, square of large ones.
 
     ```
     e = y_pred - y_true,  c = threshold * max |e| over the known pixels of the batch
     loss = mean of |e| where |e| <= c, else (e² + c²) / (2 c)
     ```
 
-    No gradient goes through c. Laina et al., "Deeper Depth Prediction with Fully Convolutional
+    There is no gradient through c. Laina et al., "Deeper Depth Prediction with Fully Convolutional
     Residual Networks", 3DV 2016, eq. 1.
 
     Args:
-        threshold: Share of the largest error of the batch, in [0, 1]; 1 is the mean of |e|.
-        name: Name of the loss.
-        reduction: As in Keras: `"sum_over_batch_size"` (the weighted mean of what is known; so are
-            `"mean"` and `"mean_with_sample_weight"`), `"sum"`, or `"none"`: the loss of each
-            pixel, `(B, H, W)`.
+        threshold: float from 0 to 1, share of the largest error of the batch; 1 is the mean of |e|.
+        reduction: as in Keras: `"sum_over_batch_size"` (the weighted mean over known pixels;
+            `"mean"` and `"mean_with_sample_weight"` are the same), `"sum"`, or `"none"`: the loss
+            of each pixel, `(B, H, W)`.
+        name: name of the loss.
 
     Example:
 
@@ -240,17 +239,23 @@ class BerHu(DepthLoss):
     1.5
     """
 
-    def __init__(self, threshold=0.2, name="berhu", reduction=SUM_OVER_BATCH_SIZE):
-        super().__init__(name, reduction)
-        self.threshold = check_number("threshold", threshold, 0.0, 1.0)
+    def __init__(
+        self,
+        *,
+        threshold: float = 0.2,
+        reduction: str | None = SUM_OVER_BATCH_SIZE,
+        name: str = "berhu",
+    ):
+        super().__init__(reduction=reduction, name=name)
+        self.threshold = _check.number(threshold, "threshold", 0, 1)
 
     def score(self, y_true, y_pred, weight):
-        # Of two ones where nothing is known.
+        # 0 where nothing is known, since both maps are 1 there.
         error = y_pred - y_true
         limit = self.threshold * ops.stop_gradient(ops.max(ops.absolute(error)))
         return pixel_costs(berhu(error, limit), weight)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "threshold": self.threshold}
 
 
@@ -265,11 +270,11 @@ class DepthL1(DepthLoss):
     over known pixels.
 
     Args:
-        log: Whether logarithms are compared (near and far count alike).
-        name: Name of the loss.
-        reduction: As in Keras: `"sum_over_batch_size"` (the weighted mean of what is known; so are
-            `"mean"` and `"mean_with_sample_weight"`), `"sum"`, or `"none"`: the loss of each
-            pixel, `(B, H, W)`.
+        log: bool; logarithms are compared, so near and far count alike.
+        reduction: as in Keras: `"sum_over_batch_size"` (the weighted mean over known pixels;
+            `"mean"` and `"mean_with_sample_weight"` are the same), `"sum"`, or `"none"`: the loss
+            of each pixel, `(B, H, W)`.
+        name: name of the loss.
 
     Example:
 
@@ -278,13 +283,19 @@ class DepthL1(DepthLoss):
     0.5
     """
 
-    def __init__(self, log=False, name="depth_l1", reduction=SUM_OVER_BATCH_SIZE):
-        super().__init__(name, reduction)
-        self.log = check_flag("log", log)
+    def __init__(
+        self,
+        *,
+        log: bool = False,
+        reduction: str | None = SUM_OVER_BATCH_SIZE,
+        name: str = "depth_l1",
+    ):
+        super().__init__(reduction=reduction, name=name)
+        self.log = _check.flag(log, "log")
 
     def score(self, y_true, y_pred, weight):
         difference = log_depth(y_pred) - ops.log(y_true) if self.log else y_pred - y_true
         return pixel_costs(ops.absolute(difference), weight)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "log": self.log}

@@ -1,35 +1,22 @@
-"""Losses of depth that look at neighbors: gradients, alignment, SSIM, smoothness."""
+"""Losses of depth over whole images: slopes at several scales, alignment of scale and shift."""
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_dense import _check
-from keras_dense.losses.contract import check_flag, check_number
-from keras_dense.losses.depth import (
-    DepthLoss,
-    image_costs,
-    image_sums,
-    inverse_depth,
-    log_depth,
-    neighbors,
-    steps,
-)
-from keras_dense.losses.weighted import (
-    SUM_OVER_BATCH_SIZE,
-    MapLoss,
-    pixel_costs,
-    safe_divide,
-)
+from keras_dense._types import Config, Tensor
+from keras_dense.losses.depth import DepthLoss, image_costs, log_depth, steps
+from keras_dense.losses.weighted import ONE_BY_ONE, SUM_OVER_BATCH_SIZE
+from keras_dense.ops.masked import image_median, image_sums, safe_divide
 
-ONE_BY_ONE = "Call it with one image at a time for a loss of each."
+ALIGNMENTS = ("least_squares", "median")
 
 
-def gradient_matching(difference, weight, scales=4):
+def gradient_matching(difference: Tensor, weight: Tensor, scales: int = 4) -> Tensor:
     """The sum over scales of the mean absolute slopes of a difference `(B, H, W, 1)`.
 
     Scale s takes every 2ˢ-th pixel. A slope counts where both pixels are known; the sum is divided
-    by the weights of the pixels, of the whole batch.
+    by the sum of the weights of all pixels of the batch.
 
     >>> ramp = ops.reshape(ops.arange(4, dtype="float32"), (1, 1, 4, 1))
     >>> float(gradient_matching(ramp, ops.ones_like(ramp), scales=2))  # 3 / 4 + 2 / 2
@@ -47,22 +34,23 @@ def gradient_matching(difference, weight, scales=4):
 
 @keras.saving.register_keras_serializable("keras_dense")
 class GradientMatching(DepthLoss):
-    """Edges where the truth has them, and no others, at several scales.
+    """Differences of the slopes of log depth at several scales, for edges like those in the truth.
 
     ```
     d = log y_pred - log y_true
     loss = sum_s (1 / n_s) sum |∂x d| + |∂y d|      over every 2ˢ-th pixel, s = 0 … scales - 1
     ```
 
-    ∂ is the difference to the next known pixel, n_s the number of known ones. It does not see a
-    common factor: add it to another loss with `Sum`. Li and Snavely, "MegaDepth", CVPR 2018, eq. 3.
+    ∂ is the difference to the next known pixel, n_s the number of known pixels. A common factor
+    does not change the loss: add it to another loss with `Sum`. Li and Snavely, "MegaDepth", CVPR
+    2018, eq. 3.
 
     Args:
-        scales: int ≥ 1.
-        log: Whether logarithms are compared, or meters.
-        name: Name of the loss.
-        reduction: A mean, as Keras calls it (`"sum_over_batch_size"`, `"mean"`,
-            `"mean_with_sample_weight"`): there is no loss of each pixel to sum or return.
+        scales: int >= 1, how many scales.
+        log: bool; logarithms are compared, or meters.
+        reduction: a mean (`"sum_over_batch_size"`, `"mean"` or `"mean_with_sample_weight"`, which
+            are the same): there is no loss of each pixel to sum or return.
+        name: name of the loss.
 
     Example:
 
@@ -72,21 +60,28 @@ class GradientMatching(DepthLoss):
     0.0
     """
 
-    def __init__(self, scales=4, log=True, name="gradient_matching", reduction=SUM_OVER_BATCH_SIZE):
-        super().__init__(name, reduction, whole=ONE_BY_ONE)
+    def __init__(
+        self,
+        *,
+        scales: int = 4,
+        log: bool = True,
+        reduction: str | None = SUM_OVER_BATCH_SIZE,
+        name: str = "gradient_matching",
+    ):
+        super().__init__(reduction=reduction, name=name, whole=ONE_BY_ONE)
         self.scales = _check.integer(scales, "scales", 1)
-        self.log = check_flag("log", log)
+        self.log = _check.flag(log, "log")
 
     def score(self, y_true, y_pred, weight):
         difference = log_depth(y_pred) - ops.log(y_true) if self.log else y_pred - y_true
         return gradient_matching(difference, weight, self.scales)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "scales": self.scales, "log": self.log}
 
 
-def fit_line(x, y, weight):
-    """The scale and shift, each `(B, 1, 1, 1)`, that bring x nearest to y in each image.
+def fit_line(x: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The scale and shift, each `(B, 1, 1, 1)`, that fit x to y in each image.
 
     Least squares over maps `(B, H, W, 1)`; the scale is 0 where x is constant.
     """
@@ -94,38 +89,22 @@ def fit_line(x, y, weight):
     mean_x, mean_y = (safe_divide(image_sums(weight * v), n) for v in (x, y))
     centered = x - mean_x
     squares = image_sums(weight * ops.square(centered))
-    # Of a constant, rounding leaves differences of 1e-7.
+    # Rounding leaves differences of 1e-7 in a constant map.
     squares = ops.where(squares > 1e-10 * n * ops.square(mean_x), squares, 0.0)
     scale = safe_divide(image_sums(weight * centered * (y - mean_y)), squares)
     return scale, mean_y - scale * mean_x
 
 
-def image_median(x, known):
-    """The median of the known pixels of each image, `(B, 1, 1, 1)`; 0 where there are none.
-
-    >>> x = ops.convert_to_tensor([[[[4.0], [1.0], [9.0], [2.0]]]])
-    >>> float(image_median(x, x < 9)[0, 0, 0, 0])
-    2.0
-    """
-    rows = (ops.shape(x)[0], -1)
-    values = ops.sort(ops.reshape(ops.where(known, x, 1e30), rows), axis=1)
-    n = ops.sum(ops.cast(ops.reshape(known, rows), "int32"), axis=1, keepdims=True)
-    last = ops.maximum(n - 1, 0)
-    middle = [ops.take_along_axis(values, place, axis=1) for place in (last // 2, (last + 1) // 2)]
-    median = ops.where(n > 0, 0.5 * (middle[0] + middle[1]), 0.0)
-    return ops.reshape(median, (-1, 1, 1, 1))
-
-
-def align_by_median(x, weight):
+def align_by_median(x: Tensor, weight: Tensor) -> Tensor:
     """`(x - median) / mean |x - median|` of each image."""
     offset = x - image_median(x, weight > 0)
-    spread = safe_divide(image_sums(weight * ops.absolute(offset)), image_sums(weight))
-    return safe_divide(offset, spread)
+    scale = safe_divide(image_sums(weight * ops.absolute(offset)), image_sums(weight))
+    return safe_divide(offset, scale)
 
 
 @keras.saving.register_keras_serializable("keras_dense")
 class ScaleAndShiftInvariant(DepthLoss):
-    """Absolute differences after each image has been given the best scale and shift.
+    """Absolute differences after the best scale and shift of each image.
 
     ```
     "least_squares":  s, b = argmin sum (s y_pred + b - y_true)²;   d = s y_pred + b - y_true
@@ -133,19 +112,19 @@ class ScaleAndShiftInvariant(DepthLoss):
     loss = mean |d| + gradient_weight * gradient_matching(d, scales)
     ```
 
-    over the known pixels of an image, and the mean over images that have some. For training on
-    data of unknown scale (give both maps as inverse depths then, as the paper does). Ranftl et al.,
+    over the known pixels of an image, and the mean over images with a known pixel. For training on
+    data of unknown scale (pass both maps as inverse depths then, as in the paper). Ranftl et al.,
     "Towards Robust Monocular Depth Estimation", PAMI 2022, eq. 2 to 6 and 11 (there with a factor
     of 1/2, and for medians without the 20 % largest differences).
 
     Args:
         alignment: `"least_squares"` or `"median"`.
-        gradient_weight: Weight of the slopes of d, 0.5 in the paper.
-        scales: Of the slopes, see `GradientMatching`.
-        name: Name of the loss.
-        reduction: As in Keras: `"sum_over_batch_size"` (the mean; so are `"mean"` and
-            `"mean_with_sample_weight"`); with `gradient_weight=0`, also `"sum"` over images, and
-            `"none"`: the loss of each image, `(B,)`.
+        gradient_weight: float >= 0, weight of the slopes of d, 0.5 in the paper.
+        scales: int >= 1, of the slopes, see `GradientMatching`.
+        reduction: as in Keras: `"sum_over_batch_size"` (the mean; `"mean"` and
+            `"mean_with_sample_weight"` are the same); with `gradient_weight=0`, also `"sum"` over
+            images, and `"none"`: the loss of each image, `(B,)`.
+        name: name of the loss.
 
     Example:
 
@@ -157,21 +136,17 @@ class ScaleAndShiftInvariant(DepthLoss):
 
     def __init__(
         self,
-        alignment="least_squares",
-        gradient_weight=0.0,
-        scales=4,
-        name="scale_and_shift_invariant",
-        reduction=SUM_OVER_BATCH_SIZE,
+        alignment: str = "least_squares",
+        *,
+        gradient_weight: float = 0.0,
+        scales: int = 4,
+        reduction: str | None = SUM_OVER_BATCH_SIZE,
+        name: str = "scale_and_shift_invariant",
     ):
         whole = "With gradient_weight=0 there is a loss of each image." if gradient_weight else None
-        super().__init__(name, reduction, whole)
-        if alignment not in ("least_squares", "median"):
-            raise ValueError(
-                "`alignment` must be 'least_squares' or 'median'. "
-                f"Received: alignment={alignment!r}"
-            )
-        self.alignment = alignment
-        self.gradient_weight = check_number("gradient_weight", gradient_weight, 0.0)
+        super().__init__(reduction=reduction, name=name, whole=whole)
+        self.alignment = _check.choice(alignment, "alignment", ALIGNMENTS)
+        self.gradient_weight = _check.number(gradient_weight, "gradient_weight", 0)
         self.scales = _check.integer(scales, "scales", 1)
 
     def score(self, y_true, y_pred, weight):
@@ -188,197 +163,10 @@ class ScaleAndShiftInvariant(DepthLoss):
         mean = safe_divide(ops.sum(costs.total), ops.sum(costs.weight))
         return mean + self.gradient_weight * slopes
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "alignment": self.alignment,
             "gradient_weight": self.gradient_weight,
             "scales": self.scales,
         }
-
-
-def masked_ssim(x, y, known, data_range, window=11, sigma=1.5):
-    """Structural similarity at every pixel, of what is known around it.
-
-    Means, variances and covariance are over the known pixels of a Gaussian window; beyond the
-    border nothing is known. Constants k1 = 0.01, k2 = 0.03.
-
-    Args:
-        x, y: `(B, H, W, 1)`, finite everywhere.
-        known: `(B, H, W, 1)` of 0 and 1, float32.
-        data_range: float, the span of the values.
-        window: odd int, size of the window.
-        sigma: float, of the Gaussian.
-
-    Returns:
-        `(B, H, W, 1)`, at most 1; 0 where no pixel of the window is known.
-
-    Reference: Wang et al., "Image quality assessment: from error visibility to structural
-    similarity", TIP 2004, eq. 13.
-
-    >>> x = ops.reshape(ops.arange(16, dtype="float32"), (1, 4, 4, 1))
-    >>> round(float(ops.min(masked_ssim(x, x, ops.ones_like(x), 15.0))), 6)
-    1.0
-    """
-    offsets = np.arange(window) - window // 2
-    kernel = np.exp(-0.5 * np.square(offsets / sigma))
-    kernel = ops.convert_to_tensor(kernel / kernel.sum(), "float32")
-    batch = ops.shape(x)[0]
-    # (Co)variances do not change with a common shift, but lose fewer digits around 0.
-    center = safe_divide(image_sums(known * y), image_sums(known))
-    x, y = known * (x - center), known * (y - center)
-    stacked = ops.concatenate([known, x, y, x * x, y * y, x * y], axis=0)
-    for shape in ((-1, 1, 1, 1), (1, -1, 1, 1)):
-        stacked = ops.conv(
-            stacked, ops.reshape(kernel, shape), padding="same", data_format="channels_last"
-        )
-    share, *sums = (stacked[i * batch : (i + 1) * batch] for i in range(6))
-    mean_x, mean_y, xx, yy, xy = (safe_divide(s, share) for s in sums)
-    spread = ops.maximum(xx - ops.square(mean_x), 0) + ops.maximum(yy - ops.square(mean_y), 0)
-    covariance = xy - mean_x * mean_y
-    mean_x, mean_y = mean_x + center, mean_y + center
-    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    luminance = (2 * mean_x * mean_y + c1) / (ops.square(mean_x) + ops.square(mean_y) + c1)
-    similarity = luminance * (2 * covariance + c2) / (spread + c2)
-    return ops.where(share > 0, similarity, 0.0)
-
-
-@keras.saving.register_keras_serializable("keras_dense")
-class DepthSSIM(DepthLoss):
-    """Structural dissimilarity of depth maps, of known pixels alone.
-
-    ```
-    loss = mean of clip((1 - SSIM) / 2, 0, 1)
-    ```
-
-    over known pixels, see `masked_ssim`. A term beside others: add it with `Sum`. Alhashim and
-    Wonka, "High Quality Monocular Depth Estimation via Transfer Learning", 2018, eq. 4, compare
-    reciprocal depths (`reciprocal=True, data_range=10.0` for 0.1 to 10 m).
-
-    Args:
-        data_range: Span of the values: of meters, or of reciprocal meters. Positive.
-        reciprocal: Whether 1 / depth is compared.
-        window: Odd int, size of the Gaussian window.
-        sigma: Standard deviation of the Gaussian, in pixels. Positive.
-        name: Name of the loss.
-        reduction: As in Keras: `"sum_over_batch_size"` (the weighted mean of what is known; so are
-            `"mean"` and `"mean_with_sample_weight"`), `"sum"`, or `"none"`: the loss of each
-            pixel, `(B, H, W)`.
-
-    Example:
-
-    >>> import numpy as np
-    >>> meters = np.arange(1.0, 17.0).reshape(1, 4, 4)
-    >>> round(float(DepthSSIM()(meters, meters[..., None])), 6)
-    0.0
-    """
-
-    def __init__(
-        self,
-        data_range=10.0,
-        reciprocal=False,
-        window=11,
-        sigma=1.5,
-        name="depth_ssim",
-        reduction=SUM_OVER_BATCH_SIZE,
-    ):
-        super().__init__(name, reduction)
-        self.data_range = check_number("data_range", data_range, 1e-6)
-        self.reciprocal = check_flag("reciprocal", reciprocal)
-        self.window = _check.integer(window, "window", 1)
-        if not self.window % 2:
-            raise ValueError(f"`window` must be odd. Received: window={window}")
-        self.sigma = check_number("sigma", sigma, 1e-3)
-
-    def score(self, y_true, y_pred, weight):
-        if self.reciprocal:
-            y_true, y_pred = 1.0 / y_true, inverse_depth(y_pred)
-        known = ops.cast(weight > 0, "float32")
-        ssim = masked_ssim(y_true, y_pred, known, self.data_range, self.window, self.sigma)
-        cost = ops.clip((1.0 - ssim) / 2.0, 0.0, 1.0)
-        return pixel_costs(cost, weight)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "data_range": self.data_range,
-            "reciprocal": self.reciprocal,
-            "window": self.window,
-            "sigma": self.sigma,
-        }
-
-
-def edge_aware_smoothness(depth, image, weight=None):
-    """How rough a depth map is where the image is smooth.
-
-    ```
-    D = depth / its mean over the image;  I = image / 255
-    cost = mean |∂x D| exp(-mean_c |∂x I|) + mean |∂y D| exp(-mean_c |∂y I|)
-    ```
-
-    Godard et al., "Digging Into Self-Supervised Monocular Depth Estimation", ICCV 2019, eq. 3 (of
-    disparities). It needs no truth. As the image is no target of depth, call it where both are at
-    hand, such as a layer's `self.add_loss(0.001 * edge_aware_smoothness(depth, image))`.
-
-    Args:
-        depth: `(B, H, W, 1)`, positive.
-        image: `(B, H, W, C)`, 0–255.
-        weight: `(B, H, W, 1)`, 0 where a pixel does not count; `None` for all.
-
-    Returns:
-        Scalar, float32.
-
-    >>> import numpy as np
-    >>> image, depth = np.zeros((1, 1, 3, 3)), np.array([1.0, 2.0, 3.0]).reshape(1, 1, 3, 1)
-    >>> float(edge_aware_smoothness(depth, image))
-    0.5
-    """
-    depth, image = ops.cast(depth, "float32"), ops.cast(image, "float32") / 255.0
-    weight = ops.ones_like(depth) if weight is None else ops.cast(weight, "float32")
-    mean = safe_divide(image_sums(weight * depth), image_sums(weight))
-    depth = safe_divide(depth, ops.absolute(mean))
-    cost = 0.0
-    for axis in (1, 2):
-        step, pair = steps(depth, weight, axis)
-        before, after = neighbors(image, axis)
-        edge = ops.mean(ops.absolute(after - before), axis=-1, keepdims=True)
-        smooth = pair * ops.absolute(step) * ops.exp(-edge)
-        cost = cost + safe_divide(ops.sum(smooth), ops.sum(pair))
-    return cost
-
-
-@keras.saving.register_keras_serializable("keras_dense")
-class EdgeAwareSmoothness(MapLoss):
-    """Smooth depth except at edges of the image: a loss whose target is the image.
-
-    See `edge_aware_smoothness` for the formula. `y_true` is the image `(B, H, W, 3)`, 0–255 (a
-    pixel that holds NaN does not count), `y_pred` the depth `(B, H, W, 1)`.
-
-    Args:
-        name: Name of the loss.
-        reduction: A mean, as Keras calls it (`"sum_over_batch_size"`, `"mean"`,
-            `"mean_with_sample_weight"`): there is no loss of each pixel to sum or return.
-
-    Example:
-
-    >>> import numpy as np
-    >>> image, depth = np.zeros((1, 1, 3, 3)), np.array([1.0, 2.0, 3.0]).reshape(1, 1, 3, 1)
-    >>> float(EdgeAwareSmoothness()(image, depth))
-    0.5
-    """
-
-    channels = 3
-    filler = 0.0
-
-    def __init__(self, name="edge_aware_smoothness", reduction=SUM_OVER_BATCH_SIZE):
-        super().__init__(name, reduction, whole=ONE_BY_ONE)
-
-    def known(self, y_true):
-        return ops.all(ops.isfinite(y_true), axis=-1, keepdims=True)
-
-    def compute(self, y_true, y_pred, weight):
-        if y_pred.shape[-1] != 1:
-            raise ValueError(
-                f"y_pred must be depth of shape (B, H, W, 1). Received: shape {tuple(y_pred.shape)}"
-            )
-        return edge_aware_smoothness(y_pred, y_true, weight)

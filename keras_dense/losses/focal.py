@@ -1,26 +1,28 @@
-"""Focal loss: cross-entropy that looks away from easy pixels."""
+"""Focal loss: cross-entropy with less weight on easy pixels."""
 
 import keras
 from keras import ops
 
-from keras_dense.losses.contract import DenseLoss, check_number, read_outcomes
+from keras_dense import _check
+from keras_dense._types import ArrayLike, Config
+from keras_dense.losses.contract import DenseLoss, Outcomes, Pixels, read_outcomes
 from keras_dense.losses.weighted import SUM_OVER_BATCH_SIZE, Costs
 
-_HARDLY_WRONG = 1e-7  # a power below 1 has no finite slope at 0; float32 sees no less anyway
+_HARDLY_WRONG = 1e-7  # a power below 1 has no finite slope at 0; about the precision of float32
 
 
-def focal(outcomes, gamma):
+def focal(outcomes: Outcomes, gamma: float) -> Costs:
     """`-sum_k cost_k t_k (1 - p_k)^gamma log p_k` of each pixel; the divisor of cross-entropy.
 
     Args:
         outcomes: `contract.Outcomes`.
-        gamma: How much easy pixels are discounted; 0 is cross-entropy.
+        gamma: float >= 0, how much easy pixels are discounted; 0 is cross-entropy.
 
     Returns:
         `Costs` `(B, M)`.
     """
     weight, target = outcomes.weight, outcomes.cost * outcomes.truth
-    # What is not the target costs nothing, though its logarithm be infinite.
+    # Classes other than the target cost nothing, even if their logarithm is infinite.
     log_p = ops.where(target > 0.0, outcomes.log_p, 0.0)
     loss = -target * log_p
     if gamma:
@@ -45,13 +47,13 @@ class Focal(DenseLoss):
 
     Args:
         mode: `"multiclass"`, `"binary"` or `"multilabel"`.
-        ignore_class: Label of void pixels, or `None`.
-        class_weight: One number per class (background and foreground when binary), or `None`.
-        gamma: How much easy pixels are discounted, at least 0.
-        name: Name of the loss.
-        reduction: As in Keras: `"sum_over_batch_size"` (the weighted mean of what is known; so are
-            `"mean"` and `"mean_with_sample_weight"`), `"sum"`, or `"none"`: the loss of each
-            pixel, `(B, H, W)`; with several labels of each label, `(B, H, W, C)`.
+        ignore_class: label of void pixels, or `None`.
+        class_weight: one number per class (background and foreground when binary), or `None`.
+        gamma: float >= 0, how much easy pixels are discounted.
+        reduction: as in Keras: `"sum_over_batch_size"` (the weighted mean over known pixels;
+            `"mean"` and `"mean_with_sample_weight"` are the same), `"sum"`, or `"none"`: the loss
+            of each pixel, `(B, H, W)`; with several labels of each label, `(B, H, W, C)`.
+        name: name of the loss.
 
     Example:
 
@@ -63,18 +65,25 @@ class Focal(DenseLoss):
 
     def __init__(
         self,
-        mode="multiclass",
-        ignore_class=255,
-        class_weight=None,
-        gamma=2.0,
-        name="focal",
-        reduction=SUM_OVER_BATCH_SIZE,
+        mode: str = "multiclass",
+        *,
+        ignore_class: int | None = 255,
+        class_weight: ArrayLike | None = None,
+        gamma: float = 2.0,
+        reduction: str | None = SUM_OVER_BATCH_SIZE,
+        name: str = "focal",
     ):
-        super().__init__(mode, ignore_class, class_weight, name, reduction)
-        self.gamma = check_number("gamma", gamma, 0.0)
+        super().__init__(
+            mode,
+            ignore_class=ignore_class,
+            class_weight=class_weight,
+            reduction=reduction,
+            name=name,
+        )
+        self.gamma = _check.number(gamma, "gamma", 0)
 
-    def compute(self, pixels):
+    def compute(self, pixels: Pixels) -> Costs:
         return focal(read_outcomes(pixels, self.class_weight), self.gamma)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "gamma": self.gamma}

@@ -1,13 +1,25 @@
-"""Lovász losses: the convex extension of 1 - IoU (softmax), and its hinge."""
+"""Lovász losses: the convex extension of 1 - IoU, over softmax errors or hinge errors."""
+
+from collections.abc import Sequence
 
 import keras
 from keras import ops
 
-from keras_dense.losses.contract import DenseLoss, check_flag
-from keras_dense.losses.weighted import SUM_OVER_BATCH_SIZE, Costs, safe_divide
+from keras_dense import _check
+from keras_dense._types import ArrayLike, Config, Tensor
+from keras_dense.losses.contract import (
+    USE_PER_IMAGE,
+    DenseLoss,
+    Pixels,
+    refuse_binary_class_weight,
+)
+from keras_dense.losses.weighted import SUM_OVER_BATCH_SIZE, Costs
+from keras_dense.ops.masked import safe_divide
+
+CLASSES = ("present", "all")
 
 
-def lovasz_extension(errors, truth, weight):
+def lovasz_extension(errors: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     """Lovász extension of the weighted Jaccard loss.
 
     Sorts the errors in descending order; error i then has the weight `J(1..i) - J(1..i-1)`, with J
@@ -19,13 +31,13 @@ def lovasz_extension(errors, truth, weight):
     ```
 
     Args:
-        errors: `(..., M)`, at least 0.
-        truth: `(..., M)`, 1 for foreground, 0 for background.
-        weight: `(..., M)`: 0 where void.
+        errors: `(…, M)`, at least 0.
+        truth: `(…, M)`, 1 for foreground, 0 for background.
+        weight: `(…, M)`, 0 where void.
 
     Returns:
-        `(...,)`. Without foreground J is 1 as soon as one pixel is wrong, so it is the largest
-        error; and 0 where all is void.
+        `(…,)`. Without foreground J is 1 as soon as one pixel is wrong, so the result is the
+        largest error; it is 0 if all pixels are void.
     """
     order = ops.argsort(-ops.stop_gradient(errors), axis=-1)
     foreground = ops.take_along_axis(truth * weight, order, axis=-1)
@@ -40,14 +52,19 @@ def lovasz_extension(errors, truth, weight):
     return ops.where(total[..., 0] > 0.0, loss, largest)
 
 
-def lovasz(pixels, class_weight=None, classes="present", per_image=False):
+def lovasz(
+    pixels: Pixels,
+    class_weight: Sequence[float] | None = None,
+    classes: str = "present",
+    per_image: bool = False,
+) -> Costs:
     """Mean over classes of `lovasz_extension`, over softmax errors or hinge errors.
 
     Args:
         pixels: `contract.Pixels`.
-        class_weight: One number per class, or `None`.
-        classes: `"present"` or `"all"`; only multi-class.
-        per_image: Whether each image is sorted by itself, or the batch as one.
+        class_weight: one number per class, or `None`.
+        classes: `"present"` or `"all"`; multi-class only.
+        per_image: bool; each image is sorted by itself, or the batch as one.
 
     Returns:
         `Costs` of the images (or the batch) that have a valid pixel.
@@ -82,25 +99,25 @@ def _rows(x, per_image):
 class Lovasz(DenseLoss):
     """Lovász-softmax (multi-class) and Lovász hinge (binary, multi-label).
 
-    A piecewise linear surrogate of the mean of `1 - IoU[c]`, which equals it where all
+    A piecewise linear surrogate of the mean of `1 - IoU[c]`; the two are equal where all
     probabilities are 0 or 1. A class absent from the truth has the largest error as its loss: with
-    `classes="all"`, and always with the hinge, so that an empty mask punishes what is painted on
-    it. Berman, Rannen Triki and Blaschko, "The Lovász-Softmax loss", CVPR 2018, algorithm 1.
-    Sorting every class costs more than any other loss here; usually it fine tunes, or is summed
-    with `CrossEntropy`.
+    `classes="all"`, and always with the hinge, so that false positives in an empty mask cost
+    something. Berman, Rannen Triki and Blaschko, "The Lovász-Softmax loss", CVPR 2018, algorithm 1.
+    Sorting every class takes more time than any other loss here; it is usually used for fine
+    tuning, or summed with `CrossEntropy`.
 
     Args:
         mode: `"multiclass"`, `"binary"` or `"multilabel"`.
-        ignore_class: Label of void pixels, or `None`.
-        class_weight: One number per class, which weights the mean over classes, or `None`; not
+        ignore_class: label of void pixels, or `None`.
+        class_weight: one number per class, which weights the mean over classes, or `None`; not
             when binary.
-        per_image: Whether each image is scored by itself (the mean of those with a valid pixel),
-            or the batch as one.
         classes: `"present"`, only the classes in the truth, or `"all"`; multi-class only.
-        name: Name of the loss.
-        reduction: As in Keras: `"sum_over_batch_size"` (the mean; so are `"mean"` and
-            `"mean_with_sample_weight"`); with `per_image=True`, also `"sum"` over images, and
-            `"none"`: the loss of each image, `(B,)`.
+        per_image: bool; each image is scored by itself (and the mean is over those with a valid
+            pixel), or the batch as one.
+        reduction: as in Keras: `"sum_over_batch_size"` (the mean; `"mean"` and
+            `"mean_with_sample_weight"` are the same); with `per_image=True`, also `"sum"` over
+            images, and `"none"`: the loss of each image, `(B,)`.
+        name: name of the loss.
 
     Example:
 
@@ -113,29 +130,30 @@ class Lovasz(DenseLoss):
 
     def __init__(
         self,
-        mode="multiclass",
-        ignore_class=255,
-        class_weight=None,
-        per_image=False,
-        classes="present",
-        name="lovasz",
-        reduction=SUM_OVER_BATCH_SIZE,
+        mode: str = "multiclass",
+        *,
+        ignore_class: int | None = 255,
+        class_weight: ArrayLike | None = None,
+        classes: str = "present",
+        per_image: bool = False,
+        reduction: str | None = SUM_OVER_BATCH_SIZE,
+        name: str = "lovasz",
     ):
-        per_image = check_flag("per_image", per_image)
-        whole = None if per_image else "Use per_image=True: then there is a loss of each image."
-        super().__init__(mode, ignore_class, class_weight, name, reduction, whole)
-        if mode == "binary" and class_weight is not None:
-            raise ValueError(
-                "class_weight has no effect on Lovasz with mode='binary', "
-                "where only the foreground is scored"
-            )
-        if classes not in ("present", "all"):
-            raise ValueError(f"classes must be 'present' or 'all'; received: classes={classes!r}")
+        per_image = _check.flag(per_image, "per_image")
+        super().__init__(
+            mode,
+            ignore_class=ignore_class,
+            class_weight=class_weight,
+            reduction=reduction,
+            name=name,
+            whole=None if per_image else USE_PER_IMAGE,
+        )
+        refuse_binary_class_weight(self, mode, class_weight)
+        self.classes = _check.choice(classes, "classes", CLASSES)
         self.per_image = per_image
-        self.classes = classes
 
-    def compute(self, pixels):
+    def compute(self, pixels: Pixels) -> Costs:
         return lovasz(pixels, self.class_weight, self.classes, self.per_image)
 
-    def get_config(self):
-        return {**super().get_config(), "per_image": self.per_image, "classes": self.classes}
+    def get_config(self) -> Config:
+        return {**super().get_config(), "classes": self.classes, "per_image": self.per_image}

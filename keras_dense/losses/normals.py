@@ -1,12 +1,14 @@
-"""Losses of surface normals: how far a direction is from the true one."""
+"""Losses of surface normals."""
 
 import math
 
 import keras
 from keras import ops
 
-from keras_dense.losses.weighted import SUM_OVER_BATCH_SIZE, MapLoss, pixel_costs
+from keras_dense._types import ArrayLike, Tensor
+from keras_dense.losses.weighted import SUM_OVER_BATCH_SIZE, Costs, MapLoss, pixel_costs
 from keras_dense.ops.geometry import angle_between, normalize
+from keras_dense.ops.targets import known_normals
 
 MIN_CONCENTRATION = 0.01
 
@@ -16,26 +18,18 @@ class _NormalsLoss(MapLoss):
 
     channels = 3
 
-    def known(self, y_true):
+    def known(self, y_true: Tensor) -> Tensor:
         return known_normals(y_true)
 
-    def compute(self, y_true, y_pred, weight):
+    def compute(self, y_true: Tensor, y_pred: Tensor, weight: Tensor) -> Costs:
         if y_pred.shape[-1] not in (3, 4):
             raise ValueError(
-                f"{type(self).__name__} takes predictions of 3 channels, or 4 with a "
-                f"concentration, which it leaves out. Received: shape {tuple(y_pred.shape)}"
+                f"`y_pred` must have 3 channels for {type(self).__name__}, or 4 with a "
+                "concentration, which is not used. "
+                f"Received: y_pred of shape {tuple(y_pred.shape)}"
             )
         cost = self.pixel(normalize(y_true), normalize(y_pred[..., :3]))
         return pixel_costs(cost, weight)
-
-
-def known_normals(y_true):
-    """Where normals `(…, 3)` are known: those at least half as long as they should be.
-
-    >>> ops.convert_to_numpy(known_normals(ops.convert_to_tensor([[0.0, 0, -1], [0, 0, 0]])))[:, 0]
-    array([ True, False])
-    """
-    return ops.sum(ops.square(y_true), axis=-1, keepdims=True) >= 0.25
 
 
 @keras.saving.register_keras_serializable("keras_dense")
@@ -49,20 +43,20 @@ class NormalsCosine(_NormalsLoss):
     Eigen and Fergus, "Predicting Depth, Surface Normals and Semantic Labels with a Common
     Multi-Scale Convolutional Architecture", ICCV 2015, section 4.2 (there without the 1).
 
-    Call arguments, of all losses of normals:
-        y_true: `(B, H, W, 3)`; a norm below 1/2 (or NaN) is unknown, others are brought to 1.
+    Call arguments (common to all losses of normals):
+        y_true: `(B, H, W, 3)`; a norm below 1/2 (or NaN) is unknown, others are normalized to 1.
         y_pred: `(B, H, W, 3)`, in the same frame, of any length: only its direction counts. A
-            fourth channel, as of `kd.heads.Normals(concentration=True)`, is left out.
+            fourth channel, as from `kd.heads.Normals(concentration=True)`, is not used.
         sample_weight: `(B,)`, `(B, H, W)` or `(B, H, W, 1)`.
 
     Args:
-        name: Name of the loss.
-        reduction: As in Keras: `"sum_over_batch_size"` (the weighted mean of what is known; so are
-            `"mean"` and `"mean_with_sample_weight"`), `"sum"`, or `"none"`: the loss of each
-            pixel, `(B, H, W)`.
+        reduction: as in Keras: `"sum_over_batch_size"` (the weighted mean over known pixels;
+            `"mean"` and `"mean_with_sample_weight"` are the same), `"sum"`, or `"none"`: the loss
+            of each pixel, `(B, H, W)`.
+        name: name of the loss.
 
     Raises:
-        ValueError: When called, for a prediction that has other channels or another size.
+        ValueError: when called, for a prediction with other channels or of another size.
 
     Example:
 
@@ -73,10 +67,12 @@ class NormalsCosine(_NormalsLoss):
     0.1
     """
 
-    def __init__(self, name="normals_cosine", reduction=SUM_OVER_BATCH_SIZE):
-        super().__init__(name, reduction)
+    def __init__(
+        self, *, reduction: str | None = SUM_OVER_BATCH_SIZE, name: str = "normals_cosine"
+    ):
+        super().__init__(reduction=reduction, name=name)
 
-    def pixel(self, truth, prediction):
+    def pixel(self, truth: Tensor, prediction: Tensor) -> Tensor:
         return 1.0 - ops.sum(truth * prediction, axis=-1, keepdims=True)
 
 
@@ -88,19 +84,19 @@ class NormalsAngular(_NormalsLoss):
     loss = mean acos(n · m) = mean atan2(|n × m|, n · m)
     ```
 
-    computed in the second form, which is exact at small angles and whose gradient stays finite (0
-    where there is none: at 0 and π). Bae, Budvytis and Cipolla, "Estimating and Exploiting the
-    Aleatoric Uncertainty in Surface Normal Estimation", ICCV 2021, section 3. Call arguments as of
+    computed in the second form, which is exact at small angles and has a finite gradient (0 at the
+    angles 0 and π, where there is none). Bae, Budvytis and Cipolla, "Estimating and Exploiting the
+    Aleatoric Uncertainty in Surface Normal Estimation", ICCV 2021, section 3. Call arguments: see
     `NormalsCosine`.
 
     Args:
-        name: Name of the loss.
-        reduction: As in Keras: `"sum_over_batch_size"` (the weighted mean of what is known; so are
-            `"mean"` and `"mean_with_sample_weight"`), `"sum"`, or `"none"`: the loss of each
-            pixel, `(B, H, W)`.
+        reduction: as in Keras: `"sum_over_batch_size"` (the weighted mean over known pixels;
+            `"mean"` and `"mean_with_sample_weight"` are the same), `"sum"`, or `"none"`: the loss
+            of each pixel, `(B, H, W)`.
+        name: name of the loss.
 
     Raises:
-        ValueError: When called, for a prediction that has other channels or another size.
+        ValueError: when called, for a prediction with other channels or of another size.
 
     Example:
 
@@ -110,10 +106,12 @@ class NormalsAngular(_NormalsLoss):
     0.7854
     """
 
-    def __init__(self, name="normals_angular", reduction=SUM_OVER_BATCH_SIZE):
-        super().__init__(name, reduction)
+    def __init__(
+        self, *, reduction: str | None = SUM_OVER_BATCH_SIZE, name: str = "normals_angular"
+    ):
+        super().__init__(reduction=reduction, name=name)
 
-    def pixel(self, truth, prediction):
+    def pixel(self, truth: Tensor, prediction: Tensor) -> Tensor:
         return angle_between(truth, prediction)
 
 
@@ -126,16 +124,16 @@ class NormalsL1(_NormalsLoss):
     ```
 
     Bae, Budvytis and Cipolla, ICCV 2021, section 3. (Others average over the channels: a third.)
-    Call arguments as of `NormalsCosine`.
+    Call arguments: see `NormalsCosine`.
 
     Args:
-        name: Name of the loss.
-        reduction: As in Keras: `"sum_over_batch_size"` (the weighted mean of what is known; so are
-            `"mean"` and `"mean_with_sample_weight"`), `"sum"`, or `"none"`: the loss of each
-            pixel, `(B, H, W)`.
+        reduction: as in Keras: `"sum_over_batch_size"` (the weighted mean over known pixels;
+            `"mean"` and `"mean_with_sample_weight"` are the same), `"sum"`, or `"none"`: the loss
+            of each pixel, `(B, H, W)`.
+        name: name of the loss.
 
     Raises:
-        ValueError: When called, for a prediction that has other channels or another size.
+        ValueError: when called, for a prediction with other channels or of another size.
 
     Example:
 
@@ -145,10 +143,10 @@ class NormalsL1(_NormalsLoss):
     0.8
     """
 
-    def __init__(self, name="normals_l1", reduction=SUM_OVER_BATCH_SIZE):
-        super().__init__(name, reduction)
+    def __init__(self, *, reduction: str | None = SUM_OVER_BATCH_SIZE, name: str = "normals_l1"):
+        super().__init__(reduction=reduction, name=name)
 
-    def pixel(self, truth, prediction):
+    def pixel(self, truth: Tensor, prediction: Tensor) -> Tensor:
         return ops.sum(ops.abs(truth - prediction), axis=-1, keepdims=True)
 
 
@@ -160,16 +158,16 @@ class NormalsL2(_NormalsLoss):
     loss = mean |n - m|² = mean 2 - 2 n · m
     ```
 
-    Bae, Budvytis and Cipolla, ICCV 2021, section 3. Call arguments as of `NormalsCosine`.
+    Bae, Budvytis and Cipolla, ICCV 2021, section 3. Call arguments: see `NormalsCosine`.
 
     Args:
-        name: Name of the loss.
-        reduction: As in Keras: `"sum_over_batch_size"` (the weighted mean of what is known; so are
-            `"mean"` and `"mean_with_sample_weight"`), `"sum"`, or `"none"`: the loss of each
-            pixel, `(B, H, W)`.
+        reduction: as in Keras: `"sum_over_batch_size"` (the weighted mean over known pixels;
+            `"mean"` and `"mean_with_sample_weight"` are the same), `"sum"`, or `"none"`: the loss
+            of each pixel, `(B, H, W)`.
+        name: name of the loss.
 
     Raises:
-        ValueError: When called, for a prediction that has other channels or another size.
+        ValueError: when called, for a prediction with other channels or of another size.
 
     Example:
 
@@ -179,22 +177,22 @@ class NormalsL2(_NormalsLoss):
     0.4
     """
 
-    def __init__(self, name="normals_l2", reduction=SUM_OVER_BATCH_SIZE):
-        super().__init__(name, reduction)
+    def __init__(self, *, reduction: str | None = SUM_OVER_BATCH_SIZE, name: str = "normals_l2"):
+        super().__init__(reduction=reduction, name=name)
 
-    def pixel(self, truth, prediction):
+    def pixel(self, truth: Tensor, prediction: Tensor) -> Tensor:
         return ops.sum(ops.square(truth - prediction), axis=-1, keepdims=True)
 
 
 class _ConcentrationLoss(_NormalsLoss):
     """The weighted mean of `likelihood(truth, prediction, kappa)` over known pixels."""
 
-    def compute(self, y_true, y_pred, weight):
+    def compute(self, y_true: Tensor, y_pred: Tensor, weight: Tensor) -> Costs:
         if y_pred.shape[-1] != 4:
             raise ValueError(
-                f"{type(self).__name__} takes predictions of 4 channels, normal and concentration "
-                "(kd.heads.Normals(concentration=True)). "
-                f"Received: shape {tuple(y_pred.shape)}"
+                f"`y_pred` must have 4 channels for {type(self).__name__}, normal and "
+                "concentration (kd.heads.Normals(concentration=True)). "
+                f"Received: y_pred of shape {tuple(y_pred.shape)}"
             )
         y_pred = ops.cast(y_pred, "float32")
         kappa = ops.maximum(y_pred[..., 3:], MIN_CONCENTRATION)
@@ -204,30 +202,30 @@ class _ConcentrationLoss(_NormalsLoss):
 
 @keras.saving.register_keras_serializable("keras_dense")
 class VonMisesFisher(_ConcentrationLoss):
-    """How unlikely the true normal is under the predicted von Mises-Fisher distribution.
+    """Negative log likelihood of the true normal, for a predicted von Mises-Fisher distribution.
 
     ```
     loss = mean -ln κ - κ (n · m - 1) + ln(1 - exp(-2 κ))
     ```
 
-    the negative log likelihood without the constant ln 2π: it may be negative. κ is large where the
-    prediction is sure, `κ = elu(y) + 1 + 0.01` of a score y in `kd.heads.Normals(
-    concentration=True)`. Bae, Budvytis and Cipolla, "Estimating and Exploiting the Aleatoric
-    Uncertainty in Surface Normal Estimation", ICCV 2021, section 3.
+    without the constant ln 2π, so it may be negative. κ is large where the prediction is certain;
+    `kd.heads.Normals(concentration=True)` computes it from a score y as `κ = elu(y) + 1 + 0.01`.
+    Bae, Budvytis and Cipolla, "Estimating and Exploiting the Aleatoric Uncertainty in Surface
+    Normal Estimation", ICCV 2021, section 3.
 
     Call arguments:
-        y_true: `(B, H, W, 3)`; a norm below 1/2 (or NaN) is unknown, others are brought to 1.
-        y_pred: `(B, H, W, 4)`: a normal of any length, and κ; below 0.01 it is taken as 0.01.
+        y_true: `(B, H, W, 3)`; a norm below 1/2 (or NaN) is unknown, others are normalized to 1.
+        y_pred: `(B, H, W, 4)`: a normal of any length, and κ; values below 0.01 count as 0.01.
         sample_weight: `(B,)`, `(B, H, W)` or `(B, H, W, 1)`.
 
     Args:
-        name: Name of the loss.
-        reduction: As in Keras: `"sum_over_batch_size"` (the weighted mean of what is known; so are
-            `"mean"` and `"mean_with_sample_weight"`), `"sum"`, or `"none"`: the loss of each
-            pixel, `(B, H, W)`.
+        reduction: as in Keras: `"sum_over_batch_size"` (the weighted mean over known pixels;
+            `"mean"` and `"mean_with_sample_weight"` are the same), `"sum"`, or `"none"`: the loss
+            of each pixel, `(B, H, W)`.
+        name: name of the loss.
 
     Raises:
-        ValueError: When called, for a prediction that has other channels or another size.
+        ValueError: when called, for a prediction with other channels or of another size.
 
     Example:
 
@@ -237,10 +235,12 @@ class VonMisesFisher(_ConcentrationLoss):
     -0.7116
     """
 
-    def __init__(self, name="von_mises_fisher", reduction=SUM_OVER_BATCH_SIZE):
-        super().__init__(name, reduction)
+    def __init__(
+        self, *, reduction: str | None = SUM_OVER_BATCH_SIZE, name: str = "von_mises_fisher"
+    ):
+        super().__init__(reduction=reduction, name=name)
 
-    def likelihood(self, truth, prediction, kappa):
+    def likelihood(self, truth: Tensor, prediction: Tensor, kappa: Tensor) -> Tensor:
         # κ (1 - n · m) = κ |n - m|² / 2, which keeps its digits where κ is large.
         distance = 0.5 * ops.sum(ops.square(truth - prediction), axis=-1, keepdims=True)
         return kappa * distance - ops.log(kappa) + ops.log(-ops.expm1(-2.0 * kappa))
@@ -248,26 +248,26 @@ class VonMisesFisher(_ConcentrationLoss):
 
 @keras.saving.register_keras_serializable("keras_dense")
 class AngularVonMisesFisher(_ConcentrationLoss):
-    """How unlikely the true normal is under the predicted angular von Mises-Fisher distribution.
+    """Negative log likelihood for a predicted angular von Mises-Fisher distribution.
 
     ```
     loss = mean -ln(κ² + 1) + κ acos(n · m) + ln(1 + exp(-κ π))
     ```
 
-    The likelihood falls with the angle itself, not with its square: its best estimate minimizes the
-    mean angle. Without the constant ln 2π it may be negative. The expected angle between truth and
-    prediction is `expected_angle(κ)`. Bae, Budvytis and Cipolla, "Estimating and Exploiting the
-    Aleatoric Uncertainty in Surface Normal Estimation", ICCV 2021, section 3. Call arguments as of
-    `VonMisesFisher`.
+    The likelihood falls with the angle itself, not with its square, so the best estimate minimizes
+    the mean angle. The constant ln 2π is left out, so the loss may be negative. The expected angle
+    between truth and prediction is `expected_angle(κ)`. Bae, Budvytis and Cipolla, "Estimating and
+    Exploiting the Aleatoric Uncertainty in Surface Normal Estimation", ICCV 2021, section 3. Call
+    arguments: see `VonMisesFisher`.
 
     Args:
-        name: Name of the loss.
-        reduction: As in Keras: `"sum_over_batch_size"` (the weighted mean of what is known; so are
-            `"mean"` and `"mean_with_sample_weight"`), `"sum"`, or `"none"`: the loss of each
-            pixel, `(B, H, W)`.
+        reduction: as in Keras: `"sum_over_batch_size"` (the weighted mean over known pixels;
+            `"mean"` and `"mean_with_sample_weight"` are the same), `"sum"`, or `"none"`: the loss
+            of each pixel, `(B, H, W)`.
+        name: name of the loss.
 
     Raises:
-        ValueError: When called, for a prediction that has other channels or another size.
+        ValueError: when called, for a prediction with other channels or of another size.
 
     Example:
 
@@ -277,25 +277,27 @@ class AngularVonMisesFisher(_ConcentrationLoss):
     -1.6076
     """
 
-    def __init__(self, name="angular_von_mises_fisher", reduction=SUM_OVER_BATCH_SIZE):
-        super().__init__(name, reduction)
+    def __init__(
+        self, *, reduction: str | None = SUM_OVER_BATCH_SIZE, name: str = "angular_von_mises_fisher"
+    ):
+        super().__init__(reduction=reduction, name=name)
 
-    def likelihood(self, truth, prediction, kappa):
+    def likelihood(self, truth: Tensor, prediction: Tensor, kappa: Tensor) -> Tensor:
         angle = angle_between(truth, prediction)
         return kappa * angle - ops.log1p(ops.square(kappa)) + ops.log1p(ops.exp(-math.pi * kappa))
 
 
-def expected_angle(kappa):
-    """The expected angular error of a predicted concentration, after `AngularVonMisesFisher`.
+def expected_angle(kappa: ArrayLike) -> Tensor:
+    """The expected angular error for a predicted concentration of `AngularVonMisesFisher`.
 
     `2 κ / (κ² + 1) + π exp(-κ π) / (1 + exp(-κ π))`. Bae, Budvytis and Cipolla, ICCV 2021,
     section 3.
 
     Args:
-        kappa: floats ≥ 0 of any shape.
+        kappa: floats >= 0 of any shape.
 
     Returns:
-        Radians, float32 of the same shape: π / 2 for κ = 0, nothing known.
+        Radians, float32 of the same shape; π / 2 for κ = 0, that is, for any direction.
 
     >>> [round(float(expected_angle(kappa)), 4) for kappa in (0.0, 10.0)]
     [1.5708, 0.198]

@@ -6,18 +6,25 @@ import keras
 from keras import ops
 
 from keras_dense import _check
-from keras_dense.losses.contract import DenseLoss, check_number, expected_log, read_outcomes
+from keras_dense._types import ArrayLike, Config, Tensor
+from keras_dense.losses.contract import (
+    DenseLoss,
+    Outcomes,
+    Pixels,
+    expected_log,
+    read_outcomes,
+)
 from keras_dense.losses.cross_entropy import cross_entropy
-from keras_dense.losses.weighted import SUM_OVER_BATCH_SIZE
+from keras_dense.losses.weighted import SUM_OVER_BATCH_SIZE, Costs
 
 
-def hardest(difficulty, valid, number):
+def hardest(difficulty: Tensor, valid: Tensor, number: Tensor) -> Tensor:
     """The difficulty of the `number`-th hardest valid pixel; of the easiest if there are fewer.
 
     Args:
         difficulty: `(M,)`.
         valid: `(M,)`, bool.
-        number: Integer scalar, at least 1.
+        number: int or integer scalar, at least 1.
 
     Returns:
         Scalar.
@@ -28,14 +35,16 @@ def hardest(difficulty, valid, number):
     return -ops.take(ranked, ops.maximum(number - 1, 0))
 
 
-def keep_hard(outcomes, thresh=None, min_kept=None, ratio=None):
+def keep_hard(
+    outcomes: Outcomes, threshold: float, min_pixels: int, ratio: float | None = None
+) -> Outcomes:
     """Give weight 0 to all but the hardest pixels of the batch.
 
     Args:
         outcomes: `contract.Outcomes`.
-        thresh: Pixels whose true class has less than this probability are kept ...
-        min_kept: ... and so many per image at least.
-        ratio: Instead of both, the share of the valid pixels that is kept.
+        threshold: float from 0 to 1; pixels whose true class is less probable are kept.
+        min_pixels: int >= 0, how many pixels per image are kept at least.
+        ratio: float, the share of the valid pixels that is kept, instead of both; or `None`.
 
     Returns:
         `contract.Outcomes`.
@@ -46,9 +55,9 @@ def keep_hard(outcomes, thresh=None, min_kept=None, ratio=None):
     valid = ops.reshape(outcomes.weight > 0.0, (-1,))
     if ratio is None:
         images = ops.cast(ops.shape(truth)[0], "int32")
-        limit = -math.log(thresh) if thresh > 0.0 else math.inf
-        if min_kept:
-            limit = ops.minimum(limit, hardest(difficulty, valid, images * min_kept))
+        limit = -math.log(threshold) if threshold > 0.0 else math.inf
+        if min_pixels:
+            limit = ops.minimum(limit, hardest(difficulty, valid, images * min_pixels))
         kept = difficulty >= limit
     else:
         share = ratio * ops.cast(ops.sum(ops.cast(valid, "int32")), "float32")
@@ -62,25 +71,26 @@ def keep_hard(outcomes, thresh=None, min_kept=None, ratio=None):
 class OhemCrossEntropy(DenseLoss):
     """Cross-entropy averaged over the hardest valid pixels of the batch.
 
-    With `thresh` and `min_kept` (online hard example mining): the pixels whose true class has a
-    probability below `thresh`, and at least the `min_kept * images` hardest. Wu, Shen and van den
-    Hengel, "High-performance semantic segmentation using very deep fully convolutional networks",
-    2016 (their next paper, "Wider or deeper", uses `thresh=0.6, min_kept=256`). With `ratio`
-    (bootstrapping): that share of the valid pixels, the hardest first. Pixels as hard as the last
-    one kept are kept too. Difficulty is the unweighted cross-entropy; the mean over the kept pixels
-    is weighted as in `CrossEntropy`.
+    With `threshold` and `min_pixels` (online hard example mining): the pixels whose true class has
+    a probability below `threshold`, and at least the `min_pixels * images` hardest. Wu, Shen and
+    van den Hengel, "High-performance semantic segmentation using very deep fully convolutional
+    networks", 2016 (their next paper, "Wider or deeper", uses `threshold=0.6, min_pixels=256`).
+    With `ratio` (bootstrapping): this share of the valid pixels, the hardest first. Pixels as hard
+    as the last one kept are kept too. Difficulty is the unweighted cross-entropy; the mean over the
+    kept pixels is weighted as in `CrossEntropy`.
 
     Args:
         mode: `"multiclass"`, `"binary"` or `"multilabel"` (then every label of a pixel counts).
-        ignore_class: Label of void pixels, or `None`.
-        class_weight: One number per class (background and foreground when binary), or `None`.
-        thresh: Probability of the true class below which a pixel is hard, in `[0, 1]`.
-        min_kept: Pixels kept per image at least.
-        ratio: Share of the valid pixels kept, in `(0, 1]`, instead of `thresh` and `min_kept`.
-        name: Name of the loss.
-        reduction: As in Keras: `"sum_over_batch_size"` (the weighted mean of what is known; so are
-            `"mean"` and `"mean_with_sample_weight"`), `"sum"`, or `"none"`: the loss of each
-            pixel, `(B, H, W)`, 0 where it is not kept.
+        ignore_class: label of void pixels, or `None`.
+        class_weight: one number per class (background and foreground when binary), or `None`.
+        threshold: float from 0 to 1, probability of the true class below which a pixel is hard.
+        min_pixels: int >= 0, how many pixels per image are kept at least.
+        ratio: float > 0 and <= 1, share of the valid pixels that is kept, instead of `threshold`
+            and `min_pixels`; or `None`.
+        reduction: as in Keras: `"sum_over_batch_size"` (the weighted mean over known pixels;
+            `"mean"` and `"mean_with_sample_weight"` are the same), `"sum"`, or `"none"`: the loss
+            of each pixel, `(B, H, W)`, 0 where it is not kept.
+        name: name of the loss.
 
     Example:
 
@@ -93,30 +103,37 @@ class OhemCrossEntropy(DenseLoss):
 
     def __init__(
         self,
-        mode="multiclass",
-        ignore_class=255,
-        class_weight=None,
-        thresh=0.7,
-        min_kept=256,
-        ratio=None,
-        name="ohem_cross_entropy",
-        reduction=SUM_OVER_BATCH_SIZE,
+        mode: str = "multiclass",
+        *,
+        ignore_class: int | None = 255,
+        class_weight: ArrayLike | None = None,
+        threshold: float = 0.7,
+        min_pixels: int = 256,
+        ratio: float | None = None,
+        reduction: str | None = SUM_OVER_BATCH_SIZE,
+        name: str = "ohem_cross_entropy",
     ):
-        super().__init__(mode, ignore_class, class_weight, name, reduction)
-        self.thresh = check_number("thresh", thresh, 0.0, 1.0)
-        self.min_kept = _check.integer(min_kept, "min_kept", 0)
-        self.ratio = None if ratio is None else check_number("ratio", ratio, 0.0, 1.0)
-        if self.ratio == 0.0:
-            raise ValueError("ratio must be more than 0: it is the share of the pixels kept")
+        super().__init__(
+            mode,
+            ignore_class=ignore_class,
+            class_weight=class_weight,
+            reduction=reduction,
+            name=name,
+        )
+        self.threshold = _check.number(threshold, "threshold", 0, 1)
+        self.min_pixels = _check.integer(min_pixels, "min_pixels", 0)
+        self.ratio = ratio
+        if ratio is not None:
+            self.ratio = _check.number(ratio, "ratio", high=1, above=0)
 
-    def compute(self, pixels):
+    def compute(self, pixels: Pixels) -> Costs:
         outcomes = read_outcomes(pixels, self.class_weight)
-        return cross_entropy(keep_hard(outcomes, self.thresh, self.min_kept, self.ratio))
+        return cross_entropy(keep_hard(outcomes, self.threshold, self.min_pixels, self.ratio))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
-            "thresh": self.thresh,
-            "min_kept": self.min_kept,
+            "threshold": self.threshold,
+            "min_pixels": self.min_pixels,
             "ratio": self.ratio,
         }

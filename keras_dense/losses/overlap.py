@@ -1,23 +1,31 @@
-"""Overlap of regions: Dice, Jaccard and Tversky, soft (over probabilities)."""
+"""Soft overlap of regions (over probabilities): Dice, Jaccard and Tversky."""
+
+from collections.abc import Sequence
 
 import keras
 from keras import ops
 
-from keras_dense.losses.contract import DenseLoss, check_flag, check_number
-from keras_dense.losses.weighted import SUM_OVER_BATCH_SIZE, Costs, safe_divide
+from keras_dense import _check
+from keras_dense._types import ArrayLike, Config, Tensor
+from keras_dense.losses.contract import (
+    USE_PER_IMAGE,
+    DenseLoss,
+    Pixels,
+    refuse_binary_class_weight,
+)
+from keras_dense.losses.weighted import SUM_OVER_BATCH_SIZE, Costs
+from keras_dense.ops.masked import safe_divide
 
-_WHOLE = "Use per_image=True: then there is a loss of each image."
 
-
-def region_sums(pixels, per_image=False):
-    """Sum a batch into regions.
+def region_sums(pixels: Pixels, per_image: bool = False) -> list[Tensor]:
+    """Sums over the pixels of each class.
 
     Args:
         pixels: `contract.Pixels`.
-        per_image: Whether each image is a group of its own; otherwise the batch is one.
+        per_image: bool; each image is a group of its own, or the batch is one.
 
     Returns:
-        `(hits, predicted, truth, area)`, each `(groups, C)`: the weighted sums of p t, p, t and 1.
+        `[hits, predicted, truth, area]`, each `(groups, C)`: the weighted sums of p t, p, t and 1.
     """
     if pixels.mode == "multiclass":
         p = ops.softmax(pixels.logits)
@@ -30,19 +38,24 @@ def region_sums(pixels, per_image=False):
     return sums if per_image else [s[None] for s in sums]
 
 
-def region_loss(index, sums, mode, class_weight=None):
-    """Mean over classes of `1 - index`, for the classes that the truth has.
+def region_loss(
+    index: Tensor,
+    sums: Sequence[Tensor],
+    mode: str,
+    class_weight: Sequence[float] | None = None,
+) -> Costs:
+    """Mean of `1 - index` over the classes in the truth.
 
-    A class absent from the truth has no overlap to score and stays out of that mean. Multi-class,
-    its false positives already are somebody else's misses. Otherwise nothing else would punish
-    them, so the mean probability given to absent labels is added: an empty mask costs what is
-    painted on it, with a gradient that does not vanish.
+    A class absent from the truth has no overlap to score and stays out of that mean. With
+    "multiclass", its false positives are misses of other classes. Otherwise nothing else would
+    cost them, so the mean probability given to absent labels is added: then a false positive in an
+    empty mask has a cost, with a gradient that does not vanish.
 
     Args:
         index: `(groups, C)`, 1 where prediction and truth agree.
-        sums: What `region_sums` returned.
-        mode: As in `contract.Pixels`.
-        class_weight: One number per class, or `None`.
+        sums: the result of `region_sums`.
+        mode: see `contract.Pixels`.
+        class_weight: one number per class, or `None`.
 
     Returns:
         `Costs` of the groups that have a valid pixel.
@@ -61,44 +74,46 @@ def region_loss(index, sums, mode, class_weight=None):
     return Costs(seen * loss, seen)
 
 
-def dice_index(hits, predicted, truth, smooth=0.0):
+def dice_index(hits: Tensor, predicted: Tensor, truth: Tensor, smooth: float = 0.0) -> Tensor:
     """`(2 sum(p t) + smooth) / (sum(p) + sum(t) + smooth)`."""
     return safe_divide(2.0 * hits + smooth, predicted + truth + smooth)
 
 
-def jaccard_index(hits, predicted, truth, smooth=0.0):
+def jaccard_index(hits: Tensor, predicted: Tensor, truth: Tensor, smooth: float = 0.0) -> Tensor:
     """`(sum(p t) + smooth) / (sum(p) + sum(t) - sum(p t) + smooth)`."""
     return safe_divide(hits + smooth, predicted + truth - hits + smooth)
 
 
-def tversky_index(hits, predicted, truth, alpha, beta, smooth=0.0):
+def tversky_index(
+    hits: Tensor,
+    predicted: Tensor,
+    truth: Tensor,
+    alpha: float,
+    beta: float,
+    smooth: float = 0.0,
+) -> Tensor:
     """`(TP + smooth) / (TP + alpha FP + beta FN + smooth)`."""
     false_positives, misses = predicted - hits, truth - hits
     return safe_divide(hits + smooth, hits + alpha * false_positives + beta * misses + smooth)
 
 
 class _Overlap(DenseLoss):
-    """What the three share: knobs, and the mean over classes."""
+    """Base of the three: their common arguments, and the mean over classes."""
 
-    def __init__(self, mode, ignore_class, class_weight, smooth, per_image, name, reduction):
-        per_image = check_flag("per_image", per_image)
-        whole = None if per_image else _WHOLE
-        super().__init__(mode, ignore_class, class_weight, name, reduction, whole)
-        if mode == "binary" and class_weight is not None:
-            raise ValueError(
-                f"class_weight has no effect on {type(self).__name__} with mode='binary', "
-                "where only the foreground is scored"
-            )
-        self.smooth = check_number("smooth", smooth, 0.0)
+    def __init__(self, mode, *, smooth, per_image, **common):
+        per_image = _check.flag(per_image, "per_image")
+        super().__init__(mode, **common, whole=None if per_image else USE_PER_IMAGE)
+        refuse_binary_class_weight(self, mode, self.class_weight)
+        self.smooth = _check.number(smooth, "smooth", 0)
         self.per_image = per_image
 
-    def compute(self, pixels):
+    def compute(self, pixels: Pixels) -> Costs:
         sums = region_sums(pixels, self.per_image)
         hits, predicted, truth, _ = sums
         index = self.index(hits, predicted, truth)
         return region_loss(index, sums, self.mode, self.class_weight)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "smooth": self.smooth, "per_image": self.per_image}
 
 
@@ -110,23 +125,23 @@ class Dice(_Overlap):
     loss = mean_c 1 - (2 sum(p t) + smooth) / (sum(p) + sum(t) + smooth)
     ```
 
-    over valid pixels, with p the probabilities; the mean is over the classes that the truth has
+    over valid pixels, with p the probabilities; the mean is over the classes in the truth
     (`class_weight` weights it). Classes absent from the truth are in no mean; with `"binary"` and
-    `"multilabel"` the mean probability given to absent labels is added, so that an empty mask
-    punishes what is painted on it. Milletari, Navab and Ahmadi, "V-Net", 3DV 2016, section 3.
+    `"multilabel"` the mean probability given to absent labels is added, so that false positives in
+    an empty mask cost something. Milletari, Navab and Ahmadi, "V-Net", 3DV 2016, section 3.
 
     Args:
         mode: `"multiclass"`, `"binary"` (the foreground is scored) or `"multilabel"`.
-        ignore_class: Label of void pixels, or `None`.
-        class_weight: One number per class, or `None`; not when binary.
-        smooth: Pixels added to numerator and denominator; 0 is the formula itself, more softens
-            the loss of small regions.
-        per_image: Whether each image is scored by itself (the mean of those with a valid pixel),
-            or the batch as one.
-        name: Name of the loss.
-        reduction: As in Keras: `"sum_over_batch_size"` (the mean; so are `"mean"` and
-            `"mean_with_sample_weight"`); with `per_image=True`, also `"sum"` over images, and
-            `"none"`: the loss of each image, `(B,)`.
+        ignore_class: label of void pixels, or `None`.
+        class_weight: one number per class, or `None`; not when binary.
+        smooth: float >= 0, pixels added to numerator and denominator; more than 0 softens the loss
+            of small regions.
+        per_image: bool; each image is scored by itself (and the mean is over those with a valid
+            pixel), or the batch as one.
+        reduction: as in Keras: `"sum_over_batch_size"` (the mean; `"mean"` and
+            `"mean_with_sample_weight"` are the same); with `per_image=True`, also `"sum"` over
+            images, and `"none"`: the loss of each image, `(B,)`.
+        name: name of the loss.
 
     Example:
 
@@ -138,17 +153,26 @@ class Dice(_Overlap):
 
     def __init__(
         self,
-        mode="multiclass",
-        ignore_class=255,
-        class_weight=None,
-        smooth=0.0,
-        per_image=False,
-        name="dice",
-        reduction=SUM_OVER_BATCH_SIZE,
+        mode: str = "multiclass",
+        *,
+        ignore_class: int | None = 255,
+        class_weight: ArrayLike | None = None,
+        smooth: float = 0.0,
+        per_image: bool = False,
+        reduction: str | None = SUM_OVER_BATCH_SIZE,
+        name: str = "dice",
     ):
-        super().__init__(mode, ignore_class, class_weight, smooth, per_image, name, reduction)
+        super().__init__(
+            mode,
+            ignore_class=ignore_class,
+            class_weight=class_weight,
+            smooth=smooth,
+            per_image=per_image,
+            reduction=reduction,
+            name=name,
+        )
 
-    def index(self, hits, predicted, truth):
+    def index(self, hits: Tensor, predicted: Tensor, truth: Tensor) -> Tensor:
         return dice_index(hits, predicted, truth, self.smooth)
 
 
@@ -165,14 +189,14 @@ class Jaccard(_Overlap):
 
     Args:
         mode: `"multiclass"`, `"binary"` (the foreground is scored) or `"multilabel"`.
-        ignore_class: Label of void pixels, or `None`.
-        class_weight: One number per class, or `None`; not when binary.
-        smooth: Pixels added to numerator and denominator.
-        per_image: Whether each image is scored by itself, or the batch as one.
-        name: Name of the loss.
-        reduction: As in Keras: `"sum_over_batch_size"` (the mean; so are `"mean"` and
-            `"mean_with_sample_weight"`); with `per_image=True`, also `"sum"` over images, and
-            `"none"`: the loss of each image, `(B,)`.
+        ignore_class: label of void pixels, or `None`.
+        class_weight: one number per class, or `None`; not when binary.
+        smooth: float >= 0, pixels added to numerator and denominator.
+        per_image: bool; each image is scored by itself, or the batch as one.
+        reduction: as in Keras: `"sum_over_batch_size"` (the mean; `"mean"` and
+            `"mean_with_sample_weight"` are the same); with `per_image=True`, also `"sum"` over
+            images, and `"none"`: the loss of each image, `(B,)`.
+        name: name of the loss.
 
     Example:
 
@@ -184,23 +208,32 @@ class Jaccard(_Overlap):
 
     def __init__(
         self,
-        mode="multiclass",
-        ignore_class=255,
-        class_weight=None,
-        smooth=0.0,
-        per_image=False,
-        name="jaccard",
-        reduction=SUM_OVER_BATCH_SIZE,
+        mode: str = "multiclass",
+        *,
+        ignore_class: int | None = 255,
+        class_weight: ArrayLike | None = None,
+        smooth: float = 0.0,
+        per_image: bool = False,
+        reduction: str | None = SUM_OVER_BATCH_SIZE,
+        name: str = "jaccard",
     ):
-        super().__init__(mode, ignore_class, class_weight, smooth, per_image, name, reduction)
+        super().__init__(
+            mode,
+            ignore_class=ignore_class,
+            class_weight=class_weight,
+            smooth=smooth,
+            per_image=per_image,
+            reduction=reduction,
+            name=name,
+        )
 
-    def index(self, hits, predicted, truth):
+    def index(self, hits: Tensor, predicted: Tensor, truth: Tensor) -> Tensor:
         return jaccard_index(hits, predicted, truth, self.smooth)
 
 
 @keras.saving.register_keras_serializable("keras_dense")
 class Tversky(_Overlap):
-    """Soft Tversky loss: false positives and misses have prices of their own.
+    """Soft Tversky loss: false positives and misses have separate weights.
 
     ```
     loss = mean_c 1 - (TP + smooth) / (TP + alpha FP + beta FN + smooth)
@@ -213,16 +246,16 @@ class Tversky(_Overlap):
 
     Args:
         mode: `"multiclass"`, `"binary"` (the foreground is scored) or `"multilabel"`.
-        ignore_class: Label of void pixels, or `None`.
-        class_weight: One number per class, or `None`; not when binary.
-        alpha: Price of a false positive.
-        beta: Price of a miss.
-        smooth: Pixels added to numerator and denominator.
-        per_image: Whether each image is scored by itself, or the batch as one.
-        name: Name of the loss.
-        reduction: As in Keras: `"sum_over_batch_size"` (the mean; so are `"mean"` and
-            `"mean_with_sample_weight"`); with `per_image=True`, also `"sum"` over images, and
-            `"none"`: the loss of each image, `(B,)`.
+        ignore_class: label of void pixels, or `None`.
+        class_weight: one number per class, or `None`; not when binary.
+        alpha: float >= 0, weight of false positives.
+        beta: float >= 0, weight of misses.
+        smooth: float >= 0, pixels added to numerator and denominator.
+        per_image: bool; each image is scored by itself, or the batch as one.
+        reduction: as in Keras: `"sum_over_batch_size"` (the mean; `"mean"` and
+            `"mean_with_sample_weight"` are the same); with `per_image=True`, also `"sum"` over
+            images, and `"none"`: the loss of each image, `(B,)`.
+        name: name of the loss.
 
     Example:
 
@@ -235,22 +268,31 @@ class Tversky(_Overlap):
 
     def __init__(
         self,
-        mode="multiclass",
-        ignore_class=255,
-        class_weight=None,
-        alpha=0.3,
-        beta=0.7,
-        smooth=0.0,
-        per_image=False,
-        name="tversky",
-        reduction=SUM_OVER_BATCH_SIZE,
+        mode: str = "multiclass",
+        *,
+        ignore_class: int | None = 255,
+        class_weight: ArrayLike | None = None,
+        alpha: float = 0.3,
+        beta: float = 0.7,
+        smooth: float = 0.0,
+        per_image: bool = False,
+        reduction: str | None = SUM_OVER_BATCH_SIZE,
+        name: str = "tversky",
     ):
-        super().__init__(mode, ignore_class, class_weight, smooth, per_image, name, reduction)
-        self.alpha = check_number("alpha", alpha, 0.0)
-        self.beta = check_number("beta", beta, 0.0)
+        super().__init__(
+            mode,
+            ignore_class=ignore_class,
+            class_weight=class_weight,
+            smooth=smooth,
+            per_image=per_image,
+            reduction=reduction,
+            name=name,
+        )
+        self.alpha = _check.number(alpha, "alpha", 0)
+        self.beta = _check.number(beta, "beta", 0)
 
-    def index(self, hits, predicted, truth):
+    def index(self, hits: Tensor, predicted: Tensor, truth: Tensor) -> Tensor:
         return tversky_index(hits, predicted, truth, self.alpha, self.beta, self.smooth)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "alpha": self.alpha, "beta": self.beta}

@@ -1,21 +1,23 @@
-"""Virtual normals: planes through far points of the scene, in truth and prediction."""
+"""Virtual normals: planes through distant points of a scene, in truth and prediction."""
+
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_dense import _check
-from keras_dense.losses.contract import check_number
+from keras_dense._types import Config, Tensor
 from keras_dense.losses.depth import DepthLoss, safe_sqrt
-from keras_dense.losses.depth_structure import ONE_BY_ONE
-from keras_dense.losses.weighted import SUM_OVER_BATCH_SIZE, safe_divide
+from keras_dense.losses.weighted import ONE_BY_ONE, SUM_OVER_BATCH_SIZE
+from keras_dense.ops.masked import safe_divide
 
 # A triplet is left out where two of its edges are nearly parallel, or its points nearly one.
 _PARALLEL, _NEAR = 0.867, 0.005
 
 
-def unit(vectors):
-    """Vectors `(…, 3)` of length 1; 0, with zero gradient, instead of those shorter than 1e-6.
+def unit(vectors: Tensor) -> Tensor:
+    """Vectors `(…, 3)` at length 1; those shorter than 1e-6 become 0, with zero gradient.
 
     >>> ops.convert_to_numpy(unit(ops.convert_to_tensor([0.0, 0.0, 2.0]))).tolist()
     [0.0, 0.0, 1.0]
@@ -24,7 +26,7 @@ def unit(vectors):
     return safe_divide(vectors, length)
 
 
-def cross(a, b):
+def cross(a: Tensor, b: Tensor) -> Tensor:
     """The vector product of `(…, 3)`.
 
     >>> a, b = ops.convert_to_tensor([1.0, 0, 0]), ops.convert_to_tensor([0, 1.0, 0])
@@ -36,14 +38,14 @@ def cross(a, b):
     return ops.stack([y * w - z * v, z * u - x * w, x * v - y * u], axis=-1)
 
 
-def plane_normals(points):
-    """Unit normals `(B, N, 3)` of the planes through triplets `(B, N, 3, 3)`; 0 where on a line."""
+def plane_normals(points: Tensor) -> Tensor:
+    """Unit normals `(B, N, 3)` of planes through triplets `(B, N, 3, 3)`; 0 for lines."""
     first, second, third = (points[:, :, i] for i in range(3))
     return unit(cross(unit(second - first), unit(third - first)))
 
 
-def well_spread(points):
-    """Which triplets `(B, N, 3, 3)` span a plane worth comparing: bool `(B, N)`."""
+def well_spread(points: Tensor) -> Tensor:
+    """The triplets `(B, N, 3, 3)` that span a plane worth comparing: bool `(B, N)`."""
     edges = [points[:, :, j] - points[:, :, i] for i, j in ((0, 1), (0, 2), (1, 2))]
     units = [unit(edge) for edge in edges]
     cosines = [ops.sum(units[i] * units[j], axis=-1) for i, j in ((0, 1), (0, 2), (1, 2))]
@@ -54,7 +56,7 @@ def well_spread(points):
 
 @keras.saving.register_keras_serializable("keras_dense")
 class VirtualNormal(DepthLoss):
-    """The planes through random triplets of points, in the truth and in the prediction.
+    """Difference of the planes through random triplets of points, in truth and prediction.
 
     ```
     P = z ((u - cx) / fx, (v - cy) / fy, 1)
@@ -62,23 +64,23 @@ class VirtualNormal(DepthLoss):
     loss = mean |n(y_pred) - n(y_true)|₁
     ```
 
-    over triplets of known pixels of the batch, without the `drop` of them that differ least. Left
-    out are those that in the truth have two edges within 30° of parallel, or lie within 5 mm of
-    each other in every coordinate. Yin et al., "Enforcing geometric constraints of virtual normal
-    for depth prediction", ICCV 2019, section 3.2.
+    over triplets of known pixels of the batch, without the share `drop` of them that differ least.
+    Triplets are left out if, in the truth, two of their edges are within 30° of parallel, or if,
+    in every coordinate, two of their points lie within 5 mm of each other. Yin et al., "Enforcing
+    geometric constraints of virtual normal for depth prediction", ICCV 2019, section 3.2.
 
     Args:
         intrinsics: `(fx, fy, cx, cy)` in pixels of the maps; the center of the top left pixel is
             (0, 0).
-        triplets: int >= 1, drawn in each image.
-        drop: Share of the triplets that counts nothing, in [0, 1).
-        seed: int, of the pattern of triplets. It is shifted by what the targets hold: other
-            targets are looked at elsewhere, the same ones at the same pixels.
-        name: Name of the loss.
-        reduction: A mean, as Keras calls it (`"sum_over_batch_size"`, `"mean"`,
-            `"mean_with_sample_weight"`): there is no loss of each pixel to sum or return.
+        triplets: int >= 1, how many are drawn in each image.
+        drop: float from 0 to 0.999, share of the triplets that is left out.
+        seed: int >= 0, of the pattern of triplets. The pattern is shifted by the mean of the
+            targets: the same targets are compared at the same pixels, others elsewhere.
+        reduction: a mean (`"sum_over_batch_size"`, `"mean"` or `"mean_with_sample_weight"`, which
+            are the same): there is no loss of each pixel to sum or return.
+        name: name of the loss.
 
-    Weights of pixels only choose: a triplet counts where all three are positive.
+    Weights of pixels only select: a triplet counts if the weights of all three are positive.
 
     Example:
 
@@ -90,26 +92,25 @@ class VirtualNormal(DepthLoss):
 
     def __init__(
         self,
-        intrinsics,
-        triplets=10000,
-        drop=0.25,
-        seed=0,
-        name="virtual_normal",
-        reduction=SUM_OVER_BATCH_SIZE,
+        intrinsics: Sequence[float],
+        *,
+        triplets: int = 10000,
+        drop: float = 0.25,
+        seed: int = 0,
+        reduction: str | None = SUM_OVER_BATCH_SIZE,
+        name: str = "virtual_normal",
     ):
-        super().__init__(name, reduction, whole=ONE_BY_ONE)
+        super().__init__(reduction=reduction, name=name, whole=ONE_BY_ONE)
         values = np.asarray(intrinsics, "float64")
         if values.shape != (4,) or not np.isfinite(values).all() or min(values[:2]) <= 0:
-            raise ValueError(
-                "`intrinsics` must be (fx, fy, cx, cy) in pixels, fx and fy positive. "
-                f"Received: intrinsics={intrinsics!r}"
-            )
+            wanted = "(fx, fy, cx, cy) in pixels, with fx and fy positive"
+            raise _check.fail("intrinsics", wanted, intrinsics)
         self.intrinsics = tuple(values.tolist())
         self.triplets = _check.integer(triplets, "triplets", 1)
-        self.drop = check_number("drop", drop, 0.0, 0.999)
+        self.drop = _check.number(drop, "drop", 0, 0.999)
         self.seed = _check.integer(seed, "seed", 0)
 
-    def places(self, y_true):
+    def places(self, y_true: Tensor) -> Tensor:
         """Indices of the pixels of all triplets, `(triplets * 3,)`, row by row."""
         height, width = ops.shape(y_true)[1:3]
         rng = np.random.default_rng(self.seed)
@@ -123,7 +124,7 @@ class VirtualNormal(DepthLoss):
         )
         return row * width + column
 
-    def score(self, y_true, y_pred, weight):
+    def score(self, y_true: Tensor, y_pred: Tensor, weight: Tensor) -> Tensor:
         batch, height, width = ops.shape(y_true)[:3]
         fx, fy, cx, cy = self.intrinsics
         u = (ops.arange(width, dtype="float32") - cx) / fx
@@ -152,7 +153,7 @@ class VirtualNormal(DepthLoss):
         kept = ops.cast(rank >= first, "float32")
         return safe_divide(ops.sum(kept * order), ops.sum(kept))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "intrinsics": self.intrinsics,

@@ -1,4 +1,4 @@
-"""Metrics that stream: what is measured over a whole data set gives every score of a task."""
+"""Streaming metrics: one measurement of a whole data set gives every score of a task."""
 
 from keras_dense.metrics.boundary_iou import BoundaryIoU
 from keras_dense.metrics.colorization import ColorErrors

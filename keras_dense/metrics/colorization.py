@@ -7,19 +7,13 @@ import numpy as np
 from keras import ops
 
 from keras_dense import _check
-from keras_dense.losses.colorization import AB_SCALE, check_prior
-from keras_dense.losses.contract import check_number
-from keras_dense.losses.weighted import flagged, read_map, safe_divide
+from keras_dense._types import ArrayLike, Config, Tensor
 from keras_dense.metrics.shared import SharedMetric
-from keras_dense.ops import (
-    ab_bins,
-    annealed_mean,
-    full_size,
-    nearest_bins,
-    recolor,
-    rgb_to_lab,
-    structural_similarity,
-)
+from keras_dense.ops.ab_bins import AB_SCALE, ab_bins, annealed_mean, check_prior, nearest_bins
+from keras_dense.ops.color import full_size, recolor, rgb_to_lab
+from keras_dense.ops.masked import safe_divide
+from keras_dense.ops.similarity import structural_similarity
+from keras_dense.ops.targets import known_colors, nan_where, read_map
 
 SCORES = ("auc", "auc_rebalanced", "accuracy", "rmse_ab", "psnr", "ssim")
 _LARGEST = 150.0  # the last threshold of the curve
@@ -28,28 +22,29 @@ _LEAST = 1e-10  # mean squared error below which PSNR stays at 100 dB
 
 @keras.saving.register_keras_serializable("keras_dense")
 class ColorErrors(SharedMetric):
-    """How close predicted colors are, over a whole data set.
+    """Errors of predicted colors, over a whole data set.
 
-    Predictions are what `kd.heads.Colorization` gives: they are brought to colors (a, b) as there,
-    upsampled to the image, and, for PSNR and SSIM, put together with the image's own lightness. d
-    is the distance of two colors in the plane (a, b).
+    Predictions are the outputs of a model with `kd.heads.Colorization`: they are converted to
+    colors (a, b) as there, upsampled to the image, and, for PSNR and SSIM, combined with the
+    image's own lightness. d is the distance of two colors in the plane (a, b).
 
     - `"auc"`: area under the share of pixels with d ≤ t, for t from 0 to 150, as a share of 150:
       the mean of max(0, 1 − d / 150).
-    - `"auc_rebalanced"`: the same, a pixel weighted by one over the prior of its true color's bin.
+    - `"auc_rebalanced"`: the same, with pixels weighted by 1 / prior of the bin of their true
+    color.
     - `"accuracy"`: share of pixels with d ≤ `threshold`.
     - `"rmse_ab"`: root of the mean squared error over pixels, a and b.
-    - `"psnr"`: dB, on clipped sRGB, of each image, and the mean over images; 100 at most.
-    - `"ssim"`: structural similarity on clipped sRGB, of each image over the 11×11 windows that are
-      wholly known, and the mean over images.
+    - `"psnr"`: mean over images of the PSNR of each, on clipped sRGB, in dB; 100 at most.
+    - `"ssim"`: mean over images of the structural similarity of each, on clipped sRGB, over the
+      11×11 windows without unknown pixels.
 
     Args:
-        score: what `result()` returns.
-        grid, temperature: of the bins and how they are read, see `kd.heads.Colorization`.
-        stride: int ≥ 1, what predictions are smaller by.
-        prior: the share of each bin, for `"auc_rebalanced"`; a bin of 0 does not count there.
-            `None`: the shares of what is measured, so that every bin that occurs counts the same.
-        threshold: for `"accuracy"`.
+        score: result of `result()`, one of the above.
+        grid, temperature: of the bins, see `kd.heads.Colorization`.
+        stride: int >= 1, ratio of the sizes of image and prediction.
+        prior: the share of each bin, for `"auc_rebalanced"`, where bins with a share of 0 do not
+            count. `None`: the shares in the measured data, so that all bins that occur count alike.
+        threshold: float >= 0, for `"accuracy"`.
         name: name of the metric; by default the name of the score.
 
     Call arguments:
@@ -62,7 +57,7 @@ class ColorErrors(SharedMetric):
     its weight negative or not finite.
 
     Raises:
-        ValueError: for an unknown score, or a prior of another number of bins.
+        ValueError: for an unknown score, or a prior for another number of bins.
 
     Reference: Zhang et al., "Colorful Image Colorization", ECCV 2016, section 3.1 (AuC).
 
@@ -74,60 +69,63 @@ class ColorErrors(SharedMetric):
 
     def __init__(
         self,
-        score="auc",
-        grid=10,
-        temperature=0.38,
-        stride=4,
-        prior=None,
-        threshold=10.0,
-        name=None,
+        score: str = "auc",
+        *,
+        grid: int = 10,
+        temperature: float = 0.38,
+        stride: int = 4,
+        prior: ArrayLike | None = None,
+        threshold: float = 10.0,
+        name: str | None = None,
     ):
-        if score not in SCORES:
-            raise ValueError(f"score must be one of {SCORES}; received: score={score!r}")
+        _check.choice(score, "score", SCORES)
         super().__init__(name or score, "down" if score == "rmse_ab" else "up")
         self.score = score
         self.grid = _check.integer(grid, "grid", 1)
         self.bins = len(ab_bins(grid))
-        self.temperature = check_number("temperature", temperature, 1e-6)
+        self.temperature = _check.number(temperature, "temperature", 1e-6)
         self.stride = _check.integer(stride, "stride", 1)
         share = check_prior(prior, grid)
         self.prior = None if share is None else np.asarray(prior, "float64").tolist()
         self._share = share
-        self.threshold = check_number("threshold", threshold, 0.0)
+        self.threshold = _check.number(threshold, "threshold", 0)
         self._last.wanted = {score}
         shape = (2, self.bins) if score == "auc_rebalanced" else (2,)
         self._sums = self.add_variable(shape, "zeros", dtype="float32", name="sums")
 
-    def also(self, score):
-        """A metric that gives another score of the same measurements."""
+    def also(self, score: str) -> SharedMetric:
+        """A metric for another score of the same measurements."""
         other = super().also(score)
         self._last.wanted.add(score)
         return other
 
-    def measure(self, y_true, y_pred, sample_weight):
-        """Of each score that somebody wants, what is summed and what it is divided by."""
+    def measure(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Numerator and denominator of each requested score."""
         y_pred = ops.cast(y_pred, "float32")
         if y_pred.shape[-1] not in (2, self.bins):
             raise ValueError(
-                f"y_pred must have {self.bins} channels (logits over the bins of "
-                f"grid={self.grid}) or 2, (a, b) / 110; received shape {tuple(y_pred.shape)}"
+                f"`y_pred` must have {self.bins} channels (logits over the bins of "
+                f"grid={self.grid}) or 2, (a, b) / 110. "
+                f"Received: y_pred of shape {tuple(y_pred.shape)}"
             )
         y_true, weight, wrong = read_map(
-            ops.convert_to_tensor(y_true), y_pred, sample_weight, 3, _known, self.stride
+            ops.convert_to_tensor(y_true), y_pred, sample_weight, 3, known_colors, self.stride
         )
         image = ops.where(weight > 0, y_true, 0.0)
         truth = rgb_to_lab(image)[..., 1:]
         if y_pred.shape[-1] == 2:
             ab = y_pred * AB_SCALE
         else:
-            ab = annealed_mean(y_pred, self.grid, self.temperature)
+            ab = annealed_mean(y_pred, self.grid, temperature=self.temperature)
         ab = full_size(ab, image, self.stride)
         wanted = self._last.wanted
         measured = self._of_pixels(ab, truth, weight[..., 0], wanted)
         if wanted & {"psnr", "ssim"}:
             measured |= _of_images(recolor(image, ab) / 255.0, image / 255.0, weight, wanted)
         if wrong is not None:
-            measured = {k: flagged(v, ops.any(wrong)) for k, v in measured.items()}
+            measured = {k: nan_where(v, ops.any(wrong)) for k, v in measured.items()}
         return measured
 
     def _of_pixels(self, ab, truth, weight, wanted):
@@ -136,7 +134,7 @@ class ColorErrors(SharedMetric):
         distance = ops.sqrt(squared)
         near = ops.maximum(0.0, 1.0 - distance / _LARGEST)
         hit = ops.cast(distance <= self.threshold, "float32")
-        hit = flagged(hit, ops.isnan(distance))
+        hit = nan_where(hit, ops.isnan(distance))
         values = {"auc": near, "accuracy": hit, "rmse_ab": squared / 2.0}
         total = ops.sum(weight)
         measured = {k: ops.stack([ops.sum(weight * v), total]) for k, v in values.items()}
@@ -150,10 +148,10 @@ class ColorErrors(SharedMetric):
             )
         return measured
 
-    def add(self, measured):
+    def add(self, measured: dict[str, Tensor]) -> None:
         self._sums.assign_add(measured[self.score])
 
-    def result(self):
+    def result(self) -> Tensor:
         """The chosen score, a float32 scalar."""
         total, weight = self._sums[0], self._sums[1]
         if self.score == "auc_rebalanced":
@@ -168,7 +166,7 @@ class ColorErrors(SharedMetric):
         value = ops.where(weight > 0, safe_divide(total, weight), float("nan"))
         return ops.sqrt(value) if self.score == "rmse_ab" else value
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             "score": self.score,
             "grid": self.grid,
@@ -180,12 +178,8 @@ class ColorErrors(SharedMetric):
         }
 
 
-def _known(image):
-    return ops.all(ops.isfinite(image), axis=-1, keepdims=True)
-
-
 def _of_images(colored, image, weight, wanted):
-    """PSNR and SSIM, each summed over images, and how many images there are."""
+    """PSNR and SSIM, each summed over images, and the number of images."""
     measured = {}
     if "psnr" in wanted:
         error = ops.mean(ops.square(colored - image), axis=-1, keepdims=True)
@@ -195,7 +189,7 @@ def _of_images(colored, image, weight, wanted):
         value = -10.0 / math.log(10) * ops.log(ops.maximum(error, _LEAST))
         measured["psnr"] = _sum_of_images(value, pixels)
     if "ssim" in wanted:
-        value, whole = structural_similarity(colored, image, weight > 0)
+        value, whole = structural_similarity(colored, image, known=weight > 0)
         windows = ops.sum(ops.cast(whole, "float32"), axis=(1, 2, 3))
         value = safe_divide(ops.sum(ops.where(whole, value, 0.0), axis=(1, 2, 3)), windows)
         measured["ssim"] = _sum_of_images(value, windows)

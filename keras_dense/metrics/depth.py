@@ -1,15 +1,18 @@
 """Errors of depth, summed over a whole data set, by the protocols that papers report."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_dense.losses.contract import check_flag, check_number
-from keras_dense.losses.depth_structure import image_median
-from keras_dense.losses.weighted import flagged, read_map, safe_divide
+from keras_dense import _check
+from keras_dense._types import Config, Tensor
 from keras_dense.metrics.shared import SharedMetric
+from keras_dense.ops.masked import image_median, safe_divide
+from keras_dense.ops.targets import nan_where, read_map
 
 SCORES = (
     "abs_rel",
@@ -35,32 +38,40 @@ PROTOCOLS = {
 }
 
 
-def check_crop(crop):
-    """A crop as four numbers or `None`, or an error that says what would do."""
+def check_crop(crop: Sequence[float] | None) -> tuple[float, ...] | None:
+    """A crop as four numbers, or `None`.
+
+    Raises:
+        ValueError: if it is not a crop; the message says what one is.
+
+    >>> check_crop([45, 471, 41, 601])
+    (45, 471, 41, 601)
+    """
     if crop is None:
         return None
     values = crop.tolist() if isinstance(crop, np.ndarray) else crop
     values = tuple(values) if isinstance(values, (tuple, list)) else ()
-    values = [v.item() if isinstance(v, np.generic) else v for v in values]
-    numbers = [
-        isinstance(v, int) and not isinstance(v, bool) and v >= 0
-        if not isinstance(v, float)
-        else 0.0 <= v <= 1.0
-        for v in values
-    ]
-    if len(values) != 4 or not all(numbers) or values[0] >= values[1] or values[2] >= values[3]:
-        raise ValueError(
-            "`crop` must be (top, bottom, left, right), top < bottom and left < right: ints are "
-            "rows and columns, floats shares of the height and width from 0 to 1. "
-            f"Received: crop={crop!r}"
+    values = tuple(v.item() if isinstance(v, np.generic) else v for v in values)
+    right = all(
+        0.0 <= v <= 1.0 if isinstance(v, float) else _check.is_integer(v) and v >= 0 for v in values
+    )
+    if len(values) != 4 or not right or values[0] >= values[1] or values[2] >= values[3]:
+        wanted = (
+            "(top, bottom, left, right), top < bottom and left < right: ints are rows and columns, "
+            "floats shares of the height and width from 0 to 1"
         )
-    return tuple(values)
+        raise _check.fail("crop", wanted, crop)
+    return values
 
 
-def edge(value, size):
-    """Where a crop begins or ends on an axis: an int as it is, a share of `size` cut to an int.
+def edge(value: float, size: Any) -> Any:
+    """The cell where a crop begins or ends on an axis.
 
-    In whole numbers, as float32 would round 0.99189189 * 370 = 366.9999993 up.
+    Args:
+        value: an int, which is returned as it is; or a float from 0 to 1, a share of `size`,
+            rounded down. It is computed in integers, as float32 would round
+            0.99189189 * 370 = 366.9999993 up.
+        size: int or integer scalar.
 
     >>> edge(0.99189189, 370), edge(45, 480)
     (366, 45)
@@ -83,10 +94,10 @@ class DepthErrors(SharedMetric):
     | `"silog"` | 100 sqrt(mean d² - (mean d)²), d = ln p - ln t |
     | `"delta1"`, `"delta2"`, `"delta3"` | share with max(p / t, t / p) < 1.25, 1.25², 1.25³ |
 
-    Counted are pixels with `min_depth` < t < `max_depth` inside the crop. Predictions are clipped
-    to that range, NaN counts as `min_depth`. Sums are kept in two float32 words, so a data set of
-    any size loses no digits. A score is NaN while nothing was counted, and once a known pixel had a
-    weight that is negative or not finite.
+    Pixels with `min_depth` < t < `max_depth` inside the crop are counted. Predictions are clipped
+    to that range, NaN counts as `min_depth`. Sums are kept in two float32 words, so no digits are
+    lost over a large data set. A score is NaN while nothing was counted, and once a known pixel had
+    a weight that is negative or not finite.
 
     Predictions must have the size of the truth: upsample them first.
 
@@ -99,21 +110,21 @@ class DepthErrors(SharedMetric):
     | `"kitti_eigen"` | 80 m | rows 0.332–0.914 H, columns 0.036–0.964 W | image | Eigen et al. |
 
     Args:
-        score: What `result()` returns, one of the above.
-        min_depth: Meters; 0.001 unless the protocol says otherwise.
-        max_depth: Meters, or `None`: no limit.
+        score: result of `result()`, one of the above.
+        min_depth: float > 0, meters; 0.001 unless the protocol has another value.
+        max_depth: float, meters, or `None`: no limit.
         crop: `(top, bottom, left, right)`, half-open: ints are rows and columns, floats shares of
-            the height and width (cut to whole pixels); `None`: the whole image.
+            the height and width (rounded down to whole pixels); `None`: the whole image.
         reduction: `"image"` (default): the mean over images of the score of each; `"pixel"`: the
             score of all pixels together.
-        median_scaling: Whether a prediction is first multiplied by median(t) / median(p) of its
-            image, for networks that do not know the scale.
-        protocol: Name of a protocol, which fills in what is not given; or `None`.
-        name: Name of the metric; by default the name of the score.
+        median_scaling: bool; a prediction is first multiplied by median(t) / median(p) of its
+            image, for networks that predict depth up to a scale.
+        protocol: str, a protocol whose values are used for the arguments that are `None`.
+        name: name of the metric; by default the name of the score.
 
     Call arguments:
-        y_true: Meters `(B, H, W, 1)` or `(B, H, W)`.
-        y_pred: Meters `(B, H, W, 1)`.
+        y_true: meters `(B, H, W, 1)` or `(B, H, W)`.
+        y_pred: meters `(B, H, W, 1)`.
         sample_weight: `(B,)`, `(B, H, W)` or `(B, H, W, 1)`: pixels of weight 0 are not counted,
             all others once.
 
@@ -134,65 +145,63 @@ class DepthErrors(SharedMetric):
 
     def __init__(
         self,
-        score="abs_rel",
-        min_depth=None,
-        max_depth=None,
-        crop=None,
-        reduction=None,
-        median_scaling=False,
-        protocol=None,
-        name=None,
+        score: str = "abs_rel",
+        *,
+        min_depth: float | None = None,
+        max_depth: float | None = None,
+        crop: Sequence[float] | None = None,
+        reduction: str | None = None,
+        median_scaling: bool = False,
+        protocol: str | None = None,
+        name: str | None = None,
     ):
-        if score not in SCORES:
-            raise ValueError(f"`score` must be one of {SCORES}. Received: score={score!r}")
-        if protocol is not None and protocol not in PROTOCOLS:
-            raise ValueError(
-                f"`protocol` must be one of {tuple(PROTOCOLS)} or None. "
-                f"Received: protocol={protocol!r}"
-            )
+        _check.choice(score, "score", SCORES)
+        _check.choice(protocol, "protocol", (*PROTOCOLS, None))
         given = {
             "min_depth": min_depth,
             "max_depth": max_depth,
             "crop": crop,
             "reduction": reduction,
         }
-        settings = {"min_depth": 1e-3, "reduction": "image", "max_depth": None, "crop": None}
-        settings.update(PROTOCOLS.get(protocol, {}))
-        settings.update({key: value for key, value in given.items() if value is not None})
+        settings: dict[str, Any] = {
+            "min_depth": 1e-3,
+            "reduction": "image",
+            "max_depth": None,
+            "crop": None,
+            **PROTOCOLS.get(protocol or "", {}),
+            **{key: value for key, value in given.items() if value is not None},
+        }
         super().__init__(name or score, "up" if score.startswith("delta") else "down")
         self.score = score
-        self.min_depth = check_number("min_depth", settings["min_depth"], 1e-12)
+        self.min_depth = _check.number(settings["min_depth"], "min_depth", 1e-12)
         self.max_depth = settings["max_depth"]
         if self.max_depth is not None:
-            self.max_depth = check_number("max_depth", self.max_depth, 0.0)
+            self.max_depth = _check.number(self.max_depth, "max_depth", 0)
             if self.max_depth <= self.min_depth:
-                raise ValueError(
-                    "`max_depth` must be more than `min_depth`. Received: "
-                    f"min_depth={self.min_depth}, max_depth={self.max_depth}"
-                )
+                wanted = f"more than min_depth={self.min_depth}"
+                raise _check.fail("max_depth", wanted, self.max_depth)
         self.crop = check_crop(settings["crop"])
-        if settings["reduction"] not in ("image", "pixel"):
-            raise ValueError(f"`reduction` must be 'image' or 'pixel'. Received: {reduction!r}")
-        self.reduction = settings["reduction"]
-        self.median_scaling = check_flag("median_scaling", median_scaling)
+        self.reduction = _check.choice(settings["reduction"], "reduction", ("image", "pixel"))
+        self.median_scaling = _check.flag(median_scaling, "median_scaling")
         self.protocol = protocol
         self._size = settings.get("size")
         shape = (len(SCORES) + 1,)
         self._sums = self.add_variable(shape, "zeros", name="sums")
         self._rests = self.add_variable(shape, "zeros", name="rests")
 
-    def measure(self, y_true, y_pred, sample_weight):
+    def measure(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None) -> Tensor:
         """Sums over the pixels of the batch, or over its images, and their number."""
         y_pred = ops.cast(ops.convert_to_tensor(y_pred), "float32")
         if y_pred.shape[-1] != 1:
             raise ValueError(
-                f"y_pred must be depth of shape (B, H, W, 1). Received: shape {tuple(y_pred.shape)}"
+                "`y_pred` must be depth of shape (B, H, W, 1). "
+                f"Received: y_pred of shape {tuple(y_pred.shape)}"
             )
         y_true = ops.convert_to_tensor(y_true)
         y_true, weight, wrong = read_map(y_true, y_pred, sample_weight, 1, self._known)
         known = ops.logical_and(weight > 0, self._inside(y_pred))
         measured = self._sums_of(self._errors(y_true, y_pred, known))
-        return measured if wrong is None else flagged(measured, ops.any(wrong))
+        return measured if wrong is None else nan_where(measured, ops.any(wrong))
 
     def _sums_of(self, errors):
         """The sums over all pixels, or over the images of their scores."""
@@ -215,12 +224,12 @@ class DepthErrors(SharedMetric):
         return ops.logical_and(y_true > self.min_depth, y_true < last)
 
     def _inside(self, y_pred):
-        """Which pixels lie in the crop: bool `(1, H, W, 1)`."""
+        """The pixels in the crop: bool `(1, H, W, 1)`."""
         static = tuple(y_pred.shape[1:3])
         if self._size is not None and None not in static and static != self._size:
             raise ValueError(
-                f"protocol={self.protocol!r} is for images of {self._size} (height, width): "
-                f"upsample the predictions. Received: y_pred of {static}"
+                f"`y_pred` must be of size {self._size} (height, width) for "
+                f"protocol={self.protocol!r}: upsample the predictions. Received: {static}"
             )
         crop = (0.0, 1.0, 0.0, 1.0) if self.crop is None else self.crop
         inside = []
@@ -236,7 +245,7 @@ class DepthErrors(SharedMetric):
         return ops.logical_and(inside[0][None, :, None, None], inside[1][None, None, :, None])
 
     def _errors(self, t, p, known):
-        """What is summed for each score, and 1; 0 where unknown: `(B, H, W, 10)`."""
+        """The terms of each sum, and 1 to count; 0 where unknown: `(B, H, W, 10)`."""
         p = ops.where(ops.isnan(p), self.min_depth, p)
         if self.median_scaling:
             p = p * safe_divide(image_median(t, known), image_median(p, known))
@@ -255,7 +264,7 @@ class DepthErrors(SharedMetric):
         errors = ops.concatenate([*relative, squared, *logs, *deltas, one], axis=-1)
         return errors * ops.cast(known, "float32")
 
-    def add(self, measured):
+    def add(self, measured: Tensor) -> None:
         # The sum of two floats is a float and a rest, exactly (Knuth).
         sums, rests = ops.convert_to_tensor(self._sums), ops.convert_to_tensor(self._rests)
         total = sums + measured
@@ -265,13 +274,13 @@ class DepthErrors(SharedMetric):
         self._rests.assign(rest - (whole - total))
         self._sums.assign(whole)
 
-    def result(self):
+    def result(self) -> Tensor:
         """The chosen score, a float32 scalar."""
         sums = ops.add(self._sums, self._rests)
         value = self._from_sums(sums, ops)[self.score]
         return ops.where(sums[-1] > 0, value, float("nan"))
 
-    def scores(self):
+    def scores(self) -> dict[str, float]:
         """Every score so far, computed in float64: a dict of floats."""
         sums = sum(
             ops.convert_to_numpy(v.value).astype("float64") for v in (self._sums, self._rests)
@@ -287,7 +296,7 @@ class DepthErrors(SharedMetric):
             return dict(zip(SCORES, means, strict=True))
         return _scores(means, means[3] - xp.square(means[5]), xp)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             "score": self.score,
             "min_depth": self.min_depth,
@@ -301,7 +310,7 @@ class DepthErrors(SharedMetric):
 
 
 def _scores(means, variance, xp):
-    """The scores from the means of what is summed for each, and the variance of d."""
+    """The scores from the means of their terms, and the variance of d."""
     abs_rel, sq_rel, squared, log_squared, log10, _, *deltas = means
     silog = 100.0 * xp.sqrt(xp.maximum(variance, 0.0))
     rmse = [xp.sqrt(squared), xp.sqrt(log_squared)]

@@ -1,4 +1,8 @@
-"""Segmentation scores from a confusion matrix, the same formulas in NumPy and in a graph."""
+"""Segmentation scores of a confusion matrix, with one formula for NumPy and for a graph."""
+
+from typing import Any
+
+from keras_dense._types import Array, Tensor
 
 SCORES = (
     "mean_iou",
@@ -11,8 +15,8 @@ SCORES = (
 PER_CLASS = ("iou", "accuracy", "precision", "dice")
 
 
-def scores(matrix, xp):
-    """Compute every score of a confusion matrix.
+def scores(matrix: Array | Tensor, xp: Any) -> dict[str, Any]:
+    """Every score of a confusion matrix.
 
     With truth t_i, prediction p_i and hits n_ii of class i, over all pixels counted:
 
@@ -25,16 +29,16 @@ def scores(matrix, xp):
     frequency_weighted_iou = sum_i t_i iou[i] / sum_i t_i
     ```
 
-    What has an empty denominator is NaN and takes part in no mean. (Long, Shelhamer and Darrell,
+    A score with an empty denominator is NaN and is part of no mean. (Long, Shelhamer and Darrell,
     "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015, section 5.)
 
     Args:
-        matrix: Floats, `(C, C)` with truth i and prediction j at [i, j], or `(C, 2, 2)`, one such
+        matrix: floats, `(C, C)` with truth i and prediction j at [i, j], or `(C, 2, 2)`, one such
             matrix per label, of which class 1 (present) is scored.
         xp: `numpy` or `keras.ops`.
 
     Returns:
-        Dict from name to scalar (`SCORES`) or array of C (`PER_CLASS`).
+        dict from name to scalar (`SCORES`) or array of C (`PER_CLASS`).
     """
     if len(matrix.shape) == 2:
         hits = xp.diagonal(matrix)

@@ -40,13 +40,17 @@ def conv_bn_relu(
     """
     if separable:
         x = AtrousDepthwiseConv2D(
-            kernel_size, rate, use_bias=False, data_format="channels_last", name=f"{name}_depthwise"
+            kernel_size,
+            rate=rate,
+            use_bias=False,
+            data_format="channels_last",
+            name=f"{name}_depthwise",
         )(x)
         x = layers.BatchNormalization(epsilon=1e-5, name=f"{name}_depthwise_bn")(x)
         x = layers.ReLU(name=f"{name}_depthwise_relu")(x)
         kernel_size, rate = 1, 1
     x = AtrousConv2D(
-        filters, kernel_size, rate, use_bias=False, data_format="channels_last", name=name
+        filters, kernel_size, rate=rate, use_bias=False, data_format="channels_last", name=name
     )(x)
     x = layers.BatchNormalization(epsilon=1e-5, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
@@ -58,7 +62,7 @@ def summed_scores(
     """Sum of 3×3 convolutions of one map at several rates (ASPP of DeepLabv2)."""
     branches = [
         AtrousConv2D(
-            filters, 3, rate, data_format="channels_last", name=f"{prefix}aspp_{n}", **kwargs
+            filters, 3, rate=rate, data_format="channels_last", name=f"{prefix}aspp_{n}", **kwargs
         )(x)
         for n, rate in enumerate(rates, 1)
     ]

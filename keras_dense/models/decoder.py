@@ -183,8 +183,8 @@ def at_stride(
     if coarser_only and not fine:
         return x
     if not fine:
-        up = tuple(n // stride if n % stride == 0 else n for n in factor)
-        x = BilinearUpsampling(up, "channels_last", name=f"{prefix}upsample")(x)
+        up: Any = tuple(n // stride if n % stride == 0 else n for n in factor)
+        x = BilinearUpsampling(up, data_format="channels_last", name=f"{prefix}upsample")(x)
         factor = tuple(n // u for n, u in zip(factor, up, strict=True))
     pool = tuple(stride // n for n in factor)
     if pool == (1, 1):

@@ -54,7 +54,7 @@ def fully_connected_branch(x: Tensor, rate: int, *, suffix: str = "", prefix: st
     x = AtrousConv2D(
         1024,
         3,
-        rate,
+        rate=rate,
         activation="relu",
         data_format="channels_last",
         name=f"{prefix}fc6{suffix}",

@@ -126,7 +126,7 @@ def dilated_context_decoder(
             x = AtrousConv2D(
                 width * channels,
                 3,
-                rate,
+                rate=rate,
                 padding="valid",
                 activation="relu",
                 kernel_initializer=ContextIdentity(channels, 0.0 if width == 1 else 0.01),

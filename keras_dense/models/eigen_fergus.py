@@ -92,7 +92,7 @@ def _scale1(x: Tensor, fine: Tensor, units: int, filters: int, dropout: float) -
     x = layers.Dropout(dropout, name="scale1_dropout")(x)
     x = layers.Dense(grid[0] * grid[1] * filters, "relu", name="scale1_full2")(x)
     x = layers.Reshape((*grid, filters), name="scale1_grid")(x)
-    x = BilinearUpsampling(4, "channels_last", name="scale1_upsample")(x)
+    x = BilinearUpsampling(4, data_format="channels_last", name="scale1_upsample")(x)
     return CropLike(name="scale1_crop")(x, fine)
 
 
@@ -213,7 +213,8 @@ def eigen_fergus(
     for key, head in heads.items():
         scores = head.read(key, {}, predictions, heads)
         step = 2 if head.final else 4
-        scores = PlaceLike(_FIRST, step, size, name=f"{prefix_of(key)}place")(scores, image)
+        place = PlaceLike(first=_FIRST, step=step, size=size, name=f"{prefix_of(key)}place")
+        scores = place(scores, image)
         outputs[key] = finish(head, scores, key)
     model = keras.Model(image, heads.pack(outputs), name=name or "eigen_fergus")
     return model if initialize_from is None else initialize(model, initialize_from)

@@ -103,7 +103,9 @@ def hypercolumn_decoder(
             label = "x".join(map(str, dict.fromkeys(factor)))
             x = add(parts, name=f"{prefix}add_{label}")
             if factor != (1, 1):
-                x = BilinearUpsampling(factor, "channels_last", name=f"{prefix}upsample_{label}")(x)
+                x = BilinearUpsampling(
+                    factor, data_format="channels_last", name=f"{prefix}upsample_{label}"
+                )(x)
             total = x if total is None else layers.Add(name=f"{prefix}sum_{label}")([total, x])
         return total
 

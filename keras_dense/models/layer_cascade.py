@@ -13,8 +13,7 @@ from keras import layers
 from keras_dense import _check
 from keras_dense._types import Features, PathLike, Shape, Tensor
 from keras_dense.heads import Heads
-from keras_dense.layers import Certainty, KeepCells, Settled, Unsure
-from keras_dense.layers.cascade import as_threshold
+from keras_dense.layers.cascade import Certainty, KeepCells, Settled, Unsure
 from keras_dense.models.blocks import conv_bn_relu
 from keras_dense.models.build import HeadsLike, build, make_backbone
 from keras_dense.models.decoder import Decoder, Prediction, Wanted
@@ -122,7 +121,7 @@ def check_thresholds(thresholds: float | Sequence[float], stages: int) -> tuple[
             f"`thresholds` must be a number, or one number for each of the {stages - 1} stages "
             f"that pixels can leave. Received: thresholds={thresholds!r}"
         )
-    return tuple(as_threshold(t, "thresholds") for t in listed)
+    return tuple(_check.number(t, "thresholds", above=0) for t in listed)
 
 
 def _mode(heads: Heads) -> str | None:

@@ -41,7 +41,7 @@ def resnet38_decoder(rate: int = 12, *, level: str = "P5") -> Decoder:
         channels, prefix = wanted.channels, wanted.prefix
         x = conv_bn_relu(feature(features, level), 512, 3, rate=rate, name=f"{prefix}linear1")
         score = AtrousConv2D(
-            channels, 3, rate, data_format="channels_last", name=f"{prefix}linear2"
+            channels, 3, rate=rate, data_format="channels_last", name=f"{prefix}linear2"
         )
         return score(x)
 

@@ -66,7 +66,7 @@ def attention_gate(
         1, 1, activation="sigmoid", name=f"{name}_alpha", data_format="channels_last"
     )(x)
     if factor != (1, 1):
-        x = BilinearUpsampling(factor, "channels_last", name=f"{name}_upsample")(x)
+        x = BilinearUpsampling(factor, data_format="channels_last", name=f"{name}_upsample")(x)
     return layers.Multiply(name=f"{name}_multiply")([skip, x])
 
 

@@ -99,12 +99,14 @@ def upsample(
             learned["name"] = f"{name}_project"
             x = layers.Conv2D(filters, 1, **learned, data_format="channels_last")(x)
         if factor != (1, 1):
-            x = BilinearUpsampling(factor, "channels_last", name=name)(x)
+            x = BilinearUpsampling(factor, data_format="channels_last", name=name)(x)
     elif upsampling == "transposed":
         learned["channel_initializer"] = learned.pop("kernel_initializer")
         x = BilinearInitConvTranspose(filters, factor, data_format="channels_last", **learned)(x)
     elif upsampling == "up_conv":
-        learned["kernel_initializer"] = ICNR(factor, kernel_initializer, transposed=True)
+        learned["kernel_initializer"] = ICNR(
+            factor, initializer=kernel_initializer, transposed=True
+        )
         x = layers.Conv2DTranspose(
             filters, factor, strides=factor, **learned, data_format="channels_last"
         )(x)
@@ -114,7 +116,7 @@ def upsample(
         )(x)
         x = layers.Conv2D(filters, 3, padding="same", **learned, data_format="channels_last")(x)
     else:
-        learned["kernel_initializer"] = ICNR(factor, kernel_initializer)
+        learned["kernel_initializer"] = ICNR(factor, initializer=kernel_initializer)
         filters *= factor[0] * factor[1]
         x = layers.Conv2D(filters, 3, padding="same", **learned, data_format="channels_last")(x)
         x = PixelShuffle(factor, name=f"{name}_shuffle")(x)

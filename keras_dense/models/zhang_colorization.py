@@ -61,7 +61,7 @@ def zhang_backbone(width: float = 1.0) -> keras.Model:
                 x = AtrousConv2D(
                     filters_of,
                     3,
-                    dilation,
+                    rate=dilation,
                     activation="relu",
                     data_format="channels_last",
                     name=name,

@@ -1,4 +1,4 @@
-"""The plane of colors (a, b) of CIE Lab, cut into bins.
+"""The plane of colors (a, b) of CIE Lab, divided into bins.
 
 Zhang, Isola, Efros, "Colorful Image Colorization", ECCV 2016, sections 2.2 and 2.3.
 """
@@ -9,34 +9,36 @@ import itertools
 import numpy as np
 from keras import ops
 
+from keras_dense import _check
+from keras_dense._types import Array, ArrayLike, Tensor
 from keras_dense.ops.color import to_lab
 
-_REACH = 110  # of |a| and |b|: sRGB stays within 108
+AB_SCALE = 110.0  # predictions of a regression are (a, b) / 110
+_REACH = 110  # largest |a| and |b|: those of sRGB are below 108
 _SIDE = 2 * _REACH + 1
 
 
 @functools.lru_cache(typed=True)
-def ab_bins(grid=10):
+def ab_bins(grid: int = 10) -> Array:
     """The bins of color: 313 for the published grid of 10.
 
-    The plane (a, b) is cut into squares with corners at the multiples of `grid`. Bins are the
-    corners of all squares that share an area with the convex hull of the colors of sRGB.
+    The plane (a, b) is divided into squares with corners at the multiples of `grid`. Bins are the
+    corners of all squares that overlap the convex hull of the colors of sRGB.
 
     Args:
-        grid: int ≥ 1, distance of neighboring bins.
+        grid: int from 1 to 55, distance of neighboring bins.
 
     Returns:
-        int64 `(bins, 2)`, a and b, in the order of the published list: a ascends, and for one a
-        so does b. Not to be written to.
+        int64 `(bins, 2)`, a and b, in the order of the published list: sorted by a, then by b.
+        Read-only.
 
     Raises:
-        ValueError: for a grid that is no int from 1 to 55.
+        ValueError: for a grid that is not an int from 1 to 55.
 
     >>> len(ab_bins()), ab_bins()[0].tolist(), len(ab_bins(20))
     (313, [-90, 50], 101)
     """
-    if isinstance(grid, bool) or not isinstance(grid, (int, np.integer)) or not 1 <= grid <= 55:
-        raise ValueError(f"`grid` must be an integer from 1 to 55. Received: grid={grid!r}")
+    grid = _check.integer(grid, "grid", 1, 55)
     first = -(_REACH // grid + 2)
     cells = np.stack(np.mgrid[first:-first, first:-first], axis=-1) + 0.5
     cells = cells * grid  # their centers
@@ -49,12 +51,12 @@ def ab_bins(grid=10):
     used = np.zeros(np.add(apart.shape, 1), bool)
     for i, j in itertools.product((0, 1), repeat=2):
         used[i : i + len(apart), j : j + len(apart)] |= ~apart
-    bins = (np.argwhere(used) + first) * int(grid)
+    bins: Array = (np.argwhere(used) + first) * grid
     bins.flags.writeable = False
     return bins
 
 
-def _hull(points=33):
+def _hull(points: int = 33) -> Array:
     """Convex hull of the edges of the RGB cube in the plane (a, b), anticlockwise."""
     line = np.linspace(0.0, 255.0, points)
     edges = [
@@ -79,12 +81,38 @@ def _turn(p, q, r):
     return (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])
 
 
-@functools.lru_cache(typed=True)
-def _candidates(grid, neighbors):
-    """For every whole (a, b), the bins that may be among the nearest of a point that rounds to it.
+def check_prior(prior: ArrayLike | None, grid: int) -> Array | None:
+    """The share of each bin as float64, summing to 1, or `None`.
 
-    int32 `(221², m)`. Rounding moves a point by √½ at most, so what is nearest to it is no farther
-    from (a, b) than its own k-th bin, plus √2.
+    Raises:
+        ValueError: for another number of bins, or shares that are negative, not finite or all 0.
+
+    >>> check_prior(None, 10) is None, float(check_prior(np.full(313, 2.0), 10).sum().round(6))
+    (True, 1.0)
+    """
+    count = len(ab_bins(grid))
+    if prior is None:
+        return None
+    prior = np.asarray(prior, "float64")
+    if prior.shape != (count,):
+        raise ValueError(
+            f"`prior` must have a share for each of the {count} bins of grid={grid} (see "
+            f"kd.training.estimate_ab_prior). Received: prior of shape {prior.shape}"
+        )
+    if not np.isfinite(prior).all() or (prior < 0).any() or not prior.any():
+        raise ValueError(
+            "`prior` must be finite and not negative, and not 0 everywhere. "
+            f"Received: {prior.min()} to {prior.max()}"
+        )
+    return prior / prior.sum()
+
+
+@functools.lru_cache(typed=True)
+def _candidates(grid: int, neighbors: int) -> Array:
+    """The bins that may be among the nearest of a point, for every (a, b) that it may round to.
+
+    int32 `(221², m)`. Rounding moves a point by √½ at most, so the nearest bins of the point are no
+    farther from (a, b) than the k-th nearest bin of (a, b), plus √2.
     """
     bins = ab_bins(grid)
     axis = np.arange(-_REACH, _REACH + 1)
@@ -106,32 +134,27 @@ def _candidates(grid, neighbors):
     return table.reshape(-1, most).astype("int32")
 
 
-def nearest_bins(ab, grid=10, neighbors=5):
-    """The bins nearest to colors, exactly, without the distances to all bins.
+def nearest_bins(ab: ArrayLike, grid: int = 10, neighbors: int = 5) -> tuple[Tensor, Tensor]:
+    """The bins nearest to colors: exact, without computing the distances to all bins.
 
     Args:
-        ab: `(…, 2)`; beyond ±110 taken as ±110.
-        grid: of `ab_bins`.
-        neighbors: int ≥ 1, how many.
+        ab: `(…, 2)`; clipped to ±110.
+        grid: see `ab_bins`.
+        neighbors: int >= 1, how many bins.
 
     Returns:
         int32 `(…, neighbors)`, numbers of bins, the nearest first, and float32
         `(…, neighbors)`, their squared distances.
 
     Raises:
-        ValueError: for less than one neighbor, or more than there are bins.
+        ValueError: for `neighbors` below 1 or above the number of bins.
 
     >>> index, squared = nearest_bins(np.array([3.0, -1.0]), neighbors=2)
     >>> ab_bins()[ops.convert_to_numpy(index)].tolist(), ops.convert_to_numpy(squared).tolist()
     ([[0, 0], [10, 0]], [10.0, 50.0])
     """
     count = len(ab_bins(grid))
-    whole = isinstance(neighbors, (int, np.integer)) and not isinstance(neighbors, bool)
-    if not whole or not 1 <= neighbors <= count:
-        raise ValueError(
-            f"`neighbors` must be an integer from 1 to the number of bins, {count}. "
-            f"Received: neighbors={neighbors!r}"
-        )
+    neighbors = _check.integer(neighbors, "neighbors", 1, count)
     ab = ops.clip(ops.cast(ab, "float32"), -_REACH, _REACH)
     place = ops.cast(ops.round(ab), "int32") + _REACH
     place = place[..., 0] * _SIDE + place[..., 1]
@@ -143,21 +166,23 @@ def nearest_bins(ab, grid=10, neighbors=5):
     return ops.take_along_axis(near, ops.cast(order, "int32"), axis=-1), -closest
 
 
-def soft_encode(ab, grid=10, neighbors=5, sigma=5.0):
-    """Colors as weighted bins: a Gaussian of the distance to each of the nearest ones.
+def soft_encode(
+    ab: ArrayLike, grid: int = 10, *, neighbors: int = 5, sigma: float = 5.0
+) -> tuple[Tensor, Tensor]:
+    """Colors as weighted bins: a Gaussian of the distance to each of the nearest bins.
 
     Args:
         ab: `(…, 2)`.
-        grid: of `ab_bins`.
-        neighbors: int ≥ 1, how many bins share a color: 5 in the paper, 10 in its code.
-        sigma: number > 0, width of the Gaussian.
+        grid: see `ab_bins`.
+        neighbors: int >= 1, how many bins share a color: 5 in the paper, 10 in its code.
+        sigma: float > 0, standard deviation of the Gaussian.
 
     Returns:
         int32 `(…, neighbors)`, numbers of bins, the nearest first, and float32
         `(…, neighbors)`, their weights, which sum to 1.
 
     Raises:
-        ValueError: as `nearest_bins`.
+        ValueError: see `nearest_bins`.
 
     Reference: Zhang et al., ECCV 2016, section 2.2 (H⁻¹ of the ground truth).
 
@@ -170,16 +195,16 @@ def soft_encode(ab, grid=10, neighbors=5, sigma=5.0):
     return index, share / ops.sum(share, axis=-1, keepdims=True)
 
 
-def annealed_mean(logits, grid=10, temperature=0.38):
-    """The color that a distribution over bins stands for.
+def annealed_mean(logits: ArrayLike, grid: int = 10, *, temperature: float = 0.38) -> Tensor:
+    """The color of a distribution over bins: their annealed mean.
 
-    `softmax(logits / temperature)`, and the mean of the bins under it: temperature 1 gives the
-    mean, which is pale; towards 0 the most likely bin, which jumps.
+    The mean of the bins under `softmax(logits / temperature)`. Temperature 1 gives the mean, which
+    is pale; towards 0 the result approaches the most likely bin, which is not smooth in space.
 
     Args:
         logits: `(…, bins)`.
-        grid: of `ab_bins`.
-        temperature: number > 0.
+        grid: see `ab_bins`.
+        temperature: float > 0.
 
     Returns:
         float32 `(…, 2)`.

@@ -1,26 +1,37 @@
-"""Convolution with holes: what the backends do fast and right, and what to do where they do not.
+"""Atrous convolution: the backends' own where it is right and fast, replacements elsewhere.
 
 All functions take the arguments of `keras.ops.conv`, and more: rates with strides, padding in
-cells. Taps that lie `rate` cells apart read `x[stride * i + rate * a - pad]`.
+cells. Taps that are `rate` cells apart read `x[stride * i + rate * a - pad]`.
 """
 
 import itertools
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_dense._types import ArrayLike, Sides, Size, Tensor
 from keras_dense.ops.image import as_float, at_least, pad_map
 
 
-def atrous_conv(x, kernel, rate=1, strides=1, padding="same", data_format="channels_last"):
-    """Convolution (cross-correlation) whose taps lie `rate` cells apart, grouped or not.
+def atrous_conv(
+    x: ArrayLike,
+    kernel: ArrayLike,
+    *,
+    rate: Size = 1,
+    strides: Size = 1,
+    padding: str | Sides = "same",
+    data_format: str = "channels_last",
+) -> Tensor:
+    """Convolution (cross-correlation) with taps `rate` cells apart, grouped or not.
 
     Args:
         x: `(B, H, W, C)`, or `(B, C, H, W)` with "channels_first"; sizes may be unknown.
-        kernel: `(k_h, k_w, C / groups, filters)`; its shape says how many groups there are.
-        rate: int ≥ 1 or a pair.
-        strides: int ≥ 1 or a pair; other than 1 together with a rate, too.
+        kernel: `(k_h, k_w, C / groups, filters)`; its shape gives the number of groups.
+        rate: int >= 1 or a pair, the dilation rate.
+        strides: int >= 1 or a pair; strides and rates can be combined.
         padding: "valid"; "same", which is TensorFlow's rule with the dilated extent
             `rate (k - 1) + 1` of the kernel; or zeros as `((top, bottom), (left, right))`.
         data_format: "channels_last" or "channels_first".
@@ -41,18 +52,24 @@ def atrous_conv(x, kernel, rate=1, strides=1, padding="same", data_format="chann
 
 
 def atrous_depthwise_conv(
-    x, kernel, rate=1, strides=1, padding="same", data_format="channels_last"
-):
-    """Each channel with kernels of its own, whose taps lie `rate` cells apart.
+    x: ArrayLike,
+    kernel: ArrayLike,
+    *,
+    rate: Size = 1,
+    strides: Size = 1,
+    padding: str | Sides = "same",
+    data_format: str = "channels_last",
+) -> Tensor:
+    """Depthwise convolution with taps `rate` cells apart.
 
     Args:
-        x, rate, strides, padding, data_format: as for `atrous_conv`.
+        x, rate, strides, padding, data_format: see `atrous_conv`.
         kernel: `(k_h, k_w, C, multiplier)`; channel `c` gives the output channels
             `multiplier c`, `multiplier c + 1`, …
 
     >>> import numpy as np
     >>> x = np.arange(5, dtype="float32").reshape(1, 1, 5, 1)
-    >>> y = atrous_depthwise_conv(x, np.ones((1, 2, 1, 1), "float32"), 3, padding="valid")
+    >>> y = atrous_depthwise_conv(x, np.ones((1, 2, 1, 1), "float32"), rate=3, padding="valid")
     >>> ops.convert_to_numpy(y)[0, 0, :, 0].tolist()
     [3.0, 5.0]
     """
@@ -60,8 +77,8 @@ def atrous_depthwise_conv(
     return _run(x, kernel, rate, strides, padding, data_format, depthwise=True)
 
 
-def same_pads(size, kernel_size, rate=1, stride=1):
-    """Zeros before and after an axis that "same" means.
+def same_pads(size: Any, kernel_size: int, rate: int = 1, stride: int = 1) -> Any:
+    """The zeros before and after an axis for padding "same".
 
     Without a stride they do not depend on `size`; with one, an unknown size gives `None`.
 
@@ -78,8 +95,14 @@ def same_pads(size, kernel_size, rate=1, stride=1):
     return total // 2, total - total // 2
 
 
-def explicit_pads(padding, sizes, kernel_size, rate, strides):
-    """Any padding as zeros before and after each axis, `None` where that is unknown.
+def explicit_pads(
+    padding: str | Sides,
+    sizes: Sequence[Any],
+    kernel_size: Sequence[int],
+    rate: Sequence[int],
+    strides: Sequence[int],
+) -> Any:
+    """Any padding as zeros before and after each axis; `None` where they are unknown.
 
     >>> explicit_pads("same", (8, None), (3, 3), (1, 1), (2, 2))
     ((0, 1), None)
@@ -91,17 +114,17 @@ def explicit_pads(padding, sizes, kernel_size, rate, strides):
     return padding
 
 
-def _tensors(x, kernel):
+def _tensors(x: ArrayLike, kernel: ArrayLike) -> tuple[Tensor, Tensor]:
     x, kernel = as_float(x), ops.convert_to_tensor(kernel)
     return x, ops.cast(kernel, x.dtype)
 
 
-def _pair(value):
+def _pair(value: Size) -> tuple[int, ...]:
     return (value, value) if isinstance(value, int) else tuple(value)
 
 
 def _run(x, kernel, rate, strides, padding, data_format, depthwise):
-    """Make rates and strides as small as they can be and the padding a word, then convolve."""
+    """Convolve, after reducing rates and strides and replacing padding by a name if possible."""
     if data_format == "channels_first" and keras.backend.backend() == "tensorflow" and _on_cpu():
         x = ops.transpose(x, (0, 2, 3, 1))
         y = _run(x, kernel, rate, strides, padding, "channels_last", depthwise)
@@ -132,7 +155,7 @@ def _every(x, steps, last):
     return x[:, :, :: steps[0], :: steps[1]]
 
 
-def _on_cpu():
+def _on_cpu() -> bool:
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -149,10 +172,10 @@ def _is_bfloat16_on_cpu(x):
 
 
 def _convolve(x, kernel, rate, strides, padding, data_format, depthwise):
-    """`keras.ops` but where the backend refuses or has something faster.
+    """`keras.ops`, except where the backend refuses or has something faster.
 
-    Ratios are those of benchmarks/atrous.py, on two cores. PyTorch is best left alone, but for one
-    defect.
+    Ratios are measured by benchmarks/atrous.py, on two cores. PyTorch is fastest as it is, except
+    for one defect.
     """
     backend, last = keras.backend.backend(), data_format == "channels_last"
     if backend == "torch" and max(rate) > 1 and not depthwise and _is_bfloat16_on_cpu(x):
@@ -184,7 +207,7 @@ def _convolve(x, kernel, rate, strides, padding, data_format, depthwise):
 
 
 def _group_by_group(x, kernel, rate, strides, padding, data_format):
-    """Grouped convolution as one convolution a group.
+    """Grouped convolution as one convolution per group.
 
     On the CPU the gradient of the grouped convolutions of TensorFlow and JAX takes 20 to 150
     times as long as this, and TensorFlow's cannot be exported to ONNX.

@@ -1,18 +1,22 @@
-"""The pixels of a region that are near its border."""
+"""The pixels near the border of a region."""
+
+from typing import Any
 
 from keras import ops
 
+from keras_dense._types import ArrayLike, Tensor
 
-def boundary(masks, reach):
-    """What erosion takes from each mask: pixels with something else at most `reach` away.
 
-    Distance is the larger one of rows and columns, and beyond the image is something else:
-    `reach` erosions with a square of 3×3. Counted in an integral image, so time does not grow with
-    `reach`.
+def boundary(masks: ArrayLike, reach: Any) -> Tensor:
+    """The pixels that erosion removes from each mask: those at most `reach` away from its border.
+
+    The distance is the larger of rows and columns, and pixels beyond the image are outside of every
+    mask: the same as `reach` erosions with a square of 3×3. Computed with an integral image, so
+    time does not grow with `reach`.
 
     Args:
         masks: `(B, H, W, C)` of 0 and 1, or bool.
-        reach: int ≥ 1, or an int32 tensor, in pixels.
+        reach: int >= 1, or an int32 tensor, in pixels.
 
     Returns:
         bool `(B, H, W, C)`.
@@ -31,7 +35,7 @@ def boundary(masks, reach):
 
 
 def _window(x, reach, axis):
-    """Sums of `2 reach + 1` neighbors along an axis; what lies outside counts 0."""
+    """Sums of `2 reach + 1` neighbors along an axis; cells outside count 0."""
     pads = [(0, 0)] * 4
     pads[axis] = (1, 0)
     sums = ops.pad(ops.cumsum(x, axis=axis), pads)

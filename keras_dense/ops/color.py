@@ -1,13 +1,16 @@
 """sRGB and CIE Lab: lightness and two axes of color.
 
 RGB is 0–255, as in every image here; L is 0–100, a (green to red) lies in −86.2…98.2 and b (blue to
-yellow) in −107.9…94.5 for the colors of sRGB. White is D65, 2° observer; the constants are those
-of scikit-image. All of it is computed in float32 whatever comes in, and every gradient is finite.
+yellow) in −107.9…94.5 for the colors of sRGB. White is D65, 2° observer; the constants are
+scikit-image's. Everything is computed in float32, for inputs of any dtype; gradients are finite.
 """
+
+from typing import Any
 
 import numpy as np
 from keras import ops
 
+from keras_dense._types import ArrayLike, Tensor
 from keras_dense.ops.image import crop_like, upsample_bilinear
 
 _TO_XYZ = np.array(
@@ -26,7 +29,7 @@ def _channels(x):
 
 
 def _mixed(matrix, channels):
-    # Sums instead of a matrix product, whose float32 some accelerators shorten.
+    # Sums instead of a matrix product, which some accelerators compute in less than float32.
     return [sum(float(m) * c for m, c in zip(row, channels, strict=True)) for row in matrix]
 
 
@@ -49,8 +52,8 @@ def _root(t, xp):
     return xp.where(bright, xp.where(bright, t, 1.0) ** (1 / 3), 7.787 * t + 16 / 116)
 
 
-def to_lab(rgb, xp=np):
-    """`rgb_to_lab` with `numpy` (in the precision of what comes in) or `keras.ops`.
+def to_lab(rgb: ArrayLike, xp: Any = np) -> Any:
+    """`rgb_to_lab` with `numpy` (in the precision of the input) or `keras.ops`.
 
     >>> to_lab(np.array([255.0, 255.0, 255.0])).round(2).tolist()
     [100.0, -0.0, 0.0]
@@ -61,8 +64,8 @@ def to_lab(rgb, xp=np):
     return xp.stack([116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)], axis=-1)
 
 
-def rgb_to_lab(rgb):
-    """Lab of sRGB colors: `skimage.color.rgb2lab(rgb / 255)`.
+def rgb_to_lab(rgb: ArrayLike) -> Tensor:
+    """sRGB to Lab: `skimage.color.rgb2lab(rgb / 255)`.
 
     Args:
         rgb: `(…, 3)`, 0–255, of any dtype.
@@ -76,15 +79,15 @@ def rgb_to_lab(rgb):
     return to_lab(ops.cast(rgb, "float32"), ops)
 
 
-def lab_to_rgb(lab, clip=True):
-    """sRGB of Lab colors: `255 * skimage.color.lab2rgb(lab)`.
+def lab_to_rgb(lab: ArrayLike, *, clip: bool = True) -> Tensor:
+    """Lab to sRGB: `255 * skimage.color.lab2rgb(lab)`.
 
-    Many Lab colors are none of sRGB (see `in_gamut`).
+    Many Lab colors are outside of sRGB (see `in_gamut`).
 
     Args:
         lab: `(…, 3)`: L 0–100, a, b.
-        clip: whether what lies outside of sRGB is brought to 0–255, as scikit-image does; without,
-            values below 0 and above 255 say how far outside a color is.
+        clip: bool; colors outside of sRGB are clipped to 0–255, as in scikit-image. Otherwise
+            values below 0 and above 255 show how far outside a color is.
 
     Returns:
         float32 `(…, 3)`; not rounded.
@@ -105,13 +108,13 @@ def lab_to_rgb(lab, clip=True):
     return ops.clip(rgb, 0.0, 255.0) if clip else rgb
 
 
-def in_gamut(lab, tolerance=0.05):
-    """Whether Lab colors can be shown in sRGB.
+def in_gamut(lab: ArrayLike, *, tolerance: float = 0.05) -> Tensor:
+    """A test for Lab colors that sRGB can represent.
 
     Args:
         lab: `(…, 3)`: L 0–100, a, b.
-        tolerance: how far outside of 0–255 a channel may be; the default lets the rounding of
-            float32 pass.
+        tolerance: float >= 0, how far outside of 0–255 a channel may be; the default allows for the
+            rounding of float32.
 
     Returns:
         bool `(…)`.
@@ -124,7 +127,7 @@ def in_gamut(lab, tolerance=0.05):
     return ops.all(inside, axis=-1)
 
 
-def lightness(rgb):
+def lightness(rgb: ArrayLike) -> Tensor:
     """L of sRGB colors 0–255: `(…, 3)` → float32 `(…, 1)`, 0–100.
 
     >>> round(float(lightness(np.array([255, 0, 0]))[0]), 2)
@@ -133,7 +136,7 @@ def lightness(rgb):
     return 116.0 * _root(_luminance(rgb), ops) - 16.0
 
 
-def gray(rgb):
+def gray(rgb: ArrayLike) -> Tensor:
     """The gray of the same lightness: `(…, 3)` → float32 `(…, 3)`, both 0–255.
 
     >>> [round(float(x), 1) for x in gray(np.array([255, 0, 0]))]
@@ -149,13 +152,13 @@ def _luminance(rgb):
     return ops.expand_dims(_mixed(_TO_XYZ[1:2], light)[0], -1)
 
 
-def full_size(ab, image, stride=4):
-    """Colors predicted at a fraction of an image's size, at its size: half-pixel bilinear.
+def full_size(ab: ArrayLike, image: ArrayLike, stride: int = 4) -> Tensor:
+    """Colors predicted at a fraction of an image's size, upsampled to it: half-pixel bilinear.
 
     Args:
         ab: `(B, ceil(H / stride), ceil(W / stride), 2)`.
         image: `(B, H, W, C)`; only its size matters.
-        stride: int ≥ 1.
+        stride: int >= 1.
 
     >>> tuple(full_size(np.zeros((1, 2, 3, 2)), np.zeros((1, 7, 9, 3))).shape)
     (1, 7, 9, 2)
@@ -163,8 +166,8 @@ def full_size(ab, image, stride=4):
     return crop_like(upsample_bilinear(ops.cast(ab, "float32"), (stride, stride)), image)
 
 
-def recolor(image, ab):
-    """An image of the same lightness and other colors, clipped to sRGB.
+def recolor(image: ArrayLike, ab: ArrayLike) -> Tensor:
+    """An image with its lightness and other colors, clipped to sRGB.
 
     Args:
         image: `(…, 3)`, RGB 0–255; only its lightness matters.

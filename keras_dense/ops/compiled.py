@@ -1,20 +1,23 @@
-"""Functions outside any model, compiled where the backend compiles."""
+"""Compilation of functions outside of models, on the backends that compile."""
 
 import functools
+from collections.abc import Callable
 
 import keras
 import numpy as np
 
-# Sizes are made multiples of that, so that pictures of many sizes share what was compiled.
+from keras_dense._types import Array
+
+# Sizes are padded to multiples of this, so that images of many sizes share compiled functions.
 _GRID = 16
 
 
-def compiled(function):
-    """The function, compiled once for the shapes of its arguments and for its keywords.
+def compiled(function: Callable) -> Callable:
+    """A function compiled once for each set of argument shapes and keywords.
 
     Args:
-        function: from tensors (or tuples of them) to tensors; keywords are Python values that can
-            be hashed. On torch it runs as it is, without gradients.
+        function: from tensors (or tuples of them) to tensors; keywords are hashable Python values.
+            On torch it runs as it is, without gradients.
 
     >>> scaled = compiled(lambda x, *, factor: x * factor)
     >>> keras.ops.convert_to_numpy(scaled(np.ones(2, "float32"), factor=3)).tolist()
@@ -42,8 +45,8 @@ def compiled(function):
     return tf.function(function, jit_compile=True)
 
 
-def pad_to_grid(*maps):
-    """Maps `(B, H, W, …)` of one size, their edges repeated until sizes are worth compiling for.
+def pad_to_grid(*maps: Array) -> tuple[Array, ...]:
+    """Maps `(B, H, W, …)` of one size, with edges repeated to one of few sizes for compilation.
 
     >>> pad_to_grid(np.ones((1, 20, 16, 3)))[0].shape in ((1, 20, 16, 3), (1, 32, 16, 3))
     True

@@ -1,27 +1,31 @@
 """Sums over all pixels, weighted with a Gaussian of their distance."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 from keras import ops
 
-# Beyond so many standard deviations a Gaussian is less than 1e-6.
+from keras_dense._types import ArrayLike, Tensor
+
+# Beyond this number of standard deviations a Gaussian is less than 1e-6.
 _REACH = math.sqrt(2 * math.log(1e6))
 
 
-def spatial_gaussian(x, sigma):
+def spatial_gaussian(x: ArrayLike, sigma: float | Sequence[float]) -> Tensor:
     """The sum over the pixels of an image, each weighted with exp(-|p_i - p_j|² / (2 σ²)).
 
-    Rows first, then columns, which is the same; pixels farther than 5.3 σ are left out, which
-    weigh less than 1e-6. Each is a matrix product of overlapping pieces with a band of Gaussians.
+    Computed along rows, then along columns, which is equivalent. Pixels farther than 5.3 σ have
+    weights below 1e-6 and are left out. Each step is a matrix product of overlapping pieces with a
+    band of Gaussians.
 
     Args:
         x: `(B, H, W, C)` floats.
         sigma: float, or two of them (vertical, horizontal), in pixels.
 
     Returns:
-        `(B, H, W, C)`. A pixel's own value is among the sum, which is not normalized.
+        `(B, H, W, C)`. The sum includes the pixel's own value and is not normalized.
 
     >>> import numpy as np
     >>> x = np.zeros((1, 1, 3, 1), "float32"); x[0, 0, 1] = 1
@@ -30,7 +34,7 @@ def spatial_gaussian(x, sigma):
     """
     x = ops.convert_to_tensor(x)
     vertical, horizontal = sigma if isinstance(sigma, (tuple, list)) else (sigma, sigma)
-    # On torch a convolution takes 1/3 to 2/3 of the time, 21 channels, and twice it with two.
+    # On torch a convolution takes 1/3 to 2/3 of the time with 21 channels, but twice with two.
     if keras.backend.backend() == "torch" and x.shape[-1] >= 8:
         return _convolved(x, vertical, horizontal)
     x = _along_rows(x, vertical)
@@ -72,10 +76,11 @@ def _along_rows(x, sigma):
     return y[:, :height]
 
 
-def exact_gaussian(values, features, chunk=1024):
+def exact_gaussian(values: ArrayLike, features: ArrayLike, chunk: int = 1024) -> Tensor:
     """The sum over all points, each weighted with exp(-|f_i - f_j|² / 2), pair by pair.
 
-    Work grows with the square of the points, memory does not: `chunk` of them are served at a time.
+    Time grows with the square of the number of points, memory does not: `chunk` points are computed
+    at a time.
 
     Args:
         values: `(B, N, C)` floats.
@@ -83,7 +88,7 @@ def exact_gaussian(values, features, chunk=1024):
         chunk: int, points at a time.
 
     Returns:
-        `(B, N, C)`. A point's own value is among the sum.
+        `(B, N, C)`. The sum includes the point's own value.
 
     >>> import numpy as np
     >>> features = np.array([[[0.0], [1.0]]], "float32")
@@ -98,12 +103,12 @@ def exact_gaussian(values, features, chunk=1024):
     padded = ops.pad(features, ((0, 0), (0, chunks * chunk - points), (0, 0)))
     padded = ops.reshape(padded, (batch, chunks, chunk, features.shape[-1]))
 
-    def serve(mine):  # (B, chunk, d)
+    def summed(mine):  # (B, chunk, d)
         distance = 0.0
         for i in range(features.shape[-1]):  # differences first: products would cancel
             distance = distance + ops.square(mine[:, :, None, i] - features[:, None, :, i])
         return ops.exp(-0.5 * distance) @ values
 
-    served = ops.map(serve, ops.transpose(padded, (1, 0, 2, 3)))
-    served = ops.transpose(served, (1, 0, 2, 3))
-    return ops.reshape(served, (batch, chunks * chunk, channels))[:, :points]
+    sums = ops.map(summed, ops.transpose(padded, (1, 0, 2, 3)))
+    sums = ops.transpose(sums, (1, 0, 2, 3))
+    return ops.reshape(sums, (batch, chunks * chunk, channels))[:, :points]

@@ -1,17 +1,23 @@
 """Depth, points, normals and cameras.
 
-A camera looks along z, x to the right, y down. Its 3 × 3 matrix of intrinsics takes a point to
+A camera looks along z, x to the right, y down. Its 3 × 3 matrix of intrinsics maps a point to
 pixels, `depth · (u, v, 1) = K · point`; the center of the pixel in row v, column u is `(u, v)`.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from keras import ops
 
+from keras_dense import _check
+from keras_dense._types import Array, ArrayLike, Tensor
+from keras_dense.ops.targets import known_depth
+
 _TINY = 1e-12
 
-# Rows are the axes of a frame, seen in the frame "opencv": what takes normals from it.
+# Rows are the axes of a frame in the frame "opencv": the matrix converts normals from "opencv".
 FRAMES = {
     "opencv": np.diag([1.0, 1.0, 1.0]),
     "dsine": np.diag([-1.0, -1.0, -1.0]),
@@ -21,8 +27,8 @@ FRAMES = {
 }
 
 
-def normalize(vectors, epsilon=1e-6):
-    """Vectors at length 1, those shorter than `epsilon` divided by it.
+def normalize(vectors: ArrayLike, epsilon: float = 1e-6) -> Tensor:
+    """Vectors at length 1; those shorter than `epsilon` are divided by it.
 
     Args:
         vectors: floats `(…, C)`.
@@ -39,15 +45,15 @@ def normalize(vectors, epsilon=1e-6):
     return vectors / ops.sqrt(ops.maximum(squared, epsilon**2))
 
 
-def angle_between(a, b):
-    """The angle between vectors, `atan2(|a × b|, a · b)`: exact where `acos` loses all digits.
+def angle_between(a: ArrayLike, b: ArrayLike) -> Tensor:
+    """The angle between vectors, `atan2(|a × b|, a · b)`: precise also where `acos` is not.
 
     Args:
         a, b: floats `(…, 3)`, of any length.
 
     Returns:
-        float32 `(…, 1)`, radians from 0 to π; π / 2 where a vector is zero. The gradient is finite
-        everywhere, and 0 at angles of 0 and π, where there is none.
+        float32 `(…, 1)`, radians from 0 to π; π / 2 if a vector is zero. The gradient is finite
+        everywhere, and set to 0 at the angles 0 and π, where it does not exist.
 
     >>> angle = angle_between(np.array([[2.0, 0.0, 0.0]]), np.array([[0.0, 1.0, 0.0]]))
     >>> round(float(angle[0, 0]), 4)
@@ -63,8 +69,8 @@ def angle_between(a, b):
     return ops.arctan2(sine, dot)
 
 
-def convert_normals(normals, source, target):
-    """Normals in the axes of another convention.
+def convert_normals(normals: ArrayLike, source: str, target: str) -> Any:
+    """Normals in the axes of another frame.
 
     | frame | axes | a wall straight ahead |
     |---|---|---|
@@ -76,8 +82,8 @@ def convert_normals(normals, source, target):
 
     Args:
         normals: `(…, 3)`, a NumPy array or a tensor.
-        source: the frame they are in.
-        target: the frame wanted.
+        source: str, their frame.
+        target: str, the frame of the result.
 
     Returns:
         The same kind of array, `(…, 3)`; unknown (zero) ones stay zero.
@@ -98,19 +104,17 @@ def convert_normals(normals, source, target):
     return ops.matmul(normals, ops.convert_to_tensor(matrix, normals.dtype))
 
 
-def check_frame(name, frame):
-    """The name of a frame, or an error that lists them.
+def check_frame(name: str, frame: str) -> str:
+    """The name of a frame, or an error that lists all frames.
 
     >>> check_frame("frame", "opengl")
     'opengl'
     """
-    if frame not in FRAMES:
-        raise ValueError(f"`{name}` must be one of {tuple(FRAMES)}. Received: {name}={frame!r}")
-    return frame
+    return _check.choice(frame, name, FRAMES)
 
 
-def depth_to_points(depth, intrinsics):
-    """The points that pixels show, `depth · K⁻¹ (u, v, 1)`.
+def depth_to_points(depth: ArrayLike, intrinsics: ArrayLike) -> Tensor:
+    """The points seen at the pixels of a depth map, `depth · K⁻¹ (u, v, 1)`.
 
     Args:
         depth: `(B, H, W, 1)` or `(B, H, W)`, meters along the optical axis; not finite or ≤ 0 is
@@ -130,7 +134,7 @@ def depth_to_points(depth, intrinsics):
     """
     depth = _read_depth(depth)
     k = _read_intrinsics(intrinsics)
-    known = _known(depth)
+    known = known_depth(depth)
     z = ops.where(known, depth, 0.0)
     height, width = ops.shape(depth)[1:3]
     u = ops.reshape(ops.cast(ops.arange(width, dtype="int32"), "float32"), (1, 1, -1, 1))
@@ -142,8 +146,8 @@ def depth_to_points(depth, intrinsics):
     return ops.concatenate([x * z, y * z, z], axis=-1)
 
 
-def points_to_pixels(points, intrinsics):
-    """Where a camera sees points: the inverse of `depth_to_points`.
+def points_to_pixels(points: ArrayLike, intrinsics: ArrayLike) -> tuple[Tensor, Tensor]:
+    """The pixels at which a camera sees points: the inverse of `depth_to_points`.
 
     Args:
         points: `(B, H, W, 3)`, meters.
@@ -151,7 +155,7 @@ def points_to_pixels(points, intrinsics):
 
     Returns:
         Pixels `(B, H, W, 2)`, columns u and rows v, and depth `(B, H, W, 1)`, both float32; (0, 0)
-        and 0 for what is not in front of the camera.
+        and 0 for points that are not in front of the camera.
 
     Raises:
         ValueError: if a shape is wrong.
@@ -165,7 +169,7 @@ def points_to_pixels(points, intrinsics):
     _check_map("points", points, 3)
     k = _read_intrinsics(intrinsics)
     x, y, z = points[..., 0:1], points[..., 1:2], points[..., 2:3]
-    known = _known(z)
+    known = known_depth(z)
     z = ops.where(known, z, 1.0)
     u = (k[0][0] * x + k[0][1] * y) / z + k[0][2]
     v = (k[1][0] * x + k[1][1] * y) / z + k[1][2]
@@ -173,14 +177,14 @@ def points_to_pixels(points, intrinsics):
     return pixels, ops.where(known, z, 0.0)
 
 
-def normals_from_depth(depth, intrinsics):
-    """Normals of the surface that a depth map shows, from the differences of neighbors' points.
+def normals_from_depth(depth: ArrayLike, intrinsics: ArrayLike) -> Tensor:
+    """Normals of the surface in a depth map, from differences of neighboring points.
 
     ```
     n = unit((X[v-1, u] - X[v+1, u]) × (X[v, u-1] - X[v, u+1])),   turned so that n · X < 0
     ```
 
-    exact on planes; across an edge between two things it is the direction of neither.
+    Exact on planes; across an edge between two surfaces it is the direction of neither.
 
     Args:
         depth: `(B, H, W, 1)` or `(B, H, W)`, meters; not finite or ≤ 0 is unknown.
@@ -199,11 +203,11 @@ def normals_from_depth(depth, intrinsics):
     [0.0, 0.0, -1.0]
     """
     depth = _read_depth(depth)
-    known = ops.cast(_known(depth), "float32")
+    known = ops.cast(known_depth(depth), "float32")
     points = depth_to_points(depth, intrinsics)
     middle, up, down, left, right = _neighbors(points)
     seen = math.prod(_neighbors(known))
-    # Divided by depth, so that the lengths are those of a pixel whatever the distance.
+    # Divided by depth, so that lengths are in units of a pixel at any distance.
     scale = ops.where(seen > 0, middle[..., 2:3], 1.0)
     # The axis must be named: torch takes the first one of size 3 otherwise.
     normal = ops.cross((up - down) / scale, (left - right) / scale, axis=-1)
@@ -212,12 +216,12 @@ def normals_from_depth(depth, intrinsics):
     return ops.pad(normal, ((0, 0), (1, 1), (1, 1), (0, 0)))
 
 
-def crop_intrinsics(intrinsics, top, left):
-    """The intrinsics of a window; negative numbers are padding.
+def crop_intrinsics(intrinsics: ArrayLike, top: float, left: float) -> Array:
+    """The intrinsics of a crop; negative numbers are padding.
 
     Args:
         intrinsics: NumPy `(…, 3, 3)`.
-        top, left: pixels cut off there.
+        top, left: pixels removed there.
 
     Returns:
         A new array of the same dtype.
@@ -228,15 +232,17 @@ def crop_intrinsics(intrinsics, top, left):
     return warp_intrinsics(intrinsics, [[1, 0, -left], [0, 1, -top], [0, 0, 1]])
 
 
-def resize_intrinsics(intrinsics, size, new_size):
-    """The intrinsics of a picture at another size, in the half-pixel frame.
+def resize_intrinsics(
+    intrinsics: ArrayLike, size: Sequence[float], new_size: Sequence[float]
+) -> Array:
+    """The intrinsics of a resized image, with half-pixel centers.
 
-    `f' = r f` and `c' = (c + 1/2) r - 1/2` for the ratio r of each axis: edges stay on edges.
+    `f' = r f` and `c' = (c + 1/2) r - 1/2` for the ratio r of each axis: edges map to edges.
 
     Args:
         intrinsics: NumPy `(…, 3, 3)`.
-        size: `(height, width)` that they belong to.
-        new_size: `(height, width)`.
+        size: `(height, width)` before.
+        new_size: `(height, width)` after.
 
     Returns:
         A new array of the same dtype.
@@ -249,13 +255,15 @@ def resize_intrinsics(intrinsics, size, new_size):
     return warp_intrinsics(intrinsics, scale)
 
 
-def flip_intrinsics(intrinsics, height=None, width=None):
-    """The intrinsics of a mirrored picture, for a scene that is mirrored with it.
+def flip_intrinsics(
+    intrinsics: ArrayLike, *, height: int | None = None, width: int | None = None
+) -> Array:
+    """The intrinsics of a mirrored image, for a scene that is mirrored with it.
 
     Args:
         intrinsics: NumPy `(…, 3, 3)`.
-        height: of the picture, where top and bottom are exchanged: `cy' = height - 1 - cy`.
-        width: of the picture, where left and right are exchanged: `cx' = width - 1 - cx`.
+        height: int, of the image, if top and bottom are exchanged: `cy' = height - 1 - cy`.
+        width: int, of the image, if left and right are exchanged: `cx' = width - 1 - cx`.
 
     Returns:
         A new array of the same dtype.
@@ -268,19 +276,21 @@ def flip_intrinsics(intrinsics, height=None, width=None):
     return warp_intrinsics(intrinsics, mirror, np.diag([x, y, 1]))
 
 
-def warp_intrinsics(intrinsics, pixels, points=None):
-    """The intrinsics after an affine change of the picture, `pixels · K · points⁻¹`.
+def warp_intrinsics(
+    intrinsics: ArrayLike, pixels: ArrayLike, points: ArrayLike | None = None
+) -> Array:
+    """The intrinsics after an affine transform of the image, `pixels · K · points⁻¹`.
 
     Args:
         intrinsics: NumPy `(…, 3, 3)`.
-        pixels: `(3, 3)`, takes old pixels `(u, v, 1)` to new ones.
-        points: `(3, 3)`, orthogonal: how the points of the scene turn with it, or `None`.
+        pixels: `(3, 3)`, maps old pixels `(u, v, 1)` to new ones.
+        points: `(3, 3)`, orthogonal, maps the points of the scene, or `None`.
 
     Returns:
         A new array of the same dtype.
 
     Raises:
-        ValueError: if `intrinsics` are no 3 × 3 matrices.
+        ValueError: if `intrinsics` are not 3 × 3 matrices.
 
     >>> warp_intrinsics(np.eye(3), np.diag([2, 2, 1])).tolist()
     [[2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 1.0]]
@@ -298,7 +308,7 @@ def warp_intrinsics(intrinsics, pixels, points=None):
 
 
 def _neighbors(x):
-    """The inner pixels, and those above, below, to the left and to the right of them."""
+    """The inner pixels, and their neighbors above, below, to the left and to the right."""
     return (
         x[:, 1:-1, 1:-1],
         x[:, :-2, 1:-1],
@@ -306,10 +316,6 @@ def _neighbors(x):
         x[:, 1:-1, :-2],
         x[:, 1:-1, 2:],
     )
-
-
-def _known(depth):
-    return ops.logical_and(depth > 0, ops.isfinite(depth))
 
 
 def _check_map(name, x, channels):

@@ -1,15 +1,19 @@
-"""Reading maps of several strides at the same pixels, without ever making them large.
+"""Maps of several strides at the same pixels, without upsampling them.
 
 All functions take channels-last maps `(B, H, W, C)` of unknown sizes.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 from keras import backend, ops
 
+from keras_dense._types import ArrayLike, Tensor
 from keras_dense.ops.image import as_float, upsample_bilinear
 
 
-def gather_pixels(x, positions):
-    """The cells of a map at given places.
+def gather_pixels(x: ArrayLike, positions: ArrayLike) -> Tensor:
+    """The cells of a map at given positions.
 
     Args:
         x: `(B, H, W, C)`.
@@ -31,8 +35,8 @@ def gather_pixels(x, positions):
     return ops.take(ops.reshape(x, (-1, x.shape[-1])), index, axis=0)
 
 
-def sample_bilinear(x, positions, stride):
-    """A coarse map at pixels of the image: `upsample_bilinear`, of which only these are made.
+def sample_bilinear(x: ArrayLike, positions: ArrayLike, stride: Sequence[int]) -> Tensor:
+    """A coarse map at some pixels of the image, as `upsample_bilinear` would give them.
 
     Args:
         x: `(B, H, W, C)`.
@@ -74,19 +78,19 @@ def sample_bilinear(x, positions, stride):
     return top + (row(above[0]) - top) * ops.cast(share[0], x.dtype)
 
 
-def dense(x, kernel):
+def dense(x: ArrayLike, kernel: Tensor) -> Tensor:
     """The same matrix for every cell: a 1×1 convolution of a tensor of any rank."""
     x, shape = as_float(x), ops.shape(x)
     y = ops.matmul(ops.reshape(x, (-1, x.shape[-1])), kernel)
     return ops.reshape(y, (*shape[:-1], kernel.shape[-1]))
 
 
-def bands(x, rows):
-    """A map cut into bands of rows, each with one more row of its neighbors above and below.
+def bands(x: ArrayLike, rows: int) -> Tensor:
+    """A map divided into bands of rows, each with one more row above and below.
 
     Args:
         x: `(B, n rows, W, C)`.
-        rows: int, of a band.
+        rows: int, rows of a band.
 
     Returns:
         `(B n, rows + 2, W, C)`; the first and the last row of the map are repeated.
@@ -107,8 +111,8 @@ def bands(x, rows):
     return ops.reshape(banded, (-1, rows + 2, width, x.shape[-1]))
 
 
-def in_turn(function, values, dtype):
-    """`function` of every entry of the first axis, one after the other, stacked.
+def in_turn(function: Callable, values: Sequence[Tensor], dtype: str) -> Tensor:
+    """The results of `function` for every entry of the first axis, one after the other, stacked.
 
     >>> import numpy as np
     >>> ops.convert_to_numpy(in_turn(lambda x: x[0] + 1, [np.arange(3)], "int64")).tolist()
@@ -118,23 +122,29 @@ def in_turn(function, values, dtype):
         return ops.map(function, values)
     import tensorflow as tf
 
-    # `ops.map` lets TensorFlow work at ten entries at a time, with the memory of ten: on ten
+    # With `ops.map` TensorFlow computes ten entries at a time, with the memory of ten: on ten
     # threads a perceptron of 1,024 units took 701 MB instead of 293 MB.
     return tf.map_fn(function, values, fn_output_signature=dtype, parallel_iterations=1)
 
 
-def perceptron(maps, strides, layers, activation, positions=None):
-    """A multilayer perceptron on the hypercolumns of a picture: at every pixel or at some.
+def perceptron(
+    maps: Sequence[Tensor],
+    strides: Sequence[Sequence[int]],
+    layers: Sequence[Any],
+    activation: Callable,
+    positions: ArrayLike | None = None,
+) -> Tensor:
+    """A multilayer perceptron on the hypercolumns of an image: at every pixel or at some.
 
-    The hypercolumn of a pixel is what all maps, upsampled bilinearly, have there. The first layer
-    is linear in it, so each map passes its own part of that layer where it is small, and the sum
-    is upsampled: neither the maps nor their concatenation are made large.
+    The hypercolumn of a pixel is the values there of all maps, upsampled bilinearly. The first
+    layer is linear in it, so each map passes its own part of that layer at its own small size, and
+    the results are upsampled and summed: neither the maps nor their concatenation are upsampled.
 
     Args:
         maps: list of `(B, H / s, W / s, C)`.
         strides: for each map a pair of ints.
-        layers: list of `(kernels, bias)`: of the first layer a kernel for each map.
-        activation: between the layers.
+        layers: list of `(kernels, bias)`; the first layer has a kernel for each map.
+        activation: function between the layers.
         positions: `(B, N, 2)` ints, the pixels; default: all.
 
     Returns:
@@ -161,11 +171,16 @@ def perceptron(maps, strides, layers, activation, positions=None):
     return y
 
 
-def perceptron_by_bands(maps, strides, layers, activation):
+def perceptron_by_bands(
+    maps: Sequence[Tensor],
+    strides: Sequence[Sequence[int]],
+    layers: Sequence[Any],
+    activation: Callable,
+) -> Tensor:
     """`perceptron` at every pixel, in the memory of one band as high as the coarsest cell.
 
     Args:
-        maps, strides, layers, activation: as of `perceptron`; the vertical strides must divide the
+        maps, strides, layers, activation: see `perceptron`; the vertical strides must divide the
             largest of them.
 
     Returns:

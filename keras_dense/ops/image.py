@@ -1,17 +1,22 @@
-"""Sizes and sampling of image-like tensors: padding, cropping, upsampling.
+"""Padding, cropping and upsampling of image-like tensors.
 
-All functions take channels-last tensors `(B, H, W, C)` and work on heights and widths
-that are unknown when the graph is built.
+All functions take channels-last tensors `(B, H, W, C)`, also with heights and widths that are
+unknown when the graph is built.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_dense._types import ArrayLike, Sides, Tensor
 
-def as_float(x):
-    """`x` as a tensor of floats: integers become those of `keras.config.floatx()`.
 
-    What computes on bytes would wrap around at 255, and cut weights down to whole numbers.
+def as_float(x: ArrayLike) -> Tensor:
+    """`x` as a tensor of floats; integers are converted to `keras.config.floatx()`.
+
+    Arithmetic on bytes would wrap around at 255, and round weights down to integers.
 
     >>> as_float([1, 2]).dtype == ops.convert_to_tensor([0.5]).dtype
     True
@@ -21,8 +26,8 @@ def as_float(x):
     return x if is_float else ops.cast(x, keras.config.floatx())
 
 
-def at_least(size, least):
-    """The larger of a size, an int or a tensor of integers, and an int; of the type of the size.
+def at_least(size: Any, least: int) -> Any:
+    """The larger of a size (an int or an integer tensor) and an int, in the type of the size.
 
     >>> at_least(-3, 0), at_least(5, 0)
     (0, 5)
@@ -35,8 +40,8 @@ def at_least(size, least):
     return ops.maximum(size, least)
 
 
-def take(x, index, axis):
-    """`ops.take` by a list of places.
+def take(x: ArrayLike, index: Tensor, axis: int) -> Tensor:
+    """`ops.take` with a list of indices.
 
     >>> import numpy as np
     >>> ops.convert_to_numpy(take(np.arange(3), ops.convert_to_tensor([2, 0]), 0)).tolist()
@@ -48,8 +53,14 @@ def take(x, index, axis):
     return ops.take(x, index, axis=axis)
 
 
-def pad_map(x, vertical, horizontal, mode="constant", fill=None):
-    """`ops.pad` of H and W alone, by amounts that may be tensors.
+def pad_map(
+    x: Tensor,
+    vertical: Sequence[Any],
+    horizontal: Sequence[Any],
+    mode: str = "constant",
+    fill: float | None = None,
+) -> Tensor:
+    """`ops.pad` of H and W only, by amounts that may be tensors.
 
     Args:
         x: `(B, H, W, C)`.
@@ -65,7 +76,7 @@ def pad_map(x, vertical, horizontal, mode="constant", fill=None):
         return _torch_pad(x, vertical, horizontal, mode)
     y = ops.pad(x, ((0, 0), vertical, horizontal, (0, 0)), mode=mode, constant_values=fill)
     if unknown and keras.backend.backend() == "tensorflow":
-        # What converts graphs to LiteRT loses the channels where amounts are tensors.
+        # The converter to LiteRT loses the number of channels if amounts are tensors.
         y = ops.reshape(y, (*ops.shape(y)[:3], x.shape[-1]))
     return y
 
@@ -73,8 +84,8 @@ def pad_map(x, vertical, horizontal, mode="constant", fill=None):
 def _torch_pad(x, vertical, horizontal, mode):
     """PyTorch's own padding of H and W, for amounts that are traced and may be 0.
 
-    `ops.pad` leaves out the axes where they are 0, and PyTorch mirrors only certain numbers of
-    axes: with nothing to pad, the trace of an export would end there.
+    `ops.pad` leaves out axes whose amounts are 0, and PyTorch mirrors only certain numbers of axes:
+    with nothing to pad, the trace of an export would fail.
     """
     import torch
 
@@ -83,7 +94,7 @@ def _torch_pad(x, vertical, horizontal, mode):
     return y.to(x.dtype)
 
 
-def pad_to_multiple(x, multiple):
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Grow H and W to the next multiples of `multiple`, mirrored at the bottom and the right.
 
     The mirrored rows do not repeat the edge row, so at least `multiple // 2 + 1` rows are needed.
@@ -99,11 +110,11 @@ def pad_to_multiple(x, multiple):
     return pad_map(x, (0, bottom), (0, right), mode="reflect")
 
 
-def to_multiple(size, multiple):
-    """What is missing from a size, an int or a tensor, to the next multiple.
+def to_multiple(size: Any, multiple: Any) -> Any:
+    """The difference from a size, an int or a tensor, to the next multiple.
 
-    Never the remainder of a negative number: in ONNX files that TensorFlow's converter writes it
-    has the sign of that number.
+    It avoids the remainder of a negative number, which has that number's sign in ONNX files from
+    TensorFlow's converter.
 
     >>> to_multiple(5, 4), to_multiple(8, 4)
     (3, 0)
@@ -111,8 +122,8 @@ def to_multiple(size, multiple):
     return (multiple - size % multiple) % multiple
 
 
-def pad_reflect(x, margin):
-    """Mirror H and W on all sides, the edge not repeated; a small image again and again.
+def pad_reflect(x: ArrayLike, margin: int | Sides) -> Tensor:
+    """Mirror H and W on all sides without repeating the edge; small images several times.
 
     Args:
         x: `(B, H, W, C)`.
@@ -136,8 +147,8 @@ def pad_reflect(x, margin):
     return x
 
 
-def crop_like(x, like, stride=1):
-    """The top left part of `x`, as high and as wide as `like` at a stride (rounded up).
+def crop_like(x: Tensor, like: Tensor, stride: int = 1) -> Tensor:
+    """The top left part of `x` in the size of `like` divided by a stride (rounded up).
 
     >>> import numpy as np
     >>> tuple(crop_like(np.ones((1, 8, 8, 3)), np.ones((1, 5, 7, 1))).shape)
@@ -146,16 +157,16 @@ def crop_like(x, like, stride=1):
     height, width = ((n + stride - 1) // stride for n in ops.shape(like)[1:3])
     known = isinstance(height, int) and isinstance(width, int)
     if known and tuple(x.shape[1:3]) == (height, width):
-        return x  # Runtimes would copy it.
+        return x  # Otherwise runtimes would copy it.
     return x[:, :height, :width]
 
 
-def sum_blocks(x, factor):
-    """The sum of every block of `factor` × `factor` pixels; blocks that stick out count as zeros.
+def sum_blocks(x: Tensor, factor: int) -> Tensor:
+    """The sum of every block of `factor` × `factor` pixels; pixels beyond the edges are zeros.
 
     Args:
         x: `(B, H, W, C)`.
-        factor: int ≥ 1.
+        factor: int >= 1.
 
     Returns:
         `(B, ceil(H / factor), ceil(W / factor), C)`.
@@ -175,18 +186,18 @@ def sum_blocks(x, factor):
 
 
 def _phases(factor):
-    """Where each of the `factor` new cells lies between the old ones: (neighbor, its weight)."""
+    """The neighbor of each of the `factor` new cells of an old one, and the neighbor's weight."""
     for phase in range(factor):
         position = (phase + 0.5) / factor - 0.5
         yield (-1, -position) if position < 0 else (1, position)
 
 
-def upsample_bilinear(x, factor):
-    """Half-pixel bilinear upsampling by whole factors, edges repeated; exact at the borders too.
+def upsample_bilinear(x: ArrayLike, factor: Sequence[int]) -> Tensor:
+    """Half-pixel bilinear upsampling by integer factors, with edges repeated.
 
-    Equals `keras.ops.image.resize(x, (f H, f W), "bilinear")`, which cannot be traced where H or
-    W is unknown. Each phase of the result is a mean of two neighbors with fixed weights, so
-    nothing but slices and sums is needed.
+    Equals `keras.ops.image.resize(x, (f H, f W), "bilinear")`, which cannot be traced if H or W
+    is unknown. Each phase of the result is a mean of two neighbors with fixed weights, so only
+    slices and sums are needed.
 
     Args:
         x: `(B, H, W, C)`.
@@ -220,8 +231,8 @@ def _upsample_axis(x, factor, axis):
     return ops.reshape(ops.stack(cells, axis=axis + 1), (-1, *size, x.shape[-1]))
 
 
-def depthwise_conv_transpose(x, kernel, factor):
-    """Transposed convolution of every channel with a kernel of its own, "same" padding.
+def depthwise_conv_transpose(x: ArrayLike, kernel: Tensor, factor: Sequence[int]) -> Tensor:
+    """Depthwise transposed convolution with "same" padding.
 
     `keras.ops` has no grouped transposed convolution. Seen from the output, each of the
     `f_h f_w` phases is an ordinary convolution with every f-th tap of the kernel: one depthwise

@@ -5,21 +5,25 @@ NIPS 2011; as layers: Zheng et al., "Conditional Random Fields as Recurrent Neur
 ICCV 2015.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_dense._types import Tensor
 from keras_dense.ops.gaussian import exact_gaussian, spatial_gaussian
-from keras_dense.ops.permutohedral import lattice_filter, permutohedral_lattice
+from keras_dense.ops.permutohedral import Lattice, lattice_filter, permutohedral_lattice
 
 NORMALIZATIONS = ("symmetric", "before", "after", None)
 
 
-def spatial_kernel(sigma):
+def spatial_kernel(sigma: float | Sequence[float]) -> Callable:
     """A filter of maps `(B, H, W, C)`: exp(-|p_i - p_j|² / (2 σ²)), p in pixels."""
     return lambda x: spatial_gaussian(x, sigma)
 
 
-def bilateral_features(image, sigma, sigma_color):
+def bilateral_features(image: Tensor, sigma: float | Sequence[float], sigma_color: float) -> Tensor:
     """Position and color of pixels, `(B, H * W, channels + 2)`, in standard deviations.
 
     Args:
@@ -32,12 +36,12 @@ def bilateral_features(image, sigma, sigma_color):
     rows = ops.cast(ops.arange(height), image.dtype)[None, :, None, None] / vertical
     columns = ops.cast(ops.arange(width), image.dtype)[None, None, :, None] / horizontal
     nothing = ops.zeros_like(image[..., :1])
-    # In this order: on a lattice of few corners the result depends on it, and others have it so.
+    # On a lattice of few corners the result depends on this order, which other libraries use.
     features = ops.concatenate([nothing + columns, nothing + rows, image / sigma_color], axis=-1)
     return ops.reshape(features, (batch, height * width, channels + 2))
 
 
-def lattice_kernel(lattice):
+def lattice_kernel(lattice: Lattice) -> Callable:
     """A filter of maps `(B, H, W, C)` on a permutohedral lattice of their pixels."""
 
     def apply(x):
@@ -47,8 +51,8 @@ def lattice_kernel(lattice):
     return apply
 
 
-def exact_kernel(features):
-    """The same, pair by pair."""
+def exact_kernel(features: Tensor) -> Callable:
+    """A filter of maps `(B, H, W, C)` by their features, pair by pair."""
 
     def apply(x):
         flat = ops.reshape(x, (ops.shape(x)[0], -1, x.shape[-1]))
@@ -57,15 +61,22 @@ def exact_kernel(features):
     return apply
 
 
-def bilateral_kernel(image, sigma, sigma_color, *, exact=False, capacity=None):
+def bilateral_kernel(
+    image: Tensor,
+    sigma: float | Sequence[float],
+    sigma_color: float,
+    *,
+    exact: bool = False,
+    capacity: float | None = None,
+) -> Callable:
     """A filter of maps `(B, H, W, C)`: exp(-|p_i - p_j|² / (2 σ²) - |I_i - I_j|² / (2 σ_c²)).
 
-    What depends on the image alone is computed here, once.
+    The parts that depend on the image alone are computed here, once.
 
     Args:
-        image, sigma, sigma_color: of `bilateral_features`; no gradient reaches them.
-        exact: pair by pair rather than on the permutohedral lattice.
-        capacity: of the lattice, see `permutohedral_lattice`.
+        image, sigma, sigma_color: see `bilateral_features`; no gradient reaches them.
+        exact: bool; pair by pair rather than on the permutohedral lattice.
+        capacity: float, of the lattice, see `permutohedral_lattice`.
     """
     features = bilateral_features(image, sigma, sigma_color)
     if exact:
@@ -73,8 +84,10 @@ def bilateral_kernel(image, sigma, sigma_color, *, exact=False, capacity=None):
     return lattice_kernel(permutohedral_lattice(features, capacity))
 
 
-def normalized(kernel, like, normalization, mask=None):
-    """A filter whose weights are normalized, over the pixels that take part.
+def normalized(
+    kernel: Callable, like: Tensor, normalization: str | None, mask: Tensor | None = None
+) -> Callable:
+    """A filter with normalized weights, over the pixels that take part.
 
     Args:
         kernel: a filter of maps.
@@ -100,16 +113,17 @@ def normalized(kernel, like, normalization, mask=None):
     return apply
 
 
-def mean_field(logits, message, iterations):
+def mean_field(logits: Tensor, message: Callable, iterations: Any) -> Tensor:
     """Unrolled mean field: q ← softmax(logits + message(q)).
 
     Args:
         logits: `(B, H, W, C)`, minus the unary potentials.
-        message: from a distribution `(B, H, W, C)` to what the others say of each class.
-        iterations: int ≥ 0, or an int32 tensor, through which no gradient goes on JAX.
+        message: a function from a distribution `(B, H, W, C)` to the messages of the other pixels
+            for each class.
+        iterations: int >= 0, or an int32 tensor, which has no gradient on JAX.
 
     Returns:
-        `(B, H, W, C)`, the logits of q in the end.
+        `(B, H, W, C)`, the logits of the final q.
     """
     known = isinstance(iterations, int)
     if known and iterations == 0:
@@ -118,9 +132,9 @@ def mean_field(logits, message, iterations):
     def step(now):
         return logits + message(ops.softmax(now, axis=-1))
 
-    if keras.backend.backend() == "jax":  # which has no gradient of a `while_loop`
+    if keras.backend.backend() == "jax":  # no gradient of a `while_loop`
         return ops.fori_loop(0, iterations, lambda _, now: step(now), logits)
-    # The bound is said twice: XLA needs it for the gradient.
+    # The bound is given twice: XLA needs it for the gradient.
     _, result = ops.while_loop(
         lambda n, _: n < iterations,
         lambda n, now: (n + 1, step(now)),

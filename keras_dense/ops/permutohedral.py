@@ -3,16 +3,24 @@
 Adams, Baek, Davis, "Fast High-Dimensional Filtering Using the Permutohedral Lattice", Computer
 Graphics Forum 29(2), 2010.
 
-The values of points are spread over the corners of the simplex that each lies in (splat), corners
-are blurred along the d + 1 axes, and the points read them again (slice). Everything has shapes that
-are known beforehand, so that it compiles: the corners in use are found with tables of a fixed size.
+The values of points are spread over the corners of the simplex that each point lies in (splat),
+corners are blurred along the d + 1 axes, and the points read them again (slice). All shapes are
+known beforehand, so that the functions compile: the corners in use are found with hash tables of
+fixed sizes.
+
+How the lattice is built: each corner has a key, a hash of its coordinates. Every entry (a point and
+one of its d + 1 corners) looks up the place of its key in the first table; the smallest number of
+all entries at a place owns it. Entries with the owner's key have found their corner; the others go
+on to the next table. Corners are then numbered in the order of their owners, and the neighbors of a
+corner are found in the same tables by key plus a constant for each axis.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keras import ops
 
+from keras_dense._types import ArrayLike, Tensor
 from keras_dense.ops.rows import (
     exact_size,
     set_rows,
@@ -27,57 +35,56 @@ from keras_dense.ops.rows import (
 # hash plus a constant. It wraps around at 32 bits.
 _FACTORS = (-1640531535, -2048144777, -1028477379, 668265263, 374761393, 1103515245)
 
-# Sizes of the tables in turn, over the capacity: who finds a place taken goes on to the next.
+# Sizes of the tables over the capacity: a key whose place is taken goes on to the next table.
 _TABLES = ((4, 1), (1, 2), (1, 4), (1, 8), (1, 16))
 
-# Corners for which there is always room: for any image of 148×148 pixels.
+# The least capacity in corners: enough for any image of 148×148 pixels.
 _ROOM = 131072
 
-# Tables are never smaller than that.
+# The least size of a table.
 _SMALLEST = 1024
 
-# Odd factors, so that keys that meet in one table do not in the next.
+# Odd factors, so that keys that collide in one table do not collide in the next.
 _TURNS = (-1640531527, 668265261, -2048144789, 374761397, 1274126177)
 
 
 class Lattice(NamedTuple):
-    """Where points lie in a lattice, and which of its corners are neighbors.
+    """Points in a lattice, and the neighbors of its corners.
 
     Attributes:
         corners: int32 `(P, d + 1)`, the rows of the corners of each point's simplex.
         weights: `(P, d + 1)`, its barycentric coordinates.
         neighbors: int32 `(d + 1, K + 1, 2)`, for each axis the rows of the neighbors. Row K is
-            empty, and stands for neighbors that are not there.
-        spreading: what `ops.rows.spread` needs to add points' values to corners.
-        count: int32, how many corners there are.
-        fits: bool, whether there was room for all of them.
+            empty, and stands for missing neighbors.
+        spreading: the plan by which `ops.rows.spread` adds points' values to corners.
+        used: int32, the number of corners in use.
+        fits: bool; all corners had room.
     """
 
-    corners: object
-    weights: object
-    neighbors: object
+    corners: Tensor
+    weights: Tensor
+    neighbors: Tensor
     spreading: tuple
-    count: object
-    fits: object
+    used: Tensor
+    fits: Tensor
 
 
-def permutohedral_lattice(features, capacity=None):
-    """Build the lattice for points.
+def permutohedral_lattice(features: ArrayLike, capacity: float | None = None) -> Lattice:
+    """Build the lattice of points.
 
     Args:
         features: `(B, N, d)` floats, in units of the Gaussian's standard deviation; every image of
             the batch has a lattice of its own. d is at most 6.
-        capacity: for how many corners there is room where sizes must be known beforehand (in a
-            compiled function on TensorFlow and JAX), a number for each point, up to d + 1. Default
-            2, but no fewer than 131,072 in all; large photographs need .1 to 1 with the usual
-            widths.
+        capacity: float up to d + 1, corners for each point for which there is room if sizes must
+            be known beforehand (in a compiled function on TensorFlow and JAX). Default 2, but at
+            least 131,072 corners in all; large photographs need .1 to 1 with the usual widths.
 
     Returns:
-        A `Lattice`. If it does not fit, whatever is filtered becomes NaN.
+        A `Lattice`. If it does not fit, the results of `lattice_filter` are NaN.
 
     >>> import numpy as np
     >>> lattice = permutohedral_lattice(np.zeros((1, 4, 2), "float32"))
-    >>> tuple(lattice.corners.shape), int(lattice.count)
+    >>> tuple(lattice.corners.shape), int(lattice.used)
     ((4, 3), 3)
     """
     features = ops.stop_gradient(ops.convert_to_tensor(features))
@@ -141,41 +148,41 @@ def _lattice(corners, weights, neighbors, count, fits):
     return Lattice(corners, weights, neighbors, plan, count, fits)
 
 
-def fitted_lattice(lattice):
-    """The same with about as much room as there are corners, so that there is less to blur.
+def fitted_lattice(lattice: Lattice) -> Lattice:
+    """The lattice without most of its unused rows, so that there is less to blur.
 
-    How many there are must be known, so outside of compiled functions. Sizes are √2 apart, so that
-    what is compiled for them serves many images.
+    The number of corners must be known, so this works only outside of compiled functions. Sizes are
+    √2 apart, so that functions compiled for one size serve many images.
 
     >>> import numpy as np
     >>> lattice = permutohedral_lattice(np.random.default_rng(0).normal(size=(1, 9999, 2)))
     >>> lattice = fitted_lattice(lattice)
-    >>> int(lattice.count) < lattice.neighbors.shape[1] < 2 * int(lattice.count)
+    >>> int(lattice.used) < lattice.neighbors.shape[1] < 2 * int(lattice.used)
     True
     """
-    steps = math.ceil(2 * math.log2(max(int(lattice.count), 1024)))
+    steps = math.ceil(2 * math.log2(max(int(lattice.used), 1024)))
     rows = math.ceil(2 ** (steps / 2))
     if rows >= lattice.neighbors.shape[1] - 1:
         return lattice
     corners, neighbors = (
         ops.minimum(numbers, rows) for numbers in (lattice.corners, lattice.neighbors)
     )
-    # Beyond the corners there are, every row's neighbor is the empty one.
-    return _lattice(corners, lattice.weights, neighbors[:, : rows + 1], lattice.count, lattice.fits)
+    # The neighbor of every unused row is the empty one.
+    return _lattice(corners, lattice.weights, neighbors[:, : rows + 1], lattice.used, lattice.fits)
 
 
-def lattice_filter(values, lattice):
+def lattice_filter(values: ArrayLike, lattice: Lattice) -> Tensor:
     """The sum over all points, each weighted with exp(-|f_i - f_j|² / 2), on the lattice.
 
-    Differentiable in the values; the gradient is the same with the axes in reverse order.
+    Differentiable in the values; the gradient is the same filter with the axes in reverse order.
 
     Args:
         values: `(P, C)` floats, P the points of all images of the batch in turn.
         lattice: of `permutohedral_lattice`.
 
     Returns:
-        `(P, C)`. A point's own value is among the sum. On the lattice a Gaussian is right up to a
-        factor, which normalization removes.
+        `(P, C)`. The sum includes the point's own value. On the lattice the Gaussian is right up to
+        a factor, which normalization removes.
 
     >>> import numpy as np
     >>> points = np.array([[[0.0, 0.0], [0.1, 0.0], [50.0, 0.0]]], "float32")
@@ -186,7 +193,7 @@ def lattice_filter(values, lattice):
     (True, True)
     """
 
-    # The lattice is an argument, not of the closure, or JAX cannot derive what was compiled.
+    # The lattice is an argument, not part of the closure, or JAX has no gradient when compiled.
     @ops.custom_gradient
     def filtered(values, *parts):
         def gradient(*args, upstream=None):
@@ -222,7 +229,7 @@ def _filter(values, corners, weights, neighbors, fits, *plan, reverse=False):
 class _Table:
     """Places for corners of every image of a batch, by their key."""
 
-    def __init__(self, batch, places, turn):
+    def __init__(self, batch: Any, places: Any, turn: int) -> None:
         self.factor = _TURNS[turn]
         if isinstance(places, int):
             self.bits = max(places - 1, 1).bit_length()
@@ -231,9 +238,11 @@ class _Table:
             self.bits = ops.cast(ops.ceil(ops.log2(ops.cast(places, "float32"))), "int32")
             self.places = ops.left_shift(ops.ones_like(self.bits), self.bits)
         self.size = batch * self.places
+        self.owners: Tensor = None  # for each place the entry that has it
+        self.rows: Tensor = None  # for each place the row of its corner
 
     def place(self, keys, image):
-        # The high bits of the product depend on all bits of the key. The mask takes off the sign.
+        # The high bits of the product depend on all bits of the key. The mask removes the sign.
         high = ops.right_shift(keys * self.factor, 32 - self.bits)
         return ops.bitwise_and(high, self.places - 1) + image * self.places
 
@@ -243,7 +252,7 @@ def _simplex(coordinates):
     d = len(coordinates)
     e, below = [None] * (d + 1), 0.0
     for i in range(d, 0, -1):
-        # So that the blur along all axes has the variance 1 of the features' units.
+        # So that the blur along all axes has variance 1 in the units of the features.
         scaled = coordinates[i - 1] * (math.sqrt(2 / 3) * (d + 1) / math.sqrt(i * (i + 1)))
         e[i] = below - i * scaled
         below = below + scaled
@@ -272,7 +281,7 @@ def _simplex(coordinates):
             w = w + ops.where(ops.equal(rank[i], d - r), position[i], zero)
             w = w - ops.where(ops.equal(rank[i], d + 1 - r), position[i], zero)
         if r == 0:
-            for i in range(d + 1):  # what falls off the end comes in at the beginning
+            for i in range(d + 1):  # the end wraps around to the beginning
                 w = w - ops.where(ops.equal(rank[i], 0), position[i], zero)
             w = w + 1.0
         weights.append(w)
@@ -289,12 +298,12 @@ def _simplex(coordinates):
 
 def _factors(d):
     if d > len(_FACTORS):
-        raise ValueError(f"Features have at most {len(_FACTORS)} dimensions. Received: {d}")
+        raise ValueError(f"`features` must have at most {len(_FACTORS)} dimensions. Received: {d}")
     return _FACTORS[:d]
 
 
 def _steps(d):
-    """What the key of the neighbor along each axis has over that of a corner, in 32 bits."""
+    """The difference of the keys of a corner and of its neighbor along each axis, in 32 bits."""
     factors = _factors(d)
     steps = [sum(factors) - (d + 1) * factors[j] for j in range(d)] + [sum(factors)]
     return [(step + 2**31) % 2**32 - 2**31 for step in steps]

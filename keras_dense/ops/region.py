@@ -1,28 +1,45 @@
-"""Windows over the cells that are left of a map: a list of cells, and a table of neighbors.
+"""Windows over some cells of a map: a list of cells, and a table of their neighbors.
 
 A list `(N, C)` holds some cells of a batch of maps. A table `(N, taps)` names for each of them the
 rows of the list that its window covers: row `r` as `r + 2`, a cell that is on the map but not in
-the list as `LEFT`, what lies beyond the border as `OUTSIDE`. So `N` is free, and costs are those of
-the cells that are there.
+the list as `LEFT`, a cell beyond the border as `OUTSIDE`. So `N` can be any number, and time and
+memory are proportional to it. For example, cells 0 and 2 of a row of three, and windows of three:
+
+    map       [ a | · | b ]
+    list      a, b            rows 0 and 1, written 2 and 3
+    table     [OUTSIDE, 2, LEFT], [LEFT, 3, OUTSIDE]
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_dense._types import Array, ArrayLike, Sides, Tensor
+
 LEFT, OUTSIDE = 0, 1
 _SPECIAL = 2
 
 
-def neighbors(mask, kernel_size, rate=(1, 1), pads=((0, 0), (0, 0)), zeros=False, rows=None):
-    """The table of a window for the cells where a mask is true, in NumPy.
+def neighbors(
+    mask: Array,
+    kernel_size: Sequence[int],
+    rate: Sequence[int] = (1, 1),
+    pads: Sides = ((0, 0), (0, 0)),
+    zeros: bool = False,
+    rows: int | None = None,
+) -> Array:
+    """The table of neighbors for the cells where a mask is true, in NumPy.
 
     Args:
         mask: `(B, H, W)`, bool: the cells in the list, in row-major order.
         kernel_size, rate: pairs of ints.
         pads: `((top, bottom), (left, right))`, cells around the map.
-        zeros: whether what is around the map are cells of zeros, as for a convolution.
-        rows: length of the list, where it has more rows than cells; theirs see nothing.
+        zeros: bool; cells around the map are zeros, as for a convolution.
+        rows: int, length of the list if it has more rows than cells; the windows of these rows are
+            empty.
 
     Returns:
         int32 `(rows, k_h k_w)`.
@@ -45,10 +62,10 @@ def neighbors(mask, kernel_size, rate=(1, 1), pads=((0, 0), (0, 0)), zeros=False
     return np.pad(found, ((0, more), (0, 0)), constant_values=LEFT).astype("int32")
 
 
-def rows_for(count):
-    """How long to make a list of so many cells.
+def rows_for(count: int) -> int:
+    """The length of a list for a number of cells.
 
-    JAX compiles anew for every length; there they grow in steps of a quarter.
+    JAX compiles again for every length, so on JAX lengths grow in steps of a quarter.
 
     >>> rows_for(1000) >= 1000
     True
@@ -65,13 +82,13 @@ def _windows(x, table, left=0.0, outside=0.0):
     return ops.take(ops.concatenate([special, x]), table, axis=0)
 
 
-def region_conv(x, table, kernel):
-    """Convolution at the cells of a list; cells that left count as zero.
+def region_conv(x: ArrayLike, table: ArrayLike | None, kernel: ArrayLike) -> Tensor:
+    """Convolution at the cells of a list; cells not in the list count as zero.
 
     Args:
         x: `(N, C)`.
         table: `(N, k_h k_w)` from `neighbors`; `None` for a kernel of one cell.
-        kernel: `(k_h, k_w, C / groups, filters)`; its shape says how many groups there are.
+        kernel: `(k_h, k_w, C / groups, filters)`; its shape gives the number of groups.
 
     Returns:
         `(N, filters)`.
@@ -98,7 +115,7 @@ def region_conv(x, table, kernel):
 
 
 def _one_by_one(x, table, kernel):
-    """Each channel by itself, tap by tap: all windows at once are the slower, on JAX 15 times."""
+    """Depthwise, tap by tap: all windows at once are slower, on JAX 15 times."""
     multiplier = kernel.shape[1] // x.shape[1]
     if multiplier > 1:
         x = ops.repeat(x, multiplier, axis=1)
@@ -111,8 +128,8 @@ def _one_by_one(x, table, kernel):
     return total
 
 
-def region_depthwise_conv(x, table, kernel):
-    """Each channel with kernels of its own at the cells of a list; cells that left count as zero.
+def region_depthwise_conv(x: ArrayLike, table: ArrayLike | None, kernel: Tensor) -> Tensor:
+    """Depthwise convolution at the cells of a list; cells not in the list count as zero.
 
     Args:
         x: `(N, C)`.
@@ -130,8 +147,8 @@ def region_depthwise_conv(x, table, kernel):
     return region_conv(x, table, ops.reshape(kernel, shape))
 
 
-def region_max(x, table):
-    """The largest cell of each window; cells that left count as zero, those outside never win.
+def region_max(x: ArrayLike, table: ArrayLike) -> Tensor:
+    """The maximum of each window; cells not in the list count as zero, cells outside do not count.
 
     >>> x = np.array([[-1.0], [-5.0]], "float32")
     >>> y = region_max(x, np.array([[1, 2, 3], [2, 3, 0]]))
@@ -141,8 +158,8 @@ def region_max(x, table):
     return ops.max(_windows(ops.convert_to_tensor(x), table, outside=float("-inf")), axis=1)
 
 
-def region_mean(x, table):
-    """The mean of each window over its cells on the map; cells that left count as zero.
+def region_mean(x: ArrayLike, table: ArrayLike) -> Tensor:
+    """The mean of each window over its cells on the map; cells not in the list count as zero.
 
     >>> y = region_mean(np.array([[2.0], [4.0]], "float32"), np.array([[1, 2, 3], [2, 3, 0]]))
     >>> ops.convert_to_numpy(y).tolist()
@@ -153,13 +170,13 @@ def region_mean(x, table):
     return ops.sum(_windows(x, table), axis=1) / ops.maximum(count, 1)
 
 
-def pool_rows(x, group, groups, mode="mean"):
+def pool_rows(x: ArrayLike, group: ArrayLike, groups: Any, mode: str = "mean") -> Tensor:
     """The mean or maximum of the rows of each group; 0 for a group without rows.
 
     Args:
         x: `(N, C)`.
         group: `(N,)`, int: the group of each row.
-        groups: how many there are: an int, or an integer scalar.
+        groups: int or integer scalar, how many groups.
         mode: "mean" or "max".
 
     Returns:

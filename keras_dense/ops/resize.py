@@ -1,11 +1,16 @@
-"""Maps at other sizes, also at sizes that are known only when the graph runs.
+"""Maps at other sizes, including sizes that are known only when the graph runs.
 
 All functions take channels-last tensors `(B, H, W, C)`. Averaging over bins and resizing are
-products with two small matrices, one an axis, made from `ops.arange`: they trace, export and
-differentiate on every backend, whatever is known of H and W.
+products with two small matrices, one per axis, made from `ops.arange`: they trace, export and
+differentiate on every backend, whether or not H and W are known.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 from keras import backend, ops
+
+from keras_dense._types import ArrayLike, Size, Tensor
 
 
 def _number(x):
@@ -35,7 +40,7 @@ def _matrix_of_positions(size, new):
 
 
 def _apply(x, rows, columns, height, width):
-    """`rows @ x @ columns.T` for every image and channel, in float32; `(B, height, width, C)`."""
+    """`rows @ x @ columns.T` of every image and channel, in float32: `(B, height, width, C)`."""
     x = ops.convert_to_tensor(x)
     dtype = backend.standardize_dtype(x.dtype)
     old_height, old_width = ops.shape(x)[1:3]
@@ -46,8 +51,8 @@ def _apply(x, rows, columns, height, width):
     return ops.cast(y, dtype) if "float" in dtype else y
 
 
-def adaptive_average_pool(x, bins):
-    """The map averaged over a grid of bins, whatever its size.
+def adaptive_average_pool(x: ArrayLike, bins: Size) -> Tensor:
+    """The map averaged over a grid of bins, for any size of the map.
 
     Bin i of b on an axis of n cells is the mean of the cells from floor(i n / b) to
     ceil((i + 1) n / b): neighboring bins share a cell where b does not divide n, and cells are
@@ -55,7 +60,7 @@ def adaptive_average_pool(x, bins):
 
     Args:
         x: `(B, H, W, C)`, H and W may be unknown.
-        bins: int ≥ 1, or a pair `(vertical, horizontal)`.
+        bins: int >= 1, or a pair `(vertical, horizontal)`.
 
     Returns:
         `(B, *bins, C)`, computed in float32, in the dtype of `x` (float32 for integers).
@@ -71,11 +76,12 @@ def adaptive_average_pool(x, bins):
     return _apply(x, rows, columns, vertical, horizontal)
 
 
-def resize_bilinear(x, height, width):
+def resize_bilinear(x: ArrayLike, height: Any, width: Any) -> Tensor:
     """Half-pixel bilinear resizing to any size, edges repeated, without antialiasing.
 
-    Equals `keras.ops.image.resize(x, (height, width), "bilinear")`, which cannot be traced where
-    a size is known only at run time. Dense matrices: meant for maps, not for large photographs.
+    Equals `keras.ops.image.resize(x, (height, width), "bilinear")`, which cannot be traced if a
+    size is known only at run time. The matrices are dense: meant for maps, not for large
+    photographs.
 
     Args:
         x: `(B, H, W, C)`, H and W may be unknown.
@@ -95,8 +101,10 @@ def resize_bilinear(x, height, width):
     return _apply(x, rows, columns, height, width)
 
 
-def resize_placed(x, height, width, first, step, size):
-    """A map whose cells lie at known places of an image, at every pixel of it: bilinear.
+def resize_placed(
+    x: ArrayLike, height: Any, width: Any, first: float, step: float, size: Sequence[int]
+) -> Tensor:
+    """A map with cells at known places of an image, bilinearly interpolated at every pixel.
 
     Args:
         x: `(B, H, W, C)`; cell i lies at row (or column) `first + step i` of an image of `size`.
@@ -121,10 +129,11 @@ def resize_placed(x, height, width, first, step, size):
         position = ((pixel + 0.5) * (seen / _number(new)) - 0.5 - first) / step
         position = ops.clip(position, 0.0, _number(old - 1))
         matrices.append(ops.maximum(1.0 - ops.absolute(position - cells), 0.0))
-    return _apply(x, *matrices, height, width)
+    rows, columns = matrices
+    return _apply(x, rows, columns, height, width)
 
 
-def pixel_shuffle(x, factor):
+def pixel_shuffle(x: ArrayLike, factor: Size) -> Tensor:
     """Channels laid out as blocks of cells: depth to space.
 
     `y[f i + a, f j + b, c] = x[i, j, (c f + a) f + b]`: the `f²` cells of one output channel lie
@@ -133,13 +142,13 @@ def pixel_shuffle(x, factor):
 
     Args:
         x: `(B, H, W, C f²)`, H and W may be unknown.
-        factor: int ≥ 1, or a pair `(vertical, horizontal)`.
+        factor: int >= 1, or a pair `(vertical, horizontal)`.
 
     Returns:
         `(B, f H, f W, C)`.
 
     Raises:
-        ValueError: if the channels do not make whole blocks.
+        ValueError: if the channels are not a multiple of f².
 
     >>> import numpy as np
     >>> y = pixel_shuffle(np.arange(8).reshape(1, 1, 1, 8), 2)
@@ -149,7 +158,7 @@ def pixel_shuffle(x, factor):
     f_h, f_w = (factor, factor) if isinstance(factor, int) else factor
     if x.shape[-1] % (f_h * f_w):
         raise ValueError(
-            f"pixel_shuffle: a multiple of {f_h}·{f_w} channels is needed for factor={factor}. "
+            f"`x` must have a multiple of {f_h}·{f_w} channels for factor={factor}. "
             f"Received: {x.shape[-1]} channels"
         )
     channels = x.shape[-1] // (f_h * f_w)

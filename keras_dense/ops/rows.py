@@ -1,14 +1,18 @@
-"""Rows of a table by their numbers: taken, added to, set. All numbers are in range.
+"""Rows of a table by their numbers: read, add to, set. All numbers must be in range.
 
-`ops.take` and `ops.segment_*` serve negative and missing numbers, too, which costs as much again
-(and on torch `ops.segment_min` counts in float32).
+`ops.take` and `ops.segment_*` also handle negative and missing numbers, which doubles their time
+(and on torch `ops.segment_min` computes in float32).
 """
+
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_dense._types import ArrayLike, Tensor
 
-def take_rows(x, numbers):
+
+def take_rows(x: ArrayLike, numbers: ArrayLike) -> Tensor:
     """`x[numbers]`.
 
     >>> import numpy as np
@@ -26,7 +30,7 @@ def take_rows(x, numbers):
     return tf.gather(x, numbers)
 
 
-def weighted_rows(x, numbers, weights):
+def weighted_rows(x: ArrayLike, numbers: ArrayLike, weights: ArrayLike) -> Tensor:
     """The sum over k of `weights[:, k] * x[numbers[:, k]]`.
 
     Args:
@@ -51,24 +55,24 @@ def weighted_rows(x, numbers, weights):
         return embedding_bag(numbers, x, mode="sum", per_sample_weights=weights)
     out = 0.0
     for k in range(numbers.shape[1]):
-        # Not `[:, k, None]`: of one channel TensorFlow's graph optimizer makes a square then.
+        # Not `[:, k, None]`: with one channel TensorFlow's graph optimizer makes a square of it.
         out = out + take_rows(x, numbers[:, k]) * weights[:, k : k + 1]
     return out
 
 
-def spreading(numbers, weights, rows):
-    """What `spread` needs, computed once: tensors.
+def spreading(numbers: Tensor, weights: Tensor, rows: int) -> tuple[Tensor, ...]:
+    """The plan for `spread`, computed once: tensors.
 
     Args:
         numbers: int32 `(N, K)`.
         weights: `(N, K)`.
-        rows: int, how many rows there are in the end.
+        rows: int, rows of the result.
     """
     if keras.backend.backend() != "torch":
         return numbers, weights
     import torch
 
-    # In the order of the rows every row's sum is in one piece: some 40 times as fast.
+    # Sorted by rows, the terms of every row are contiguous: some 40 times as fast.
     numbers = torch.as_tensor(numbers)
     ordered, order = torch.sort(numbers.reshape(-1), stable=True)
     every = torch.arange(rows, dtype=ordered.dtype, device=ordered.device)
@@ -77,13 +81,13 @@ def spreading(numbers, weights, rows):
     return (order // numbers.shape[1]).int(), weights, begins.int()
 
 
-def spread(values, plan, rows):
-    """Each value, with weights, added to several rows: what `weighted_rows` is, transposed.
+def spread(values: ArrayLike, plan: tuple[Tensor, ...], rows: int) -> Tensor:
+    """Each value, with weights, added to several rows: the transpose of `weighted_rows`.
 
     Args:
         values: `(N, C)` floats.
-        plan: of `spreading`.
-        rows: int, the same as there.
+        plan: the result of `spreading`.
+        rows: int, the same as for `spreading`.
 
     Returns:
         `(rows, C)`.
@@ -117,8 +121,8 @@ def spread(values, plan, rows):
     return ops.fori_loop(0, numbers.shape[0], add, empty)
 
 
-def set_rows(x, numbers, values):
-    """`x` with some entries set; where several are set, any of them.
+def set_rows(x: ArrayLike, numbers: ArrayLike, values: ArrayLike) -> Tensor:
+    """`x` with some entries set; if a number occurs several times, any of its values.
 
     >>> import numpy as np
     >>> ops.convert_to_numpy(set_rows(np.zeros(3), np.array([2, 0]), np.array([7.0, 5.0]))).tolist()
@@ -135,8 +139,8 @@ def set_rows(x, numbers, values):
     return tf.tensor_scatter_nd_update(x, numbers[:, None], values)
 
 
-def smallest(values, numbers, rows, otherwise):
-    """The smallest of the int32 values in each row, or `otherwise`, which is not below any.
+def smallest(values: ArrayLike, numbers: ArrayLike, rows: int, otherwise: Any) -> Tensor:
+    """The smallest of the int32 values in each row, or `otherwise`, which must not be below any.
 
     >>> import numpy as np
     >>> values, numbers = np.array([7, 5, 6], "int32"), np.array([1, 1, 0], "int32")
@@ -155,8 +159,8 @@ def smallest(values, numbers, rows, otherwise):
     return tf.tensor_scatter_nd_min(x, numbers[:, None], values)
 
 
-def exact_size(count, bound):
-    """`count` as an int where it can be had, as where nothing is compiled; else `bound`.
+def exact_size(count: Tensor, bound: Any) -> Any:
+    """`count` as an int if it is known, outside of compiled functions; else `bound`.
 
     >>> import numpy as np
     >>> exact_size(ops.convert_to_tensor(np.array(3)), 10)

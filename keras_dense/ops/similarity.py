@@ -1,26 +1,29 @@
-"""How alike two images are to the eye."""
+"""Structural similarity of images."""
 
 import numpy as np
 from keras import ops
 
+from keras_dense._types import ArrayLike, Tensor
 from keras_dense.ops.image import at_least, pad_map
 
 _SIZE, _SIGMA = 11, 1.5
 
 
-def structural_similarity(x, y, known=None):
+def structural_similarity(
+    x: ArrayLike, y: ArrayLike, *, known: ArrayLike | None = None
+) -> tuple[Tensor, Tensor]:
     """SSIM of every window of 11×11 pixels, with Gaussian weights of sigma 1.5.
 
-    Where all pixels are known, the mean over windows is that of the paper and of scikit-image
+    If all pixels are known, the mean over windows is the one of the paper and of scikit-image
     (`gaussian_weights=True, sigma=1.5, use_sample_covariance=False`).
 
     Args:
         x, y: images `(B, H, W, C)`, 0–1, finite.
-        known: `(B, H, W, 1)`, 0 where a pixel is not known, or `None`.
+        known: `(B, H, W, 1)`, 0 where a pixel is unknown, or `None`.
 
     Returns:
-        float32 `(B, h, w, 1)`, the mean over channels, and bool `(B, h, w, 1)`, where a window has
-        known pixels only. h is H - 10, but at least 1, and there may be no such window.
+        float32 `(B, h, w, 1)`, the mean over channels, and bool `(B, h, w, 1)`, true where all
+        pixels of a window are known, which may be nowhere. h is H - 10, but at least 1.
 
     Reference: Wang et al., "Image Quality Assessment: From Error Visibility to Structural
     Similarity", TIP 2004, equation 13.
@@ -36,7 +39,7 @@ def structural_similarity(x, y, known=None):
     stacked = ops.concatenate([x, y, x * x + y * y, x * y, known], axis=-1)
     bottom, right = (at_least(_SIZE - n, 0) for n in ops.shape(x)[1:3])
     stacked = pad_map(stacked, (0, bottom), (0, right))
-    # Of known pixels nothing is left in the sum, exactly.
+    # The weighted sum of unknown pixels is exactly 0 if all pixels of a window are known.
     stacked = ops.concatenate([stacked[..., :-1], 1.0 - stacked[..., -1:]], axis=-1)
     taps = np.exp(-0.5 * ((np.arange(_SIZE) - _SIZE // 2) / _SIGMA) ** 2)
     taps = ops.convert_to_tensor(taps / taps.sum(), "float32")

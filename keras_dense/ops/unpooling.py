@@ -1,29 +1,34 @@
-"""Max pooling that remembers where each maximum lay, and the unpooling that puts values there.
+"""Max pooling with the positions of the maxima, and unpooling to these positions.
 
-Both are static loops over the cells of a window, made of slices, comparisons and `where`: no
-argmax, no scatter. So they trace with unknown sizes, export, and differentiate on every backend.
-PyTorch, which runs each step by itself, has its own pooling and scatters instead (see below).
+Both are static loops over the cells of a window, made of slices, comparisons and `where`, without
+argmax or scatter. So they trace with unknown sizes, export, and differentiate on every backend.
+PyTorch, which runs each step separately, uses its own pooling and scatters instead (see below).
 """
 
 import itertools
+from collections.abc import Sequence
+from typing import Any
 
 from keras import backend, ops
 
+from keras_dense._types import ArrayLike, Sides, Tensor
 from keras_dense.ops.image import as_float, at_least, pad_map
 
 
-def max_pool_with_argmax(x, size, strides, pads):
-    """The largest cell of every window, and which one it was.
+def max_pool_with_argmax(
+    x: ArrayLike, size: Sequence[int], strides: Sequence[int], pads: Sides
+) -> tuple[Tensor, Tensor]:
+    """The largest cell of every window, and its index.
 
     As `torch.nn.functional.max_pool2d(return_indices=True)`: of equal maxima the first counts, row
-    by row; a NaN is larger than everything, the last one of a window counts. The gradient goes
-    to the cell that is named, and to no other.
+    by row; a NaN is larger than all numbers, and the last NaN of a window counts. The gradient goes
+    only to the cell with that index.
 
     Args:
         x: `(B, H, W, C)`, H and W may be unknown.
         size, strides: pairs of ints.
-        pads: `((top, bottom), (left, right))`, cells that never win; fewer than a window has, so
-            that every window has a cell on the map.
+        pads: `((top, bottom), (left, right))`, cells that are never the maximum; fewer than a
+            window has, so that every window has a cell on the map.
 
     Returns:
         `(values, indices)`, both `(B, h, w, C)`; indices are int32, `row * W + column` of the map
@@ -58,18 +63,26 @@ def max_pool_with_argmax(x, size, strides, pads):
     return best, where
 
 
-def max_unpool(x, indices, size, strides, pads, height, width):
-    """Undo a max pooling: every value where its maximum lay, zeros elsewhere.
+def max_unpool(
+    x: ArrayLike,
+    indices: ArrayLike,
+    size: Sequence[int],
+    strides: Sequence[int],
+    pads: Sides,
+    height: Any,
+    width: Any,
+) -> Tensor:
+    """Undo a max pooling: every value at the position of its maximum, zeros elsewhere.
 
-    As `torch.nn.functional.max_unpool2d`. Where windows overlap, several may name the same cell:
-    the last counts, row by row (as it happens in torch on the CPU), and the gradient goes to that
-    one alone, as the function demands; torch gives it to all of them.
+    As `torch.nn.functional.max_unpool2d`. If windows overlap, several may have the same cell: the
+    last counts, row by row (as in torch on the CPU), and the gradient goes to that window only, as
+    is correct; torch gives it to all of them.
 
     Args:
         x: `(B, h, w, C)`, the values.
         indices: `(B, h, w, C)`, ints, from `max_pool_with_argmax` of a map of this height and
-            width. Those of another pooling give anything, or an error of the backend.
-        size, strides, pads: those of the pooling.
+            width. Indices of another pooling give wrong results or an error of the backend.
+        size, strides, pads: arguments of the pooling.
         height, width: of the result: ints, or integer scalars such as parts of `ops.shape(like)`.
 
     Returns:
@@ -105,7 +118,8 @@ def max_unpool(x, indices, size, strides, pads, height, width):
         columns = slice(over_w - 1 - j, over_w - 1 - j + blocks_w)
         return x[:, rows, columns], where[:, rows, columns]
 
-    # The last window first in the list; what comes later is written over it: the other way round.
+    # Reversed, as `cells` writes later windows of this list over earlier ones: the window that
+    # begins the fewest blocks before, the last of the map, comes last.
     windows = [(i, j, *behind(i, j)) for i in range(over_h) for j in range(over_w)][::-1]
     nothing = ops.zeros_like(windows[0][2])
 
@@ -142,10 +156,11 @@ def _corners(counts, strides, pads):
 
 
 def _repeat_edges(x, pads, size):
-    """A map continued by its edges: a window that reaches over an edge has that edge, too.
+    """A map padded with its edges: a window that extends beyond an edge contains that edge, too.
 
-    So no maximum changes and none of equal ones is overtaken. Minus infinity would do for the
-    values, but converters to ONNX make `where` a sum of products, and its product with 0 is NaN.
+    So no maximum changes, and the first of equal maxima stays the first. Minus infinity would do
+    for the values, but converters to ONNX turn `where` into a sum of products, and minus infinity
+    times 0 is NaN.
     """
     for axis, ((before, after), k) in enumerate(zip(pads, size, strict=True), start=1):
         n, known = ops.shape(x)[axis], isinstance(before, int) and isinstance(after, int)
@@ -166,8 +181,8 @@ def _pad(x, pads, fill):
     return pad_map(x, *pads, fill=fill)
 
 
-def _is_eager_torch():
-    """Whether PyTorch computes at once; where it exports, the portable form has one in ONNX."""
+def _is_eager_torch() -> bool:
+    """True on PyTorch outside of exports; in an export the portable form can be written as ONNX."""
     if backend.backend() != "torch":
         return False
     import torch
@@ -178,7 +193,7 @@ def _is_eager_torch():
 def _torch_pool(x, size, strides, pads):
     """PyTorch's own pooling, several times as fast as the loop is there (benchmarks/unpooling.py).
 
-    What a compiler makes one pass over the map elsewhere are dozens of them in PyTorch.
+    The loop, which a compiler fuses to one pass over the map, takes dozens of passes in PyTorch.
     """
     import torch
 
@@ -193,16 +208,16 @@ def _torch_pool(x, size, strides, pads):
         y = torch.nn.functional.pad(y, (left, right, top, bottom), value=float("-inf"))
         y, i = torch.nn.functional.max_pool2d(y, size, strides, return_indices=True)
         padded = left + width + right
-        # Only in a window of minus infinities does a cell of the padding come first.
+        # A cell of the padding comes first only in a window of minus infinities.
         rows = torch.clamp(i // padded - top, min=0)
         i = rows * width + torch.clamp(i % padded - left, min=0)
     return y.permute(0, 2, 3, 1), i.permute(0, 2, 3, 1).to(torch.int32)
 
 
 def _torch_unpool(x, indices, height, width, overlap):
-    """A scatter of every image and channel, each cell written once: deterministic on the GPU, too.
+    """A scatter for every image and channel that writes each cell once: deterministic also on GPUs.
 
-    PyTorch's own unpooling gives the gradient to all windows that name a cell.
+    PyTorch's own unpooling gives the gradient to all windows with the same cell.
     """
     import torch
 

@@ -1,7 +1,10 @@
-"""Largest and mean values of windows with gaps, which no backend's pooling has."""
+"""Maximum and mean of dilated windows, which the pooling of no backend has."""
+
+from collections.abc import Sequence
 
 from keras import ops
 
+from keras_dense._types import ArrayLike, Sides, Tensor
 from keras_dense.ops.image import as_float, pad_map
 
 
@@ -24,13 +27,15 @@ def _padded(x, pads, fill):
     return pad_map(x, *pads, fill=fill)
 
 
-def max_windows(x, size, rate, strides, pads):
-    """The largest cell of every window; cells of a window lie `rate` apart.
+def max_windows(
+    x: ArrayLike, size: Sequence[int], rate: Sequence[int], strides: Sequence[int], pads: Sides
+) -> Tensor:
+    """The largest cell of every window; cells of a window are `rate` apart.
 
     Args:
         x: `(B, H, W, C)`.
         size, rate, strides: pairs of ints.
-        pads: `((top, bottom), (left, right))`, cells that never win.
+        pads: `((top, bottom), (left, right))`, cells that are never the maximum.
 
     >>> import numpy as np
     >>> y = max_windows(np.array([3.0, 0, 1, 2]).reshape(1, 1, 4, 1), (1, 2), (1, 2), (1, 1),
@@ -42,8 +47,10 @@ def max_windows(x, size, rate, strides, pads):
     return _slide(_padded(x, pads, float("-inf")), size, rate, strides, ops.maximum)
 
 
-def mean_windows(x, size, rate, strides, pads):
-    """The mean of every window over its cells on the map; cells of a window lie `rate` apart.
+def mean_windows(
+    x: ArrayLike, size: Sequence[int], rate: Sequence[int], strides: Sequence[int], pads: Sides
+) -> Tensor:
+    """The mean of every window over its cells on the map; cells of a window are `rate` apart.
 
     Args:
         x: `(B, H, W, C)`.

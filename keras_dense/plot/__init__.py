@@ -1,9 +1,9 @@
-"""Pictures of data and predictions, as uint8 RGB arrays; `save` writes them.
+"""Drawings of data and predictions, as uint8 RGB arrays; `save` writes them.
 
-Pillow and matplotlib are imported when a function needs them.
+Heads draw with the same colors. Pillow and matplotlib are imported when a function needs them.
 """
 
-from keras_dense.heads.picture import depth, depth_limits, hatch
+from keras_dense.heads.drawing import depth, depth_limits, hatch
 from keras_dense.plot.compose import fit_width, grid, overlay, panel, save, tasks
 from keras_dense.plot.curves import curves
 from keras_dense.plot.geometry import color_bar, normals_legend, point_cloud

@@ -1,30 +1,34 @@
-"""Whether normals are in the frame they are thought to be in, seen at a glance."""
+"""A drawing that shows whether normals are in the expected frame."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from keras import ops
 
 from keras_dense._arrays import as_array
+from keras_dense._types import Array
 from keras_dense.heads import Normals
 from keras_dense.ops import normals_from_depth
 from keras_dense.plot.compose import tasks
 
 
-def normals_check(sample, tile=256):
-    """One figure: image, normals, the normals of the depth, and the angle between the two.
+def normals_check(sample: Mapping[str, Any], *, tile: int = 256) -> Array:
+    """Draw an image, its normals, the normals of its depth, and the angle between the two.
 
-    With an axis turned round, or two exchanged, whole walls and floors differ; with the right
-    frame only borders do, where depth jumps. The last title has the median angle.
+    If an axis is reversed or two axes are swapped, whole walls and floors differ. In the right
+    frame only borders differ, where depth jumps. The last title shows the median angle.
 
     Args:
-        sample: a dict with "image", "normals" `(H, W, 3)`, "depth" `(H, W, 1)` in meters and
-            "intrinsics" `(3, 3)`, as `kd.datasets.scenes` and `depth_folder` give it.
-        tile: int, the width of each picture in pixels.
+        sample: dict with "image", "normals" `(H, W, 3)`, "depth" `(H, W, 1)` in meters and
+            "intrinsics" `(3, 3)`, as from `kd.datasets.scenes` and `depth_folder`.
+        tile: int ≥ 1, width of each drawing in pixels.
 
     Returns:
         uint8 `(h, w, 3)`.
 
     Raises:
-        ValueError: if the sample lacks something.
+        ValueError: if the sample lacks one of the keys.
 
     >>> from keras_dense.datasets import scenes
     >>> normals_check(scenes(1, size=(48, 64))[0], tile=64).shape
@@ -33,26 +37,26 @@ def normals_check(sample, tile=256):
     missing = [key for key in ("image", "normals", "depth", "intrinsics") if key not in sample]
     if missing:
         raise ValueError(
-            f"normals_check: the sample has no {', '.join(missing)}. It has: {', '.join(sample)}"
+            f"`sample` must have {', '.join(map(repr, missing))}. "
+            f"Received: a sample with {', '.join(map(repr, sample))}"
         )
     head = Normals()
-    depth, normals, intrinsics = (
-        as_array(sample[key], f"normals_check: {key}").astype("float32")
-        for key in ("depth", "normals", "intrinsics")
-    )
+    depth: Array = as_array(sample["depth"], "depth").astype("float32")
+    normals: Array = as_array(sample["normals"], "normals").astype("float32")
+    intrinsics: Array = as_array(sample["intrinsics"], "intrinsics").astype("float32")
     depth = depth[..., None] if depth.ndim == 2 else depth
-    flat = ops.convert_to_numpy(normals_from_depth(depth[None], intrinsics))[0]
-    known = np.linalg.norm(flat, axis=-1) > 0.5
+    of_depth = ops.convert_to_numpy(normals_from_depth(depth[None], intrinsics))[0]
+    known = np.linalg.norm(of_depth, axis=-1) > 0.5
     given = np.where(known[..., None], normals, 0)
     known &= np.linalg.norm(given, axis=-1) > 0.5
     title = "nothing to compare"
     if known.any():
-        cosine = (given * flat).sum(-1)[known] / np.linalg.norm(given, axis=-1)[known]
+        cosine = (given * of_depth).sum(-1)[known] / np.linalg.norm(given, axis=-1)[known]
         median = np.degrees(np.median(np.arccos(cosine.clip(-1, 1))))
         title = f"angle: median {median:.1f}°"
-    pictures = {
+    drawings = {
         "normals": head.draw(normals),
-        "normals of the depth": head.draw(flat),
-        title: head.error(given, flat),
+        "normals of the depth": head.draw(of_depth),
+        title: head.error(given, of_depth),
     }
-    return tasks(sample["image"], pictures, tile=tile)
+    return tasks(sample["image"], drawings, tile=tile)

@@ -1,35 +1,42 @@
-"""What the cells of a network see, drawn over an image."""
+"""Receptive fields drawn over an image."""
 
+from collections.abc import Mapping
 from math import inf
 
 import numpy as np
 
 from keras_dense import _check
 from keras_dense._optional import require
+from keras_dense._types import Array, ArrayLike
 from keras_dense.heads.palette import voc_palette
 from keras_dense.plot.arguments import rgb
 from keras_dense.plot.text import PAPER, legend
+from keras_dense.surgery import ReceptiveField
 
 
-def receptive_field(fields, image=None, cell=None):
-    """Draw the receptive fields of one place of an image, one rectangle for each map.
+def receptive_field(
+    fields: Mapping[str, ReceptiveField],
+    image: ArrayLike | None = None,
+    *,
+    cell: tuple[int, int] | None = None,
+) -> Array:
+    """Draw the receptive fields at one place of an image, one rectangle for each map.
 
-    The small filled square of a color is one cell of that map (its stride), the rectangle all
-    that this cell depends on. Parts beyond the image, which the network sees as padding, are drawn
-    on the paper around it.
+    The small filled square of a color is one cell of that map (its stride); the rectangle contains
+    all pixels that this cell depends on. Parts beyond the image, where the network sees padding,
+    are drawn on the paper around it.
 
     Args:
         fields: `{"name": kd.surgery.ReceptiveField, …}`, such as
-            `kd.surgery.receptive_field(backbone, gates=False)`; infinite ones are only named.
+            `kd.surgery.receptive_field(backbone, gates=False)`; infinite ones are only listed.
         image: `(H, W, 3)`, 0 to 255; default: a gray one of 320×320.
-        cell: `(y, x)`, the pixel whose cells are drawn; default: the middle.
+        cell: `(y, x)`, the pixel whose cells are drawn; default: the center.
 
     Returns:
         uint8 `(h, w, 3)`, with a legend of name, size and stride below.
 
     Raises:
-        TypeError: if `fields` is not a dict.
-        ValueError: for a pixel outside the image.
+        ValueError: if `fields` is not a dict, or for a pixel outside the image.
 
     >>> from keras_dense.surgery import ReceptiveField
     >>> field = ReceptiveField(size=(91, 91), stride=(8, 8), offset=(-41, -41))
@@ -37,16 +44,13 @@ def receptive_field(fields, image=None, cell=None):
     336
     """
     if not isinstance(fields, dict):
-        raise TypeError(f"receptive_field: fields must be a dict by name. Received: {fields!r}")
-    image = np.full((320, 320, 3), 190, np.uint8) if image is None else rgb(image, "fields")
+        raise _check.fail("fields", "a dict of receptive fields by name", fields)
+    image = np.full((320, 320, 3), 190, np.uint8) if image is None else rgb(image)
     height, width = image.shape[:2]
-    y, x = (height // 2, width // 2) if cell is None else cell
-    y, x = (_check.integer(n, "cell") for n in (y, x))
-    if not (0 <= y < height and 0 <= x < width):
-        raise ValueError(
-            f"receptive_field: cell must be a pixel of the {height}×{width} image. "
-            f"Received: cell={cell}"
-        )
+    cell = (height // 2, width // 2) if cell is None else cell
+    y, x = _check.integers(cell, "cell", low=0, length=2)
+    if y >= height or x >= width:
+        raise _check.fail("cell", f"a pixel of the {height}×{width} image", cell)
     drawn, entries = [], []
     colors = voc_palette(len(fields) + 1)[1:].tolist()
     for (name, field), color in zip(fields.items(), colors, strict=True):
@@ -68,7 +72,7 @@ def receptive_field(fields, image=None, cell=None):
     )
     draw = require("PIL.ImageDraw", extra="examples").Draw(canvas)
     draw.rectangle((margin - 1, margin - 1, margin + width, margin + height), outline=(150,) * 3)
-    # The largest first, so that the small ones stay in sight.
+    # The largest first, so that the small ones stay visible.
     for (top, left, bottom, right), (i, j), stride, color in sorted(
         drawn, key=lambda part: part[0][0] - part[0][2]
     ):
@@ -77,5 +81,5 @@ def receptive_field(fields, image=None, cell=None):
         corner = (j * stride[1] + margin, i * stride[0] + margin)
         opposite = (corner[0] + stride[1] - 1, corner[1] + stride[0] - 1)
         draw.rectangle([int(v) for v in (*corner, *opposite)], fill=color)
-    picture = np.asarray(canvas)
-    return np.concatenate([picture, legend(entries, picture.shape[1])])
+    drawing = np.asarray(canvas)
+    return np.concatenate([drawing, legend(entries, width=drawing.shape[1])])

@@ -1,21 +1,20 @@
-"""Predictions as colors: labels, errors, normals. Unknown pixels are hatched gray."""
+"""Labels, errors and normals as colors. Unknown pixels are hatched."""
 
 import numpy as np
 
 from keras_dense._arrays import as_array
-from keras_dense.heads.picture import hatch
+from keras_dense._types import Array, ArrayLike
+from keras_dense.heads.drawing import label_colors, normal_colors, right_and_wrong
 from keras_dense.plot.arguments import class_map, colors, rgb
 
-RIGHT, WRONG = (64, 160, 110), (224, 58, 44)
 
-
-def colorize(labels, palette, ignore_class=255):
+def colorize(labels: ArrayLike, palette: ArrayLike, *, ignore_class: int | None = 255) -> Array:
     """Labels in their colors.
 
     Args:
         labels: int `(H, W)`.
-        palette: `(classes, 3)`.
-        ignore_class: int or `None`; such pixels are hatched.
+        palette: `(classes, 3)`, 0 to 255.
+        ignore_class: int or `None`, the label of void; void pixels are hatched.
 
     Returns:
         uint8 `(H, W, 3)`.
@@ -28,26 +27,32 @@ def colorize(labels, palette, ignore_class=255):
     >>> colorize([[0, 1]], [[0, 0, 0], [9, 8, 7]]).tolist()
     [[[0, 0, 0], [9, 8, 7]]]
     """
-    labels, palette = class_map(labels, "colorize"), colors(palette, "colorize")
+    labels, palette = class_map(labels), colors(palette)
     void = np.zeros(labels.shape, bool) if ignore_class is None else labels == ignore_class
     strange = labels[~void & ((labels < 0) | (labels >= len(palette)))]
     if len(strange):
+        also = "" if ignore_class is None else f", or ignore_class={ignore_class}"
         raise ValueError(
-            f"colorize: label {strange[0]} has no color: the palette has {len(palette)}, "
-            f"0 to {len(palette) - 1}, and ignore_class is {ignore_class}"
+            f"`labels` must be from 0 to {len(palette) - 1}, the last color of the palette{also}. "
+            f"Received: {strange[0]}"
         )
-    picture = palette[np.where(void, 0, labels)]
-    return np.where(void[..., None], hatch(*labels.shape), picture)
+    return label_colors(np.where(void, -1, labels), palette)
 
 
-def error_map(truth, prediction, image=None, ignore_class=255):
-    """Where a prediction is right (green) and wrong (red); void is hatched.
+def error_map(
+    truth: ArrayLike,
+    prediction: ArrayLike,
+    *,
+    image: ArrayLike | None = None,
+    ignore_class: int | None = 255,
+) -> Array:
+    """Right pixels of a prediction in green and wrong ones in red; void is hatched.
 
     Args:
         truth: int `(H, W)`.
         prediction: int `(H, W)`.
-        image: `(H, W, 3)`, shimmers through if given.
-        ignore_class: int or `None`.
+        image: `(H, W, 3)`, 0 to 255; its brightness shows through if given.
+        ignore_class: int or `None`, the label of void.
 
     Returns:
         uint8 `(H, W, 3)`.
@@ -60,28 +65,25 @@ def error_map(truth, prediction, image=None, ignore_class=255):
     >>> error_map([[0, 1]], [[0, 0]]).tolist()
     [[[64, 160, 110], [224, 58, 44]]]
     """
-    truth = class_map(truth, "error_map")
-    prediction = class_map(prediction, "error_map", truth.shape)
-    picture = np.where((truth == prediction)[..., None], np.uint8(RIGHT), np.uint8(WRONG))
+    truth = class_map(truth, "truth")
+    prediction = class_map(prediction, "prediction", truth.shape)
     if image is not None:
-        gray = rgb(image, "error_map").astype(float) @ (0.299, 0.587, 0.114)
-        if gray.shape != truth.shape:
+        image = rgb(image)
+        if image.shape[:2] != truth.shape:
             raise ValueError(
-                f"error_map: image {gray.shape} and labels {truth.shape} differ in size"
+                f"`image` must have the size of the labels, {truth.shape}. "
+                f"Received: {image.shape[:2]}"
             )
-        picture = (picture * (0.45 + 0.55 * gray[..., None] / 255)).astype(np.uint8)
-    if ignore_class is not None:
-        void = (truth == ignore_class)[..., None]
-        picture = np.where(void, hatch(*truth.shape), picture)
-    return picture
+    known = np.ones(truth.shape, bool) if ignore_class is None else truth != ignore_class
+    return right_and_wrong(truth != prediction, known, image)
 
 
-def normals(vectors):
+def normals(vectors: ArrayLike) -> Array:
     """Normals as colors: red to the right, green up, blue towards the camera.
 
     Args:
-        vectors: `(H, W, 3)`, x right, y down, z forward; shorter than 0.5, or not
-            finite, is hatched.
+        vectors: `(H, W, 3)`, x right, y down, z forward. Vectors that are shorter than 0.5 or not
+            finite are hatched.
 
     Returns:
         uint8 `(H, W, 3)`.
@@ -94,12 +96,7 @@ def normals(vectors):
     >>> normals([[[0.0, 0.0, -1.0]]]).tolist()
     [[[128, 128, 255]]]
     """
-    vectors = as_array(vectors, "normals: vectors").astype(float)
+    vectors = as_array(vectors, "vectors").astype(float)
     if vectors.ndim != 3 or vectors.shape[2] != 3:
-        raise ValueError(f"normals: must have shape (height, width, 3). Received: {vectors.shape}")
-    length = np.linalg.norm(vectors, axis=2, keepdims=True)
-    with np.errstate(invalid="ignore"):
-        known = (length >= 0.5) & np.isfinite(length)
-    unit = np.where(known, vectors, 0) / np.where(known, length, 1)
-    picture = (127.5 + 127.5 * unit * (1, -1, -1) + 0.5).astype(np.uint8)
-    return np.where(known, picture, hatch(*vectors.shape[:2]))
+        raise ValueError(f"`vectors` must have shape (height, width, 3). Received: {vectors.shape}")
+    return normal_colors(vectors)

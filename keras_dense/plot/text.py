@@ -1,9 +1,13 @@
-"""Words in pictures: titles, captions, legends."""
+"""Text in drawings: titles, captions, legends."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
+from keras_dense import _check
 from keras_dense._optional import require
-from keras_dense.heads.picture import hatch
+from keras_dense._types import Array
+from keras_dense.heads.drawing import hatch
 
 PAPER, INK = (255, 255, 255), (30, 30, 34)
 
@@ -13,13 +17,13 @@ def font(size):
     return require("PIL.ImageFont", extra="examples").load_default(size)
 
 
-def text_width(text, size):
-    """Pixels that a line takes."""
+def text_width(text: str, size: int) -> int:
+    """Width of a line in pixels."""
     return int(np.ceil(font(size).getlength(text)))
 
 
-def shorten(text, size, width):
-    """Cut a line, with dots, to what fits into `width` pixels."""
+def shorten(text: str, size: int, width: int) -> str:
+    """Cut a line to `width` pixels, with dots at its end."""
     if text_width(text, size) <= width:
         return text
     while text and text_width(text + "…", size) > width:
@@ -27,12 +31,12 @@ def shorten(text, size, width):
     return text + "…"
 
 
-def write(picture, text, xy, size, color=INK, anchor="la", plate=False):
-    """Write a line onto a picture, `(H, W, 3)` uint8; returns a new one.
+def write(drawing, text, xy, size, color=INK, anchor="la", plate=False):
+    """Write a line onto a drawing, uint8 `(H, W, 3)`; returns a new one.
 
     `plate` puts a dark plate under it, for text on photographs.
     """
-    image = require("PIL.Image", extra="examples").fromarray(picture)
+    image = require("PIL.Image", extra="examples").fromarray(drawing)
     draw = require("PIL.ImageDraw", extra="examples").Draw(image, "RGBA")
     if plate:
         left, top, right, bottom = draw.textbbox(xy, text, font=font(size), anchor=anchor)
@@ -42,22 +46,28 @@ def write(picture, text, xy, size, color=INK, anchor="la", plate=False):
     return np.asarray(image)
 
 
-def legend(entries, width, size=14):
-    """Names beside their colors, in as many lines as are needed.
+def legend(
+    entries: Sequence[tuple[str, Sequence[int] | None]], width: int, *, size: int = 14
+) -> Array:
+    """Names beside their colors, in as many lines as needed.
 
     Args:
-        entries: list of `(name, (r, g, b))`; `None` for a color is the hatching of void.
-        width: int, pixels.
-        size: int, of the text.
+        entries: list of `(name, (r, g, b))`; `None` instead of a color is the hatching of void.
+        width: int ≥ 1, pixels.
+        size: int ≥ 1, of the text, in pixels.
 
     Returns:
         uint8 `(H, width, 3)`; of height 0 without entries.
+
+    Raises:
+        ValueError: if `width` or `size` is below 1.
 
     Example:
 
     >>> legend([("road", (128, 64, 128)), ("sky", (128, 128, 128))], width=200).shape
     (36, 200, 3)
     """
+    width, size = _check.integer(width, "width", low=1), _check.integer(size, "size", low=1)
     box, gap, line, margin = size, 6, size + 8, 7
     places, x, y = [], margin, margin
     for name, color in entries:
@@ -68,11 +78,11 @@ def legend(entries, width, size=14):
         places.append((x, y, name, color))
         x += step + 2 * margin + 4
     height = y + line + margin if entries else 0
-    picture = np.full((height, width, 3), PAPER, np.uint8)
+    drawing = np.full((height, width, 3), PAPER, np.uint8)
     for x, y, _, color in places:
-        picture[y : y + box, x : x + box] = 90  # a thin frame
+        drawing[y : y + box, x : x + box] = 90  # a thin frame
         inside = np.s_[y + 1 : y + box - 1, x + 1 : x + box - 1]
-        picture[inside] = hatch(box - 2, box - 2) if color is None else np.uint8(color)
+        drawing[inside] = hatch(box - 2, box - 2) if color is None else np.uint8(color)
     for x, y, name, _ in places:
-        picture = write(picture, name, (x + box + gap, y + box / 2), size, anchor="lm")
-    return picture
+        drawing = write(drawing, name, (x + box + gap, y + box / 2), size, anchor="lm")
+    return drawing

@@ -1,18 +1,31 @@
-"""A classifier applied everywhere at once: its top as convolutions, with the same weights."""
+"""A classifier at every position of an image: its top as convolutions, with the same weights."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 from keras import layers, tree
 
+from keras_dense import _check
 from keras_dense.layers import AtrousAveragePooling2D
+from keras_dense.layers.phases import PhasePooling2D
+from keras_dense.surgery.effect import (
+    CONVOLUTIONS,
+    GLOBAL_POOLING,
+    Effect,
+    Like,
+    Resized,
+    Scattered,
+    Whole,
+    effect,
+    inputs_of,
+)
 from keras_dense.surgery.feature_pyramid import image_of, resized
-from keras_dense.surgery.graph import Copies, functional, rebuild, transfer, values, walk
+from keras_dense.surgery.graph import Copies, functional, rebuild, transfer, walk
 from keras_dense.surgery.pointwise import is_pointwise
-from keras_dense.surgery.strides import CONVOLUTIONS, GLOBAL_POOLING
 from keras_dense.surgery.top import is_pooling, read_top
 
-# What acts on each number alone, by class.
+# Layers that act on each number alone.
 _ELEMENTWISE = (
     layers.Activation,
     layers.Dropout,
@@ -27,15 +40,20 @@ _ELEMENTWISE = (
 
 @dataclass(frozen=True, eq=False)
 class _Cell:
-    """A tensor of the new network, and what it stands for in the old one."""
+    """A tensor of the new network in place of one of the old network."""
 
     tensor: keras.KerasTensor
-    top: bool = False  # behind the pooling of the classifier
-    window: tuple = (1, 1)  # how many cells were flattened into one vector
+    top: bool = False  # after the pooling of the classifier
+    window: tuple = (1, 1)  # the cells that were flattened into one vector
+    fixed: bool = False  # of a size that does not depend on the image's
 
 
 class _Converter:
-    def __init__(self, gates, scores, padding, dropout, include_top):
+    """The walk that computes maps of scores in place of the vectors of a classifier's top."""
+
+    def __init__(
+        self, gates: set[int], scores: Any, padding: str, dropout: float | None, include_top: bool
+    ) -> None:
         self.gates, self.scores = gates, scores
         self.padding, self.dropout, self.include_top = padding, dropout, include_top
         self.copies = Copies()
@@ -43,8 +61,10 @@ class _Converter:
 
     def __call__(self, node, *args, **kwargs):
         op = node.operation
-        cells = values(args, kwargs, _Cell)
+        found, cells = effect(node), inputs_of(args, kwargs, _Cell)
         is_top = any(cell.top for cell in cells)
+        if is_pooling(op) and id(op) not in self.gates:
+            self.check_pooling(op, cells[0])
         if isinstance(op, GLOBAL_POOLING) and id(op) not in self.gates:
             return _Cell(self.pool(op, cells[0].tensor, node.input_tensors[0].shape), top=True)
         if is_pooling(op) and id(op) not in self.gates:
@@ -68,7 +88,8 @@ class _Converter:
             lambda x: x.tensor if isinstance(x, _Cell) else x, (args, kwargs)
         )
         outputs = self.copies(op, *args, config=config, **kwargs)
-        return tree.map_structure(lambda x: _Cell(x, is_top, window), outputs)
+        fixed = _is_fixed(found, cells)
+        return tree.map_structure(lambda x: _Cell(x, is_top, window, fixed), outputs)
 
     def pool(self, op, x, shape):
         name, size = self.copies.name(op.name), tuple(shape[1:3])
@@ -97,18 +118,32 @@ class _Converter:
             x = layers.Dropout(self.dropout, name=self.copies.name(f"{op.name}_dropout"))(x)
         return x
 
+    def check_pooling(self, op, cell):
+        if cell.fixed:
+            raise ValueError(
+                "`model` must have a classifier's top that reads a map whose size follows the "
+                f"image's. Received: {op.name!r} ({type(op).__name__}) after a layer that brings "
+                "its map to one size, such as AdaptiveAveragePooling2D or Resizing: larger images "
+                "would not have scores at more positions."
+            )
+        if isinstance(op, PhasePooling2D):
+            raise ValueError(
+                "`model` must have a classifier's top with the pooling layers of Keras. Received: "
+                f"{op.name!r} ({type(op).__name__}), which pools some of the cells only."
+            )
+
     def check(self, node, cells):
         op, windows = node.operation, {cell.window for cell in cells}
         if windows == {(1, 1)}:
             known = is_pointwise(node) or isinstance(op, CONVOLUTIONS)
-        else:  # A map that was flattened: what looks at more than one number would see it all.
+        else:  # A flattened map: an operation on more than one number would see all of it.
             softmax = getattr(op, "activation", None) is keras.activations.softmax
             known = len(windows) == 1 and isinstance(op, _ELEMENTWISE) and not softmax
         if not known:
             raise ValueError(
-                f"The top of the classifier has an operation that has no convolutional form: "
-                f"{op.name!r} ({type(op).__name__}). Known there are Dense, Flatten, global "
-                "pooling, 1×1 convolutions, and layers that act on each number alone."
+                "The top of the classifier has an operation without a convolutional form: "
+                f"{op.name!r} ({type(op).__name__}). Known are Dense, Flatten, global pooling, 1×1 "
+                "convolutions, and layers that act on each number alone."
             )
         return windows.pop()
 
@@ -124,28 +159,44 @@ class _Converter:
             )
 
 
+def _is_fixed(found: Effect, cells: list[_Cell]) -> bool:
+    """True if the size of a result does not depend on the size of the image."""
+    if isinstance(found, Like):
+        return cells[0 if found.how == "crop" else -1].fixed
+    if isinstance(found, Resized) and found.cells is not None:
+        return True
+    bins = isinstance(found, Whole) and not found.grid and found.gate is not None
+    return bins or isinstance(found, Scattered) or any(cell.fixed for cell in cells)
+
+
 def convolutionalize(
-    model, *, padding="valid", include_top=True, dropout=None, size=None, name=None
-):
-    """A classifier made fully convolutional, without losing a weight.
+    model: keras.Model,
+    *,
+    padding: str = "valid",
+    include_top: bool = True,
+    dropout: float | None = None,
+    size: tuple[int, int] | None = None,
+    name: str | None = None,
+) -> keras.Model:
+    """A fully convolutional network with all weights of a classifier.
 
     `Flatten` and the `Dense` after it become a k×k convolution of the same weights, later `Dense`
     1×1 convolutions; global pooling becomes pooling with a window of the classifier's own map.
-    Fed an image of the classifier's own size, the new network returns the same class scores, as
-    a 1×1 map; fed a larger one, scores for every position of that window, one for each stride.
+    For an image of the classifier's own size, the new network returns the same class scores, as
+    a 1×1 map; for a larger one, scores at every position of that window, one for each stride.
 
     Args:
         model: a functional classifier `(B, H, W, C) → (B, classes)`, nested models included, such
             as any of `keras.applications` with `include_top=True`.
-        padding: "valid": scores only where the window fits, as if the classifier were slid over
-            the image. "same": scores for every cell of the last map, the window reaching over
-            the edge; the scores of "valid" lie in its middle.
-        include_top: `False` leaves out the last layer, the one of the class scores, and what
-            follows it.
-        dropout: rate of a dropout after every hidden fully connected layer, or `None`.
-        size: `(height, width)` that the classifier is meant for; needed only where the model
-            does not say (`input_shape=(None, None, 3)`).
-        name: name of the new model.
+        padding: str, "valid": scores only where the window fits, as if the classifier were slid
+            over the image; or "same": scores for every cell of the last map, with windows that
+            reach over the edge; the scores of "valid" lie in the middle.
+        include_top: bool. `False` leaves out the last layer, which computes the class scores, and
+            everything after it.
+        dropout: float, rate of a dropout after every hidden fully connected layer, or `None`.
+        size: `(height, width)`, the image size of the classifier; needed only where the model
+            does not have one (`input_shape=(None, None, 3)`).
+        name: str, the name of the new model; default: that of `model`.
 
     Returns:
         A `keras.Model` `(B, H, W, C) → (B, h, w, classes)` for images of any size, with copies of
@@ -153,8 +204,8 @@ def convolutionalize(
 
     Raises:
         TypeError: for a model whose graph cannot be read.
-        ValueError: for a network without a classifier's top, an operation in it without a
-            convolutional form (named), or an unknown input size.
+        ValueError: for a network without a classifier's top, a top with an operation without a
+            convolutional form (named) or on a map of one size, or an unknown input size.
 
     Reference: Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic
     Segmentation", CVPR 2015, section 3.1.
@@ -167,23 +218,26 @@ def convolutionalize(
     >>> tuple(dense(np.zeros((1, 160, 192, 3))).shape)
     (1, 2, 3, 1000)
     """
-    if padding not in ("valid", "same"):
-        raise ValueError(f"`padding` must be 'valid' or 'same'. Received: padding={padding!r}")
+    _check.choice(padding, "padding", ("valid", "same"))
+    include_top = _check.flag(include_top, "include_top")
+    if dropout is not None:
+        dropout = _check.number(dropout, "dropout", 0, 1)
     model = functional(model)
     image = image_of(model)
     if None in image.shape[1:3]:
         if size is None:
             raise ValueError(
-                f"{model.name!r} takes images of any size, so the window of its top is unknown. "
-                "Say which size it was trained on: `size=(224, 224)`."
+                "`size` must be the image size of the classifier, such as `size=(224, 224)`, where "
+                "the model takes any: the window of its top depends on it. Received: size=None"
             )
+        size = _check.integers(size, "size", low=1, length=2)
         model = rebuild(model, inputs=resized(image, *size))
     gates, top = read_top(model)
     if not top:
         raise ValueError(
-            f"{model.name!r} has no classifier's top (global pooling or Flatten, then Dense) to "
-            "convert. Build it with `include_top=True`, or use it as it is: it is fully "
-            "convolutional already."
+            "`model` must have a classifier's top: global pooling or Flatten, then Dense. "
+            f"Received: {model.name!r}. Build it with `include_top=True`, or use it as it is: it "
+            "is fully convolutional already."
         )
     converter = _Converter(gates, top[-1], padding, dropout, include_top)
     inputs = resized(image)

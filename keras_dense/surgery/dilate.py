@@ -1,15 +1,49 @@
-"""Strides taken out of a network, and what follows dilated, so that no weight need change."""
+"""Strides removed from a network and its windows dilated instead, with the same weights.
+
+A network with a stride of 2 looks at every other cell. Without the stride, its map has the cells
+of two such networks, interlaced. Every operation after it must look at one of them at a time, at
+cells that lie `rate` apart:
+
+    old, stride 2        a       b       c       d        cells 2 apart in the map before
+    old, 3 taps          a ───── b ───── c
+
+    new, stride 1        a   ·   b   ·   c   ·   d   ·    "·": the cells for the shifted image
+    new, 3 taps, rate 2  a ───── b ───── c
+                             · ───── · ───── ·
+
+So `dilate` walks the graph with a `_Map` for each tensor: the new tensor, its stride, and the rate
+at which neighbors of the old map lie in it. Every operation is then one of four cases. A window
+loses its stride where the target asks for it, is dilated by the rate of its input, and multiplies
+the rate by the stride it lost. A border is multiplied by the rate. A global pooling becomes one of
+each phase (the cells of one old map). Anything else must look at each cell alone.
+"""
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
 import keras
 from keras import layers, tree
 
-from keras_dense.layers import PhasePooling2D, ResizeLike, TilePhases
+from keras_dense import _check
+from keras_dense.layers import ResizeLike
+from keras_dense.layers.cascade import PoolKeptCells
+from keras_dense.layers.phases import PhasePooling2D, TilePhases
 from keras_dense.surgery.arguments import check_output_stride, checked_rates
 from keras_dense.surgery.axis import Axis
+from keras_dense.surgery.effect import (
+    CONVOLUTIONS,
+    POOLING,
+    Border,
+    Grown,
+    Scattered,
+    Window,
+    effect,
+    pair,
+    window_of,
+)
 from keras_dense.surgery.graph import (
     Copies,
     check_channels_last,
@@ -19,8 +53,8 @@ from keras_dense.surgery.graph import (
     walk,
 )
 from keras_dense.surgery.pointwise import is_pointwise, is_reshape
-from keras_dense.surgery.spread import policy_of, spread, spread_plainly
-from keras_dense.surgery.strides import CONVOLUTIONS, POOLING, pair, step, strides, window_of
+from keras_dense.surgery.respace import policy_of, respace, respace_plainly
+from keras_dense.surgery.strides import step, strides
 from keras_dense.surgery.top import is_pooling, read_top
 
 _NONE = ((0, 0), (0, 0))
@@ -28,14 +62,14 @@ _NONE = ((0, 0), (0, 0))
 
 @dataclass(frozen=True, eq=False)
 class _Map:
-    """A tensor of the new network, and how it stands to the one it takes the place of."""
+    """A tensor of the new network in place of one of the old network."""
 
     tensor: keras.KerasTensor
     stride: tuple = (1, 1)  # of the new network up to here, in pixels
-    rate: tuple = (1, 1)  # neighbors in the old map are so many cells apart in the new one
+    rate: tuple = (1, 1)  # distance in the new map of cells that are neighbors in the old one
     size: tuple = (0, 0)  # of the old map, for an image whose sides the stride divides
     padding: tuple = _NONE  # zeros still to be put around it, in cells of the old map
-    padder: layers.ZeroPadding2D | None = None  # what would have put them
+    padder: layers.ZeroPadding2D | None = None  # the layer that puts them there
     gate: bool = False  # one value for each phase, (B, rate, rate, C)
 
 
@@ -55,6 +89,8 @@ class _Dilation:
         if isinstance(op, ResizeLike):
             return self.resize(node, maps, args, kwargs)
         old = self.leading(op, maps)
+        if isinstance(op, PoolKeptCells) and old.rate != (1, 1):
+            raise self.unknown(node)
         if is_pooling(op):
             return self.pool_globally(node, old, args, kwargs)
         if isinstance(op, TilePhases):
@@ -70,7 +106,7 @@ class _Dilation:
         return self.other(node, maps, old, args, kwargs)
 
     def leading(self, op, maps):
-        """The map that decides for the others, which are gates, vectors, or its like."""
+        """The map whose rate counts; the others have the same, or are gates or vectors."""
         grids = [x for x in maps if not x.gate and (x.rate != (1, 1) or _has_sizes(x.tensor))]
         if len({x.rate for x in grids}) > 1:
             raise ValueError(
@@ -80,7 +116,7 @@ class _Dilation:
             )
         return next(iter(grids), maps[0])
 
-    # What does not look at neighbors
+    # Operations that look at each cell alone
 
     def other(self, node, maps, old, args, kwargs):
         op, dense = node.operation, any(x.rate != (1, 1) for x in maps)
@@ -97,34 +133,48 @@ class _Dilation:
         if not alone and not is_pointwise(node, across=self.mode == "same"):
             if removed and type(op) in self.rules:
                 return self.taught(node, old, args, kwargs)
-            raise self.unknown(op)
+            raise self.unknown(node)
         new = self.copy(node, maps, args, kwargs)
-        size = self.padded_size(old)
-        if factor != (1, 1):
-            size = tuple(int(Fraction(n) / f) for n, f in zip(size, factor, strict=True))
+        size = self.size_after(effect(node), self.padded_size(old), factor)
         stride = tuple(s * f for s, f in zip(old.stride, factor, strict=True))
         return tree.map_structure(
             lambda x: replace(x, stride=stride, rate=old.rate, size=size, gate=old.gate), new
         )
 
-    def unknown(self, op):
+    def size_after(self, found, size, factor):
+        """The size of the old map after an operation that is copied."""
+        if isinstance(found, Border):
+            return tuple(n + sum(ends) for n, ends in zip(size, found.sides, strict=True))
+        if isinstance(found, Grown):
+            return tuple(found.cells(n) for n in size)
+        return tuple(int(Fraction(n) / f) for n, f in zip(size, factor, strict=True))
+
+    def unknown(self, node):
+        op, found = node.operation, effect(node)
+        reason = "looks at more than one pixel, and `dilate` does not know how"
+        if isinstance(found, Scattered):
+            reason = "reads positions of the map as it was"
+        elif isinstance(op, PoolKeptCells):
+            reason = "pools the cells of a mask, and `dilate` does not know how to pool its phases"
+        elif isinstance(found, Window):
+            reason = "looks at more than one pixel, and returns indices of the map as it was"
+        kind = type(op).__name__
         return ValueError(
-            f"The operation {op.name!r} ({type(op).__name__}) looks at more than one pixel, "
-            "and `dilate` does not know how: it would act as if its map had the old stride. "
-            f"Teach it with `rules={{{type(op).__name__}: rule}}`, where `rule(layer, x, rate, "
+            f"The operation {op.name!r} ({kind}) {reason}: it would act as if its map had the old "
+            f"stride. Teach it with `rules={{{kind}: rule}}`, where `rule(layer, x, rate, "
             "strides)` returns the output of the layer dilated by `rate`; or choose an "
-            "`output_stride` that leaves the map before it as it is."
+            "`output_stride` that does not change the map before it."
         )
 
     def resize(self, node, maps, args, kwargs):
-        """What is brought to the size of another map lies on the grid of that one."""
+        """A map brought to the size of another one, on whose grid it lies."""
         if self.mode == "exact" and any(x.rate != (1, 1) for x in maps):
-            raise self.unknown(node.operation)
+            raise self.unknown(node)
         new = self.copy(node, maps, args, kwargs)
         return replace(self.padded(kwargs.get("like", args[-1])), tensor=new.tensor)
 
     def copy(self, node, maps, args, kwargs):
-        """The same operation; gates meet a map phase by phase."""
+        """A copy of the operation; gates meet a map phase by phase."""
         op, tensors = node.operation, {id(x): self.padded(x).tensor for x in maps}
         like = next((tensors[id(x)] for x in maps if not x.gate), None)
 
@@ -162,7 +212,7 @@ class _Dilation:
     # Borders
 
     def pad(self, op, old):
-        """Zeros wait for the window that they are for: it may need more of them."""
+        """Zeros wait for the window that reads them: it may need more of them."""
         padding = op.padding
         total = tuple(
             tuple(a + b for a, b in zip(have, more, strict=True))
@@ -215,13 +265,15 @@ class _Dilation:
         rate, mode = old.rate, "max" if isinstance(op, layers.GlobalMaxPooling2D) else "mean"
         if isinstance(op, PhasePooling2D):  # The network has been dilated before.
             rate, mode = tuple(a * b for a, b in zip(rate, op.rate, strict=True)), op.mode
-        pool = PhasePooling2D(rate, mode, name=self.copies.name(op.name), dtype=op.dtype_policy)
+        pool = PhasePooling2D(
+            rate, mode=mode, name=self.copies.name(op.name), dtype=op.dtype_policy
+        )
         return replace(old, tensor=pool(self.padded(old).tensor), padding=_NONE, gate=True)
 
     # Windows
 
     def kept(self, strides, before):
-        """What is left of strides: all that the target allows, in whole parts of them."""
+        """The divisors of strides that remain: the largest that the target allows."""
         return tuple(
             stride
             if stride * old <= self.target
@@ -230,34 +282,32 @@ class _Dilation:
         )
 
     def window(self, node, old):
-        op = node.operation
-        kernel, own, stride = window_of(op)
-        kept = self.kept(stride, old.stride)
-        removed = tuple(s // k for s, k in zip(stride, kept, strict=True))
-        pads = op.padding if isinstance(op.padding, str) else None
+        op, window = node.operation, window_of(node.operation)
+        kept = self.kept(window.strides, old.stride)
+        removed = tuple(s // k for s, k in zip(window.strides, kept, strict=True))
+        pads = window.padding
         axes = [
             Axis.of(
-                kernel[i],
-                own[i],
+                window.kernel[i],
+                window.rate[i],
                 old.rate[i],
-                stride[i],
+                window.strides[i],
                 kept[i],
-                old.padding[i],
-                old.size[i],
-                pads or op.padding[i],
+                before=old.padding[i],
+                size=old.size[i],
+                padding=pads if isinstance(pads, str) else pads[i],
             )
             for i in range(2)
         ]
         after = removed if self.strided_rate == "after" and isinstance(op, CONVOLUTIONS) else (1, 1)
         rate = tuple(axis.own * axis.rate * more for axis, more in zip(axes, after, strict=True))
         rate = self.rates.get(op.name, rate)
-        new = _Map(
+        return _Map(
             self.apply(node, old, axes, kept, rate),
             tuple(c * k for c, k in zip(old.stride, kept, strict=True)),
             tuple(r * m for r, m in zip(old.rate, removed, strict=True)),
             tuple(axis.cells(n) for axis, n in zip(axes, old.size, strict=True)),
         )
-        return new
 
     def apply(self, node, old, axes, kept, rate):
         op = node.operation
@@ -268,9 +318,9 @@ class _Dilation:
                 return old.tensor
             return self.copies(op, old.tensor, config={"strides": kept})
         if self.mode == "same":
-            return spread_plainly(op, self.copies, old.tensor, kept, rate)
+            return respace_plainly(op, self.copies, old.tensor, kept, rate)
         tensor = self.padded(old).tensor if isinstance(op, POOLING) else old.tensor
-        return spread(op, self.copies, tensor, axes, kept, rate, zeros=old.padding)
+        return respace(op, self.copies, tensor, axes, kept, rate, zeros=old.padding)
 
 
 def _has_sizes(tensor):
@@ -285,64 +335,62 @@ def _coarsest(model):
 
 
 def dilate(
-    model,
-    output_stride,
+    model: keras.Model,
+    output_stride: int,
     *,
-    mode="exact",
-    strided_rate="before",
-    rates=None,
-    rules=None,
-    name=None,
-):
-    """A network made to give denser maps with the same weights, by the atrous algorithm.
+    mode: str = "exact",
+    strided_rate: str = "before",
+    rates: Mapping[str, Any] | None = None,
+    rules: Mapping[type, Callable[..., Any]] | None = None,
+    name: str | None = None,
+) -> keras.Model:
+    """A network with denser maps and the same weights, by the atrous algorithm.
 
-    Strides beyond `output_stride` are taken out, and every window after them is dilated by what
-    was taken out before it. Nothing needs to be trained again: with k the ratio of the old stride
-    of an output to the new,
+    Strides beyond `output_stride` are removed, and every window after them is dilated by the stride
+    removed before it. Nothing needs to be trained again: with k the ratio of the old stride of an
+    output to the new,
 
         dilate(model, s)(x)[:, ::k, ::k] == model(x)
 
     at every cell, borders included, for image sizes that the old stride divides (batch norm in
-    inference mode). The cells between are those that the old network gives for shifted images
+    inference). The cells between equal the outputs of the old network for shifted images
     (`kd.surgery.shift_and_stitch`), away from the borders. At other sizes the old network puts
     its "same" padding elsewhere, depending on whether a map is odd, and may drop a last cell; the
-    new one pads as for sizes that divide. (The models of this library pad the image to what the
-    new stride divides.) What is padded explicitly agrees at every size, inside.
+    new one pads as for sizes that divide. (The models of this library pad the image to a multiple
+    of the new stride.) With explicit padding both agree at every size, away from the borders.
 
-    For each operation: convolutions and pooling are dilated by the stride removed *before* them;
-    "same" padding that was asymmetric under the stride stays so; average pooling counts what is on
-    the map (on torch Keras' own repeats the edge instead); a squeeze-and-excite gate takes the
-    mean of each phase of the map, the cells that one old map consists of. A layer that the network
-    calls on several maps becomes one for each rate that they need: weights that were shared start
-    equal, but are trained apart.
+    Convolutions and pooling are dilated by the stride removed *before* them. "Same" padding that
+    was asymmetric under the stride stays asymmetric. Average pooling counts the cells on the map
+    (on torch, Keras' own repeats the edge instead). A squeeze-and-excite gate takes the mean of
+    each phase of the map, that is, of the cells of one old map. A layer that the network calls on
+    several maps becomes one for each rate that they need: shared weights start equal, but are
+    trained separately.
 
     Args:
         model: functional `keras.Model` of feature maps or scores: without a classifier's top, or
             after `kd.surgery.convolutionalize`. Backbones of `kd.backbone` keep the names of their
             levels: in `dilate(backbone, 8)` "P4" and "P5" have stride 8.
-        output_stride: 1, 2, 4, … up to the stride of the model: the new one.
-        mode: "exact", or "same": the usual approximation, in Keras' own layers only, with
-            symmetric "same" padding, undilated pooling, and gates and whatever else looks at all
-            pixels alike (group normalization, attention) over the whole map; for networks that
-            will be trained further.
-        strided_rate: the dilation of the convolution that loses its stride: that "before" it, as
-            exactness demands, or that "after", as in the published PSPNet and TuSimple.
-        rates: `{"layer name": rate}`: other rates for single convolutions or poolings, in cells
-            of the new map (multi-grid, hybrid dilation): an int or a pair.
-        rules: `{Class: rule}`, what to do with layers not known here that look at neighbors:
+        output_stride: int, the new stride: 1, 2, 4, … up to the stride of the model.
+        mode: "exact", or "same", the usual approximation for networks that will be trained further:
+            Keras' own layers only, with symmetric "same" padding and pooling not dilated; gates,
+            group normalization and attention look at the whole map.
+        strided_rate: the dilation rate of a convolution that loses its stride: the rate "before"
+            it, as exactness demands, or "after" it, as in the published PSPNet and TuSimple.
+        rates: `{"layer name": rate}`, other dilation rates for single convolutions or poolings, in
+            cells of the new map (multi-grid, hybrid dilation), each an int or a pair.
+        rules: `{Class: rule}`, for layers unknown here that look at neighbors:
             `rule(layer, x, rate, strides)` returns the symbolic output of that layer with taps
             `rate` cells apart (a pair) and the given strides, using the layer's weights.
-        name: name of the new model.
+        name: str, the name of the new model; default: that of `model`.
 
     Returns:
         A `keras.Model` with the inputs and the output structure of `model` and copies of its
         weights.
 
     Raises:
-        ValueError: for a stride that is no power of two or beyond the model's, a classifier's top,
-            a channels_first network,
-            unknown names or rates below 1 in `rates`, or an operation that cannot be dilated
-            (named).
+        ValueError: for a stride that is no power of two or larger than the model's, a classifier's
+            top, a channels_first network, unknown names or rates below 1 in `rates`, or an
+            operation that cannot be dilated (named).
         TypeError: for a model whose graph cannot be read, or `rates` or `rules` that are no dict.
 
     Reference: Holschneider et al., "A real-time algorithm for signal analysis with the help of
@@ -356,16 +404,9 @@ def dilate(
     """
     model = functional(model)
     check_channels_last(model)
-    check_output_stride(output_stride)
-    for argument, value, known in (
-        ("mode", mode, ("exact", "same")),
-        ("strided_rate", strided_rate, ("before", "after")),
-    ):
-        if value not in known:
-            raise ValueError(
-                f"`{argument}` must be {' or '.join(map(repr, known))}. "
-                f"Received: {argument}={value!r}"
-            )
+    output_stride = check_output_stride(output_stride)
+    _check.choice(mode, "mode", ("exact", "same"))
+    _check.choice(strided_rate, "strided_rate", ("before", "after"))
     for argument, value in (("rates", rates), ("rules", rules)):
         if not isinstance(value, (dict, type(None))):
             raise TypeError(f"`{argument}` must be a dict. Received: {argument}={value!r}")
@@ -378,8 +419,8 @@ def dilate(
             f"Received: output_stride={output_stride}"
         )
     inputs = same_inputs(model)
-    # Where the size is free, that of an image whose sides all strides divide decides on which
-    # side "same" pads.
+    # Where the size is free, an image whose sides all strides divide determines the side on which
+    # "same" pads.
     nominal = 8 * math.lcm(32, math.ceil(coarsest or 1))
     old = tree.map_structure(
         lambda x: (

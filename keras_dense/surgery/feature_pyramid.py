@@ -1,41 +1,45 @@
 """The features of a network at each of its strides."""
 
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import keras
 from keras import layers, tree
 
-from keras_dense.surgery.graph import Copies, check_channels_last, functional, values, walk
-from keras_dense.surgery.strides import (
-    CONVOLUTIONS,
-    POOLING,
-    Stride,
-    stride_after,
-    strides,
-    window_of,
+from keras_dense._types import Features, Tensor
+from keras_dense.surgery.effect import CONVOLUTIONS, POOLING, window_of
+from keras_dense.surgery.graph import (
+    Copies,
+    check_channels_last,
+    functional,
+    maker_of,
+    values,
+    walk,
 )
+from keras_dense.surgery.strides import Stride, stride_after, strides
 from keras_dense.surgery.top import is_pooling, read_top
 
 _LEVELS = {2**n: f"P{n}" for n in range(6)}
 
 
+@dataclass(frozen=True, eq=False)
 class _Map(Stride):
-    """The stride of a tensor, with the tensor and what made it."""
+    """The stride of a tensor, with the tensor and the operation that computes it."""
 
-    def __init__(self, value, tensor, op=None, deep=False):
-        super().__init__(value)
-        object.__setattr__(self, "tensor", tensor)
-        object.__setattr__(self, "op", op)
-        object.__setattr__(self, "deep", deep)  # is there a convolution on the way to it?
+    tensor: Tensor
+    op: Any = None
+    deep: bool = False  # whether there is a convolution before it
 
 
-def stages(model, nested=False):
+def stages(model: keras.Model, *, nested: bool = False) -> dict[str, list[_Map]]:
     """The maps through which everything later flows, by level: `{"P2": [map, …], …}`, in order.
 
     A map counts if every path from the image onwards leads through it: the sum at the end of a
-    residual block does, the inside of a branch or of a squeeze-and-excite gate does not.
+    residual block does, maps inside a branch or a squeeze-and-excite gate do not.
     """
-    calls = []
+    calls: list = []
 
     def visit(node, *args, **kwargs):
         inputs = values(args, kwargs, _Map)
@@ -49,9 +53,9 @@ def stages(model, nested=False):
     walk(model, [_Map((1, 1), x) for x in model.inputs], visit, nested=nested)
 
     consumers = Counter(id(x) for inputs, _ in calls for x in inputs)
-    waiting = Counter()  # tensors that a later operation still needs
-    found = {name: [] for name in _LEVELS.values()}
-    merged = {name: [] for name in _LEVELS.values()}
+    waiting: Counter = Counter()  # tensors that a later operation still needs
+    found: dict[str, list[_Map]] = {name: [] for name in _LEVELS.values()}
+    merged: dict[str, list[_Map]] = {name: [] for name in _LEVELS.values()}
     for inputs, outputs in calls:
         waiting.subtract(id(x) for x in inputs if id(x) in waiting)
         for x in inputs:
@@ -70,7 +74,7 @@ def stages(model, nested=False):
 
 
 def _level(x):
-    """The name of the level that a map belongs to, `None` for what is no feature."""
+    """The name of the level that a map belongs to; `None` if it is no feature."""
     if x.value is None or not x.deep or isinstance(x.op, (layers.ZeroPadding2D, layers.Cropping2D)):
         return None
     return _LEVELS.get(x.value[0]) if x.value[0] == x.value[1] else None
@@ -81,40 +85,40 @@ def _is_projection(x):
     return isinstance(x.op, CONVOLUTIONS) and x.op.activation is keras.activations.linear
 
 
-def last_features(model, nested=False):
-    """The last map of each level, `{"P1": tensor, …}`; projections only for want of another."""
+def last_features(model: keras.Model) -> Features:
+    """The last map of each level, `{"P1": tensor, …}`; a projection only without another."""
     return {
         name: ([x for x in maps if not _is_projection(x)] or maps)[-1].tensor
-        for name, maps in stages(model, nested).items()
+        for name, maps in stages(model).items()
     }
 
 
 def _shrinks(op, *inputs):
-    """Whether a "valid" window makes the map smaller than its stride alone would."""
+    """True if a "valid" window makes the map smaller than its stride alone would."""
     if not isinstance(op, CONVOLUTIONS + POOLING) or op.padding != "valid":
         return False
-    size, _, steps = window_of(op)
-    before = (inputs[0] if inputs else op.input)._keras_history.operation
+    window = window_of(op)
+    before = maker_of(inputs[0] if inputs else op.input)
     padded = isinstance(before, layers.ZeroPadding2D)
-    return not padded and any(k > s for k, s in zip(size, steps, strict=True))
+    return not padded and any(k > s for k, s in zip(window.kernel, window.strides, strict=True))
 
 
-def has_valid_windows(model):
-    """Whether some window of the network is neither padded nor an exact tiling."""
+def has_valid_windows(model: keras.Model) -> bool:
+    """True if any window of the network is neither padded nor tiles its map exactly."""
     return any(_shrinks(op) for op in model.operations)
 
 
 class _Top:
-    """Stands for the tensors of a classifier's top."""
+    """A placeholder for the tensors of a classifier's top."""
 
 
-def align(model, image, name=None):
-    """The maps of a network anew, with every "valid" window padded so that they lie on the grid.
+def align(model: keras.Model, image: Tensor, *, name: str | None = None) -> keras.Model:
+    """A copy of a network with every "valid" window padded, so that its maps lie on the grid.
 
-    Stems without padding (Inception, Xception) lose a row here and there; their maps are smaller
-    than the image divided by the stride, and displaced. With "same" padding the map of stride s
-    has a cell for every s×s pixels. Weights are kept; inside, features are those of the original.
-    A classifier's top is left out; the output is then the last map.
+    Stems without padding (Inception, Xception) lose rows and columns; their maps are smaller than
+    the image divided by the stride, and displaced. With "same" padding the map of stride s has a
+    cell for every s×s pixels. Weights are kept; away from the borders, features equal those of the
+    original. A classifier's top is left out; the output is then the last map.
     """
     gates, _ = read_top(model)
     copies, maps = Copies(), [image]
@@ -134,24 +138,24 @@ def align(model, image, name=None):
     return keras.Model(image, outputs, name=name or model.name)
 
 
-def image_of(model):
-    """The one image input of a network.
+def image_of(model: keras.Model) -> Tensor:
+    """The only input of a network, a batch of images.
 
     Raises:
-        ValueError: if it takes anything but one batch of images, or is channels_first.
+        ValueError: for other inputs, or a channels_first network.
     """
     check_channels_last(model)
     inputs = functional(model).inputs
     if len(inputs) != 1 or len(inputs[0].shape) != 4:
         raise ValueError(
             "The network must take one batch of images (B, H, W, C). "
-            f"Received inputs of shape: {[tuple(x.shape) for x in inputs]}"
+            f"Received: inputs of shape {[tuple(x.shape) for x in inputs]}"
         )
     return inputs[0]
 
 
-def has_features(model, argument="model"):
-    """Whether a functional model is a backbone already: its output is a dict of features.
+def has_features(model: keras.Model, argument: str = "model") -> bool:
+    """True if a functional model is a backbone already: its output is a dict of features.
 
     >>> image = keras.Input((None, None, 3))
     >>> has_features(keras.Model(image, {"P0": layers.ReLU()(image)}))
@@ -160,14 +164,20 @@ def has_features(model, argument="model"):
     return isinstance(functional(model, argument).output, dict)
 
 
-def resized(image, height=None, width=None, channels=None):
-    """An `Input` like `image` for another size; free where not said."""
+def resized(
+    image: Tensor,
+    height: int | None = None,
+    width: int | None = None,
+    *,
+    channels: int | None = None,
+) -> Tensor:
+    """An `Input` like `image` for another size, `None` for a free one."""
     shape = (height, width, channels or image.shape[-1])
     return keras.Input(shape, dtype=image.dtype, name=image.name)
 
 
-def feature(features, level, reader="decoder"):
-    """The feature of a level, or an error that says which there are.
+def feature(features: Features, level: str, reader: str = "decoder") -> Tensor:
+    """The feature of a level, or an error that lists the levels.
 
     >>> feature({"P5": "the map"}, "P5")
     'the map'
@@ -175,12 +185,12 @@ def feature(features, level, reader="decoder"):
     if level not in features:
         raise ValueError(
             f"The backbone has no feature {level} for the {reader} to read. It has: "
-            f"{', '.join(features)}. Choose some with `kd.backbone(…, taps={{…}})`."
+            f"{', '.join(features)}. Choose others with `kd.backbone(…, taps={{…}})`."
         )
     return features[level]
 
 
-def named_layers(model, taps):
+def named_layers(model: keras.Model, taps: Mapping[str, Any]) -> Features:
     """`taps` (level → layer name or tensor) as tensors of the model."""
     tensors = {}
     names = [layer.name for layer in model.layers]
@@ -188,7 +198,7 @@ def named_layers(model, taps):
         if isinstance(tap, str):
             if tap not in names:
                 raise ValueError(
-                    f"`taps` names a layer that {model.name!r} does not have. "
+                    f"`taps` must name layers of {model.name!r}. "
                     f"Received: {level!r}: {tap!r}. Its layers: {', '.join(names)}"
                 )
             tap = model.get_layer(tap).output
@@ -201,22 +211,24 @@ def named_layers(model, taps):
     return tensors
 
 
-def feature_pyramid(model, taps=None, name=None):
+def feature_pyramid(
+    model: keras.Model, *, taps: Mapping[str, str] | None = None, name: str | None = None
+) -> keras.Model:
     """The features of any network at each of its strides.
 
-    The graph is walked, nested models included. At each stride 2ⁿ the last map is taken through
-    which everything later flows, before the stride is doubled: the last sum of a ResNet stage,
-    the last ReLU before a DenseNet transition, the expansion of the first block of the next stage
-    in an inverted-residual network. Windows without padding get it (`align`), so that the map
-    `Pn` of an H×W image has ceil(H / 2ⁿ) × ceil(W / 2ⁿ) cells where 32 divides H and W.
-    The top of a classifier falls away. `kd.surgery.strides` states the strides.
+    The graph is walked, nested models included. The feature of stride 2ⁿ is the last map through
+    which everything later flows, before the stride is doubled: the last sum of a ResNet stage, the
+    last ReLU before a DenseNet transition, the expansion of the first block of the next stage in an
+    inverted-residual network. Windows without padding are padded, so that the map `Pn` of an H×W
+    image has ceil(H / 2ⁿ) × ceil(W / 2ⁿ) cells where 32 divides H and W. The top of a classifier is
+    left out. `kd.surgery.strides` returns the strides.
 
     Args:
         model: functional `keras.Model` or built `Sequential` of one image `(B, H, W, C)`: of
             `keras.applications`, KerasHub, KerasCV or your own. A network whose outputs are
-            already `{"P1": …}` keeps them.
-        taps: `{"P3": "layer name", …}` to choose other features than the walk would.
-        name: name of the new model.
+            `{"P1": …}` already keeps them.
+        taps: `{"P3": "layer name", …}`, other features than the walk would choose.
+        name: str, the name of the new model; default: that of `model`.
 
     Returns:
         A `keras.Model` from the image, of any size, to `{"P0": …, …, "P5": …}` (levels the
@@ -235,12 +247,12 @@ def feature_pyramid(model, taps=None, name=None):
 
 
 def _check_strides(pyramid, argument):
-    """Raise a `ValueError` for features of which nobody knows how coarse they are."""
+    """Raise a `ValueError` for features of unknown strides."""
     unknown = [name for name, stride in strides(pyramid).items() if stride is None]
     if unknown:
-        op = pyramid.output[unknown[0]]._keras_history.operation
+        op = maker_of(pyramid.output[unknown[0]])
         raise ValueError(
-            f"`{argument}` must be a network whose features are maps from the image on. Received: "
+            f"`{argument}` must be a network of maps from the image to its features. Received: "
             f"{pyramid.name!r}, whose features {', '.join(unknown)} are put together from lists of "
             f"patches ({op.name!r}, {type(op).__name__}): their strides cannot be read off the "
             "graph, and they have the size that the network was built for. Use a convolutional "
@@ -248,7 +260,13 @@ def _check_strides(pyramid, argument):
         )
 
 
-def pyramid_of(model, taps=None, name=None, argument="model"):
+def pyramid_of(
+    model: keras.Model,
+    taps: Mapping[str, str] | None = None,
+    name: str | None = None,
+    *,
+    argument: str = "model",
+) -> keras.Model:
     """`feature_pyramid`, with errors that name the argument of the caller."""
     model = functional(model, argument)
     image_of(model)
@@ -257,7 +275,7 @@ def pyramid_of(model, taps=None, name=None, argument="model"):
         # A plain dict: Keras' tracked one is no valid output of a jitted function on JAX.
         pyramid_model = keras.Model(image_of(model), dict(pyramid), name=model.name)
         _check_strides(pyramid_model, argument)
-        return align(pyramid_model, resized(image_of(model)), name)
+        return align(pyramid_model, resized(image_of(model)), name=name)
     if taps is None and not stages(model, nested=True):
         raise ValueError(
             f"`{argument}` must have feature maps. Received: {model.name!r}, in which no "

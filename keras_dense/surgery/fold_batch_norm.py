@@ -1,6 +1,7 @@
-"""Batch norm as part of the convolution before it: the same network in fewer operations."""
+"""Batch norm folded into the convolution before it."""
 
 from collections import Counter
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,17 +18,18 @@ _FOLDABLE = (
 )
 
 
-def fold_batch_norm(model, name=None):
+def fold_batch_norm(model: keras.Model, *, name: str | None = None) -> keras.Model:
     """The same network for inference, each batch norm folded into the convolution before it.
 
-    Batch norm with its moving statistics is a scale and a shift for each channel. After a
-    `Conv2D`, `DepthwiseConv2D`, `SeparableConv2D`, `Conv2DTranspose` or `Dense` they become part
-    of its kernel and bias, where nobody else reads its output, it has no activation, and it is
-    used once. Other batch norms stay. Exact but for rounding; not meant to be trained further.
+    In inference, batch norm is a scale and a shift for each channel. After a `Conv2D`,
+    `DepthwiseConv2D`, `SeparableConv2D`, `Conv2DTranspose` or `Dense` both become part of its
+    kernel and bias, if it has no activation, is used once, and only the batch norm reads its
+    output. Other batch norms stay. The result is exact up to rounding, and not meant to be trained
+    further.
 
     Args:
         model: functional `keras.Model`, nested models included.
-        name: name of the new model.
+        name: str, the name of the new model; default: that of `model`.
 
     Returns:
         A `keras.Model` with the output structure of `model`, with copies of the weights.
@@ -60,15 +62,17 @@ def fold_batch_norm(model, name=None):
 
 
 class _Tensor:
-    """What stands for a tensor: the call that made it, and the calls that read it."""
+    """A tensor: the call that computes it, and the calls that read it."""
 
-    def __init__(self, maker=None):
-        self.maker, self.readers = maker, []
+    def __init__(self, maker: Any = None) -> None:
+        self.maker = maker
+        self.readers: list[tuple] = []
 
 
-def _partners(model):
+def _partners(model: keras.Model) -> dict[int, Any]:
     """`{id(convolution): batch norm}` for every pair that can become one."""
-    made, calls = [], Counter()
+    made: list[_Tensor] = []
+    calls: Counter = Counter()
 
     def visit(node, *args, **kwargs):
         calls[id(node.operation)] += 1
@@ -81,7 +85,7 @@ def _partners(model):
 
     results = walk(model, tree.map_structure(lambda _: _Tensor(), model.input), visit)
     for x in tree.flatten(results):
-        x.readers.append((None, {}))  # whoever calls the model
+        x.readers.append((None, {}))  # the caller of the model
     found = {}
     for x in made:
         conv = x.maker.operation
@@ -100,7 +104,7 @@ def _can_fold(op):
 
 
 def _normalizes(maker, reader, kwargs):
-    """Whether `reader` is a batch norm, not in training, over the channels of what `maker` made."""
+    """True if `reader` is a batch norm in inference over the channels of `maker`'s output."""
     norm = None if reader is None else reader.operation
     if not isinstance(norm, layers.BatchNormalization) or kwargs.get("training"):
         return False
@@ -110,7 +114,7 @@ def _normalizes(maker, reader, kwargs):
 
 
 def _folded(op, norm):
-    """The weights of a convolution, with bias, that does what both did. In float64."""
+    """The weights of a convolution, with bias, that is equal to both, computed in float64."""
     stored = [np.asarray(w, "float64") for w in op.get_weights()]
     *kernels, bias = stored if op.use_bias else [*stored, 0.0]
     statistics = {w.name: np.asarray(v, "float64") for w, v in _named(norm)}

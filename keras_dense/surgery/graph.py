@@ -1,19 +1,30 @@
-"""The walk over a functional network on which all surgery stands.
+"""The walk over a functional network, the basis of all surgery.
 
-`walk` visits every operation in order and lets a function compute whatever it likes in place of
-the tensors: strides, receptive fields, new tensors. `rebuild` is the walk that computes new
-tensors and moves the weights along.
+`walk` visits every operation in order and lets a function compute any values in place of the
+tensors: strides, receptive fields, new tensors. `rebuild` is the walk that computes new tensors and
+copies the weights.
+
+Keras has no public way to run a graph on anything but tensors. This file is the only one of the
+subpackage that reads a network's nodes (`_nodes_by_depth`, `_keras_history`).
 """
 
 import contextlib
 import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import keras
 from keras import tree
 
+from keras_dense._types import Nested, Tensor
 
-def functional(model, argument="model"):
-    """`model` as a functional model, or an error that says what to do."""
+
+def functional(model: Any, argument: str = "model") -> keras.Model:
+    """`model` as a functional model.
+
+    Raises:
+        TypeError: for anything else, with the remedy; `argument` is its name in the message.
+    """
     if isinstance(model, keras.Sequential) and model.built:
         return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     if isinstance(model, keras.Model) and hasattr(model, "_nodes_by_depth"):
@@ -31,21 +42,24 @@ def functional(model, argument="model"):
     raise TypeError(f"`{argument}` must be a functional Keras model. Received: {kind}. {hint}")
 
 
-def walk(model, inputs, visit, nested=True):
+def walk(
+    model: keras.Model, inputs: Nested, visit: Callable[..., Nested], *, nested: bool = True
+) -> Nested:
     """Run the graph of `model` with `visit` in place of its operations.
 
     Args:
         model: functional `keras.Model`.
-        inputs: what stands for the inputs: any objects that are not containers.
+        inputs: values in place of the inputs: any objects that are not containers.
         visit: called as `visit(node, *args, **kwargs)` for every call of an operation, with the
-            values that stand for its tensors; returns the values that stand for its outputs.
+            values in place of its tensors; returns the values in place of its outputs.
             `node.operation` is the operation, `node.outputs` are the tensors of the original.
-        nested: open the models inside the model, instead of visiting them as one operation.
+        nested: bool, whether to open the models inside the model; `False` visits each as one
+            operation.
 
     Returns:
-        The values that stand for the outputs, in the structure of `model.output`.
+        The values in place of the outputs, in the structure of `model.output`.
 
-    How many operations lie between the input and the output:
+    The number of operations between the input and the output:
 
     >>> mlp = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.ReLU()])
     >>> walk(mlp, 0, lambda node, depth: depth + 1)
@@ -53,8 +67,6 @@ def walk(model, inputs, visit, nested=True):
     """
     model = functional(model)
     known = {id(x): y for x, y in zip(model.inputs, tree.flatten(inputs), strict=True)}
-    # Keras has no public way to run a graph on something other than tensors; this is the only
-    # place that reads the nodes.
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
             if node.is_input:
@@ -69,8 +81,8 @@ def walk(model, inputs, visit, nested=True):
     return tree.map_structure(lambda x: known[id(x)], model.output)
 
 
-def check_channels_last(model):
-    """Raise a `ValueError` that names the first layer that takes its maps as `(B, C, H, W)`.
+def check_channels_last(model: keras.Model) -> None:
+    """Raise a `ValueError` that names the first layer with maps `(B, C, H, W)`, if there is one.
 
     >>> image = keras.Input((3, 32, 32))
     >>> conv = keras.layers.Conv2D(4, 3, data_format="channels_first", name="stem")
@@ -96,15 +108,25 @@ def check_channels_last(model):
     walk(model, [0] * len(functional(model).inputs), visit)
 
 
-def source_of(tensor):
-    """The input of the graph that a symbolic tensor was made from (of several, one).
+def maker_of(tensor: Tensor) -> Any:
+    """The operation whose output a symbolic tensor is.
+
+    >>> maker_of(keras.layers.ReLU(name="relu")(keras.Input((8,)))).name
+    'relu'
+    """
+    return tensor._keras_history.operation
+
+
+def source_of(tensor: Tensor) -> Tensor | None:
+    """The input of the graph from which a symbolic tensor is computed (of several, one).
 
     >>> image = keras.Input((8,))
     >>> source_of(keras.layers.ReLU()(image)) is image
     True
     """
-    # `keras.utils.get_source_inputs` follows every path, of which residual blocks have 2ⁿ.
-    seen, waiting = set(), [tensor]
+    # `keras.utils.get_source_inputs` follows every path; n residual blocks have 2ⁿ.
+    seen: set[int] = set()
+    waiting = [tensor]
     while waiting:
         x = waiting.pop()
         history = x._keras_history
@@ -117,21 +139,21 @@ def source_of(tensor):
     return None
 
 
-def values(args, kwargs, kind):
+def values(args: tuple, kwargs: dict[str, Any], kind: type) -> list:
     """The positional and named arguments of an operation that are of type `kind`."""
     return [value for value in tree.flatten((args, kwargs)) if isinstance(value, kind)]
 
 
-def transfer(layer, weights):
+def transfer(layer: keras.layers.Layer, weights: Iterable) -> None:
     """Give a built layer the weights of another of the same shapes."""
     layer.set_weights(weights)
     for part in layer._flatten_layers():
-        # Normalization keeps what it computes from its weights beside them.
+        # Normalization stores values computed from its weights beside them.
         if hasattr(part, "finalize_state"):
             part.finalize_state()
 
 
-def same_inputs(model):
+def same_inputs(model: keras.Model) -> Nested:
     """Fresh inputs like those of `model`."""
     return tree.map_structure(
         lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name), model.input
@@ -139,8 +161,8 @@ def same_inputs(model):
 
 
 @contextlib.contextmanager
-def _unset(layer):
-    """Build a layer with zeros, for weights that follow: random ones take most of the time."""
+def _unset(layer: keras.layers.Layer) -> Iterator[None]:
+    """Build a layer with zeros before its weights are set: random ones take most of the time."""
     initializers = {
         name: value
         for name, value in vars(layer).items()
@@ -156,7 +178,7 @@ def _unset(layer):
 
 
 def _anew(op, kind, name, changes):
-    """An operation of the same settings but for the changes, from its configuration."""
+    """A new operation from the configuration of another, with changes."""
     if isinstance(op, keras.layers.Lambda):
         raise TypeError("Python code is not made from a configuration")
     config = {**op.get_config(), "name": name, **changes}
@@ -167,7 +189,7 @@ def _anew(op, kind, name, changes):
 
 
 def _kept(op, kind, changed, error):
-    """The operation itself, where it cannot be made anew from its configuration.
+    """The operation itself, which cannot be made from its configuration.
 
     Raises:
         ValueError: if it would have to change.
@@ -195,35 +217,43 @@ class _NoCopy(Exception):
 
 
 class Copies:
-    """One copy of every operation of a network, with its weights, under a name of its own.
+    """One copy of every operation of a network, with its weights, under a unique name.
 
-    Calling it applies the copy; the weights follow as soon as the copy is built. What cannot be
-    made from its configuration (a `Lambda`, a layer with an incomplete `get_config`) is shared as
-    it is, with a warning if it has weights.
+    A call applies the copy; its weights are set as soon as it is built. An operation that cannot be
+    made from its configuration (a `Lambda`, a layer with an incomplete `get_config`) is shared by
+    both networks, with a warning if it has weights.
     """
 
-    def __init__(self):
-        self._copies = {}
-        self._names = set()
+    def __init__(self) -> None:
+        self._copies: dict[tuple, Any] = {}
+        self._names: set[str] = set()
 
-    def name(self, name):
-        """`name`, or with a number where a nested model already brought the same."""
+    def name(self, name: str) -> str:
+        """`name`, with a number where a nested model has the same name already."""
         unique, count = name, 1
         while unique in self._names:
             unique, count = f"{name}_{count}", count + 1
         self._names.add(unique)
         return unique
 
-    def __call__(self, op, *args, kind=None, config=(), weights=None, **kwargs):
+    def __call__(
+        self,
+        op: Any,
+        *args: Any,
+        kind: type | None = None,
+        config: Mapping[str, Any] | tuple = (),
+        weights: list | None = None,
+        **kwargs: Any,
+    ) -> Nested:
         """Apply the copy of `op`, with other settings or weights, or as another kind of layer.
 
-        A setting of `None` in `config` is left out: the other kind does not have it.
+        Settings that are `None` in `config` are removed: the other kind does not have them.
         """
         changes = dict(config)
         key = (id(op), kind, repr(sorted(changes.items(), key=repr)))
         if key in self._copies:
             return self._copies[key](*args, **kwargs)
-        name = self.name(op.name)  # also of what is shared: others must not have it
+        name = self.name(op.name)  # reserved for a shared operation, too
         try:
             outputs = self._copied(key, op, kind, name, changes, weights, args, kwargs)
         except _NoCopy as fault:
@@ -244,22 +274,30 @@ class Copies:
         with _unset(copy):
             outputs = copy(*args, **kwargs)
         if weights is None and [w.shape for w in copy.weights] != [w.shape for w in op.weights]:
-            raise _NoCopy("what is made from the configuration has other weights")
+            raise _NoCopy("the layer made from the configuration has other weights")
         transfer(copy, op.get_weights() if weights is None else weights)
         return outputs
 
 
-def rebuild(model, rewrite=None, inputs=None, name=None):
-    """The same network anew, operation by operation, with copies of the weights.
+def rebuild(
+    model: keras.Model,
+    rewrite: Callable[..., Nested] | None = None,
+    *,
+    inputs: Nested | None = None,
+    name: str | None = None,
+) -> keras.Model:
+    """A copy of a network, operation by operation, with changes where asked.
 
-    Nested models are opened. The original and its weights stay as they are.
+    Nested models are opened. The original and its weights stay the same.
 
     Args:
         model: functional `keras.Model` or built `Sequential`.
-        rewrite: `rewrite(node, copies, *args, **kwargs)`, asked for every call of an operation:
-            returns the tensors that take the place of its outputs, or `None` to copy it.
-        inputs: new `keras.Input`s in the structure of `model.input`; default: the same ones.
-        name: name of the new model; default: that of the old.
+        rewrite: called as `rewrite(node, copies, *args, **kwargs)` for every call of an operation,
+            see `walk`; returns new tensors in place of its outputs, or `None` to copy the
+            operation. `copies(op, *args, kind=, config=, weights=, **kwargs)` applies a copy of an
+            operation, with changes.
+        inputs: new `keras.Input`s in the structure of `model.input`; default: like those.
+        name: str, the name of the new model; default: that of `model`.
 
     Returns:
         A functional `keras.Model` with the output structure of `model`.

@@ -1,34 +1,37 @@
-"""Batch norm for networks that were built without it."""
+"""Batch norm added to a network without it."""
 
 import keras
 from keras import layers
 
-from keras_dense.surgery.graph import rebuild
-from keras_dense.surgery.strides import CONVOLUTIONS
+from keras_dense import _check
+from keras_dense.surgery.effect import CONVOLUTIONS
+from keras_dense.surgery.graph import maker_of, rebuild
 
 _ACTIVATIONS = (layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU, layers.PReLU)
-# Of scores and gates, which are not normalized.
+# Activations of scores and gates, which are not normalized.
 _LEFT_ALONE = tuple(
     getattr(keras.activations, name) for name in ("linear", "softmax", "sigmoid", "hard_sigmoid")
 )
 
 
-def insert_batch_norm(model, epsilon=1e-5, name=None):
+def insert_batch_norm(
+    model: keras.Model, *, epsilon: float = 1e-5, name: str | None = None
+) -> keras.Model:
     """A network with a batch norm between each convolution and its activation.
 
-    Convolutions with an activation of their own are split; a convolution whose activation is a
-    layer gets its batch norm between both; where one is already, nothing changes. Biases stay. A
-    fresh batch norm is the identity (but for `epsilon`): in inference the network computes what
-    it did.
+    Convolutions with an activation of their own are split; where the activation is a layer, the
+    batch norm comes between both; where there is a batch norm already, nothing changes. Biases
+    stay. A fresh batch norm is the identity (but for `epsilon`): in inference, the network computes
+    the same as before.
 
     Args:
         model: functional `keras.Model`, nested models included.
-        epsilon: of the new layers.
-        name: name of the new model.
+        epsilon: float >= 0, of the new layers.
+        name: str, the name of the new model; default: that of `model`.
 
     Returns:
         A `keras.Model` with the output structure of `model`, with copies of the weights. The batch
-        norm of a convolution "x" is called "x_bn", its activation "x_relu" (or what it is).
+        norm of a convolution "x" is called "x_bn", its activation "x_relu" (or by its own name).
 
     Raises:
         TypeError: for a model whose graph cannot be read.
@@ -38,6 +41,7 @@ def insert_batch_norm(model, epsilon=1e-5, name=None):
     >>> [x.name for x in insert_batch_norm(model).layers[1:]]
     ['conv1', 'conv1_bn', 'conv1_relu']
     """
+    epsilon = _check.number(epsilon, "epsilon", low=0)
 
     def normalized(x, op, copies):
         name = copies.name(f"{op.name}_bn")
@@ -54,7 +58,7 @@ def insert_batch_norm(model, epsilon=1e-5, name=None):
             )
             return activate(normalized(x, op, copies))
         if isinstance(op, _ACTIVATIONS) and getattr(op, "activation", None) not in _LEFT_ALONE:
-            before = args[0]._keras_history.operation
+            before = maker_of(args[0])
             if isinstance(before, CONVOLUTIONS) and before.activation is keras.activations.linear:
                 return copies(op, normalized(args[0], before, copies), *args[1:], **kwargs)
         return None

@@ -1,4 +1,4 @@
-"""The pixels that cells of a map see, along one axis, and what operations make of them."""
+"""The pixels that the cells of a map see, along one axis, before and after an operation."""
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -14,65 +14,110 @@ _REACH = {"bilinear": 1, "bicubic": 2, "lanczos3": 3, "lanczos5": 5}
 class Interval:
     """Cell i sees the pixels from `first + step i` to `last + step i`, both included.
 
-    Where cells differ (the phases of an upsampled map) it is what they all fit into, and may be
-    a fraction of a pixel too wide.
+    Where cells differ (the phases of an upsampled map) this is the interval that contains theirs,
+    and it may be a fraction of a pixel too wide.
+
+        pixels    0 1 2 3 4 5 6 7 8 9
+        cell 0    - - -                   first=-1, last=1: one pixel lies beyond the edge
+        cell 1        - - -               step=2
+        cell 2            - - -
     """
 
     step: int | Fraction
     first: int | Fraction | float
     last: int | Fraction | float
-    cells: int  # how many there are; of an image whose size is free, an example
+    cells: int  # the number of cells; an example where the size of the image is free
 
-    def moved(self, by):
-        """The first `by` cells are gone, or are new ones where negative."""
+    def moved(self, by: int | Fraction) -> "Interval":
+        """The interval without the first `by` cells; with new ones before it where negative."""
         return replace(self, first=self.first + self.step * by, last=self.last + self.step * by)
 
-    def sized(self, cells):
+    def sized(self, cells: int) -> "Interval":
         return replace(self, cells=cells)
 
-    def whole(self):
-        """Everything is seen from every cell."""
+    def bordered(self, sides: tuple[int, int]) -> "Interval":
+        """The interval with cells added on both sides, or cut off where negative."""
+        return self.moved(-sides[0]).sized(self.cells + sum(sides))
+
+    def whole(self) -> "Interval":
+        """The interval of cells that see everything."""
         return replace(self, first=-inf, last=inf)
 
-    def window(self, kernel, rate, stride, padding):
-        """Each cell sees `kernel` of the old ones, `rate` apart."""
+    def window(
+        self, kernel: int, rate: int, stride: int, padding: str | tuple[int, int]
+    ) -> "Interval":
+        """The interval of cells that each see `kernel` of the old ones, `rate` apart."""
         extent = (kernel - 1) * rate + 1
-        if padding == "same":
-            padding = same_pads(self.cells, kernel, rate, stride)
-        elif padding == "valid":
-            padding = (0, 0)
-        moved = self.moved(-padding[0])
+        pads = _pads(padding, self.cells, kernel, rate, stride)
+        moved = self.moved(-pads[0])
         return Interval(
             self.step * stride,
             moved.first,
             moved.last + self.step * (extent - 1),
-            max((self.cells + sum(padding) - extent) // stride + 1, 1),
+            max((self.cells + sum(pads) - extent) // stride + 1, 1),
         )
 
-    def transposed(self, kernel, rate, stride, padding, output_padding=None):
-        """Each old cell is written into `kernel` of the new ones, `stride` finer."""
+    def transposed(
+        self,
+        kernel: int,
+        rate: int,
+        stride: int,
+        padding: str,
+        output_padding: int | None = None,
+    ) -> "Interval":
+        """The interval of cells `stride` times as fine, each old cell added to `kernel` of them."""
         extent = (kernel - 1) * rate + 1
         lead, cells = 0, self.cells * stride
         if padding == "valid":
             cells = (self.cells - 1) * stride + extent
             cells += max(stride - extent, 0) if output_padding is None else output_padding
         else:
-            # Keras cuts what is too much on both sides, the odd cell on the right.
+            # Keras cuts the surplus on both sides, the odd cell on the right.
             total = extent - stride
             if output_padding is not None:
                 total = extent - extent % 2 - output_padding
                 cells = self.cells * stride - stride + extent % 2 + output_padding
             lead = max(total // 2, 0)
 
-        def written_by(cell):
-            taps = range(0, extent, rate)
-            places = [Fraction(cell + lead - tap, stride) for tap in taps]
+        return self._written(kernel, rate, stride, lead, cells)
+
+    def unpooled(
+        self, kernel: int, stride: int, padding: str | tuple[int, int], cells: int | None = None
+    ) -> "Interval":
+        """The interval of the map that was pooled, where each old cell is written into its window.
+
+        Args:
+            kernel, stride, padding: those of the pooling.
+            cells: the size of the map that was pooled; default: the smallest with these windows.
+        """
+        smallest = self.cells * stride
+        pads = _pads(padding, smallest if cells is None else cells, kernel, 1, stride)
+        if padding != "same":
+            smallest = smallest - stride + kernel - sum(pads)
+        return self._written(kernel, 1, stride, pads[0], smallest if cells is None else cells)
+
+    def _written(self, kernel, rate, stride, lead, cells):
+        """The union of the old cells whose window of `kernel` cells contains a new one."""
+
+        def windows_with(cell):
+            places = [Fraction(cell + lead - tap * rate, stride) for tap in range(kernel)]
             return [place for place in places if place.denominator == 1]
 
-        return self._between(Fraction(stride), written_by, cells)
+        return self._between(Fraction(stride), windows_with, cells)
 
-    def resized(self, factor, cells=None, interpolation="bilinear"):
-        """Half-pixel interpolation to `factor` times as many cells (a fraction, too)."""
+    def placed(self, first: Fraction, step: Fraction, cells: int) -> "Interval":
+        """The interval at every pixel of an image on which cell i lies at `first + step i`."""
+
+        def mixed(pixel):
+            position = (pixel - first) / step
+            return [floor(position), ceil(position)]
+
+        return self._between(step, mixed, cells)
+
+    def resized(
+        self, factor: int | Fraction, cells: int | None = None, interpolation: str = "bilinear"
+    ) -> "Interval":
+        """The interval after half-pixel interpolation to `factor` times as many cells."""
         factor = Fraction(factor)
 
         def mixed(cell):
@@ -86,7 +131,7 @@ class Interval:
         return self._between(factor, mixed, round(self.cells * factor) if cells is None else cells)
 
     def _between(self, factor, sources, cells):
-        """The union over the phases of a map `factor` times as fine."""
+        """The union over the phases of a map `factor` times as fine, `factor.numerator` of them."""
         step, first, last = self.step / factor, [], []
         for phase in range(factor.numerator):
             for source in sources(phase):
@@ -96,10 +141,16 @@ class Interval:
         return Interval(step, min(first), max(last), cells)
 
 
-def union(intervals):
-    """What cells see that are computed from the cells of several maps, one on the other.
+def _pads(padding: str | tuple[int, int], cells: int, kernel: int, rate: int, stride: int) -> tuple:
+    if isinstance(padding, str):
+        return same_pads(cells, kernel, rate, stride) if padding == "same" else (0, 0)
+    return padding
 
-    A map of one cell is spread over the others. `None` where the maps have different steps.
+
+def union(intervals: list[Interval]) -> Interval | None:
+    """The interval of cells that are computed from the same cells of several maps.
+
+    A map of one cell is broadcast over the others. `None` where the maps have different steps.
     """
     cells = max(x.cells for x in intervals)
     maps = [x for x in intervals if x.cells > 1 or cells == 1]

@@ -1,50 +1,35 @@
-"""Whether an operation looks at each pixel alone."""
+"""Tests for operations that look at each pixel alone."""
+
+from typing import Any
 
 import keras
 import numpy as np
-from keras import layers, ops, tree
+from keras import ops, tree
 
-# Known without a try: every activation and regularization, and what merges maps of one size.
-_POINTWISE = (
-    layers.Activation,
-    layers.Add,
-    layers.Average,
-    layers.Dense,
-    layers.Dropout,
-    layers.ELU,
-    layers.GaussianDropout,
-    layers.GaussianNoise,
-    layers.Identity,
-    layers.LeakyReLU,
-    layers.Maximum,
-    layers.Minimum,
-    layers.Multiply,
-    layers.ReLU,
-    layers.Rescaling,
-    layers.Softmax,
-    layers.Subtract,
-)
+from keras_dense.surgery.effect import Each, Unknown, Whole, effect
+
 _SIDE = 4
 
 
-def is_pointwise(node, across=False):
-    """Whether every pixel of what a call makes depends on the same pixel of its inputs only.
+def is_pointwise(node: Any, *, across: bool = False) -> bool:
+    """True if every pixel of the result of a call depends on the same pixel of its inputs only.
 
-    What is not known by its class is tried: on pixels in another order, the operation must give
-    the same results in that order, and where half of the pixels change, the others must stay.
-    Where maps and 1×1 inputs meet, those are gates, which all pixels share.
+    An operation without a described effect is tried: on pixels in another order, it must give the
+    same results in that order, and where half of the pixels change, the others must stay. Where
+    maps and 1×1 inputs meet, those are gates, which all pixels share.
 
     Args:
         node: the call.
-        across: let the second go: normalization over the map and attention pass, too.
+        across: bool, whether to skip the second trial: then normalization over the map and
+            attention pass, too.
     """
-    op = node.operation
-    if type(op) in _POINTWISE:
-        return getattr(op, "axis", -1) == -1
-    if type(op) is layers.BatchNormalization:
-        return op.axis in (-1, len(node.outputs[0].shape) - 1)
-    if type(op) is layers.Concatenate:
-        return op.axis in (-1, len(node.outputs[0].shape) - 1)
+    found = effect(node)
+    if isinstance(found, Each):
+        return not found.placed
+    # A normalization over the map is tried, since it passes `across` maps of any order.
+    normalizes = isinstance(found, Whole) and found.grid and found.gate is True
+    if not (normalizes or isinstance(found, Unknown)):
+        return False
     try:
         return _acts_alike(node, across)
     except Exception:  # An operation that cannot run on another size depends on the size.
@@ -84,10 +69,10 @@ def _acts_alike(node, across):
     return True
 
 
-def is_reshape(node):
-    """Whether a call only gives a vector another shape, whatever operation does it."""
+def is_reshape(node: Any) -> bool:
+    """True if a call only gives a vector another shape, by any operation."""
     op = node.operation
-    if len(node.input_tensors) != 1 or len(node.outputs) != 1 or getattr(op, "weights", ()):
+    if len(node.input_tensors) != 1 or len(node.outputs) != 1 or getattr(op, "weights", None):
         return False
     x, y = node.input_tensors[0], node.outputs[0]
     if x.shape == y.shape or None in x.shape[1:]:
@@ -95,13 +80,13 @@ def is_reshape(node):
     value = np.random.default_rng(0).normal(size=(2, *x.shape[1:])).astype("float32")
     try:
         (result,) = _results(node, {id(x): ops.convert_to_tensor(value, x.dtype)})
-    except Exception:  # It wants a batch of one, say.
+    except Exception:  # It takes a batch of one only, say.
         return False
     return result.shape[0] == 2 and np.array_equal(result.ravel(), value.ravel())
 
 
 def _results(node, values):
-    """What the operation of a call makes of other values, as arrays."""
+    """The results of a call on other values, as arrays."""
     args, kwargs = node.arguments.fill_in(values)
     if isinstance(node.operation, keras.layers.Layer) and node.operation._call_has_training_arg:
         kwargs = {**kwargs, "training": False}

@@ -1,35 +1,37 @@
-"""Which pixels of the image a cell of a feature map sees."""
+"""Receptive fields: the pixels of the image that a cell of a feature map depends on."""
 
 from dataclasses import dataclass
 from fractions import Fraction
 from math import inf
 
-from keras import layers, tree
+import keras
+from keras import tree
 
-from keras_dense.layers import (
-    AdaptiveAveragePooling2D,
-    BilinearInitConvTranspose,
-    BilinearUpsampling,
-    CropLike,
-    PadToMultiple,
-    PixelShuffle,
-    ResizeLike,
-    TilePhases,
+from keras_dense import _check
+from keras_dense._types import Nested
+from keras_dense.surgery.effect import (
+    Border,
+    Each,
+    Grown,
+    Like,
+    Resized,
+    Scattered,
+    Several,
+    Spread,
+    Unpool,
+    Whole,
+    Window,
+    effect,
+    inputs_of,
 )
-from keras_dense.layers.bilinear import bilinear_kernel
 from keras_dense.surgery.feature_pyramid import image_of
-from keras_dense.surgery.graph import functional, values, walk
+from keras_dense.surgery.graph import functional, walk
 from keras_dense.surgery.interval import Interval, union
 from keras_dense.surgery.pointwise import is_pointwise
-from keras_dense.surgery.strides import (
-    WINDOWED,
-    pair,
-    total_stride,
-    window_of,
-)
-from keras_dense.surgery.top import is_pooling, read_top
+from keras_dense.surgery.strides import total_stride
+from keras_dense.surgery.top import read_top
 
-# A free size is taken to be this large, and to be a multiple of all strides.
+# Example of a size that is free; made a multiple of all strides.
 _NOMINAL = 1 << 16
 
 
@@ -37,14 +39,14 @@ _NOMINAL = 1 << 16
 class ReceptiveField:
     """The pixels that cell (i, j) of a map depends on, `(vertical, horizontal)`.
 
-    They are the `size` pixels from `offset + stride · (i, j)` on. An offset is negative where
+    These are the `size` pixels from `offset + stride · (i, j)` on. An offset is negative where
     padding lets the window of cell (0, 0) reach over the top left corner of the image. Numbers
     are `fractions.Fraction` where they are not whole.
 
     Attributes:
-        size: pair, infinite where the whole image is seen.
-        stride: pair, or `None` for what is no map (a vector, a grid of bins).
-        offset: pair, minus infinity where the whole image is seen.
+        size: pair, infinite where a cell depends on the whole image.
+        stride: pair, or `None` for an output that is no map (a vector, a grid of bins).
+        offset: pair, minus infinity where a cell depends on the whole image.
 
     >>> field = ReceptiveField(size=(3, 3), stride=(2, 2), offset=(-1, -1))
     >>> field.box(1, 2), field.center
@@ -56,22 +58,22 @@ class ReceptiveField:
     offset: tuple
 
     @property
-    def center(self):
-        """The middle of what cell (0, 0) sees; the first pixel reaches from 0 to 1.
+    def center(self) -> tuple:
+        """The center of the window of cell (0, 0); the first pixel reaches from 0 to 1.
 
-        A map lies on the image, as upsampling assumes, where this is half the stride.
+        Where this is half the stride, the map lies on the image as upsampling assumes.
         """
         return tuple(
             None if n == inf else _plain(o + Fraction(n) / 2)
             for n, o in zip(self.size, self.offset, strict=True)
         )
 
-    def box(self, i, j):
-        """`(top, left, bottom, right)` of what cell (i, j) sees, the last two exclusive."""
+    def box(self, i: int, j: int) -> tuple:
+        """`(top, left, bottom, right)` of the window of cell (i, j), the last two exclusive."""
         box = []
         for axis, cell in enumerate((i, j)):
             size, first = self.size[axis], self.offset[axis]
-            if size != inf:
+            if size != inf and self.stride is not None:
                 first = first + self.stride[axis] * cell
             box.append((first, inf if size == inf else first + size))
         return tuple(_plain(x) for ends in zip(*box, strict=True) for x in ends)
@@ -85,10 +87,13 @@ def _plain(x):
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """What the cells of a tensor see: an interval on either axis; `None`, the whole image."""
+    """The pixels that the cells of a tensor see, an interval along each axis.
+
+    `None` is the whole image, seen by a tensor that is no map.
+    """
 
     axes: tuple | None
-    ignored: bool = False  # a gate that is left out
+    ignored: bool = False  # a gate, with `gates=False`
 
     def on_all(self, function):
         return _Seen(tuple(function(axis, x) for axis, x in enumerate(self.axes)))
@@ -104,7 +109,7 @@ class _Seen:
 
 
 class _Tracer:
-    """Computes what a call's cells see from what those of its inputs see."""
+    """The walk that computes the pixels seen after each call from those seen before it."""
 
     def __init__(self, model, gates):
         self.gates = gates
@@ -113,11 +118,7 @@ class _Tracer:
 
     def __call__(self, node, *args, **kwargs):
         op = node.operation
-        if isinstance(op, (ResizeLike, CropLike, TilePhases)):
-            arguments = [*args, *(kwargs[key] for key in ("x", "phases", "like") if key in kwargs)]
-            seen = _like(op, *arguments)
-        else:
-            seen = self.after(node, values(args, kwargs, _Seen))
+        seen = self.after(node, effect(node), inputs_of(args, kwargs, _Seen))
         name, count = op.name, 1
         while name in self.found:
             name, count = f"{op.name}_{count}", count + 1
@@ -125,106 +126,119 @@ class _Tracer:
             self.found[name] = seen
         return [seen] * len(node.outputs)
 
-    def after(self, node, inputs):
-        op = node.operation
+    def after(self, node, found, inputs):
+        if isinstance(found, Like):
+            return _like(found, *inputs)
+        size = None
+        if isinstance(found, Unpool):
+            *inputs, size = inputs if len(inputs) == 3 else (*inputs, None)
+        if isinstance(found, Several):
+            inputs = [_applied(x, part) for x, part in zip(inputs, found.effects, strict=True)]
         inputs = [x for x in inputs if not x.ignored]
         if not inputs:
             return _Seen(None, ignored=True)
-        if is_pooling(op) or isinstance(op, AdaptiveAveragePooling2D):
-            back = id(op) in self.pools or isinstance(op, AdaptiveAveragePooling2D)
-            return _Seen(None, ignored=back and not self.gates)
+        if isinstance(found, Whole) and not found.grid:
+            gate = id(node.operation) in self.pools if found.gate is None else found.gate
+            return _Seen(None, ignored=gate and not self.gates)
         maps = [x for x in inputs if x.axes is not None]
         if not maps:
             return _Seen(None)
-        if len(inputs) == 1 and (window := _window(op)):
-            return maps[0].on_all(window)
-        return self.joined(node, maps, spread=len(maps) < len(inputs))
+        joined = self.joined(node, found, maps, gated=len(maps) < len(inputs))
+        return _applied(joined, found, size)
 
-    def joined(self, node, maps, spread):
-        """Cell on cell; a gate spreads the whole image over the map."""
+    def joined(self, node, found, maps, gated):
+        """The union of the inputs, cell on cell; everything where one is a gate."""
         op = node.operation
-        over_map = _normalizes_the_map(op)
-        if not over_map and not is_pointwise(node):
-            raise ValueError(
-                f"The operation {op.name!r} ({type(op).__name__}) looks at more than one pixel, "
-                "and `receptive_field` does not know at which. Known are convolutions, pooling, "
-                "padding, cropping, upsampling, and what acts on each pixel alone."
-            )
         axes = [union(parts) for parts in zip(*(x.axes for x in maps), strict=True)]
         if None in axes:
             raise ValueError(
                 f"The operation {op.name!r} ({type(op).__name__}) joins maps of different "
                 "strides, whose cells do not lie on each other."
             )
-        if spread or (over_map and self.gates):
+        if isinstance(found, Scattered):
+            raise ValueError(
+                f"The operation {op.name!r} ({type(op).__name__}) returns pixels at positions that "
+                "are an input: they are no map, and have no stride. Ask for the receptive field of "
+                "the network that predicts at every pixel."
+            )
+        if not isinstance(found, (*_KNOWN, Whole)) and not is_pointwise(node):
+            raise ValueError(
+                f"The operation {op.name!r} ({type(op).__name__}) looks at more than one pixel, "
+                "and `receptive_field` does not know at which. Known are convolutions, pooling, "
+                "padding, cropping, upsampling, and operations on each pixel alone."
+            )
+        whole = isinstance(found, Whole) and (self.gates or not found.gate)
+        if gated or whole:
             axes = [axis.whole() for axis in axes]
         return _Seen(tuple(axes))
 
 
-def _like(op, x, like):
-    """Layers that bring a map to the grid of another."""
+_KNOWN = (Border, Each, Grown, Resized, Several, Spread, Unpool, Window)
+
+
+def _applied(seen, found, size=None):
+    """The pixels seen after an effect on one map; `size` is a map whose size the result has."""
+    if seen.ignored or seen.axes is None:
+        return seen
+
+    def along(i, x):
+        match found:
+            case Window(kernel, rate, strides, padding):
+                pads = padding if isinstance(padding, str) else padding[i]
+                return x.window(kernel[i], rate[i], strides[i], pads)
+            case Spread(kernel, rate, factor, padding, extra):
+                return x.transposed(kernel[i], rate[i], factor[i], padding, extra[i])
+            case Unpool(kernel, factor, padding):
+                pads = padding if isinstance(padding, str) else padding[i]
+                known = size is not None and size.axes is not None
+                return x.unpooled(kernel[i], factor[i], pads, size.axes[i].cells if known else None)
+            case Resized(factor, interpolation, cells):
+                return x.resized(factor[i], None if cells is None else cells[i], interpolation)
+            case Border(sides):
+                return x.bordered(sides[i])
+            case Grown():
+                return x.sized(found.cells(x.cells))
+        return x
+
+    return seen.on_all(along)
+
+
+def _like(found, x, like):
+    """The pixels seen where a map is brought to the grid or the size of another."""
     if x.ignored or like.axes is None:
         return x
     if x.axes is None:
         return like.on_all(lambda _, y: y.whole())
-    if isinstance(op, ResizeLike):
-        pairs = zip(x.axes, like.axes, strict=True)
-        return _Seen(tuple(a.resized(Fraction(a.step) / b.step, b.cells) for a, b in pairs))
-    return x.on_all(lambda axis, a: a.sized(like.axes[axis].cells))
+
+    def along(i, a):
+        b = like.axes[i]
+        if found.how == "crop":
+            return a.sized(-(-b.cells // found.stride))
+        if found.how == "resize":
+            return a.resized(Fraction(a.step) / b.step, b.cells)
+        if found.how == "place" and b.cells == found.size[i] and found.step % 1 == 0:
+            return a.placed(Fraction(found.first), Fraction(found.step), b.cells)
+        return b.whole()  # phases, and places on an image of another size
+
+    return x.on_all(along)
 
 
-def _window(op):
-    """What an operation on one map does along an axis, as a function `(axis, interval)`."""
-    if isinstance(op, WINDOWED):
-        (kernel, rate, strides), padding = window_of(op), op.padding
-        return lambda i, x: x.window(
-            kernel[i], rate[i], strides[i], padding if isinstance(padding, str) else padding[i]
-        )
-    if isinstance(op, layers.Conv2DTranspose):
-        kernel, strides, rate = map(pair, (op.kernel_size, op.strides, op.dilation_rate))
-        extra = pair(op.output_padding)
-        return lambda i, x: x.transposed(kernel[i], rate[i], strides[i], op.padding, extra[i])
-    if isinstance(op, BilinearInitConvTranspose):
-        return lambda i, x: x.transposed(
-            len(bilinear_kernel(op.factor[i])), 1, op.factor[i], "same"
-        )
-    if isinstance(op, layers.UpSampling2D):
-        return lambda i, x: x.resized(op.size[i], interpolation=op.interpolation)
-    if isinstance(op, BilinearUpsampling):
-        return lambda i, x: x.resized(op.factor[i])
-    if isinstance(op, PixelShuffle):
-        return lambda i, x: x.resized(op.factor[i], interpolation="nearest")
-    if isinstance(op, layers.ZeroPadding2D):
-        return lambda i, x: x.moved(-op.padding[i][0]).sized(x.cells + sum(op.padding[i]))
-    if isinstance(op, layers.Cropping2D):
-        return lambda i, x: x.moved(op.cropping[i][0]).sized(x.cells - sum(op.cropping[i]))
-    if isinstance(op, PadToMultiple):
-        return lambda i, x: x.sized(x.cells + -x.cells % op.multiple)
-    return None
-
-
-def _normalizes_the_map(op):
-    if isinstance(op, layers.LayerNormalization):
-        return any(axis not in (-1, 3) for axis in tree.flatten(op.axis))
-    return isinstance(op, layers.GroupNormalization)
-
-
-def receptive_field(model, gates=True, every=False):
-    """Which pixels the cells of a network's maps depend on: size, stride and offset.
+def receptive_field(model: keras.Model, *, gates: bool = True, every: bool = False) -> Nested:
+    """The pixels that the cells of a network's maps depend on: size, stride and offset.
 
     The graph is walked with the interval of pixels that a cell sees in place of each tensor; where
-    branches meet it is what contains both. Where "same" padding depends on whether a size is even
-    (TensorFlow's rule), the size that the model was built for counts, or, where that is free, one
-    that all strides divide. Of upsampled maps, whose cells see different windows in turn, the
-    field is what every cell's window fits into. Edges that are repeated or mirrored count as if
+    branches meet, the interval that contains both. Where "same" padding depends on whether a size
+    is even (TensorFlow's rule), the size that the model was built for counts, or, where that is
+    free, one that all strides divide. The cells of an upsampled map see different windows in turn:
+    their field contains the window of every cell. Edges that are repeated or mirrored count as if
     the image went on.
 
     Args:
         model: functional `keras.Model` of one image `(B, H, W, C)`, nested models included.
-        gates: whether what is pooled from the whole map and meets it again counts:
+        gates: bool, whether to count operations that pool the whole map and meet it again:
             squeeze-and-excite, image pooling, pyramid pooling, normalization over the map. With
             them the size is infinite; `False` gives the field of the convolutions alone.
-        every: `True` for all operations by name, not only the outputs.
+        every: bool. `True` returns the fields of all operations by name, not only the outputs.
 
     Returns:
         A `ReceptiveField` for each output, in the structure of `model.output`; with `every` a
@@ -232,8 +246,8 @@ def receptive_field(model, gates=True, every=False):
 
     Raises:
         TypeError: for a model whose graph cannot be read.
-        ValueError: for an operation that is not known and looks at more than its own pixel
-            (named), or maps of different strides that meet.
+        ValueError: for an unknown operation that looks at more than its own pixel (named), pixels
+            at given positions, or maps of different strides that meet.
 
     Reference: Araujo, Norris, Sim, "Computing Receptive Fields of Convolutional Neural Networks",
     Distill 2019.
@@ -248,6 +262,7 @@ def receptive_field(model, gates=True, every=False):
     >>> field.center, field.box(10, 20)
     ((Fraction(7, 2), Fraction(7, 2)), (38, 78, 49, 89))
     """
+    gates, every = _check.flag(gates, "gates"), _check.flag(every, "every")
     model = functional(model)
     total = total_stride(model)
     free = total * -(-_NOMINAL // total)

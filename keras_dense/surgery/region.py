@@ -1,13 +1,31 @@
-"""A part of a network that some cells have left: in whole maps to train, in lists to predict."""
+"""A part of a network for some cells of its map only.
+
+In a layer cascade, cells leave the network once their prediction is certain. The later part of the
+network then sees a map with gaps:
+
+    map     a b · ·      list    a b c d e f      table of a 3×1 window
+            c · d ·                               a  (none, a, c)    b  (none, b, none)
+            · e f ·                               c  (a, c, none)    …
+
+In training it computes whole maps, and cells that left are zeros wherever others look at them
+(`masked`). In prediction it computes nothing for them (`RegionNetwork`): the cells that are left
+are a list, `(N, 1, 1, C)`. Operations on each cell alone work on the list as they do on a map. A
+window becomes a layer that gathers its cells by a table of indices, an input of the network, which
+depends on the mask and on the window only. A gate becomes a mean over the rows of one group
+(image and phase), given back to every row of the group.
+"""
 
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
 from keras import layers, tree
 
-from keras_dense.layers import KeepCells, PhasePooling2D, PoolKeptCells, TilePhases
+from keras_dense._types import Array, Tensor
 from keras_dense.layers.atrous import AtrousConv2D, AtrousDepthwiseConv2D, AtrousSeparableConv2D
+from keras_dense.layers.cascade import KeepCells, PoolKeptCells
+from keras_dense.layers.phases import PhasePooling2D, TilePhases
 from keras_dense.layers.region import (
     PoolRows,
     RegionConv2D,
@@ -18,16 +36,16 @@ from keras_dense.layers.region import (
 )
 from keras_dense.ops.atrous import explicit_pads
 from keras_dense.ops.region import neighbors, rows_for
-from keras_dense.surgery.graph import Copies, values, walk
-from keras_dense.surgery.pointwise import is_pointwise, is_reshape
-from keras_dense.surgery.spread import policy_of
-from keras_dense.surgery.strides import (
+from keras_dense.surgery.effect import (
     CONVOLUTIONS,
     GLOBAL_POOLING,
     MAX_POOLING,
     POOLING,
     window_of,
 )
+from keras_dense.surgery.graph import Copies, maker_of, values, walk
+from keras_dense.surgery.pointwise import is_pointwise, is_reshape
+from keras_dense.surgery.respace import policy_of
 
 _KINDS = {
     layers.Conv2D: RegionConv2D,
@@ -42,18 +60,21 @@ _NONE = ((0, 0), (0, 0))
 
 @dataclass(frozen=True, eq=False)
 class _Cells:
-    """Takes the place of a map: a list of its cells, `(N, 1, 1, C)`."""
+    """A list of the cells of a map, `(N, 1, 1, C)`, in its place."""
 
     tensor: keras.KerasTensor
     pads: tuple = _NONE  # zeros that the network puts around the map
-    rate: tuple | None = None  # of a gate, which has a cell for each phase of each image instead
+    rate: tuple | None = None  # of a gate, with a cell for each phase of each image
 
 
 class _OnCells:
-    """Computes lists of cells in place of maps."""
+    """The walk that computes lists of cells in place of maps."""
 
-    def __init__(self, name):
-        self.name, self.copies, self.inputs, self.tables, self.groups = name, Copies(), {}, {}, {}
+    def __init__(self, name: str) -> None:
+        self.name, self.copies = name, Copies()
+        self.inputs: dict[str, Tensor] = {}
+        self.tables: dict[tuple, Tensor] = {}
+        self.groups: dict[tuple, tuple[Tensor, Tensor]] = {}
 
     def __call__(self, node, *args, **kwargs):
         op, maps = node.operation, values(args, kwargs, _Cells)
@@ -69,28 +90,29 @@ class _OnCells:
         if isinstance(op, GLOBAL_POOLING):
             return self.gate(op, old)
         if isinstance(op, TilePhases):
-            return _Cells(self.spread(maps[0]))
+            return _Cells(self.for_each_cell(maps[0]))
         if old.rate is not None and (isinstance(op, layers.Reshape) or is_reshape(node)):
             return old
         if old.rate is None and not is_pointwise(node):
-            raise self.unknown(op, "looks at more than one pixel in a way not known here")
+            raise self.unknown(op, "looks at more than one pixel in a way unknown here")
         if old.pads != _NONE:
             raise self.unknown(op, "reads a map with zeros around it")
-        tensors = {id(x): self.spread(x) if old.rate is None else x.tensor for x in maps}
+        tensors = {id(x): self.for_each_cell(x) if old.rate is None else x.tensor for x in maps}
         args, kwargs = tree.map_structure(lambda x: tensors.get(id(x), x), (args, kwargs))
         outputs = self.copies(op, *args, **kwargs)
         return tree.map_structure(lambda x: _Cells(x, rate=old.rate), outputs)
 
-    def unknown(self, op, what):
+    def unknown(self, op, reason):
         return ValueError(
-            f"The operation {op.name!r} ({type(op).__name__}) of {self.name!r} {what}: it cannot "
+            f"The operation {op.name!r} ({type(op).__name__}) of {self.name!r} {reason}: it cannot "
             "be computed for some cells of its map only."
         )
 
     def window(self, op, old):
-        kernel, rate, strides = window_of(op)
+        window = window_of(op)
+        kernel, rate = window.kernel, window.rate
         if isinstance(op, CONVOLUTIONS) and type(op) not in _KINDS:
-            raise self.unknown(op, "is a convolution of a kind not known here")
+            raise self.unknown(op, "is a convolution of an unknown kind")
         if getattr(op, "data_format", "channels_last") == "channels_first":
             raise self.unknown(op, "has its channels first")
         own = explicit_pads(op.padding, (None, None), kernel, rate, (1, 1))
@@ -99,13 +121,13 @@ class _OnCells:
             for pair in zip(old.pads, own, strict=True)
         )
         extents = zip(kernel, rate, pads, strict=True)
-        if strides != (1, 1) or any((k - 1) * r != sum(pad) for k, r, pad in extents):
+        if window.strides != (1, 1) or any((k - 1) * r != sum(pad) for k, r, pad in extents):
             raise self.unknown(op, "makes a map of another size")
         table = []
         if kernel != (1, 1):
             if old.rate is not None:
                 raise self.unknown(op, "is a window over a gate")
-            # Zeros that the network puts there are cells; what "same" adds is not.
+            # Zeros from a layer are cells; those of "same" padding are not.
             table = [self.table(kernel, rate, pads, old.pads != _NONE)]
         if isinstance(op, POOLING):
             if not table:
@@ -128,7 +150,7 @@ class _OnCells:
         return self.tables[window]
 
     def group(self, rate):
-        """The group of each cell, and a row for each group."""
+        """The number of each cell's group, and one row for each group."""
         if rate not in self.groups:
             key = len(self.groups)
             self.groups[rate] = (
@@ -139,13 +161,15 @@ class _OnCells:
 
     def gate(self, op, old):
         if old.rate is not None or old.pads != _NONE:
-            raise self.unknown(op, "pools something that is no map")
+            raise self.unknown(op, "pools a tensor that is no map")
+        if isinstance(op, PoolKeptCells):
+            raise self.unknown(op, "pools cells by a mask of its own")
         rate, mode = pooling_of(op)
         pool = PoolRows(mode, name=self.copies.name(op.name), dtype=op.dtype_policy)
         return _Cells(pool(old.tensor, *self.group(rate)), rate=rate)
 
-    def spread(self, x):
-        """A gate for every cell."""
+    def for_each_cell(self, x):
+        """The value of a gate for each cell of the list."""
         if x.rate is None:
             return x.tensor
         name = self.copies.name("gate")
@@ -153,17 +177,18 @@ class _OnCells:
 
 
 class _OnMaps:
-    """Computes whole maps, with zeros where cells left before everything that looks at others."""
+    """The walk that puts zeros for cells that left before every operation that looks at others."""
 
-    def __init__(self, mask):
-        self.mask, self.copies, self.kept = mask, Copies(), {}
+    def __init__(self, mask: Tensor) -> None:
+        self.mask, self.copies = mask, Copies()
+        self.kept: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __call__(self, node, *args, **kwargs):
         op = node.operation
-        looks = isinstance(op, CONVOLUTIONS + POOLING) and window_of(op)[0] != (1, 1)
+        looks = isinstance(op, CONVOLUTIONS + POOLING) and window_of(op).kernel != (1, 1)
         if looks or isinstance(op, layers.ZeroPadding2D):
             x = args[0]
-            padded = isinstance(x._keras_history.operation, layers.ZeroPadding2D)
+            padded = isinstance(maker_of(x), layers.ZeroPadding2D)
             return self.copies(op, x if padded or _is_gate(x) else self.keep(x))
         if isinstance(op, GLOBAL_POOLING) and not _is_gate(args[0]):
             return self.pool(op, args[0], node.outputs[0].shape)
@@ -172,13 +197,13 @@ class _OnMaps:
     def keep(self, x):
         if id(x) not in self.kept:
             name = self.copies.name("keep")
-            # The tensor too, so that another does not get its id.
+            # With the tensor, so that no other gets its id.
             self.kept[id(x)] = x, KeepCells(name=name, dtype=policy_of(x))(x, self.mask)
         return self.kept[id(x)][1]
 
     def pool(self, op, x, shape):
         rate, mode = pooling_of(op)
-        pool = PoolKeptCells(rate, mode, name=self.copies.name(op.name), dtype=op.dtype_policy)
+        pool = PoolKeptCells(rate, mode=mode, name=self.copies.name(op.name), dtype=op.dtype_policy)
         y = pool(x, self.mask)
         if len(shape) == 2:
             y = layers.Reshape(shape[1:], name=self.copies.name("vector"), dtype=y.dtype)(y)
@@ -189,24 +214,24 @@ def _is_gate(x):
     return len(x.shape) != 4 or tuple(x.shape[1:3]) == (1, 1)
 
 
-def pooling_of(op):
-    """Rate and mode of a global pooling."""
+def pooling_of(op: Any) -> tuple[tuple, str]:
+    """The rate and the mode of a global pooling."""
     largest = isinstance(op, layers.GlobalMaxPooling2D) or getattr(op, "mode", "") == "max"
     rate = op.rate if isinstance(op, PhasePooling2D) else (1, 1)
     return rate, "max" if largest else "mean"
 
 
-def masked(model):
-    """The network on maps from which cells have left: they are zero wherever others look at them.
+def masked(model: keras.Model) -> keras.Model:
+    """A network on maps that cells have left: they are zeros wherever others look at them.
 
-    What `RegionNetwork` computes for lists of cells, in whole maps, so that it can be trained.
-    Weights are copies.
+    It computes in whole maps, so that it can be trained, the same as `RegionNetwork` for lists of
+    cells. Weights are copies.
 
     Args:
         model: a functional `keras.Model` of one map, `(B, H, W, C)`, to maps of its size.
 
     Returns:
-        A `keras.Model` of that map and a mask `(B, H, W, 1)`, 1 for the cells that are left.
+        A `keras.Model` of that map and a mask `(B, H, W, 1)`, 1 for cells that are left.
 
     >>> image = keras.Input((None, None, 3))
     >>> model = keras.Model(image, layers.Conv2D(4, 3, padding="same")(image))
@@ -222,18 +247,18 @@ def masked(model):
 class RegionNetwork:
     """A part of a network that works on lists of cells: nothing is computed for other cells.
 
-    Where a window reaches cells that are not in the list, they count as zero, as beyond the border
-    of the map. A gate (squeeze-and-excite) is made from the cells in the list. Weights are copies.
+    Cells in a window but not in the list count as zeros, as beyond the border of the map. A gate
+    (squeeze-and-excite) is computed from the cells in the list. Weights are copies.
 
     Args:
         model: a functional `keras.Model` from maps to maps, all of one size.
 
     Raises:
-        ValueError: for an operation that changes the size of its map, or looks at neighbors in a
-            way not known here.
+        ValueError: for an operation that changes the size of its map, or looks at neighbors in an
+            unknown way (named).
     """
 
-    def __init__(self, model):
+    def __init__(self, model: keras.Model):
         work = _OnCells(model.name)
         lists = [
             work.input(f"cells_{n}", (1, 1, x.shape[-1]), x.dtype)
@@ -242,11 +267,13 @@ class RegionNetwork:
         packed = tree.pack_sequence_as(model.input, [_Cells(x) for x in lists])
         outputs = tree.flatten(walk(model, packed, work))
         if any(x.rate is not None or x.pads != _NONE for x in outputs):
-            raise ValueError(f"{model.name!r} must return maps of the size of its inputs.")
+            raise ValueError(
+                f"`model` must return maps of the size of its inputs. Received: {model.name!r}"
+            )
         self._tables, self._groups = work.tables, work.groups
         self.model = keras.Model(work.inputs, [x.tensor for x in outputs], name=model.name)
 
-    def predict(self, cells, mask):
+    def predict(self, cells: list[Array], mask: Array) -> list[Array]:
         """The outputs for some cells.
 
         Args:
@@ -263,8 +290,8 @@ class RegionNetwork:
             f"cells_{n}": np.pad(x, ((0, rows - count), (0, 0)))[:, None, None]
             for n, x in enumerate(cells)
         }
-        for window, table in self._tables.items():
-            inputs[table.name] = neighbors(mask, *window, rows=rows)
+        for (kernel, rate, pads, zeros), table in self._tables.items():
+            inputs[table.name] = neighbors(mask, kernel, rate, pads, zeros, rows=rows)
         image, row, column = np.nonzero(mask)
         for (r_h, r_w), (group, groups) in self._groups.items():
             # Rows beyond the cells are a group of their own.

@@ -1,32 +1,44 @@
-"""A strided network run on shifted images, its maps interlaced to a denser one."""
+"""Dense maps of a strided network, interlaced from its maps of shifted images."""
+
+from typing import Any
 
 import keras
 import numpy as np
 from keras import tree
 
+from keras_dense import _check
 from keras_dense._arrays import as_array
+from keras_dense._types import ArrayLike, Nested
 from keras_dense.surgery.graph import check_channels_last, functional
 from keras_dense.surgery.strides import strides
 
 
-def _factor(found, stride):
-    """How many shifts along each axis bring a map from its stride to `stride`."""
+def _factor(found: Any, stride: int) -> tuple[int, ...]:
+    """The number of shifts along each axis that bring a map from its stride to `stride`."""
     if found is None:
         raise ValueError(
-            "`shift_and_stitch` interlaces maps, but an output of the model is none (a vector of "
-            "class scores?). `kd.surgery.convolutionalize` makes one of a classifier."
+            "`model` must return maps only, to be interlaced. Received: a model with another "
+            "output, such as a vector of class scores. `kd.surgery.convolutionalize` turns a "
+            "classifier into a network of maps."
         )
     pair = found if isinstance(found, tuple) else (found, found)
     if any(not isinstance(s, int) or s % stride for s in pair):
         raise ValueError(
-            f"`stride` must divide the stride of the model's outputs, which is {found}. "
+            f"`stride` must divide the stride of the model's outputs, {found}. "
             f"Received: stride={stride}"
         )
     return tuple(s // stride for s in pair)
 
 
-def shift_and_stitch(model, images, stride, *, batch_size=8, verbose=0):
-    """The dense maps of a strided network, by brute force: the definition of what `dilate` gives.
+def shift_and_stitch(
+    model: keras.Model,
+    images: ArrayLike,
+    stride: int,
+    *,
+    batch_size: int = 8,
+    verbose: int | str = 0,
+) -> Nested:
+    """The dense maps of a strided network by brute force: the definition of `dilate`.
 
     With k the ratio of the model's stride S to `stride`, the model runs on k² copies of the
     images, shifted up and left by multiples (a, b) of `stride` pixels, and their outputs O are
@@ -34,14 +46,14 @@ def shift_and_stitch(model, images, stride, *, batch_size=8, verbose=0):
 
         D[k i + a, k j + b] = O(images shifted by (stride a, stride b))[i, j]
 
-    What moves in at the bottom and the right is zeros. `kd.surgery.dilate(model, stride)` computes
-    the same away from the borders, where the shifted copies see other borders, at a fraction of
-    the cost; at a = b = 0 the two are the same everywhere.
+    Shifted images end in zeros at the bottom and the right. `kd.surgery.dilate(model, stride)`
+    computes the same at a fraction of the cost, except near the borders, which lie elsewhere in
+    the shifted copies; at a = b = 0 the two are equal everywhere.
 
     Args:
         model: functional `keras.Model` of images `(B, H, W, C)` whose outputs are maps.
         images: array `(B, H, W, C)`.
-        stride: int ≥ 1 that divides the stride of every output: the new one.
+        stride: int ≥ 1, the new stride, which divides the stride of every output.
         batch_size, verbose: as in `model.predict`.
 
     Returns:
@@ -50,8 +62,8 @@ def shift_and_stitch(model, images, stride, *, batch_size=8, verbose=0):
 
     Raises:
         TypeError: for a model whose graph cannot be read.
-        ValueError: for a stride that does not divide, images of another rank, or outputs that are
-            no maps.
+        ValueError: for a stride that does not divide the model's, images of another rank, or
+            outputs that are no maps.
 
     Reference: Sermanet et al., "OverFeat", ICLR 2014, section 3.3; Long, Shelhamer, Darrell, CVPR
     2015, section 3.2.
@@ -67,17 +79,16 @@ def shift_and_stitch(model, images, stride, *, batch_size=8, verbose=0):
     check_channels_last(model)
     if images.ndim != 4:
         raise ValueError(
-            f"`images` must be (B, H, W, C). Received an array of shape {images.shape}"
+            f"`images` must be (B, H, W, C). Received: an array of shape {images.shape}"
         )
-    if isinstance(stride, bool) or not isinstance(stride, (int, np.integer)) or stride < 1:
-        raise ValueError(f"`stride` must be an integer >= 1. Received: stride={stride!r}")
+    stride = _check.integer(stride, "stride", low=1)
     # As a list, in which a pair of strides is no pair of outputs.
     flat = keras.Model(model.inputs, tree.flatten(model.output))
-    factors = [_factor(found, int(stride)) for found in strides(flat)]
+    factors = [_factor(found, stride) for found in strides(flat)]
     most = tuple(max(axis) for axis in zip(*factors, strict=True))
 
     height, width = images.shape[1:3]
-    dense = []
+    dense: list[np.ndarray] = []
     for a in range(most[0]):
         for b in range(most[1]):
             shifted = np.zeros_like(images)

@@ -1,40 +1,31 @@
-"""How many pixels of the image lie between two neighboring cells of a feature map."""
+"""Strides of feature maps: how many pixels of the image lie between neighboring cells."""
 
 from dataclasses import dataclass
 from fractions import Fraction
 from math import lcm
+from typing import Any
 
 import keras
 from keras import layers, tree
 
-from keras_dense.layers import (
-    AtrousAveragePooling2D,
-    AtrousMaxPooling2D,
-    MaxPoolWithArgmax2D,
-    MaxUnpool2D,
-    PhasePooling2D,
+from keras_dense._types import Nested, Tensor
+from keras_dense.surgery.effect import CONVOLUTIONS as CONVOLUTIONS
+from keras_dense.surgery.effect import (
+    Effect,
+    Finer,
+    Like,
+    Scattered,
+    Several,
+    Unknown,
+    Unpool,
+    Whole,
+    Window,
+    effect,
+    inputs_of,
+    pair,
 )
-from keras_dense.layers.bilinear import BilinearInitConvTranspose, BilinearUpsampling
-from keras_dense.layers.context import AdaptiveAveragePooling2D, PixelShuffle, ResizeLike
-from keras_dense.layers.hypercolumn import HypercolumnMLP
-from keras_dense.surgery.graph import functional, source_of, values, walk
+from keras_dense.surgery.graph import functional, source_of, walk
 
-CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
-MAX_POOLING = (layers.MaxPooling2D, AtrousMaxPooling2D)
-AVERAGE_POOLING = (layers.AveragePooling2D, AtrousAveragePooling2D)
-POOLING = MAX_POOLING + AVERAGE_POOLING
-WINDOWED = (*CONVOLUTIONS, *POOLING, MaxPoolWithArgmax2D)
-_UP = {
-    layers.Conv2DTranspose: "strides",
-    layers.UpSampling2D: "size",
-    BilinearUpsampling: "factor",
-    BilinearInitConvTranspose: "factor",
-    PixelShuffle: "factor",
-    MaxUnpool2D: "strides",
-}
-GLOBAL_POOLING = (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D, PhasePooling2D)
-# How many pixels a cell of theirs stands for depends on the size of the image.
-_OFF_GRID = (*GLOBAL_POOLING, AdaptiveAveragePooling2D)
 _PROBE = 1024
 
 
@@ -45,65 +36,72 @@ class Stride:
     value: tuple | None
 
 
-def pair(value):
-    """A number for both axes, or one for each, as a pair."""
-    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-
-
-def window_of(op):
-    """Taps, distance between taps, and strides of a convolution or pooling, each as a pair."""
-    taps = op.kernel_size if isinstance(op, CONVOLUTIONS) else op.pool_size
-    rate = getattr(op, "rate", None) or getattr(op, "dilation_rate", 1)
-    return pair(taps), pair(rate), pair(op.strides)
-
-
-def step(node):
-    """By how much a call coarsens its map, `(vertical, horizontal)`; `None`: no map left."""
-    op = node.operation
-    if isinstance(op, keras.Model):
-        return tree.flatten(_traced(op))[0].value
-    for kind, attribute in _UP.items():
-        if isinstance(op, kind):
-            return tuple(Fraction(1, f) for f in pair(getattr(op, attribute)))
-    if isinstance(op, WINDOWED):
-        return pair(op.strides)
-    if len(node.outputs[0].shape) != 4 or isinstance(op, _OFF_GRID):
+def _factor(found: Effect) -> tuple | None:
+    """The factor by which an effect makes a map coarser; `None` where no map is left."""
+    if isinstance(found, Window):
+        return found.strides
+    if isinstance(found, Finer):
+        return tuple(1 / Fraction(f) for f in found.factor)
+    if isinstance(found, Scattered) or (isinstance(found, Whole) and not found.grid):
         return None
-    known = isinstance(op, layers.Layer) and type(op).__module__.partition(".")[0] == "keras"
-    return (1, 1) if known else _probed(node)
+    return (1, 1)
+
+
+def step(node: Any) -> tuple | None:
+    """The factor by which a call makes its map coarser, `(vertical, horizontal)`.
+
+    `None` where no map is left.
+    """
+    if isinstance(node.operation, keras.Model):
+        return tree.flatten(_traced(node.operation))[0].value
+    found = effect(node)
+    if len(node.outputs[0].shape) != 4:
+        return None
+    return _probed(node) if isinstance(found, Unknown) else _factor(found)
 
 
 def _probed(node):
-    """The step of an operation not known here: what it makes of a large map."""
-    tensors = node.input_tensors
+    """The step of an operation without a described effect, from its output for a large map."""
+    op, tensors = node.operation, node.input_tensors
+    if isinstance(op, layers.Layer) and type(op).__module__.partition(".")[0] == "keras":
+        return (1, 1)
     if len(tensors) != 1 or len(tensors[0].shape) != 4 or tensors[0].shape[-1] is None:
         return (1, 1)
     large = keras.KerasTensor((1, _PROBE, _PROBE, tensors[0].shape[-1]), dtype=tensors[0].dtype)
     args, kwargs = node.arguments.fill_in({id(tensors[0]): large})
-    sizes = tree.flatten(node.operation.compute_output_spec(*args, **kwargs))[0].shape[1:3]
+    sizes = tree.flatten(op.compute_output_spec(*args, **kwargs))[0].shape[1:3]
     return tuple(
         Fraction(round(_PROBE / size)) if size < _PROBE else Fraction(1, round(size / _PROBE))
         for size in sizes
     )
 
 
-def stride_after(node, args, kwargs):
-    """The stride of what a call makes of maps with known strides."""
-    if isinstance(node.operation, ResizeLike):
-        return Stride((kwargs["like"] if "like" in kwargs else args[-1]).value)
-    maps = [x.value for x in values(args, kwargs, Stride) if x.value is not None]
-    if isinstance(node.operation, HypercolumnMLP) and len(node.outputs[0].shape) == 4:
-        finer = zip(maps[0], node.operation.strides[0], strict=True)
-        return Stride(tuple(s * Fraction(1, f) for s, f in finer))
-    factor = step(node) if maps else None
-    if factor is None:
+def stride_after(node: Any, args: tuple, kwargs: dict[str, Any]) -> Stride:
+    """The stride of the result of a call on maps with known strides."""
+    inputs = [x.value for x in inputs_of(args, kwargs, Stride)]
+    found = None if isinstance(node.operation, keras.Model) else effect(node)
+    if isinstance(found, Like):
+        return Stride(inputs[0] if found.how == "crop" else inputs[-1])
+    if isinstance(found, Unpool):
+        inputs = inputs[:2]
+    if isinstance(found, Several):
+        parts = zip(inputs, found.effects, strict=True)
+        inputs = [None if x is None else _times(x, _factor(part)) for x, part in parts]
+        factor = (1, 1)
+    else:
+        factor = step(node) if any(inputs) else None
+    maps = [x for x in inputs if x is not None]
+    if factor is None or not maps:
         return Stride(None)
     # Where maps meet that lie on different grids, one is a gate that is broadcast (1×1).
-    coarsest = (max(axis) for axis in zip(*maps, strict=True))
-    return Stride(tuple(s * f for s, f in zip(coarsest, factor, strict=True)))
+    return Stride(_times((max(axis) for axis in zip(*maps, strict=True)), factor))
 
 
-def _traced(model):
+def _times(stride, factor):
+    return tuple(s * f for s, f in zip(stride, factor, strict=True))
+
+
+def _traced(model: keras.Model) -> Any:
     """A `Stride` for every output."""
     model = functional(model)
 
@@ -118,17 +116,18 @@ def _plain(stride):
     return both[0] if both[0] == both[1] else both
 
 
-def strides(model):
+def strides(model: keras.Model) -> Nested:
     """The stride of every output of a network, read off its operations.
 
-    Shapes would not do: explicit padding and "valid" convolutions make sizes uneven.
+    Shapes do not tell: explicit padding and "valid" convolutions make sizes uneven.
 
     Args:
         model: functional `keras.Model` of one image `(B, H, W, C)`.
 
     Returns:
         In the structure of `model.output`: an int (a pair where the axes differ, a `Fraction`
-        where the map is finer than the image), or `None` for an output that is no map.
+        where the map is finer than the image), or `None` for an output that is no map, or whose
+        stride depends on the size of the image.
 
     >>> import keras
     >>> image = keras.Input((None, None, 3))
@@ -141,10 +140,10 @@ def strides(model):
     )
 
 
-def total_stride(model):
-    """The least common multiple of the strides in a network, of all its maps.
+def total_stride(model: keras.Model) -> int:
+    """The least common multiple of the strides of all maps in a network.
 
-    By so many pixels an image can be moved, and every map moves by whole cells.
+    An image moved by so many pixels moves every map by whole cells.
 
     Args:
         model: functional `keras.Model`.
@@ -166,13 +165,22 @@ def total_stride(model):
     return lcm(*found)
 
 
-def stride_between(fine, coarse):
-    """By how much `coarse` must be upsampled to lie on the grid of `fine`.
+def stride_between(fine: Tensor, coarse: Tensor) -> tuple[int, int]:
+    """The factor of upsampling that brings `coarse` to the grid of `fine`.
 
     Args:
         fine, coarse: symbolic tensors made from the same image.
+
+    Returns:
+        `(vertical, horizontal)`, ints.
+
+    >>> import keras
+    >>> image = keras.Input((None, None, 3))
+    >>> stride_between(image, keras.layers.Conv2D(4, 3, strides=2)(image))
+    (2, 2)
     """
     image = source_of(coarse)
     both = strides(keras.Model(image, {"fine": fine, "coarse": coarse}))
     ratios = zip(pair(both["fine"]), pair(both["coarse"]), strict=True)
-    return tuple(int(Fraction(coarse) / Fraction(fine)) for fine, coarse in ratios)
+    vertical, horizontal = (int(Fraction(coarse) / Fraction(fine)) for fine, coarse in ratios)
+    return vertical, horizontal

@@ -1,21 +1,22 @@
-"""Where the feature maps of a classifier end and its top begins."""
+"""The top of a classifier, which begins where its feature maps end."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 from keras import layers
 
+from keras_dense.surgery.effect import CONVOLUTIONS, GLOBAL_POOLING
 from keras_dense.surgery.graph import functional, values, walk
-from keras_dense.surgery.strides import CONVOLUTIONS, GLOBAL_POOLING
 
 
-def is_pooling(op):
-    """Whether an operation turns a map into a vector."""
+def is_pooling(op: Any) -> bool:
+    """True if an operation turns a map into a vector."""
     return isinstance(op, (*GLOBAL_POOLING, layers.Flatten))
 
 
-def flattens(model):
-    """Whether a network flattens a map into a vector, which fixes the size of its images."""
+def flattens(model: keras.Model) -> bool:
+    """True if a network flattens a map into a vector, which fixes the size of its images."""
     return any(
         flattens(op) if isinstance(op, keras.Model) else isinstance(op, layers.Flatten)
         for op in functional(model).operations
@@ -29,18 +30,19 @@ class _Pooled:
     by: frozenset = frozenset()
 
 
-def read_top(model):
-    """The poolings that feed a gate, and the weighted layers behind the others.
+def read_top(model: keras.Model) -> tuple[set[int], list]:
+    """The poolings that feed gates (their ids), and the weighted layers after the other poolings.
 
-    A squeeze-and-excite gate pools too, but what it makes meets the map again; what a
-    classifier's top makes does not.
+    A squeeze-and-excite gate pools, too, but its result meets the map again; the result of a
+    classifier's top does not.
     """
-    gates, scores = set(), []
+    gates: set[int] = set()
+    scores: list = []
 
     def visit(node, *args, **kwargs):
         op = node.operation
         passed = [x.by for x in values(args, kwargs, _Pooled)]
-        merged = frozenset().union(*passed)
+        merged: frozenset = frozenset().union(*passed)
         if not all(passed):
             gates.update(merged)
             merged = frozenset()
@@ -54,7 +56,7 @@ def read_top(model):
     return gates, [op for op, pools in scores if not pools <= gates]
 
 
-def fully_connected(model):
+def fully_connected(model: keras.Model) -> list:
     """The hidden fully connected layers of a classifier's top: every `Dense` but the last."""
     _, top = read_top(functional(model))
     return [op for op in top[:-1] if isinstance(op, layers.Dense)]

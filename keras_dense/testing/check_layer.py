@@ -4,27 +4,30 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from keras_dense._types import ArrayLike
 from keras_dense.testing.expect import expect, expect_close, expect_round_trip, reload
 
 
-def check_layer(layer, *inputs, any_size=True, tolerance=1e-5):
+def check_layer(
+    layer: keras.layers.Layer, *inputs: ArrayLike, any_size: bool = True, tolerance: float = 1e-5
+) -> None:
     """Check that a layer keeps the promises of this package; raise `AssertionError` if not.
 
     - A copy from its config computes the same with the same weights.
-    - `compute_output_shape` says what comes out, for the sizes of `inputs` and with batch, height
-      and width unknown; a symbolic call agrees.
+    - `compute_output_shape` gives the shape of the output, for the sizes of `inputs` and with
+      batch, height and width unknown; a symbolic call agrees.
     - One gradient step moves every trainable weight.
     - With the policy mixed_bfloat16 it computes in bfloat16 and stays finite.
-    - A model that holds it survives `.keras` with the same output.
+    - A model with this layer has the same output after saving to `.keras` and loading.
 
     Args:
-        layer: A `keras.layers.Layer`; it is built if it is not.
-        *inputs: Arrays, one for each tensor that `call` takes.
-        any_size: Whether height and width may be unknown when the layer is built.
-        tolerance: Largest difference after loading, absolute and relative.
+        layer: a `keras.layers.Layer`; it is built if necessary.
+        *inputs: arrays, one for each tensor that `call` takes.
+        any_size: bool, whether height and width may be unknown when the layer is built.
+        tolerance: float, largest difference after loading, absolute and relative.
 
     Raises:
-        AssertionError: With what was not kept.
+        AssertionError: naming the promise that is not kept.
 
     Example:
 
@@ -32,7 +35,7 @@ def check_layer(layer, *inputs, any_size=True, tolerance=1e-5):
     >>> import numpy as np
     >>> check_layer(keras.layers.Conv2D(4, 3), np.ones((2, 7, 9, 3), "float32"))
     """
-    expect(len(inputs) > 0, "check_layer needs the arrays that the layer is called with")
+    expect(len(inputs) > 0, "check_layer needs the inputs of the layer")
     inputs = [np.asarray(x, dtype="float32" if _is_float(x) else None) for x in inputs]
     copy = expect_round_trip(layer)
     expect(not copy.built or not copy.weights, "from_config gives a layer that is already built")
@@ -62,7 +65,7 @@ def _check_copy(layer, copy, tensors):
 
 def _check_shapes(layer, inputs, output, any_size):
     real = [tuple(t.shape) for t in tree.flatten(output)]
-    said = _said_shapes(layer, [x.shape for x in inputs])
+    said = _declared_shapes(layer, [x.shape for x in inputs])
     expect(said == real, f"compute_output_shape says {said}, but the output has {real}")
     shapes = [_unknown(layer, x, any_size) for x in inputs]
     symbols = [
@@ -71,7 +74,7 @@ def _check_shapes(layer, inputs, output, any_size):
     ]
     symbolic = [tuple(t.shape) for t in tree.flatten(_fresh(layer)(*symbols))]
     for name, loose in (
-        (f"compute_output_shape of {shapes}", _said_shapes(layer, shapes)),
+        (f"compute_output_shape of {shapes}", _declared_shapes(layer, shapes)),
         (f"the symbolic output of {shapes}", symbolic),
     ):
         fits = len(loose) == len(real) and all(
@@ -81,7 +84,7 @@ def _check_shapes(layer, inputs, output, any_size):
         expect(fits, f"{name} is {loose}, but the output has {real}")
 
 
-def _said_shapes(layer, shapes):
+def _declared_shapes(layer, shapes):
     said = _fresh(layer).compute_output_shape(*shapes)
     # A shape is a tuple of numbers; several outputs are a list, tuple or dict of shapes.
     if isinstance(said, dict):

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_dense._types import ArrayLike
 from keras_dense.testing.expect import (
     expect,
     expect_close,
@@ -13,28 +14,35 @@ from keras_dense.testing.expect import (
 )
 
 
-def check_loss(loss, y_true, y_pred, *, void=255, extreme=1e4):
+def check_loss(
+    loss: keras.losses.Loss,
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    *,
+    void: float | None = 255,
+    extreme: float | None = 1e4,
+) -> None:
     """Check that a loss keeps the promises of this package; raise `AssertionError` if not.
 
-    - It comes back from its config, which has its `reduction`: `"none"` gives the terms of `"sum"`,
-      or both are refused with a `ValueError` that says so.
+    - A copy from its config has the same value. The config contains `reduction`: "none" gives the
+      terms of "sum", or both are refused with a `ValueError`.
     - The value is one finite float32, for predictions in bfloat16 and float16 too, and the gradient
       is finite and not zero; both stay finite where predictions are as large as `extreme`.
-    - Void pixels get no gradient, and count neither in the value nor in what it is divided by,
-      though NaN be predicted there; a `sample_weight` of 0 makes a pixel void; a batch of void
-      pixels costs 0 without gradient.
-    - It trains in `fit`, with `sample_weight` and mixed_bfloat16, and a compiled model survives
-      `.keras`.
+    - Void pixels get no gradient and count neither in the value nor in its divisor, even if the
+      prediction there is NaN; a `sample_weight` of 0 makes a pixel void; a batch of void pixels
+      has the loss 0 without gradient.
+    - It trains in `fit`, with `sample_weight` and mixed_bfloat16, and a compiled model can be saved
+      to `.keras` and loaded.
 
     Args:
-        loss: A `keras.losses.Loss`.
-        y_true: Array of targets `(B, H, W)` or `(B, H, W, C)`, B and H at least 2.
-        y_pred: Array of predictions `(B, H, W, C)`; of another size only with `void=None`.
-        void: Value of a target that is not known; `None` skips what is about void pixels.
-        extreme: Size of the predictions that must not overflow; `None` skips this.
+        loss: a `keras.losses.Loss`.
+        y_true: array of targets `(B, H, W)` or `(B, H, W, C)`, B and H at least 2.
+        y_pred: array of predictions `(B, H, W, C)`; of another size only with `void=None`.
+        void: value of an unknown target; `None` skips the checks of void pixels.
+        extreme: float, magnitude of predictions that must not overflow; `None` skips this.
 
     Raises:
-        AssertionError: With what was not kept.
+        AssertionError: naming the promise that is not kept.
 
     Example:
 

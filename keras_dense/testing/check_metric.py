@@ -4,27 +4,35 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_dense._types import ArrayLike
 from keras_dense.testing.expect import expect, expect_close, expect_round_trip, reload
 
 
-def check_metric(metric, y_true, y_pred, *, perfect=None):
+def check_metric(
+    metric: keras.metrics.Metric,
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    *,
+    perfect: ArrayLike | None = None,
+) -> None:
     """Check that a metric keeps the promises of this package; raise `AssertionError` if not.
 
-    - It comes back from its config; `reset_state` forgets everything.
-    - It says in `_direction`, "up" or "down", what is better: callbacks of Keras ask for it.
-    - One batch or many give the same number (1e-6), in any order, and images may change in size.
-    - Predictions in bfloat16 are taken.
-    - It runs in `fit` and `evaluate`, compiled, and a compiled model survives `.keras`.
+    - A copy from its config gives the same value; `reset_state` resets everything.
+    - `_direction` is "up" or "down", whichever is better, as callbacks of Keras require.
+    - One batch or many give the same number (1e-6), in any order and with images of any size.
+    - It accepts predictions in bfloat16.
+    - It runs in `fit` and `evaluate`, compiled, and a compiled model can be saved to `.keras` and
+      loaded.
 
     Args:
-        metric: A `keras.metrics.Metric`; its state is reset.
-        y_true: Array of targets `(B, H, W)` or `(B, H, W, C)`, B and H at least 2.
-        y_pred: Array of predictions `(B, H, W, C)`.
-        perfect: Array of predictions that nothing is better than, of which the direction is
-            measured; `None` skips this.
+        metric: a `keras.metrics.Metric`; its state is reset.
+        y_true: array of targets `(B, H, W)` or `(B, H, W, C)`, B and H at least 2.
+        y_pred: array of predictions `(B, H, W, C)`.
+        perfect: array of the best possible predictions, to measure the direction; `None` skips
+            this.
 
     Raises:
-        AssertionError: With what was not kept.
+        AssertionError: naming the promise that is not kept.
 
     Example:
 

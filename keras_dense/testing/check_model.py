@@ -27,19 +27,20 @@ def check_model(
       stride below it) in the structure of `heads`; those of the last size the same for float images
       as for uint8 ones.
     - A few steps of training on random targets move every trainable weight and stay finite; images
-      of unknown pixels alone cost nothing and move none.
-    - It survives `.keras` with the same predictions and heads, without `custom_objects`.
+      without known pixels have the loss 0 and move none.
+    - After saving to `.keras` and loading without `custom_objects` it has the same predictions and
+      heads.
 
     Args:
-        model: A `keras.Model`, as a builder returns it. It is trained a little.
+        model: a `keras.Model` of any builder. It is trained for a few steps.
         heads: its heads; default: those that it carries.
-        sizes: Heights and widths of images to try.
-        steps: Steps of training in which every weight has to move (a network whose last layer
-            starts with zeros needs two).
-        tolerance: Largest difference between predictions, absolute and relative.
+        sizes: heights and widths of images to try.
+        steps: int, number of training steps in which every weight has to move (a network whose last
+            layer starts with zeros needs two).
+        tolerance: float, largest difference between predictions, absolute and relative.
 
     Raises:
-        AssertionError: With what was not kept.
+        AssertionError: naming the promise that is not kept.
 
     Example:
 
@@ -97,10 +98,12 @@ def _check_training(model, heads, size, rng, steps):
     image = _images(2, size, model, rng)
     before = [ops.convert_to_numpy(w.value).copy() for w in model.trainable_weights]
     unknown = model.train_on_batch(image, _targets(heads, size, rng, known=False), return_dict=True)
-    expect(unknown["loss"] == 0, f"an image of unknown pixels costs {unknown['loss']}, not 0")
+    expect(
+        unknown["loss"] == 0, f"an image without known pixels has the loss {unknown['loss']}, not 0"
+    )
     for weight, old in zip(model.trainable_weights, before, strict=True):
         new = ops.convert_to_numpy(weight.value)
-        expect(np.array_equal(new, old), f"{weight.path} moved for an image of unknown pixels")
+        expect(np.array_equal(new, old), f"{weight.path} moved for an image without known pixels")
     for _ in range(steps):
         loss = model.train_on_batch(image, _targets(heads, size, rng), return_dict=True)["loss"]
         expect(np.isfinite(loss), f"the loss is {loss}")

@@ -1,4 +1,4 @@
-"""What the contracts share: saying what failed, gradients on any backend, saving and loading."""
+"""Shared parts of the checks: messages, gradients on any backend, saving and loading."""
 
 import os
 import tempfile

@@ -1,13 +1,12 @@
-"""What `fit` needs beyond Keras."""
+"""Training tools beyond `fit`: balance of tasks, learning rates, checkpoints, scores."""
 
-from keras_dense.training.balance import median_frequency
-from keras_dense.training.balancing import (
-    BalancedModel,
+from keras_dense.training.balanced_model import BalancedModel, balanced
+from keras_dense.training.balancers import (
+    Balancer,
     DynamicWeightAverage,
     LogSum,
     RandomWeighting,
     UncertaintyWeighting,
-    balanced,
 )
 from keras_dense.training.batch_norm import (
     batch_norm_momentum,
@@ -15,6 +14,7 @@ from keras_dense.training.batch_norm import (
     recalibrate_batch_norm,
 )
 from keras_dense.training.checkpoint import Checkpoint
+from keras_dense.training.class_weights import median_frequency
 from keras_dense.training.color_prior import estimate_ab_prior
 from keras_dense.training.evaluate import class_table, evaluate
 from keras_dense.training.layerwise import LayerwiseOptimizer, layerwise
@@ -25,6 +25,7 @@ from keras_dense.training.skip_non_finite import SkipNonFinite
 
 __all__ = [
     "BalancedModel",
+    "Balancer",
     "Checkpoint",
     "DynamicWeightAverage",
     "LayerwiseOptimizer",

@@ -1,31 +1,31 @@
-"""Batch normalization of a pretrained backbone: kept as it is, or quick to follow new pictures."""
+"""Batch normalization of a pretrained backbone: frozen, faster, or recalibrated."""
 
 import itertools
-import numbers
+from typing import Any
 
 import keras
 
 from keras_dense import _check
 
 
-def freeze_batch_norm(model):
-    """Fixes every `BatchNormalization` of a model, in nested models too.
+def freeze_batch_norm(model: keras.Model) -> int:
+    """Freeze every `BatchNormalization` of a model, in nested models as well.
 
-    A frozen layer normalizes with its moving mean and variance, also while training, and its scale
-    and offset stay. That is what small batches of large images need: statistics over two crops are
-    worse than those over ImageNet. The state is part of the model: it survives `.keras`. Call it
-    before `compile` (and before `layerwise`).
+    A frozen layer normalizes with its moving mean and variance in training, too, and keeps its
+    scale and offset. Small batches of large images need that: statistics over two crops are worse
+    than those over ImageNet. The state is saved in `.keras` files. Call this before `compile` and
+    `layerwise`.
 
     Args:
-        model: A Keras model, changed in place.
+        model: a Keras model, changed in place.
 
     Returns:
-        The number of layers that were frozen.
+        The number of frozen layers.
 
     Raises:
-        TypeError: If `model` is not a Keras layer or model.
+        TypeError: if `model` is not a Keras layer or model.
 
-    Source: Chen et al., "DeepLab", TPAMI 2018 (arXiv 1606.00915), which trains so.
+    Reference: Chen et al., "DeepLab", TPAMI 2018 (arXiv 1606.00915).
 
     >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.BatchNormalization()])
     >>> freeze_batch_norm(model)
@@ -39,60 +39,60 @@ def freeze_batch_norm(model):
     return len(layers)
 
 
-def batch_norm_momentum(model, momentum):
-    """Sets the momentum of the moving averages of every `BatchNormalization`, nested ones too.
+def batch_norm_momentum(model: keras.Model, momentum: float) -> int:
+    """Set the momentum of every `BatchNormalization` of a model, in nested models as well.
 
     Some networks of `keras.applications` average over thousands of steps (MobileNetV2: .999, which
-    forgets two thirds in 1100 steps). A shorter training ends with averages of pictures and
-    weights that are long gone: it looks fine on its batches and is worthless when it predicts,
-    above all from random weights. Part of the model: it survives `.keras`.
+    forgets two thirds in 1100 steps). A shorter training ends with averages over outdated weights:
+    its training loss looks good and its predictions are useless, above all from random weights.
+    The setting is saved in `.keras` files.
 
     Args:
-        model: A Keras model, changed in place.
-        momentum: In [0, 1): the share of the old average that stays at each step. The averages
+        model: a Keras model, changed in place.
+        momentum: float in [0, 1), the share of the old average that stays at each step. Averages
             reach back about `1 / (1 - momentum)` steps.
 
     Returns:
-        The number of layers that were set.
+        The number of changed layers.
 
     Raises:
-        TypeError: If `model` is not a Keras layer or model.
-        ValueError: If `momentum` is not in [0, 1).
+        TypeError: if `model` is not a Keras layer or model.
+        ValueError: if `momentum` is not in [0, 1).
 
     >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.BatchNormalization()])
     >>> batch_norm_momentum(model, 0.95)
     1
     """
-    number = isinstance(momentum, numbers.Real) and not isinstance(momentum, bool)
-    if not number or not 0.0 <= momentum < 1.0:
-        raise ValueError(f"`momentum` must be in [0, 1). Received: momentum={momentum!r}")
+    value = _check.number(momentum, "momentum", 0)
+    if value >= 1:
+        raise _check.fail("momentum", "in [0, 1)", momentum)
     layers = _batch_norms(model)
     for layer in layers:
-        layer.momentum = float(momentum)
+        layer.momentum = value
     return len(layers)
 
 
-def recalibrate_batch_norm(model, batches, steps=None):
-    """Takes the statistics of every `BatchNormalization` anew, over batches of training data.
+def recalibrate_batch_norm(model: keras.Model, batches: Any, *, steps: int | None = None) -> int:
+    """Recompute the statistics of every `BatchNormalization` over batches of training data.
 
-    The moving averages of a training are of weights that were still moving, and of a few steps or
-    of too many. This replaces them by plain means over all batches given, for the weights as they
-    are now ("precise batch norm"). Nothing else changes; frozen layers stay.
+    Moving averages are taken while weights change, over too few steps or too many. This replaces
+    them by plain means over all given batches, for the present weights ("precise batch norm").
+    Nothing else changes; frozen layers stay.
 
     Args:
-        model: A Keras model, changed in place.
-        batches: What `fit` was given: a `kd.datasets.Loader`, or any iterable of images or of
-            tuples that begin with images.
-        steps: The number of batches to use; `None` is all there are.
+        model: a Keras model, changed in place.
+        batches: a `kd.datasets.Loader`, or any iterable of images or of tuples that begin with
+            images.
+        steps: int >= 1, the number of batches to use; `None`: all.
 
     Returns:
-        The number of layers that were recalibrated.
+        The number of recalibrated layers.
 
     Raises:
-        TypeError: If `model` is not a Keras layer or model.
-        ValueError: If there are no batches, or a number in one is not finite.
+        TypeError: if `model` is not a Keras layer or model.
+        ValueError: if there are no batches, or a number in one is not finite.
 
-    Source: Wu, Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3.
+    Reference: Wu, Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3.
 
     >>> import numpy as np
     >>> model = keras.Sequential([keras.Input((2,)), keras.layers.BatchNormalization()])
@@ -105,7 +105,7 @@ def recalibrate_batch_norm(model, batches, steps=None):
     layers = [layer for layer in _batch_norms(model) if layer.trainable]
     momenta = [layer.momentum for layer in layers]
     if hasattr(batches, "__getitem__") and hasattr(batches, "__len__"):
-        batches = map(batches.__getitem__, range(len(batches)))  # a PyDataset has no end
+        batches = map(batches.__getitem__, range(len(batches)))  # a PyDataset never ends
     count = 0
     try:
         for batch in itertools.islice(batches, steps):
@@ -116,8 +116,8 @@ def recalibrate_batch_norm(model, batches, steps=None):
             ]
             if not all(finite):
                 raise ValueError(
-                    f"`batches` must be finite: one NaN would be every statistic. Batch {count} "
-                    "is not."
+                    "`batches` must be finite: one NaN would make every statistic NaN. Batch "
+                    f"{count} is not."
                 )
             for layer in layers:
                 # The average of the batches so far: the first counts 1, the next 1/2, 1/3, …
@@ -128,23 +128,24 @@ def recalibrate_batch_norm(model, batches, steps=None):
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
     if layers and not count:
-        raise ValueError("`batches` is empty: there is nothing to take statistics of.")
+        raise ValueError("`batches` must hold at least one batch. Received: none")
     return len(layers)
 
 
-def _batch_norms(model):
+def _batch_norms(model: keras.Model) -> list:
     if not isinstance(model, keras.Layer):
         raise TypeError(f"`model` must be a Keras model. Received: model={model!r}")
     kind = keras.layers.BatchNormalization
     return [layer for layer in sublayers(model).values() if isinstance(layer, kind)]
 
 
-def sublayers(layer, path=""):
-    """All layers below one, as `{"outer/inner": layer}`, a shared layer under its first path."""
-    found, seen = {}, set()
+def sublayers(layer: keras.Layer, path: str = "") -> dict[str, keras.Layer]:
+    """All layers inside another, as `{"outer/inner": layer}`; a shared one has its first path."""
+    found: dict = {}
+    seen: set = set()
 
-    def visit(parent, prefix):
-        # A model lists its layers publicly; any other composite layer only to `_flatten_layers`.
+    def visit(parent: Any, prefix: str) -> None:
+        # A model lists its layers in `layers`; other composite layers only have this method.
         children = getattr(parent, "layers", None)
         if children is None:
             children = parent._flatten_layers(include_self=False, recursive=False)

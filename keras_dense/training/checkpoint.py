@@ -1,28 +1,30 @@
-"""A training that can be killed at any moment and goes on as if it had not been."""
+"""Checkpoints of a training that may be killed at any moment and continues exactly."""
 
 import csv
 import itertools
 import json
-import os
 import pathlib
 import re
 import shutil
 import warnings
+from typing import Any
 
 import keras
 
 from keras_dense import _check
+from keras_dense._files import remove_drafts, whole
+from keras_dense._types import PathLike
 from keras_dense.training.batch_norm import sublayers
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Keeps a run directory from which training goes on with nothing lost but the epoch under way.
+    """Keep a run directory from which training continues, without losing a finished epoch.
 
     After each epoch the weights, the optimizer's state, the random state of layers such as
-    dropout, the epoch's number and the history so far are written to a new folder, which gets its
-    name only when it is complete; then the folder before it is removed. Wherever a `kill -9` hits,
-    a complete state is there. The run continues exactly: the same command gives the same history
-    as one without a break.
+    dropout, the number of the epoch and the history are written to a new folder, which gets its
+    name when it is complete; then the previous folder is removed. So a complete state exists at any
+    moment, even after `kill -9`. The run continues exactly: the same command gives the same history
+    as a run without a break.
 
     ```python
     checkpoint = kd.training.Checkpoint("runs/camvid")
@@ -31,35 +33,38 @@ class Checkpoint(keras.callbacks.Callback):
     checkpoint.history                                 # from the very first epoch
     ```
 
-    What is in the directory: `checkpoints/epoch_0007/` (`state.weights.h5`, `state.json`) and
-    `history.csv`, one line for each finished epoch. Where a value was not measured, say between two
-    validations, `history` and the file have NaN.
+    The directory holds `checkpoints/epoch_0007/` (`state.weights.h5`, `state.json`) and
+    `history.csv`, one line for each finished epoch. A value that was not measured, say between two
+    validations, is NaN in `history` and in the file.
 
-    `keras.callbacks.BackupAndRestore` does not give that: it overwrites its only weights file in
-    place, keeps the epoch in a second file (a kill between the two repeats an epoch), drops the
-    history, and deletes the backup at the end.
+    `keras.callbacks.BackupAndRestore` is less safe: it overwrites its only weights file in place,
+    keeps the epoch in a second file (a kill between the two repeats an epoch), drops the history,
+    and deletes the backup at the end.
 
-    A run goes on only with the network, the optimizer and the data that it was started with: kinds,
-    shapes and activations of layers, the optimizer's class, and of the loaders the numbers of
-    samples and batches, the batch size, the seed and whether they shuffle.
+    A run continues only with the network, the optimizer and the data it was started with. Compared
+    are kinds, shapes and activations of layers, the class of the optimizer, and of each loader the
+    number of samples and batches, the batch size, the seed and shuffling.
 
-    With `fit(steps_per_epoch=…)` the loader goes on in the middle of a pass.
+    With `fit(steps_per_epoch=…)` the loader continues in the middle of a pass.
 
-    Give `shuffle=False` to `fit`, as for any `keras_dense.datasets.Loader`. At the start of each
-    epoch the global random numbers (Python, NumPy, the backend) are seeded anew from `seed` and the
-    epoch: PyTorch's dropout draws from them. Other callbacks' own counters, such as the patience of
+    Give `shuffle=False` to `fit`, as with any `kd.datasets.Loader`. At the start of each epoch the
+    global random numbers (Python, NumPy, the backend) are seeded from `seed` and the epoch, since
+    PyTorch's dropout uses them. Counters of other callbacks, such as the patience of
     `EarlyStopping`, are not restored.
 
     Args:
-        directory: The run's folder; made if need be.
-        keep: How many of the newest checkpoints stay, at least 1. With 2, a checkpoint that the
-            disk has spoilt is passed over with a warning.
-        seed: Integer ≥ 0.
+        directory: folder of the run; made if need be.
+        keep: int >= 1, number of checkpoints that stay, the newest. With 2, a checkpoint that the
+            disk has damaged is skipped with a warning.
+        seed: int >= 0.
+
+    Attributes:
+        history: dict from each logged name to its values, from the first epoch on.
 
     Raises:
-        ValueError: If `keep` or `seed` is not such an integer; when training would start at the
-            beginning in a directory that holds a run, because `restore` was not called; when
-            `restore` gets a model, an optimizer or data that the checkpoint is not of.
+        ValueError: if `keep` or `seed` is out of range; if training would start from the beginning
+            in a directory that holds a run, because `restore` was not called; if the model, the
+            optimizer or the data given to `restore` differ from those of the checkpoint.
 
     >>> import tempfile
     >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
@@ -74,43 +79,42 @@ class Checkpoint(keras.callbacks.Callback):
     3
     """
 
-    def __init__(self, directory, keep=1, seed=0):
+    def __init__(self, directory: PathLike, *, keep: int = 1, seed: int = 0) -> None:
         super().__init__()
         self.directory = pathlib.Path(directory)
         self.keep = _check.integer(keep, "keep", low=1)
         self.seed = _check.integer(seed, "seed", low=0)
-        self.history = {}
+        self.history: dict[str, list[float]] = {}
         self._epochs = 0
-        self._loaders = []
-        self._taken = {}  # of each loader, batches up to the start of this `fit`
-        self._begun = None  # the first epoch of this `fit`
+        self._loaders: list = []
+        self._taken: dict[int, int] = {}  # batches of each loader before this `fit`
+        self._begun: int | None = None  # the first epoch of this `fit`
 
     @property
-    def _folder(self):
+    def _folder(self) -> pathlib.Path:
         return self.directory / "checkpoints"
 
-    def _complete(self):
+    def _complete(self) -> list[pathlib.Path]:
         """Finished checkpoints, oldest first."""
         if not self._folder.is_dir():
             return []
         found = [p for p in self._folder.iterdir() if re.fullmatch(r"epoch_\d+", p.name)]
         return sorted(found, key=lambda p: int(p.name[len("epoch_") :]))
 
-    def restore(self, model, *loaders):
-        """Puts the newest state into a compiled model and returns the number of finished epochs.
+    def restore(self, model: keras.Model, *loaders: Any) -> int:
+        """Put the newest state into a compiled model.
 
         Args:
-            model: The compiled model, built as at the first start.
-            *loaders: What the model trains on, where it has an `epoch` from which its order and
-                its random transforms follow, as `keras_dense.datasets.Loader` does.
+            model: the compiled model, built as at the first start.
+            *loaders: training data with an `epoch` that decides its order and its random
+                transforms, such as a `kd.datasets.Loader`.
 
         Returns:
-            The epoch to start with: `fit(..., initial_epoch=checkpoint.restore(model))`.
+            The number of finished epochs: `fit(..., initial_epoch=checkpoint.restore(model))`.
         """
         if not getattr(model, "compiled", False) or not model.built:
             raise ValueError("`model` must be built and compiled before its state is restored.")
-        for stale in self._folder.glob(".writing-*") if self._folder.is_dir() else ():
-            shutil.rmtree(stale, ignore_errors=True)
+        remove_drafts(self._folder)
         complete = self._complete()
         while complete:
             newest = complete.pop()
@@ -121,7 +125,7 @@ class Checkpoint(keras.callbacks.Callback):
             except (OSError, json.JSONDecodeError) as error:
                 if not complete:
                     raise
-                warnings.warn(f"Passing over the unreadable {newest}: {error}", stacklevel=2)
+                warnings.warn(f"Skipping the unreadable {newest}: {error}", stacklevel=2)
                 shutil.rmtree(newest)
                 continue
             self.history, self._epochs = state["history"], state["epochs"]
@@ -140,15 +144,16 @@ class Checkpoint(keras.callbacks.Callback):
             loader.resume(*divmod(taken, len(loader)))
         return self._epochs
 
-    def _compare(self, path, then, now):
+    def _compare(self, path: pathlib.Path, then: dict, now: dict) -> None:
         for key in then:
             if key in now and then[key] != now[key]:
                 raise ValueError(
-                    f"{path} is of a run with another {key}: {_difference(then[key], now[key])}. "
+                    f"{path} belongs to a run with another {key}: "
+                    f"{_difference(then[key], now[key])}. "
                     "Start with the same arguments, or in a new directory."
                 )
 
-    def _load(self, model, path, random):
+    def _load(self, model: keras.Model, path: pathlib.Path, random: list) -> None:
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
         try:
@@ -182,19 +187,19 @@ class Checkpoint(keras.callbacks.Callback):
                 if loader.epoch != epoch:  # Keras looks at batches before it starts
                     loader.epoch = epoch
                 continue
-            # Whoever has looked at the data since, say to evaluate: this is where training is.
+            # An evaluation may have read the data since: back to where training is.
             place, part = divmod(self._place(number, epoch), len(loader))
             if epoch == self._begun or (not part and not self._taken[number] % len(loader)):
                 loader.resume(place, part)
 
-    def _place(self, number, epoch):
-        """How many batches of a loader were trained on before `epoch`."""
+    def _place(self, number: int, epoch: int) -> int:
+        """Number of batches of a loader that were trained on before `epoch`."""
         length = len(self._loaders[number])
         steps = min(self.params.get("steps") or length, length)
-        # Keras ends an epoch where a pass ends, and executes whole groups of steps.
+        # Keras ends an epoch at the end of a pass, and executes whole groups of steps.
         group = getattr(self.model, "steps_per_execution", 1)
         steps = min(-(-steps // group) * group, length)
-        passes, more = divmod(epoch - self._begun, -(-length // steps))
+        passes, more = divmod(epoch - (self._begun or 0), -(-length // steps))
         return self._taken[number] + passes * length + more * steps
 
     def on_epoch_end(self, epoch, logs=None):
@@ -208,12 +213,7 @@ class Checkpoint(keras.callbacks.Callback):
         for old in self._complete()[: -self.keep]:
             shutil.rmtree(old)
 
-    def _write(self):
-        final = self._folder / f"epoch_{self._epochs:04d}"
-        draft = self._folder / f".writing-{os.getpid()}"
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        self.model.save_weights(draft / "state.weights.h5")
+    def _write(self) -> None:
         random = [keras.ops.convert_to_numpy(v).tolist() for v in _random_state(self.model)]
         state = {
             "epochs": self._epochs,
@@ -222,50 +222,53 @@ class Checkpoint(keras.callbacks.Callback):
             "places": [self._place(number, self._epochs) for number in self._taken],
             "of": _described(self.model, self._loaders),
         }
-        (draft / "state.json").write_text(json.dumps(state))
-        for path in (draft / "state.weights.h5", draft / "state.json", draft):
-            _to_disk(path)
-        draft.rename(final)
-        _to_disk(self._folder)
+        with whole(self._folder / f"epoch_{self._epochs:04d}", fsync=True) as draft:
+            draft.mkdir()
+            self.model.save_weights(draft / "state.weights.h5")
+            (draft / "state.json").write_text(json.dumps(state))
 
-    def _write_csv(self):
-        draft = self.directory / ".history.csv"
-        with draft.open("w", newline="") as file:
+    def _write_csv(self) -> None:
+        path = self.directory / "history.csv"
+        with whole(path) as draft, draft.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["epoch", *self.history])
             for epoch in range(self._epochs):
-                row = [values[epoch : epoch + 1] or ["nan"] for values in self.history.values()]
+                row: list = [
+                    values[epoch : epoch + 1] or ["nan"] for values in self.history.values()
+                ]
                 writer.writerow([epoch + 1, *(value[0] for value in row)])
-        draft.replace(self.directory / "history.csv")
 
 
-def _described(model, loaders):
-    """What a run must go on with, as JSON has it."""
+def _described(model: keras.Model, loaders: Any) -> dict:
+    """Facts that must be the same when a run continues, for JSON."""
     optimizer, names = model.optimizer, []
     while optimizer is not None:
         names.append(type(optimizer).__name__)
         inner = (getattr(optimizer, name, None) for name in ("optimizer", "inner_optimizer"))
         optimizer = next((found for found in inner if found is not None), None)
-    found = {"network": [_line(layer) for layer in sublayers(model).values()], "optimizer": names}
+    found: dict[str, Any] = {
+        "network": [_line(layer) for layer in sublayers(model).values()],
+        "optimizer": names,
+    }
     facts = ("batch_size", "seed", "shuffle", "sample_pixels")
     for number, loader in enumerate(loaders):
-        told = {fact: int(getattr(loader, fact)) for fact in facts if hasattr(loader, fact)}
+        facts_of = {fact: int(getattr(loader, fact)) for fact in facts if hasattr(loader, fact)}
         if hasattr(loader, "__len__"):
-            told["batches"] = len(loader)
+            facts_of["batches"] = len(loader)
         if hasattr(getattr(loader, "dataset", None), "__len__"):
-            told["samples"] = len(loader.dataset)
-        found[f"data set ({number})" if number else "data set"] = told
+            facts_of["samples"] = len(loader.dataset)
+        found[f"data set ({number})" if number else "data set"] = facts_of
     return found
 
 
-def _line(layer):
+def _line(layer: keras.Layer) -> str:
     activation = getattr(getattr(layer, "activation", None), "__name__", "")
     shapes = " ".join("x".join(map(str, w.shape)) or "scalar" for w in layer.weights)
     return f"{type(layer).__name__} {activation} {shapes}".strip()
 
 
-def _difference(then, now):
-    """The first thing in which two descriptions differ."""
+def _difference(then: Any, now: Any) -> str:
+    """The first difference of two descriptions."""
     if isinstance(then, dict):
         pairs = [(f"{key}={then.get(key)!r}", f"{key}={now.get(key)!r}") for key in then | now]
     else:
@@ -273,18 +276,7 @@ def _difference(then, now):
     return next(f"{a} then, {b} now" for a, b in pairs if a != b)
 
 
-def _random_state(model):
-    """The variables that Keras does not put into a weights file: what random layers draw next."""
+def _random_state(model: keras.Model) -> list:
+    """Variables that Keras leaves out of weights files: the states of random layers."""
     weights = {id(weight) for weight in model.weights}
     return [variable for variable in model.variables if id(variable) not in weights]
-
-
-def _to_disk(path):
-    """Waits until a file or folder would survive a power cut, where the system can say so."""
-    if os.name == "nt" and path.is_dir():
-        return
-    handle = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -3,7 +3,7 @@
 import collections
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -20,27 +20,26 @@ from keras_dense.heads.model_heads import Given
 def evaluate(model: Any, batches: Iterable, heads: Given = None) -> dict[str, Any]:
     """All scores of the heads' metrics, those of single classes as well.
 
-    `model.evaluate` gives one number for each metric; this gives all of what a metric has in
-    `scores()` as well, such as the confusion matrix' values for each class. Images go through the
-    model at the size they come in, so a loader with `batch_size=1` scores a data set at its native
-    sizes.
+    `model.evaluate` gives one number for each metric; this also gives all of a metric's `scores()`,
+    such as those of each class. Images keep their size, so a loader with `batch_size=1` scores a
+    data set at its native sizes.
 
     Args:
-        model: A Keras model with the heads' raw outputs.
-        batches: Pairs `(images, targets)`: a `keras_dense.datasets.Loader`, or any iterable.
-            Weights after them are not looked at.
+        model: a Keras model with the heads' raw outputs.
+        batches: pairs `(images, targets)`: a `keras_dense.datasets.Loader`, or any iterable.
+            Weights after them are ignored.
         heads: its heads; default: those that the model carries.
 
     Returns:
-        Dict from names to floats, and to arrays (one value a class, say); for a dict of heads a
-        dict of such dicts, without heads that have no metrics (auxiliary ones).
+        Dict from names to floats, or to arrays (such as one value for each class); for a dict of
+        heads a dict of such dicts, without heads that have no metrics (auxiliary ones).
 
     Warns:
-        DatasetWarning: If labels look like those of black and white masks, whose white is void.
+        DatasetWarning: if labels look like those of black and white masks, whose white is void.
 
     Raises:
-        ValueError: If there is not one batch, a label is out of range, or no pixel is known to a
-            head, whose scores would mean nothing.
+        ValueError: if there is no batch, a label is out of range, or a head knows no pixel, so that
+            its scores would mean nothing.
 
     ```python
     scores = kd.training.evaluate(model, kd.datasets.Loader(val, head, 1))
@@ -76,7 +75,7 @@ def evaluate(model: Any, batches: Iterable, heads: Given = None) -> dict[str, An
 
 
 class _Seen:
-    """What targets of a head hold, to tell whether scores mean anything."""
+    """Contents of the targets of a head, to tell whether scores mean anything."""
 
     def __init__(self, head):
         self.head = head
@@ -115,18 +114,23 @@ def _results(metrics):
 
 
 def _plain(value):
-    """A float, or an array where there are several numbers."""
+    """A float, or an array of several numbers."""
     array = keras.ops.convert_to_numpy(value)
     return float(array) if array.ndim == 0 else array
 
 
-def class_table(scores, class_names=None, columns=("iou", "accuracy", "precision")):
-    """A Markdown table of scores in percent: one row a class, then the means.
+def class_table(
+    scores: Mapping[str, Any],
+    class_names: Sequence[str] | None = None,
+    *,
+    columns: Sequence[str] = ("iou", "accuracy", "precision"),
+) -> str:
+    """Markdown table of scores in percent: one row for each class, then the means.
 
     Args:
-        scores: What `evaluate` or `ConfusionMatrix.scores()` returned.
-        class_names: Names, one for each class; numbers if not given.
-        columns: Which per-class scores to show.
+        scores: result of `evaluate` or `ConfusionMatrix.scores()`.
+        class_names: names, one for each class; default: numbers.
+        columns: names of the scores to show.
 
     Returns:
         The table, a string without a line break at its end. A class that does not occur has "–".
@@ -134,7 +138,7 @@ def class_table(scores, class_names=None, columns=("iou", "accuracy", "precision
     Raises:
         ValueError: If there are not as many names as classes, or a column is not among the scores.
 
-    >>> print(class_table({"iou": [0.5, 1.0], "mean_iou": 0.75}, ["sky", "tree"], ["iou"]))
+    >>> print(class_table({"iou": [0.5, 1.0], "mean_iou": 0.75}, ["sky", "tree"], columns=["iou"]))
     | class |  IoU |
     |:------|-----:|
     | sky   | 50.0 |

@@ -1,16 +1,23 @@
-"""One optimizer, another learning rate for some layers."""
+"""Learning rates that differ between layers."""
 
-import numbers
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import keras
 
+from keras_dense import _check
+from keras_dense._types import Config, Tensor
 from keras_dense.training.batch_norm import sublayers
 
 
-def layerwise(model, optimizer, multipliers):
-    """An optimizer whose learning rate differs from layer to layer.
+def layerwise(
+    model: keras.Model,
+    optimizer: Any,
+    multipliers: Mapping[str, float] | Callable[[keras.Variable], float],
+) -> "LayerwiseOptimizer":
+    """Optimizer with a learning rate that differs between layers.
 
-    The usual recipe trains new layers at the full rate and the pretrained backbone at a tenth of it:
+    The usual recipe trains new layers at the full rate and the pretrained backbone at a tenth:
 
     ```python
     schedule = keras.optimizers.schedules.PolynomialDecay(0.01, steps, 0.0, power=0.9)
@@ -18,27 +25,28 @@ def layerwise(model, optimizer, multipliers):
     model.compile(kd.training.layerwise(model, optimizer, {"backbone": 0.1}), ...)
     ```
 
-    The multipliers are tied to the model's trainable variables as they are now: freeze layers
-    first, then call this, then `compile`.
+    The multipliers belong to the present trainable variables of the model: freeze layers first,
+    then call this, then `compile`.
 
     Args:
-        model: The Keras model that will be trained, already built.
-        optimizer: Any Keras optimizer, with any schedule, clipping or weight decay.
-        multipliers: Either a dict from layer names to factors ≥ 0 (a layer inside a nested model is
-            `"outer/inner"`; a name covers all below it; the longest name that fits decides; layers
-            that are not named have 1), or a function from a variable to its factor, say
+        model: the Keras model to train, already built.
+        optimizer: any Keras optimizer, with any schedule, clipping or weight decay.
+        multipliers: dict from layer names to factors >= 0 (a layer inside a nested model is
+            `"outer/inner"`; a name includes all layers inside; the longest matching name decides;
+            other layers have 1), or a function from a variable to its factor, such as
             `lambda v: 2.0 if v.name == "bias" else 1.0`.
 
     Returns:
         A `LayerwiseOptimizer`.
 
     Raises:
-        TypeError: If an argument is of another type.
-        ValueError: If the model has nothing to train, a name is not a layer of it, or a factor is
+        TypeError: for an argument of another type.
+        ValueError: if the model has nothing to train, a name is not a layer of it, or a factor is
             negative.
 
-    Source: Chen et al., "DeepLab", ICLR 2015 (arXiv 1412.7062), §4.1: the classifier's rate is ten
-    times the backbone's. Long et al., "FCN", CVPR 2015, §4.3: biases learn at twice the rate.
+    Reference: Chen et al., "DeepLab", ICLR 2015 (arXiv 1412.7062), section 4.1: the classifier's
+    rate is ten times the backbone's. Long et al., "FCN", CVPR 2015, section 4.3: biases learn at
+    twice the rate.
 
     >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, name="backbone"),
     ...                           keras.layers.Dense(1, name="head")])
@@ -55,7 +63,7 @@ def layerwise(model, optimizer, multipliers):
         )
     if callable(multipliers):
         factors = [multipliers(variable) for variable in variables]
-    elif isinstance(multipliers, dict):
+    elif isinstance(multipliers, Mapping):
         factors = _by_name(model, variables, multipliers)
     else:
         raise TypeError(
@@ -65,7 +73,7 @@ def layerwise(model, optimizer, multipliers):
     return LayerwiseOptimizer(optimizer, factors)
 
 
-def _by_name(model, variables, multipliers):
+def _by_name(model: keras.Model, variables: list, multipliers: Mapping[str, float]) -> list:
     layers = sublayers(model)
     unknown = [name for name in multipliers if name not in layers]
     if unknown:
@@ -82,31 +90,31 @@ def _by_name(model, variables, multipliers):
 
 @keras.saving.register_keras_serializable("keras_dense")
 class LayerwiseOptimizer(keras.optimizers.Optimizer):
-    """Wraps an optimizer and scales the step it takes on each variable.
+    """Wrap an optimizer and scale its step on each variable.
 
-        w ← w + m · (w' − w),    w' what the wrapped optimizer makes of w
+        w ← w + m · (w' − w),    w' the wrapped optimizer's update of w
 
-    Every optimizer of Keras takes steps proportional to its learning rate (decoupled weight decay
-    included), so this is training each variable at m times the rate. A factor of 1 leaves the
-    variable to the wrapped optimizer, bit for bit; 0 freezes it. Clipping by global norm sees all
-    gradients together, as it does without factors. Schedules, gradient accumulation, loss scaling
-    and `.keras` files work as they do with the wrapped optimizer, whose state is all there is.
+    Every Keras optimizer takes steps proportional to its learning rate (decoupled weight decay
+    included), so each variable is trained at m times the rate. A factor of 1 leaves the variable to
+    the wrapped optimizer, bit for bit; 0 freezes it. Clipping by global norm sees all gradients
+    together, as without factors. Schedules, gradient accumulation, loss scaling and `.keras` files
+    work as with the wrapped optimizer, which holds all of the state.
 
-    `keras.optimizers.MultiOptimizer` is another way where Keras has it (not before 3.14): an
-    optimizer for each group, chosen by the variables' paths. Variables of a nested model do not
-    have that model's name in their path, so `"backbone/.*"` would find none.
+    `keras.optimizers.MultiOptimizer` is an alternative: one optimizer for each group, chosen by the
+    variables' paths. Variables of a nested model do not have that model's name in their path, so
+    `"backbone/.*"` would match none.
 
     Args:
-        optimizer: A Keras optimizer.
-        multipliers: One factor ≥ 0 for each trainable variable, in the order of
-            `model.trainable_variables`. `layerwise` makes this list from the names of layers.
-        name: Optional name.
+        optimizer: a Keras optimizer.
+        multipliers: a factor >= 0 for each trainable variable, in the order of
+            `model.trainable_variables`. `layerwise` makes this list from names of layers.
+        name: str, name of the optimizer.
 
     Raises:
-        TypeError: If `optimizer` is not a Keras optimizer.
-        ValueError: If a factor is negative or not a number; for an optimizer with `use_ema`, whose
+        TypeError: if `optimizer` is not a Keras optimizer.
+        ValueError: if a factor is negative or not a number; for an optimizer with `use_ema`, whose
             average would follow the unscaled steps; for a `LossScaleOptimizer`, which belongs
-            outside (`compile` puts it there by itself); when built for another number of variables.
+            outside (`compile` adds it); when built for another number of variables.
 
     >>> optimizer = LayerwiseOptimizer(keras.optimizers.SGD(0.5), [1.0, 0.1])
     >>> a, b = keras.Variable(1.0), keras.Variable(1.0)
@@ -115,7 +123,9 @@ class LayerwiseOptimizer(keras.optimizers.Optimizer):
     [0.5, 0.95]
     """
 
-    def __init__(self, optimizer, multipliers, name=None):
+    def __init__(
+        self, optimizer: Any, multipliers: Iterable[float], *, name: str | None = None
+    ) -> None:
         if not isinstance(optimizer, keras.optimizers.Optimizer):
             optimizer = keras.optimizers.get(optimizer)
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
@@ -128,18 +138,12 @@ class LayerwiseOptimizer(keras.optimizers.Optimizer):
                 "An optimizer with `use_ema=True` averages weights before their step is scaled. "
                 "Leave `use_ema` out. Received an optimizer with use_ema=True."
             )
-        multipliers = list(multipliers)
-        for factor in multipliers:
-            if not isinstance(factor, numbers.Real) or not 0.0 <= factor < float("inf"):
-                raise ValueError(
-                    "`multipliers` must be finite numbers of at least 0. Received: "
-                    f"{factor!r} in multipliers={multipliers}"
-                )
+        factors = [_check.number(factor, "multipliers", 0) for factor in multipliers]
         super().__init__(learning_rate=0.0, name=name)
         self.optimizer = optimizer
-        self.multipliers = [float(factor) for factor in multipliers]
+        self.multipliers = factors
 
-    def build(self, variables):
+    def build(self, variables: list) -> None:
         if len(variables) != len(self.multipliers):
             raise ValueError(
                 f"The {len(self.multipliers)} multipliers were made for as many trainable "
@@ -149,18 +153,17 @@ class LayerwiseOptimizer(keras.optimizers.Optimizer):
         if not self.optimizer.built:
             self.optimizer.build(variables)
         super().build(variables)
-        # Kept in a function, since Keras tracks any list of variables as state of its own.
+        # In a function, since Keras tracks any list of variables as its own state.
         targets = {id(v): m for v, m in zip(variables, self.multipliers, strict=True) if m != 1.0}
         self._factor_of = lambda variable: targets.get(id(variable), 1.0)
         everything = tuple(variables)
         self._all_variables = lambda: everything
 
-    def apply(self, grads, trainable_variables=None):
-        if trainable_variables is not None:
-            trainable_variables = list(trainable_variables)
+    def apply(self, grads: list, trainable_variables: Any = None) -> None:
+        given = None if trainable_variables is None else list(trainable_variables)
         if not self.built:
-            self.build(trainable_variables)
-        variables = self._all_variables() if trainable_variables is None else trainable_variables
+            self.build(given or [])
+        variables = self._all_variables() if given is None else given
         before = [
             (variable, factor, keras.ops.copy(variable.value))
             for variable in variables
@@ -198,13 +201,13 @@ class LayerwiseOptimizer(keras.optimizers.Optimizer):
         if hasattr(self, "optimizer"):
             self.optimizer.loss_scale_factor = value
 
-    def scale_loss(self, loss):
+    def scale_loss(self, loss: Tensor) -> Tensor:
         return self.optimizer.scale_loss(loss)
 
     def finalize_variable_values(self, var_list):
         self.optimizer.finalize_variable_values(var_list)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             "name": self.name,
             "optimizer": keras.saving.serialize_keras_object(self.optimizer),
@@ -212,7 +215,9 @@ class LayerwiseOptimizer(keras.optimizers.Optimizer):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: Config, custom_objects: dict | None = None
+    ) -> "LayerwiseOptimizer":
         config = dict(config)
         optimizer = keras.saving.deserialize_keras_object(
             config.pop("optimizer"), custom_objects=custom_objects

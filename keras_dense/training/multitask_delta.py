@@ -1,21 +1,28 @@
-"""What tasks gain, or lose, by being learned together."""
+"""Gain or loss of tasks that are learned together."""
 
 import math
 import numbers
+from collections.abc import Collection, Mapping
+from typing import Any
 
 
-def multitask_delta(multi, single, lower_is_better=()):
-    """The mean relative gain of a multi-task model over a model for each task.
+def multitask_delta(
+    multi: Mapping[str, Any],
+    single: Mapping[str, Any],
+    *,
+    lower_is_better: Collection[str] = (),
+) -> float:
+    """Mean relative gain of a multi-task model over one model for each task.
 
     ```
     Δ = mean_t (-1)^l_t (M_t - S_t) / S_t,    l_t = 1 where lower is better, else 0
     ```
 
-    Where a task has several scores, its gain is the mean of theirs, so that each task counts once.
+    A task with several scores has the mean of their gains, so that each task counts once.
 
     Args:
-        multi: dict from tasks to the multi-task model's score M, or to a dict of scores.
-        single: the same of the single-task models, S.
+        multi: dict from task to score M of the multi-task model, or to a dict of scores.
+        single: scores S of the single-task models, in the same form.
         lower_is_better: names of tasks, or of scores within tasks, that are errors.
 
     Returns:
@@ -32,7 +39,8 @@ def multitask_delta(multi, single, lower_is_better=()):
 
     >>> multi = {"segmentation": 0.42, "depth": 0.54, "normals": 20.0}
     >>> single = {"segmentation": 0.40, "depth": 0.60, "normals": 20.0}
-    >>> round(multitask_delta(multi, single, ["depth", "normals"]), 4)  # (5 % + 10 % + 0) / 3
+    >>> lower = ["depth", "normals"]
+    >>> round(multitask_delta(multi, single, lower_is_better=lower), 4)  # (5 % + 10 % + 0) / 3
     0.05
     """
     lower = {lower_is_better} if isinstance(lower_is_better, str) else set(lower_is_better)
@@ -45,8 +53,8 @@ def multitask_delta(multi, single, lower_is_better=()):
     return _gain("the tasks", multi, single, lower, False)
 
 
-def _gain(name, multi, single, lower, is_error):
-    """Of a score, or the mean of several."""
+def _gain(name: str, multi: Any, single: Any, lower: set[str], is_error: bool) -> float:
+    """Gain of a score, or the mean of several."""
     is_error = is_error or name in lower
     if isinstance(multi, dict) or isinstance(single, dict):
         kinds = [sorted(s) if isinstance(s, dict) else s for s in (multi, single)]

@@ -1,4 +1,4 @@
-"""Pictures of what a network predicts, after every epoch."""
+"""Drawings of predictions after every epoch."""
 
 import pathlib
 from collections.abc import Callable
@@ -9,35 +9,34 @@ import numpy as np
 
 from keras_dense import _check
 from keras_dense._optional import require
-from keras_dense._types import PathLike
+from keras_dense._types import Array, PathLike
 from keras_dense.datasets import check_sample
 from keras_dense.heads import Heads, of
 from keras_dense.heads.model_heads import Given
 
 
 class Preview(keras.callbacks.Callback):
-    """Draws a few samples after each epoch: image · truth · prediction · error.
+    """Draw a few samples after each epoch: image · truth · prediction · error.
 
-    Every head gets rows of its own, drawn as it draws targets, predictions and errors: wrong
-    labels in red, for one.
+    Every head has rows of its own, in the colors of the head; wrong labels are red, for example.
 
     Args:
-        dataset: What gives samples: `len(dataset)`, `dataset[i]`.
+        dataset: samples: `len(dataset)`, `dataset[i]`.
         directory: folder of the drawings `epoch_0001.png`, …; made if need be.
         heads: heads of the model; default: those that it carries.
-        count: How many samples, spread evenly over the data set.
-        every: Draw after every so many epochs.
-        transform: Optional callable `(sample, rng) -> sample`, such as a center crop.
-        draw: Optional function `(head, images, truths, predictions) -> picture`, which gets lists
-            of arrays (targets as the head encodes them, predictions decoded) and draws what it
-            likes instead, say with `kd.plot.panel`.
+        count: int >= 1, number of samples, spread evenly over the data set.
+        every: int >= 1, number of epochs between drawings.
+        transform: function `(sample, rng) -> sample`, such as a center crop.
+        draw: function `(head, images, truths, predictions) -> drawing` of lists of arrays (encoded
+            targets and decoded predictions), to draw in another way, such as `kd.plot.panel`.
 
     Raises:
-        ValueError: If `count` or `every` is not a positive integer.
+        ValueError: if `count` or `every` is not an integer >= 1.
 
     ```python
     def draw(head, images, truths, predictions):
-        return kd.plot.panel(images, truths, predictions, head.palette, head.class_names)
+        names = head.class_names
+        return kd.plot.panel(images, truths, predictions, head.palette, class_names=names)
 
     preview = kd.training.Preview(val, "runs/camvid/preview", count=4, draw=draw)
     model.fit(loader, epochs=60, callbacks=[preview])
@@ -74,12 +73,12 @@ class Preview(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every == 0:
             self.directory.mkdir(parents=True, exist_ok=True)
-            self._image.fromarray(self.picture(self.model)).save(
+            self._image.fromarray(self.drawing(self.model)).save(
                 self.directory / f"epoch_{epoch + 1:04d}.png"
             )
 
-    def picture(self, model):
-        """What is drawn of a model: uint8 RGB."""
+    def drawing(self, model: keras.Model) -> Array:
+        """Drawing of a model's predictions: uint8 RGB."""
         images = [sample["image"] for sample in self._samples]
         outputs = [model.predict_on_batch(image[None]) for image in images]
         drawn = []
@@ -103,11 +102,11 @@ def panels(head, images, truths, predictions):
     return _stack(rows)
 
 
-def _stack(pictures, gap=4):
+def _stack(drawings, gap=4):
     """One above the other, on white."""
-    width = max(picture.shape[1] for picture in pictures)
+    width = max(drawing.shape[1] for drawing in drawings)
     padded = [
         np.pad(p, ((0, gap), (0, width - p.shape[1]), (0, 0)), constant_values=255)
-        for p in pictures
+        for p in drawings
     ]
     return np.concatenate(padded)[:-gap]

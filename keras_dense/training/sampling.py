@@ -1,4 +1,6 @@
-"""Training on a sample of pixels, where a prediction at every pixel would not fit in memory."""
+"""Training on a sample of pixels, for predictions that do not fit in memory."""
+
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,13 +14,12 @@ from keras_dense.layers.head_output import HeadOutput
 from keras_dense.surgery.graph import functional, walk
 
 
-def on_sampled_pixels(model):
-    """The model that predicts at given pixels only, with the same weights.
+def on_sampled_pixels(model: keras.Model) -> keras.Model:
+    """A model that predicts at given pixels only, with the same weights.
 
     A perceptron on hypercolumns (`kd.hypercolumn(mlp=…)`) then runs at these pixels only, and the
-    memory of a training step grows with their number. Where a network predicts whole maps, they
-    are made as before, and read at the pixels. Both models share their layers: what one learns,
-    the other knows.
+    memory of a training step grows with their number. Whole maps of a network are computed as
+    before, and read at the pixels. Both models share their layers and weights.
 
     Args:
         model: a model from images to predictions of the same size, such as any builder returns.
@@ -27,8 +28,8 @@ def on_sampled_pixels(model):
         A `keras.Model` from `{"image": (B, H, W, C), "positions": (B, N, 2)}`, positions being rows
         and columns, to predictions `(B, 1, N, channels)`, maps of one row, in the structure of
         `model.output`. It is compiled with the same `kd.objectives(model)` and trained on the
-        targets of these pixels: see `SampledPixels`. Losses of neighbors (gradients of depth, say)
-        mean nothing there.
+        targets of these pixels: see `SampledPixels`. Losses of neighbors, such as
+        gradients of depth, mean nothing there.
 
     Raises:
         TypeError: for a model whose graph cannot be read.
@@ -72,15 +73,15 @@ def on_sampled_pixels(model):
 class SampledPixels(Passes):
     """Batches of images with a random sample of pixels each, and the targets of these pixels.
 
-    What `on_sampled_pixels(model)` is trained on. The pixels of an image are all different and
-    drawn anew in every epoch; `seed`, the epoch and the number of the batch decide.
+    Data for `on_sampled_pixels(model)`. The pixels of an image are all different and drawn anew in
+    every epoch; `seed`, the epoch and the number of the batch decide.
 
     Args:
         batches: batches `(images, targets)` by number, with a length: a `kd.datasets.Loader` or
             another `keras.utils.PyDataset`. Targets, in any structure, are maps `(B, H, W)` or
             `(B, H, W, channels)`. Sample weights may follow, as maps or one for each image.
-        sample_pixels: int ≥ 1, how many pixels of each image.
-        seed: int ≥ 0.
+        sample_pixels: int >= 1, number of pixels of each image.
+        seed: int >= 0.
 
     Batches are `({"image": images, "positions": (B, N, 2)}, targets)`, targets `(B, 1, N)` or
     `(B, 1, N, channels)`, as if these pixels were an image of one row.
@@ -95,7 +96,7 @@ class SampledPixels(Passes):
     (True, 5)
     """
 
-    def __init__(self, batches, sample_pixels, *, seed=0):
+    def __init__(self, batches: Any, sample_pixels: int, *, seed: int = 0) -> None:
         self.batches = batches
         self.sample_pixels = _check.integer(sample_pixels, "sample_pixels", low=1)
         self.seed = _check.integer(seed, "seed", low=0)

@@ -1,39 +1,43 @@
-"""A batch that is no number must not cost the run."""
+"""Protection of a run from batches with NaN or infinity."""
 
 import types
 import warnings
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_dense import _check
+from keras_dense._types import Tensor
+
 
 class SkipNonFinite(keras.callbacks.Callback):
-    """Leaves the model as it was where a step would put NaN or infinity into it.
+    """Undo every training step that would put NaN or infinity into the model.
 
-    One pixel that is not finite makes every gradient NaN, and with it every weight; batch
-    normalization takes it into its averages even if the optimizer does not step. With this callback
-    such a step is taken back whole: weights, averages, the optimizer's state and the metrics are
-    what they were, on every backend, inside the compiled step.
+    One pixel that is not finite makes every gradient NaN, and then every weight; batch
+    normalization adds it to its averages even if the optimizer does not step. This callback undoes
+    such a step completely: weights, averages, the optimizer's state and the metrics stay as they
+    were, on every backend, inside the compiled step.
 
     ```python
     model.fit(images, labels, callbacks=[kd.training.SkipNonFinite()])
     ```
 
-    `skipped_steps` in the logs says how often that happened in an epoch, and a warning does.
-    A `kd.datasets.Loader` needs no such thing: its images are uint8, and it names the file of a
-    weight that is not finite. `keras.callbacks.TerminateOnNaN` is for those who would rather stop;
-    the weights are lost by then.
+    The logs hold the number of undone steps of an epoch as `skipped_steps`, and a warning gives it.
+    A `kd.datasets.Loader` does not need this: its images are uint8, and it names the file of a
+    weight that is not finite. `keras.callbacks.TerminateOnNaN` stops instead, after the weights are
+    lost.
 
-    It keeps a copy of all variables during each step. Works for models whose `train_step` is that
-    of Keras, on one device, and is not part of what is saved.
+    All variables are copied in each step. It works for models with the `train_step` of Keras, on
+    one device, and is not saved with the model.
 
     Args:
-        limit: float in (0, 1]: it is an error if this share of the steps of an epoch, or more, was
-            skipped. By default 0.5.
+        limit: float in (0, 1]: an error is raised if this share of the steps of an epoch, or more,
+            was undone.
 
     Raises:
         ValueError: if `limit` is out of range, there are several devices, or too many steps of an
-            epoch were skipped.
+            epoch were undone.
 
     >>> import numpy as np
     >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
@@ -48,15 +52,13 @@ class SkipNonFinite(keras.callbacks.Callback):
     ([1.0], True)
     """
 
-    def __init__(self, limit=0.5):
+    def __init__(self, limit: float = 0.5) -> None:
         super().__init__()
-        if isinstance(limit, bool) or not 0 < float(limit) <= 1:
-            raise ValueError(f"`limit` must be in (0, 1]. Received: limit={limit!r}")
-        self.limit = float(limit)
+        self.limit = _check.number(limit, "limit", high=1, above=0)
         self._steps = 0
 
     # Here and not in `on_train_begin`: Keras has compiled the step by then.
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
         if getattr(model, "distribute_strategy", None) is not None:
             if model.distribute_strategy.num_replicas_in_sync > 1:
@@ -94,19 +96,19 @@ class SkipNonFinite(keras.callbacks.Callback):
         warnings.warn(text, stacklevel=2)
 
 
-def _spoilt(new, old):
-    """Whether a variable is not finite that was."""
+def _spoilt(new: Tensor, old: Tensor) -> Any:
+    """Whether a variable was finite and is no longer."""
     if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(new.dtype)):
         return False
     return ops.any(ops.logical_and(ops.isfinite(old), ops.logical_not(ops.isfinite(new))))
 
 
-def _any_spoilt(new, old):
+def _any_spoilt(new: list, old: list) -> Tensor:
     found = [_spoilt(a, b) for a, b in zip(new, old, strict=True)]
     return ops.any(ops.stack([ops.convert_to_tensor(x, "bool") for x in found]))
 
 
-def _step(model, original, data):
+def _step(model: keras.Model, original: Any, data: Any) -> dict:
     variables = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
     variables = list({id(v): v for v in variables}.values())
     before = [ops.copy(v.value) for v in variables]
@@ -118,8 +120,8 @@ def _step(model, original, data):
     return model.get_metrics_result()
 
 
-def _jax_step(model, original, state, data):
-    """The same where a step is a function from state to state."""
+def _jax_step(model: keras.Model, original: Any, state: Any, data: Any) -> tuple:
+    """The same for JAX, where a step is a function from state to state."""
     _, new = original(model, state, data)
     flat, old = keras.tree.flatten(new), keras.tree.flatten(state)
     spoilt = _any_spoilt(flat, old)

@@ -98,7 +98,7 @@ def test_weights_of_another_network(tmp_path):
 
 
 def test_no_network_for_imagenet(monkeypatch):
-    """Where the download fails, the error says how to pass a file."""
+    """The error of a failed download says how to pass a file."""
 
     def unreachable(*args, **kwargs):
         raise Exception("URL fetch failure on https://…: None -- no network")

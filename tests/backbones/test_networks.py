@@ -129,8 +129,7 @@ def test_where_resnet38_strides_and_drops(zero_weights):
 
 @pytest.mark.parametrize("name", FORWARD)
 def test_padding_is_alike_on_all_sides(name):
-    """Where kernels are mirror images of themselves, the features of a mirrored image are the
-    mirrored features."""
+    """With symmetric kernels, the features of a mirrored image are the mirrored features."""
     model = build(name, include_top=False)
     for layer in model.layers:
         if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)):
@@ -170,7 +169,7 @@ def test_weights_from_a_file_with_or_without_top(tmp_path):
         )
     with pytest.raises(ValueError, match=r"net\.weights\.h5' do not fit resnet50c.*another"):
         build("resnet50c", weights=tmp_path / "net.weights.h5", classes=6)
-    with pytest.raises(FileNotFoundError, match="nor an existing file"):
+    with pytest.raises(FileNotFoundError, match="or the path of an existing file"):
         build("resnet50c", weights=tmp_path / "none.weights.h5")
 
 

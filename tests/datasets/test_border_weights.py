@@ -1,4 +1,4 @@
-"""U-Net's weight map against a naive form: one distance map for every object."""
+"""U-Net's weight map, compared with a naive version: one distance map for every object."""
 
 import sys
 
@@ -16,11 +16,11 @@ def cells(count, size, seed=0):
     """Round objects under arbitrary numbers, some touching, some cut by the border."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[: size[0], : size[1]]
-    picture = np.zeros(size, "uint16")
+    drawn = np.zeros(size, "uint16")
     for name in rng.choice(np.arange(1, 5000), count, replace=False):
         (y, x), radius = rng.uniform((0, 0), size), rng.uniform(2, 7)
-        picture[np.hypot(rows - y, columns - x) < radius] = name
-    return picture
+        drawn[np.hypot(rows - y, columns - x) < radius] = name
+    return drawn
 
 
 def naive(instances, w0, sigma, background=1.0, objects=1.0):
@@ -35,7 +35,7 @@ def naive(instances, w0, sigma, background=1.0, objects=1.0):
 @pytest.mark.parametrize("w0, sigma", [(10.0, 5.0), (3, 1.5), (0, 2)])
 def test_against_the_naive_form(count, w0, sigma):
     instances = cells(count, (60, 71))
-    got = border_weights(instances, w0, sigma, class_weight=(0.5, 2))
+    got = border_weights(instances, w0=w0, sigma=sigma, class_weight=(0.5, 2))
     np.testing.assert_allclose(got, naive(instances, w0, sigma, 0.5, 2), atol=3e-6)
     assert got.dtype == np.float32
 
@@ -100,9 +100,9 @@ def test_bad_input():
             border_weights(bad)
         with pytest.raises(ValueError, match="`instances` must have shape .height, width."):
             separate_instances(bad)
-    with pytest.raises(ValueError, match="`w0` must be a number ≥ 0. Received: w0=-1"):
+    with pytest.raises(ValueError, match="`w0` must be a number >= 0. Received: w0=-1"):
         border_weights(cells, w0=-1)
-    with pytest.raises(ValueError, match="`sigma` must be above 0"):
+    with pytest.raises(ValueError, match="`sigma` must be a number > 0"):
         border_weights(cells, sigma=0)
     for weight in (2, (1, 2, 3), (1, -1)):
         with pytest.raises(ValueError, match="`class_weight` must be"):

@@ -1,4 +1,4 @@
-"""A data set that cannot be what was meant is an error, or a warning with the remedy."""
+"""Checks of data sets: unusable data is an error, suspicious data a warning with the remedy."""
 
 import re
 import warnings
@@ -66,25 +66,25 @@ UP = np.broadcast_to([0.0, 0.0, -1.0], (2, 3, 3))
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [
-        (samples([0, 255]), r"labels are 0 and 255 alone.*remap=\{255: 1\}"),
+        (samples([0, 255]), r"only labels are 0 and 255.*remap=\{255: 1\}"),
         (samples([0], [0, 2]), r"1 of 3 classes never occur: road \(1\)"),
-        (samples([0, 1, 2], [255]), r"void at every pixel: 1 \(1.png\)"),
-        (dark(), r"Images of 0 and 1 alone, as if from 0.0 to 1.0.*1 \(0.png\)"),
+        (samples([0, 1, 2], [255]), r"Masks of only void: 1 \(1.png\)"),
+        (dark(), r"Images with only 0 and 1, like a range of 0.0 to 1.0.*1 \(0.png\)"),
         (twice(), r"Images that occur more than once: 1 \(0.png = 1.png\)"),
         (
             samples([0, 1, 2], depth=DEPTH * 1500),
-            "Depth is 2250 m in the middle: are these meters?",
+            "The median depth is 2250 m: check that depth is in meters",
         ),
-        (samples([0, 1, 2], depth=DEPTH / 255), "are these meters?"),
-        (samples([0, 1, 2], depth=DEPTH * 0 + 3), r"Depth that is the same at every pixel: 1 \(0"),
-        (samples([0, 1, 2], normals=UP * 2), "100.0 % of the normals are not of length 1"),
+        (samples([0, 1, 2], depth=DEPTH / 255), "check that depth is in meters"),
+        (samples([0, 1, 2], depth=DEPTH * 0 + 3), r"Depth maps with one value: 1 \(0"),
+        (samples([0, 1, 2], normals=UP * 2), "100.0 % of the normals do not have length 1"),
         (samples([0, 1, 2], normals=-UP), "100.0 % of the normals face away from the camera"),
-        (samples([0, 1, 2], weight=np.zeros((2, 3))), r"weigh 0 at every pixel: 1 \(0.png\)"),
+        (samples([0, 1, 2], weight=np.zeros((2, 3))), r"weight 0 at every pixel: 1 \(0.png\)"),
         (Set([{"image": np.full((2, 3, 3), 7, "uint8")}]), r"Images of one color: 1 \(0.png\)"),
     ],
 )
-def test_what_is_hardly_meant_is_a_warning(dataset, message):
-    with pytest.warns(DatasetWarning, match="toys is hardly what was meant") as caught:
+def test_suspicious_data_is_a_warning(dataset, message):
+    with pytest.warns(DatasetWarning, match="toys is probably not as intended") as caught:
         report = check(dataset)
     (text,) = (str(w.message) for w in caught)
     assert re.search(message, text), text
@@ -95,18 +95,22 @@ def test_what_is_hardly_meant_is_a_warning(dataset, message):
     ("dataset", "heads", "message"),
     [
         (samples([255]), None, r"Every pixel of every mask is void \(255\)"),
-        (samples([0], depth=DEPTH * np.nan), None, "Not one pixel of depth is known"),
-        (samples([0], normals=UP * 0), None, "Not one normal is known"),
+        (samples([0], depth=DEPTH * np.nan), None, "No pixel of depth is known"),
+        (samples([0], normals=UP * 0), None, "No normal is known"),
         (samples([0], depth=DEPTH * 1500), Depth(max_depth=10.0), "No pixel .* known to the head"),
         (samples([0]), {"d": Depth(), "c": Colorization()}, "No pixel .* known to head 'd'"),
-        (samples([0, 4]), None, r"1 of 1 .*faulty:\n  sample 0: 0.png: labels \[4\] of 3"),
-        (samples([0, 2]), Segmentation(1), r"0.png: labels \[2\] of 2"),
+        (
+            samples([0, 4]),
+            None,
+            r"1 of 1 .*faulty:\n  sample 0: 0.png: labels \[4\] are out of range for 3",
+        ),
+        (samples([0, 2]), Segmentation(1), r"0.png: labels \[2\] are out of range for 2"),
         (samples([0.5]), None, "0.png: sample: `segmentation` must be whole numbers"),
         (samples([0], weight=UP[..., 2]), None, "`weight` must be finite and >= 0. Received: -1"),
-        (Set(), None, "the data set is empty"),
+        (Set(), None, "an empty data set"),
     ],
 )
-def test_what_nothing_can_come_of_is_an_error(dataset, heads, message):
+def test_unusable_data_is_an_error(dataset, heads, message):
     with pytest.raises(ValueError, match=message):
         check(dataset, heads=heads)
 
@@ -125,13 +129,13 @@ def test_all_faults_at_once():
 
 def test_images_of_another_split():
     train, val = samples([0, 1, 2], [0, 1, 2], [0, 1, 2]), samples([0, 1, 2])
-    with pytest.warns(DatasetWarning, match="in the other data set, too.*: 1 "):
+    with pytest.warns(DatasetWarning, match="also in the other data set.*: 1 "):
         report = check(train, against=val)
     assert report["shared"] == [("0.png", "0.png")]
     assert quiet(subset(train, [1, 2]), against=val)["shared"] == []
 
 
-def test_a_part_of_it():
+def test_limit_reads_samples_spread_evenly():
     class Read(Set):
         read = set()
 
@@ -153,5 +157,5 @@ def test_indices_are_integers_or_a_bool_for_each():
     assert len(subset(letters, [])) == 0 and len(subset(letters, np.int64(2))) == 2
     with pytest.raises(ValueError, match="`indices` must be whole numbers"):
         subset(letters, [0.5])
-    with pytest.raises(ValueError, match="or 4 booleans, one a sample. Received: bool of shape"):
+    with pytest.raises(ValueError, match="or 4 booleans, one per sample. Received: bool of shape"):
         subset(letters, [True, False])

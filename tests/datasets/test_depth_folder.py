@@ -1,4 +1,4 @@
-"""Depth and normals from PNG: units, unknown pixels, axes, and what is said about bad files."""
+"""Depth and normals from PNG: units, unknown pixels, axes, and errors that name bad files."""
 
 import json
 
@@ -116,22 +116,22 @@ def test_errors_name_the_file(room):
     save(room / "depth" / "a.png", np.zeros((2, 3), np.uint8))
     save(room / "depth" / "b.png", DEPTH[:1])
     ds = depth_folder(room / "rgb", room / "depth")
-    with pytest.raises(ValueError, match="a.png: has no more than 8 bits a pixel.*decode="):
+    with pytest.raises(ValueError, match="a.png: has at most 8 bits per pixel.*decode="):
         ds[0]
     with pytest.raises(ValueError, match="b.png .*'depth' is 1 x 3 pixels .* image is 2 x 3"):
         ds[1]
     save(room / "depth" / "a.png", np.zeros((2, 3, 3), np.uint8))
-    with pytest.raises(ValueError, match="a.png: has 3 channels, where one is depth; give decode="):
+    with pytest.raises(ValueError, match="a.png: has 3 channels, but depth has one; give decode="):
         ds[0]
     (room / "depth" / "a.png").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="a.png: cannot be read as a picture"):
+    with pytest.raises(ValueError, match="a.png: cannot be read as an image"):
         ds[0]
     with pytest.raises(ValueError, match="2 of 2 samples are faulty"):
         check(ds)
     with_normals = {"normals": room / "normal", "normals_suffix": "_n"}
     save(room / "depth" / "a.png", DEPTH)
     away = depth_folder(room / "rgb", room / "depth", **with_normals, normals_frame="opengl")
-    with pytest.raises(ValueError, match="3 of 5 normals look away .*normals_frame='opengl'"):
+    with pytest.raises(ValueError, match="3 of 5 normals face away .*normals_frame='opengl'"):
         away[0]
     save(room / "normal" / "a_n.png", to_pixels(NORMALS[:1]))
     with pytest.raises(ValueError, match="'normals' is 1 x 3 pixels"):
@@ -153,12 +153,12 @@ def test_missing_partners(room, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"scale": 0}, "`scale` must be a positive number.*scale=0"),
-        ({"scale": "mm"}, "`scale` must be a positive number"),
+        ({"scale": 0}, "`scale` must be a number > 0.*scale=0"),
+        ({"scale": "mm"}, "`scale` must be a number > 0"),
         ({"normals_frame": "up"}, "`normals_frame` must be one of .*'opengl'.*'up'"),
-        ({"intrinsics": (1, 2, 3)}, "intrinsics must be a matrix"),
-        ({"intrinsics": (0, 2, 3, 4)}, "intrinsics must be a matrix"),
-        ({"intrinsics": np.ones((3, 3))}, "intrinsics must be a matrix"),
+        ({"intrinsics": (1, 2, 3)}, "`intrinsics` must be a matrix"),
+        ({"intrinsics": (0, 2, 3, 4)}, "`intrinsics` must be a matrix"),
+        ({"intrinsics": np.ones((3, 3))}, "`intrinsics` must be a matrix"),
     ],
 )
 def test_bad_arguments(room, arguments, message):
@@ -179,14 +179,14 @@ def test_intrinsics_of_another_size(room, tmp_path):
     file.write_text(json.dumps({**camera, "height": height, "width": width}))
     assert "intrinsics" in depth_folder(*folders, intrinsics=file)[0]
     file.write_text(json.dumps({**camera, "height": 2 * height, "width": 2 * width}))
-    with pytest.raises(ValueError, match=f"intrinsics are of {2 * height} × {2 * width} pixels"):
+    with pytest.raises(ValueError, match=f"intrinsics are for {2 * height} × {2 * width} pixels"):
         depth_folder(*folders, intrinsics=file)[0]
     with pytest.raises(ValueError, match="have their center at row 1, column 99"):
         depth_folder(*folders, intrinsics=(9, 9, 99, 1))[0]
 
 
 def test_real_kitchen(shared_data):
-    """Its normals are those of its depth: the files' axes were understood."""
+    """The normals agree with the depth, so the axes of the files are read correctly."""
     home = shared_data / "rgbd" / "kitchen"
     ds = depth_folder(
         home / "rgb", home / "depth", normals=home / "normal", normals_frame="opengl",
@@ -218,7 +218,7 @@ def test_photographs(tmp_path):
     save(tmp_path / "b.png", np.full((2, 3), 7, np.uint8))  # gray
     save(tmp_path / "a" / "z" / "c.JPG", np.zeros((4, 5, 3), np.uint8))
     save(tmp_path / ".trash" / "d.png", np.zeros((2, 2, 3), np.uint8))
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "a" / "broken.jpg").write_bytes(b"\xff\xd8nothing")
     ds = photographs(tmp_path)
     assert [str(p.relative_to(tmp_path)) for p in ds.files] == [
@@ -229,14 +229,14 @@ def test_photographs(tmp_path):
     assert set(ds[1]) == {"image"} and ds[1]["image"].shape == (4, 5, 3)
     np.testing.assert_array_equal(ds[2]["image"], np.full((2, 3, 3), 7, np.uint8))
     assert repr(ds).startswith("<photographs: 3 in ") and ds.describe(2) == str(tmp_path / "b.png")
-    with pytest.raises(ValueError, match="broken.jpg: cannot be read as a picture"):
+    with pytest.raises(ValueError, match="broken.jpg: cannot be read as an image"):
         ds[0]
     with pytest.raises(ValueError, match="1 of 3 samples are faulty:\n  sample 0: .*broken.jpg"):
         check(ds)
     with pytest.raises(FileNotFoundError, match="photographs: there is no folder"):
         photographs(tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match="empty' holds no picture"):
+    with pytest.raises(FileNotFoundError, match="empty'.* contain(s)? no image"):
         photographs(tmp_path / "empty")
 
 

@@ -1,4 +1,4 @@
-"""Depth and normals of every format that people have: the right meters, or an error that says why.
+"""Depth and normals of every common format: the right meters, or an error with the reason.
 
 Each row of the tables writes one file. What is read is compared with the meters that were meant,
 or the error with its text: no row may pass in silence with other numbers.
@@ -71,7 +71,7 @@ def mat(arrays, path, new=False):
 
 def exr(channels, path, **header):
     openexr = pytest.importorskip("OpenEXR", reason="OpenEXR is not installed")
-    # It writes what lies in memory, whatever the strides are.
+    # It writes memory in order, and ignores strides.
     channels = {name: np.ascontiguousarray(channel) for name, channel in channels.items()}
     openexr.File(header, channels).write(str(path))
 
@@ -115,13 +115,13 @@ GOOD = {
     "npy int64 with scale": (
         "a.npy", np.save, (METERS * 5000).astype("int64"), None, {"scale": 5000},
     ),
-    "npy float millimeters, said": ("a.npy", np.save, METERS * 1000, None, {"scale": 1000}),
+    "npy float millimeters, confirmed": ("a.npy", np.save, METERS * 1000, None, {"scale": 1000}),
     "npz": ("a.npz", npz, {"depth": METERS}, {}, {}),
     "npz, one of two": ("a.npz", npz, {"d": METERS, "x": METERS[:1]}, {}, {"key": "d"}),
     "pfm, small end first": ("a.pfm", pfm, METERS, {}, {}),
     "pfm, big end first": ("a.pfm", pfm, METERS, {"scale": "1.0"}, {}),
     "pfm, lines of Windows": ("a.pfm", pfm, METERS, {"end": b"\r\n"}, {}),
-    "pfm, its factor not meant": ("a.pfm", pfm, METERS, {"scale": "-0.003922"}, {"scale": 1}),
+    "pfm with a factor, overridden": ("a.pfm", pfm, METERS, {"scale": "-0.003922"}, {"scale": 1}),
     "tif float32": ("a.tif", tif, METERS, {}, {}),
     "tif float64": ("a.tif", tif, METERS.astype("float64"), {}, {}),
     "tif uint16": ("a.tif", tif, MILLIMETERS, {}, {}),
@@ -132,10 +132,12 @@ GOOD = {
                                "blockxsize": 16, "blockysize": 16}, {},
     ),
     "tif with a unit that is meters": ("a.tif", tif, METERS, {"tags": {"units": ["m"]}}, {}),
-    "tif with a scale, told": (
+    "tif with a scale, confirmed": (
         "a.tif", tif, MILLIMETERS, {"tags": {"scales": [0.001]}}, {"scale": 1000},
     ),
     "hdf5": ("a.h5", hdf5, {"dataset": METERS.astype("float16")}, {}, {}),
+    "hdf5 with a unit that is meters": ("a.h5", hdf5, {"a": METERS}, {"units": "meters"}, {}),
+    "hdf5, in British spelling": ("a.h5", hdf5, {"a": METERS}, {"units": "met" + "res"}, {}),
     "hdf5, within groups": (
         "a.hdf5", hdf5, {"a/depth": METERS, "a/rgb": np.ones(3)}, {}, {"key": "a/depth"},
     ),
@@ -192,7 +194,7 @@ HOLED = {
 
 
 @pytest.mark.parametrize("row", HOLED)
-def test_what_is_unknown_is_zero(tmp_path, row):
+def test_unknown_depth_is_zero(tmp_path, row):
     name, write, content, how = HOLED[row]
     path = tmp_path / name
     write(path, content) if write is np.save else write(content, path, **how)
@@ -205,10 +207,10 @@ def pages(array, path):
 
 
 def with_exif(array, path):
-    picture = Image.fromarray(array)
-    exif = picture.getexif()
+    image = Image.fromarray(array)
+    exif = image.getexif()
     exif[274] = 6
-    picture.save(path, exif=exif)
+    image.save(path, exif=exif)
 
 
 def raw(content, path):
@@ -217,74 +219,74 @@ def raw(content, path):
 
 SPREAD = turned(np.arange(1000, 1000 + 7 * 64, 7, dtype="uint16").reshape(8, 8))
 BAD = {
-    "8 bits": ("a.png", png, np.uint8(METERS), {}, {}, "no more than 8 bits a pixel.*give decode="),
-    "8 bits with a scale": ("a.png", png, np.uint8(METERS), {}, {"scale": 25}, "no more than 8"),
-    "colors": ("a.png", png, PACKED, {}, {}, "has 3 channels, where one is depth; give decode="),
+    "8 bits": ("a.png", png, np.uint8(METERS), {}, {}, "at most 8 bits per pixel.*give decode="),
+    "8 bits with a scale": ("a.png", png, np.uint8(METERS), {}, {"scale": 25}, "at most 8"),
+    "colors": ("a.png", png, PACKED, {}, {}, "has 3 channels, but depth has one; give decode="),
     "a palette": (
         "a.png", lambda a, p: Image.fromarray(a).quantize().save(p), PACKED, {}, {}, "has 3 chan",
     ),
-    "JPEG": ("a.jpg", png, np.uint8(METERS), {}, {}, "is a JPEG, whose numbers are not the orig"),
-    "orientation": ("a.png", with_exif, MILLIMETERS, {}, {"scale": 1000}, "stored turned"),
-    "pages": ("a.tif", pages, METERS, {}, {}, "holds 2 pages"),
+    "JPEG": ("a.jpg", png, np.uint8(METERS), {}, {}, "is a JPEG, whose compression changes"),
+    "orientation": ("a.png", with_exif, MILLIMETERS, {}, {"scale": 1000}, "has EXIF orientation 6"),
+    "pages": ("a.tif", pages, METERS, {}, {}, "has 2 pages"),
     "bits turned": ("a.png", png, SPREAD, {}, {}, r"multiples of 8.*v >> 3.*scale=1000 if"),
     "float millimeters": (
-        "a.npy", np.save, METERS * 1000, None, {}, "goes up to 60500 m as float32. Give scale=1000",
+        "a.npy", np.save, METERS * 1000, None, {}, "60500 m as float32. Give scale=1000",
     ),
     "far integers": (
-        "a.npy", np.save, np.int64(METERS * 1e6), None, {}, "goes up to 60500 m as int64",
+        "a.npy", np.save, np.int64(METERS * 1e6), None, {}, "has depth up to 60500 m as int64",
     ),
     "negative throughout": (
-        "a.npy", np.save, -METERS, None, {}, "no number above 0, and 11 below, from -60.5 to -0.25",
+        "a.npy", np.save, -METERS, None, {}, "no number above 0, but 11 below, from -60.5 to -0.25",
     ),
     "white is 0": (
         "a.tif", lambda a, p: Image.fromarray(a).save(p, tiffinfo={262: 0}), MILLIMETERS, {}, {},
-        "0 is white",
+        "white as 0",
     ),
     "objects": (
-        "a.npy", np.save, np.array([[None]]), None, {}, "cannot be read as arrays .*pickle",
+        "a.npy", np.save, np.array([[None]]), None, {}, "cannot be read as NumPy arrays .*pickle",
     ),
-    "a pickle": ("a.npy", raw, b"\x80\x04N.", {}, {}, "cannot be read as arrays of NumPy"),
-    "complex numbers": ("a.npy", np.save, METERS * 1j, None, {}, "must hold numbers of shape"),
-    "booleans": ("a.npy", np.save, METERS > 1, None, {}, "no more than 8 bits"),
+    "a pickle": ("a.npy", raw, b"\x80\x04N.", {}, {}, "cannot be read as NumPy arrays"),
+    "complex numbers": ("a.npy", np.save, METERS * 1j, None, {}, "must contain numbers of shape"),
+    "booleans": ("a.npy", np.save, METERS > 1, None, {}, "at most 8 bits"),
     "one axis": ("a.npy", np.save, METERS[0], None, {}, r"Received: float32 of shape \(3,\)"),
     "nothing": ("a.npy", np.save, METERS[:0], None, {}, r"shape \(0, 3\)"),
     "key of one array": (
-        "a.npy", np.save, METERS, None, {"key": "d"}, "holds one array without a name",
+        "a.npy", np.save, METERS, None, {"key": "d"}, "contains one array without a name",
     ),
-    "key of a picture": ("a.png", png, MILLIMETERS, {}, {"key": "d"}, "there is no `key` to it"),
-    "npz, which": ("a.npz", npz, {"a": METERS, "b": METERS}, {}, {}, "holds 'a', 'b'; `key` must"),
+    "key of an image": ("a.png", png, MILLIMETERS, {}, {"key": "d"}, "`key` must be None"),
+    "npz, which": ("a.npz", npz, {"a": METERS, "b": METERS}, {}, {}, "contains 'a', 'b'; `key`"),
     "npz, another": ("a.npz", npz, {"a": METERS}, {}, {"key": "b"}, "Received: key='b'"),
-    "npz, cut": ("a.npz", raw, b"PK\x03\x04no", {}, {}, "cannot be read as arrays"),
+    "npz, cut": ("a.npz", raw, b"PK\x03\x04no", {}, {}, "cannot be read as NumPy arrays"),
     "pfm, colors": (
         "a.pfm", pfm, np.stack([METERS] * 3, -1), {"kind": b"PF"}, {}, "has 3 channels",
     ),
-    "pfm, a factor": ("a.pfm", pfm, METERS, {"scale": "-0.5"}, {}, "says of itself: a scale fac"),
+    "pfm, a factor": ("a.pfm", pfm, METERS, {"scale": "-0.5"}, {}, "unit: a scale fac"),
     "pfm, factor 0": ("a.pfm", pfm, METERS, {"scale": "0"}, {}, "scale factor 0"),
     "pfm, no factor": ("a.pfm", pfm, METERS, {"scale": "one"}, {}, "cannot be read as a PFM"),
-    "pfm, cut": ("a.pfm", raw, b"Pf\n3 4\n-1.0\n" + b"0" * 47, {}, {}, "must hold 48 bytes"),
-    "pfm, longer": ("a.pfm", pfm, METERS, {"tail": b"more"}, {}, "must hold 48 bytes"),
+    "pfm, cut": ("a.pfm", raw, b"Pf\n3 4\n-1.0\n" + b"0" * 47, {}, {}, "must contain 48 bytes"),
+    "pfm, longer": ("a.pfm", pfm, METERS, {"tail": b"more"}, {}, "must contain 48 bytes"),
     "no pfm": ("a.pfm", raw, b"P6 3 4 255 ", {}, {}, "cannot be read as a PFM"),
     "tif, bands": ("a.tif", tif, np.stack([METERS] * 2, -1), {}, {}, "has 2 channels"),
     "tif, a scale": (
-        "a.tif", tif, MILLIMETERS, {"tags": {"scales": [0.01]}}, {}, "says of itself: scale 0.01",
+        "a.tif", tif, MILLIMETERS, {"tags": {"scales": [0.01]}}, {}, "unit: scale 0.01",
     ),
     "tif, a unit": ("a.tif", tif, METERS, {"tags": {"units": ["ft"]}}, {}, "unittype ft.*scale="),
     "tif, broken": ("a.tif", raw, b"II*\0nothing", {}, {}, "cannot be read"),
-    "hdf5, which": ("a.h5", hdf5, {"a": METERS, "g/b": METERS}, {}, {}, "holds 'a', 'g/b'"),
+    "hdf5, which": ("a.h5", hdf5, {"a": METERS, "g/b": METERS}, {}, {}, "contains 'a', 'g/b'"),
     "hdf5, a scale": (
         "a.h5", hdf5, {"a": MILLIMETERS}, {"scale_factor": 0.01}, {}, "scale_factor=0.01",
     ),
     "hdf5, a unit": ("a.h5", hdf5, {"a": METERS}, {"units": "cm"}, {}, "units='cm'"),
     "hdf5, broken": ("a.h5", raw, b"nothing", {}, {}, "cannot be read as HDF5"),
-    "mat, which": ("a.mat", mat, {"a": METERS, "b": METERS}, {}, {}, "holds 'a', 'b'"),
+    "mat, which": ("a.mat", mat, {"a": METERS, "b": METERS}, {}, {}, "contains 'a', 'b'"),
     "mat, broken": ("a.mat", raw, b"nothing" * 30, {}, {}, "cannot be read as a MATLAB file"),
-    "exr, which": ("a.exr", exr, {"A": METERS, "V": METERS}, {}, {}, "holds 'A', 'V'"),
+    "exr, which": ("a.exr", exr, {"A": METERS, "V": METERS}, {}, {}, "contains 'A', 'V'"),
     "exr, colors": ("a.exr", exr, {"R": Z, "G": Z, "B": Z}, {}, {}, "has 3 channels"),
     "exr, a window": (
         "a.exr", exr, {"Z": METERS},
         {"displayWindow": (np.zeros(2, "int32"), np.array([5, 5], "int32")),
          "dataWindow": (np.zeros(2, "int32"), np.array([2, 3], "int32"))},
-        {}, "must hold its whole picture .*Received: the window",
+        {}, "must contain the whole image .*Received: the window",
     ),
     "exr, broken": ("a.exr", raw, b"nothing", {}, {}, "cannot be read as OpenEXR"),
     "another ending": ("a.raw", raw, b"nothing", {}, {}, "must end in one of .png"),
@@ -293,17 +295,17 @@ BAD = {
     ),
     "decode of another size": (
         "a.png", png, MILLIMETERS, {"transparency": 500}, {"decode": lambda v: v[:2]},
-        "is 4 x 3 pixels, and `decode` returns 2 x 3",
+        "has 4 x 3 pixels, but `decode` returned 2 x 3",
     ),
     "decode that fails": (
-        "a.npy", np.save, METERS, None, {"decode": lambda v: v["x"]}, "`decode` fails on float32",
+        "a.npy", np.save, METERS, None, {"decode": lambda v: v["x"]}, "`decode` failed for float32",
     ),
 }  # fmt: skip
 
 
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # what Pillow says of the broken TIFF
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # from Pillow, for the broken TIFF
 @pytest.mark.parametrize("row", BAD)
-def test_what_cannot_be_depth_is_said_with_the_name_of_the_file(tmp_path, row):
+def test_files_that_cannot_be_depth_are_named(tmp_path, row):
     name, write, content, how, arguments, message = BAD[row]
     if name.endswith(".exr"):
         pytest.importorskip("OpenEXR", reason="OpenEXR is not installed")
@@ -327,7 +329,7 @@ def test_arguments_of_read_depth(tmp_path):
     assert found.ravel().tolist() == [0, 5]
     for bad in ({"scale": 0}, {"scale": np.inf}, {"scale": True}, {"max_depth": -1}):
         (name,) = bad
-        with pytest.raises(ValueError, match=f"`{name}` must be a positive number"):
+        with pytest.raises(ValueError, match=f"`{name}` must be a number"):
             read_depth(tmp_path / "sky.npy", **bad)
     with pytest.raises(FileNotFoundError, match=r"nowhere\.npy: no such file"):
         read_depth(tmp_path / "nowhere.npy")
@@ -337,7 +339,7 @@ def test_arguments_of_read_depth(tmp_path):
 @pytest.mark.parametrize("ending", ["npy", "npz", "tif", "h5", "mat"])
 def test_rasters_keep_every_number(tmp_path, ending, dtype):
     if dtype == "float16" and ending in ("tif", "mat"):
-        pytest.skip("nobody writes these")
+        pytest.skip("not written by any program")
     rng = np.random.default_rng(0)
     array = (rng.uniform(-1, 1, (3, 5)) * 200).astype(dtype)
     if dtype == "int32":
@@ -363,7 +365,7 @@ def test_distance_along_the_ray_becomes_depth_along_the_axis():
     np.testing.assert_allclose(distance_to_depth(distance[..., None], camera)[..., 0], wall)
     with pytest.raises(ValueError, match=r"`distance` must have shape"):
         distance_to_depth(wall[0], camera)
-    with pytest.raises(ValueError, match=r"`intrinsics` must be a matrix \(3, 3\)"):
+    with pytest.raises(ValueError, match=r"`intrinsics` must be a \(3, 3\) matrix"):
         distance_to_depth(wall, camera[:2])
 
 
@@ -372,7 +374,7 @@ def test_writing_rounds_and_never_cuts(tmp_path):
     with pytest.raises(ValueError, match="65535 / 60000 m"):
         depth_to_png16(half)
     assert depth_to_png16(np.array([[65.5]], "float16")).tolist() == [[65500]]
-    with pytest.raises(TypeError, match=r"fill masked arrays with 0 first"):
+    with pytest.raises(TypeError, match=r"fill unknown values with 0 first"):
         depth_to_png16(np.ma.masked_less([[1.0, 2.0]], 1.5))
     with pytest.raises(TypeError, match="`meters` must be an array of numbers"):
         depth_to_png16("far")
@@ -428,20 +430,20 @@ def test_16_bits_of_normals_from_a_png(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (CODED.astype("float32"), r"not of length 1 .*give normals_decode="),
-        (VECTORS.astype("int8"), "must be floats, or integers of 8 or 16 bits without a sign"),
+        (CODED.astype("float32"), r"do not have length 1 .*give normals_decode="),
+        (VECTORS.astype("int8"), "must be floats, or unsigned integers of 8 or 16 bits"),
         (VECTORS[..., :2], r"normals must have shape \(height, width, 3\)"),
-        (-VECTORS, "2 of 3 normals look away from the camera"),
+        (-VECTORS, "2 of 3 normals face away from the camera"),
     ],
 )
-def test_what_cannot_be_normals(tmp_path, content, message):
+def test_files_that_cannot_be_normals_are_refused(tmp_path, content, message):
     np.save(tmp_path / "a.npy", content)
     with pytest.raises(ValueError, match=message) as error:
         read_normals(tmp_path / "a.npy")
     assert "a.npy" in str(error.value)
 
 
-def test_normals_that_lost_something(tmp_path):
+def test_lossy_normals_are_refused(tmp_path):
     Image.fromarray(np.uint8(CODED * 255)).save(tmp_path / "a.jpg")
     with pytest.raises(ValueError, match=r"a.jpg: is a JPEG.*give normals_decode="):
         read_normals(tmp_path / "a.jpg")
@@ -449,7 +451,7 @@ def test_normals_that_lost_something(tmp_path):
 
 @pytest.fixture
 def one_folder(tmp_path):
-    """What DIODE has, with folders below, and images and depth told apart by their endings."""
+    """A layout like DIODE: subfolders, and suffixes that distinguish images and depth."""
     for name in ("x/a", "y/a", "b"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (3, 4)).save(tmp_path / f"{name}_rgb.png")
@@ -458,7 +460,7 @@ def one_folder(tmp_path):
     return tmp_path
 
 
-def test_suffixes_folders_below_and_masks_of_what_is_valid(one_folder):
+def test_suffixes_subfolders_and_masks_of_valid_depth(one_folder):
     arguments = {
         "image_suffix": "_rgb", "depth_suffix": "_depth", "valid": one_folder,
         "valid_suffix": "_ok", "recursive": True,
@@ -470,13 +472,13 @@ def test_suffixes_folders_below_and_masks_of_what_is_valid(one_folder):
     kept = depth_folder(one_folder, one_folder, names=["y/a"], **arguments)
     assert len(kept) == 1 and kept.files[0].valid == one_folder / "y/a_ok.npy"
     np.save(one_folder / "b_ok.npy", METERS)
-    with pytest.raises(ValueError, match=r"b_ok.npy: must hold 0 \(not valid\) and one other"):
+    with pytest.raises(ValueError, match=r"b_ok.npy: must contain 0 \(not valid\) and one other"):
         ds[0]
     np.save(one_folder / "b_ok.npy", METERS[:1] > 1)
-    with pytest.raises(ValueError, match=r"b_ok.npy: must be 4 x 3 pixels"):
+    with pytest.raises(ValueError, match=r"b_ok.npy: must have 4 x 3 pixels"):
         ds[0]
     (one_folder / "x/a_ok.npy").unlink()
-    with pytest.raises(FileNotFoundError, match="'a_rgb.png' .*without a mask of what is valid"):
+    with pytest.raises(FileNotFoundError, match="'a_rgb.png' .*without a mask of valid"):
         depth_folder(one_folder, one_folder, **arguments)
 
 
@@ -489,13 +491,13 @@ def test_images_beside_depth_of_another_ending(tmp_path):
     np.testing.assert_array_equal(ds[0]["depth"][..., 0], METERS)
 
 
-def test_depth_lies_on_images_that_are_turned(tmp_path):
+def test_images_are_turned_to_fit_their_depth(tmp_path):
     for folder in "id":
         (tmp_path / folder).mkdir()
-    picture = Image.fromarray(np.arange(36, dtype="uint8").reshape(3, 4, 3))
-    exif = picture.getexif()
+    image = Image.fromarray(np.arange(36, dtype="uint8").reshape(3, 4, 3))
+    exif = image.getexif()
     exif[274] = 6
-    picture.save(tmp_path / "i/a.png", exif=exif)
+    image.save(tmp_path / "i/a.png", exif=exif)
     np.save(tmp_path / "d/a.npy", METERS)
     for upright in (True, None):  # the size says it, too
         sample = depth_folder(tmp_path / "i", tmp_path / "d", upright=upright)[0]
@@ -517,5 +519,5 @@ def test_arguments_reach_the_files(tmp_path):
     ds = depth_folder(tmp_path / "i", tmp_path / "d", key="z", intrinsics=tmp_path / "k.txt")
     assert ds.intrinsics.tolist() == [[2, 0, 1], [0, 2, 1], [0, 0, 1]]
     (tmp_path / "k.txt").write_text("2 0 1")
-    with pytest.raises(ValueError, match="k.txt: must hold 9 numbers. Received: 3"):
+    with pytest.raises(ValueError, match="k.txt: must contain 9 numbers. Received: 3"):
         depth_folder(tmp_path / "i", tmp_path / "d", intrinsics=tmp_path / "k.txt")

@@ -1,4 +1,4 @@
-"""Readers: CamVid, VOC 2012 and plain folders, and what they say about what is wrong."""
+"""Readers of CamVid, VOC 2012 and plain folders, and their errors."""
 
 import pathlib
 
@@ -17,7 +17,7 @@ Image = pytest.importorskip("PIL.Image")
 LABELS = np.array([[0, 1, 2], [2, 1, 255]], np.uint8)
 
 
-def picture(path, size=(2, 3), seed=0):
+def save_image(path, size=(2, 3), seed=0):
     pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
@@ -35,14 +35,14 @@ def mask(path, labels=LABELS, palette=None):
 @pytest.fixture
 def folders(tmp_path):
     for i, name in enumerate("ab"):
-        picture(tmp_path / "images" / f"{name}.png", seed=i)
+        save_image(tmp_path / "images" / f"{name}.png", seed=i)
         mask(tmp_path / "masks" / f"{name}.png")
     return tmp_path / "images", tmp_path / "masks"
 
 
 def test_gray_and_palette_masks(tmp_path):
-    pixels = picture(tmp_path / "images" / "gray.png")
-    picture(tmp_path / "images" / "palette.png")
+    pixels = save_image(tmp_path / "images" / "gray.png")
+    save_image(tmp_path / "images" / "palette.png")
     mask(tmp_path / "masks" / "gray.png")
     mask(tmp_path / "masks" / "palette.png", palette=voc_palette(256))
     ds = folder(tmp_path / "images", tmp_path / "masks", class_names=["x", "y", "z"])
@@ -59,21 +59,21 @@ def test_gray_and_palette_masks(tmp_path):
 def test_color_masks(tmp_path):
     palette = np.array([[255, 0, 0], [1, 2, 3], [0, 0, 255]])
     colors = np.concatenate([palette, np.tile([[224, 224, 192]], (253, 1))])[LABELS]
-    picture(tmp_path / "images" / "a.jpg")
+    save_image(tmp_path / "images" / "a.jpg")
     mask(tmp_path / "masks" / "a.png", colors.astype(np.uint8))
     ds = folder(tmp_path / "images", tmp_path / "masks", palette=palette)
     np.testing.assert_array_equal(ds[0]["segmentation"], LABELS)
     assert ds.class_names == ["class 0", "class 1", "class 2"]
     with pytest.raises(ValueError, match=r"a.png: color \(224, 224, 192\) at row 1, column 2"):
         folder(tmp_path / "images", tmp_path / "masks", palette=palette, void_colors=())[0]
-    with pytest.raises(ValueError, match="a.png: is a picture of mode .RGB., not of class"):
+    with pytest.raises(ValueError, match="a.png: is an image of mode .RGB., not of class"):
         folder(tmp_path / "images", tmp_path / "masks", num_classes=3, encoding="index")[0]
 
 
 def test_palette_pngs_read_by_their_colors(tmp_path):
     palette = np.array([[9, 9, 9], [200, 0, 0], [0, 200, 0]], np.uint8)
     order = [2, 0, 1]  # the file numbers its colors otherwise
-    picture(tmp_path / "images" / "a.png")
+    save_image(tmp_path / "images" / "a.png")
     indices = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
     mask(tmp_path / "masks" / "a.png", indices, palette[order])
     ds = folder(tmp_path / "images", tmp_path / "masks", palette=palette, encoding="color")
@@ -82,7 +82,7 @@ def test_palette_pngs_read_by_their_colors(tmp_path):
 
 def test_remap_suffix_and_names(tmp_path):
     for name in ("a", "b", "c"):
-        picture(tmp_path / "images" / f"{name}.png")
+        save_image(tmp_path / "images" / f"{name}.png")
         mask(tmp_path / "masks" / f"{name}_L.png", np.array([[0, 255, 255], [0, 0, 7]], np.uint8))
     (tmp_path / "list.txt").write_text("c\na\n\n")
     make = lambda **k: folder(  # noqa: E731
@@ -113,9 +113,9 @@ def test_missing_folders_and_partners(folders):
         folder(images / "nowhere", masks, num_classes=3)
     empty = images.parent / "empty"
     empty.mkdir()
-    with pytest.raises(FileNotFoundError, match="masks folder .*empty' holds no picture"):
+    with pytest.raises(FileNotFoundError, match="masks folder .*empty'.* contain(s)? no image"):
         folder(images, empty, num_classes=3)
-    picture(images / "c.png")
+    save_image(images / "c.png")
     with pytest.raises(FileNotFoundError, match="'c.png' in .*images' without a mask in .*masks"):
         folder(images, masks, num_classes=3)
     (images / "c.png").unlink()
@@ -125,7 +125,7 @@ def test_missing_folders_and_partners(folders):
         FileNotFoundError, match="'d.png', 'e.png', 'f.png' and 1 more in .*without an image"
     ):
         folder(images, masks, num_classes=3)
-    picture(images / "a.jpg")
+    save_image(images / "a.jpg")
     with pytest.raises(ValueError, match="'a.jpg' and 'a.png' .* differ only in their extension"):
         folder(images, masks, num_classes=3)
 
@@ -143,14 +143,14 @@ def test_faults_of_files_name_the_file(folders):
         ValueError, match=r"masks/a.png \(mask of a.png\): 'segmentation' is 4 x 3 .*image is 2 x 3"
     ):
         ds[0]
-    (masks / "a.png").write_bytes(b"not a picture")
-    with pytest.raises(ValueError, match="masks/a.png: cannot be read as a picture"):
+    (masks / "a.png").write_bytes(b"not an image")
+    with pytest.raises(ValueError, match="masks/a.png: cannot be read as an image"):
         ds[0]
-    picture(images / "b.png", size=(200, 200))
+    save_image(images / "b.png", size=(200, 200))
     whole = (images / "b.png").read_bytes()
     for end in (30, 2000, len(whole) // 2):
         (images / "b.png").write_bytes(whole[:end])
-        with pytest.raises(ValueError, match="images/b.png: cannot be read as a picture"):
+        with pytest.raises(ValueError, match="images/b.png: cannot be read as an image"):
             ds[1]
     (images / "b.png").unlink()
     with pytest.raises(FileNotFoundError, match="images/b.png: no such file"):
@@ -160,7 +160,7 @@ def test_faults_of_files_name_the_file(folders):
 def test_deep_images_are_refused(folders):
     images, masks = folders
     Image.fromarray(np.full((2, 3), 4000, np.uint16)).save(images / "a.png")
-    with pytest.raises(ValueError, match="images/a.png: holds more than 8 bits"):
+    with pytest.raises(ValueError, match="images/a.png: has more than 8 bits"):
         folder(images, masks, num_classes=3)[0]
 
 
@@ -178,15 +178,15 @@ def test_16_bit_masks_and_many_classes(folders):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "give class_names, palette or num_classes"),
+        ({}, "`num_classes` must be given"),
         ({"num_classes": 0}, "`num_classes` must be an integer >= 1"),
         ({"num_classes": 2.0}, "`num_classes` must be an integer >= 1"),
-        ({"num_classes": 2, "class_names": ["a"]}, "numbers of classes differ"),
-        ({"num_classes": 2, "palette": [[0, 0, 0], [0, 0, 256]]}, "palette must be"),
-        ({"palette": [[0, 0], [1, 1]]}, "palette must be"),
-        ({"num_classes": 2, "encoding": "rgb"}, "encoding must be"),
-        ({"num_classes": 2, "encoding": "color"}, "needs the palette"),
-        ({"num_classes": 2, "remap": {7: 2}}, "remap must map.*7: 2"),
+        ({"num_classes": 2, "class_names": ["a"]}, "must agree on the number of classes"),
+        ({"num_classes": 2, "palette": [[0, 0, 0], [0, 0, 256]]}, "`palette` must be"),
+        ({"palette": [[0, 0], [1, 1]]}, "`palette` must be"),
+        ({"num_classes": 2, "encoding": "rgb"}, "`encoding` must be"),
+        ({"num_classes": 2, "encoding": "color"}, "`palette` must be given with encoding"),
+        ({"num_classes": 2, "remap": {7: 2}}, "`remap` must map.*7: 2"),
     ],
 )
 def test_bad_arguments(folders, arguments, message):
@@ -214,7 +214,7 @@ def make_camvid(root, layout):
                 if layout == "segnet"
                 else (root / split / "images", root / split / "masks")
             )
-            picture(images / f"{split}{i}.png", seed=i)
+            save_image(images / f"{split}{i}.png", seed=i)
             mask(masks / f"{split}{i}.png", labels)
 
 
@@ -234,7 +234,7 @@ def test_camvid_errors(tmp_path):
     (tmp_path / "other").mkdir()
     with pytest.raises(FileNotFoundError, match=r"neither train/images.*trainannot.*\['other'\]"):
         camvid(tmp_path)
-    with pytest.raises(ValueError, match="split must be.*split='dev'"):
+    with pytest.raises(ValueError, match="`split` must be.*split='dev'"):
         camvid(tmp_path, "dev")
     make_camvid(tmp_path, "segnet")
     mask(tmp_path / "trainannot" / "train1.png", np.full((2, 3), 12, np.uint8))
@@ -244,7 +244,7 @@ def test_camvid_errors(tmp_path):
 
 def make_voc(home):
     for name in ("2007_1", "2007_2", "2008_1"):
-        picture(home / "JPEGImages" / f"{name}.jpg")
+        save_image(home / "JPEGImages" / f"{name}.jpg")
     for name in ("2007_1", "2007_2"):
         mask(home / "SegmentationClass" / f"{name}.png", LABELS * 1, voc_palette(256))
     lists = home / "ImageSets" / "Segmentation"
@@ -273,12 +273,12 @@ def test_voc_augmented_masks(tmp_path):
 
 def test_voc_flat_layout(tmp_path):
     for i in range(10):
-        picture(tmp_path / "images" / f"{i}.jpg")
+        save_image(tmp_path / "images" / f"{i}.jpg")
         mask(tmp_path / "masks" / f"{i}.png")
     parts = [voc2012(tmp_path, s) for s in ("train", "val", "trainval")]
     assert [len(p) for p in parts] == [8, 2, 10]
     assert {p.stem for p, _ in parts[1].files} == {"4", "9"}
-    with pytest.raises(ValueError, match="voc2012: without lists the splits are .* split='test'"):
+    with pytest.raises(ValueError, match="`split` must be one of .* split='test'"):
         voc2012(tmp_path, "test")
     (tmp_path / "test.txt").write_text("3\n")
     assert len(voc2012(tmp_path, "test")) == 1
@@ -322,7 +322,7 @@ def numbered(path, numbers):
 
 def test_instances_of_numbers(tmp_path):
     for i in range(5):
-        picture(tmp_path / "images" / f"{i}.jpg", (2, 6))
+        save_image(tmp_path / "images" / f"{i}.jpg", (2, 6))
         numbered(tmp_path / "instances" / f"{i}.png", [[0, 700, 700, 9, 9, 0]] * 2)
     train, val = (instances(tmp_path, s, class_names=["ground", "cell"]) for s in ("train", "val"))
     assert (len(train), len(val), val.class_names) == (4, 1, ["ground", "cell"])
@@ -332,12 +332,14 @@ def test_instances_of_numbers(tmp_path):
     np.testing.assert_array_equal(sample["segmentation"], [[0, 1, 0, 1, 1, 0]] * 2)
     assert sample["image"].shape == (2, 6, 3) and sample["segmentation"].dtype == np.uint8
     weighted = BorderWeights(w0=10, sigma=3)(sample, None)
-    np.testing.assert_array_equal(weighted["weight"], border_weights(sample["instances"], 10, 3))
+    np.testing.assert_array_equal(
+        weighted["weight"], border_weights(sample["instances"], w0=10, sigma=3)
+    )
 
 
 def test_instances_of_black_and_white(tmp_path):
     pytest.importorskip("scipy.ndimage")
-    picture(tmp_path / "images" / "a.jpg", (3, 5))
+    save_image(tmp_path / "images" / "a.jpg", (3, 5))
     white = np.array([[1, 1, 0, 0, 1], [0, 0, 0, 1, 0], [1, 0, 1, 1, 0]], bool)
     (tmp_path / "masks").mkdir()
     Image.fromarray(np.where(white, 255, 0).astype("uint8")).save(tmp_path / "masks" / "a.png")
@@ -351,26 +353,26 @@ def test_instances_of_black_and_white(tmp_path):
 def test_instances_bad_input(tmp_path):
     with pytest.raises(FileNotFoundError, match="instances: there is no folder"):
         instances(tmp_path / "none")
-    with pytest.raises(FileNotFoundError, match="holds neither instances nor masks"):
+    with pytest.raises(FileNotFoundError, match="contains neither instances nor masks"):
         instances(tmp_path)
-    picture(tmp_path / "images" / "a.jpg", (2, 2))
-    picture(tmp_path / "images" / "b.jpg", (2, 2))
+    save_image(tmp_path / "images" / "a.jpg", (2, 2))
+    save_image(tmp_path / "images" / "b.jpg", (2, 2))
     numbered(tmp_path / "instances" / "a.png", [[0, 1]])
     with pytest.raises(FileNotFoundError, match="'b.jpg' .* without a mask"):
         instances(tmp_path, "trainval")
-    picture(tmp_path / "instances" / "b.png", (2, 2))
+    save_image(tmp_path / "instances" / "b.png", (2, 2))
     both = instances(tmp_path, "trainval")
     with pytest.raises(ValueError, match="a.png .*must be the same size"):
         both[0]
-    with pytest.raises(ValueError, match="b.png: is a picture of mode 'RGB', not of numbers"):
+    with pytest.raises(ValueError, match="b.png: is an image of mode 'RGB'"):
         both[1]
-    with pytest.raises(ValueError, match="the splits are .* split='test'"):
+    with pytest.raises(ValueError, match="`split` must be .* split='test'"):
         instances(tmp_path, "test")
-    with pytest.raises(ValueError, match="class_names must be two names"):
+    with pytest.raises(ValueError, match="`class_names` must be two names"):
         instances(tmp_path, class_names=["cell"])
     with pytest.raises(ValueError, match="BorderWeights: a sample must have 'instances'"):
         BorderWeights()({"image": np.zeros((2, 2, 3), "uint8")}, None)
-    with pytest.raises(ValueError, match="`sigma` must be above 0"):
+    with pytest.raises(ValueError, match="`sigma` must be a number > 0"):
         BorderWeights(sigma=0)
 
 
@@ -378,7 +380,7 @@ def test_instances_bad_input(tmp_path):
 def test_depth_in_16_bits(tmp_path, scale):
     meters = np.random.default_rng(0).uniform(0.1, 60, (5, 7, 1)).astype("float32")
     meters[0, :4, 0] = [0, np.nan, -1, np.inf]
-    write_depth(tmp_path / "depth.png", meters, scale)
+    write_depth(tmp_path / "depth.png", meters, scale=scale)
     with Image.open(tmp_path / "depth.png") as stored:
         assert stored.mode.startswith("I")
     again = read_depth(tmp_path / "depth.png", scale)
@@ -392,7 +394,7 @@ def test_depth_that_does_not_fit_16_bits():
     assert depth_to_png16([[1e-6, 65.535]]).tolist() == [[1, 65535]]
     with pytest.raises(ValueError, match="`scale` must be at most 65535 / 80 m"):
         depth_to_png16([[80.0]])
-    with pytest.raises(ValueError, match="`scale` must be a positive number"):
+    with pytest.raises(ValueError, match="`scale` must be a number > 0"):
         depth_to_png16([[1.0]], scale=0)
     with pytest.raises(ValueError, match="`meters` must have shape"):
         depth_to_png16(np.ones((2, 2, 3)))

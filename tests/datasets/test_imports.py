@@ -1,4 +1,4 @@
-"""Pillow and matplotlib are imported when they are needed, and asked for by name if absent."""
+"""Pillow and matplotlib are imported on first use; errors name them if they are missing."""
 
 import builtins
 import subprocess

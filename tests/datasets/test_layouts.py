@@ -1,4 +1,4 @@
-"""Data sets as they are downloaded, in miniature: each is read by one call."""
+"""Miniatures of data sets as downloaded: each is read by one call."""
 
 import json
 
@@ -67,9 +67,9 @@ def test_cityscapes(tmp_path):
     assert train[1]["segmentation"].tolist() == wanted
     np.testing.assert_array_equal(train.palette[0], (128, 64, 128))
     assert only(cityscapes(tmp_path, "val")) == only(cityscapes(tmp_path, "train_extra")) == wanted
-    with pytest.raises(ValueError, match="cityscapes: split must be one of .*split='test'"):
+    with pytest.raises(ValueError, match="`split` must be one of .*split='test'"):
         cityscapes(tmp_path, "test")
-    with pytest.raises(FileNotFoundError, match="holds neither of leftImg8bit/train. It holds"):
+    with pytest.raises(FileNotFoundError, match="does not contain leftImg8bit/train. It contains"):
         cityscapes(tmp_path / "gtFine")
     save(
         tmp_path / "gtFine/val/bonn/bonn_000000_000019_gtFine_labelIds.png",
@@ -110,9 +110,9 @@ def test_ade20k(tmp_path, home):
     val = ade20k(tmp_path / "data", "val")
     assert only(val) == [[255, 0, 1], [149, 255, 0]]
     assert val.num_classes == 150 and val.class_names[:2] == ["wall", "building"]
-    with pytest.raises(FileNotFoundError, match="ade20k: .* holds neither of images/training"):
+    with pytest.raises(FileNotFoundError, match="ade20k: .* does not contain images/training"):
         ade20k(tmp_path / "data", "train")
-    with pytest.raises(ValueError, match="ade20k: split must be .*split='test'"):
+    with pytest.raises(ValueError, match="`split` must be .*split='test'"):
         ade20k(tmp_path / "data", "test")
     (tmp_path / "data" / home / "objectInfo150.txt").write_text("Idx\tName\n1\twall\n")
     with pytest.raises(ValueError, match="objectInfo150.txt: must be a table of 150 classes"):
@@ -127,7 +127,7 @@ def test_coco_stuff(tmp_path, images, masks):
     photo(tmp_path / images / "000000000139.jpg")
     save(tmp_path / masks / "000000000139.png", labels([0, 10, 12], [181, 255, 91]))
     val = coco_stuff(tmp_path, "val")
-    # Category 12 (number 11) is in no picture, so what comes after it moves up.
+    # Category 12 (number 11) is in no image, so what comes after it moves up.
     assert only(val) == [[0, 10, 11], [170, 255, 80]]
     names = val.class_names
     assert val.num_classes == 171
@@ -135,7 +135,7 @@ def test_coco_stuff(tmp_path, images, masks):
         *("person", "fire hydrant", "stop sign", "banner", "wood")
     ]
     save(tmp_path / masks / "000000000139.png", labels([0, 11, 12], [181, 255, 91]))
-    with pytest.raises(ValueError, match="139.png: has label 11, which remap does not name"):
+    with pytest.raises(ValueError, match="139.png: has label 11, which is not in remap"):
         coco_stuff(tmp_path, "val")[0]
 
 
@@ -165,10 +165,12 @@ def test_coco_panoptic(tmp_path):
     np.testing.assert_array_equal(val.palette[1], (255, 255, 128))
     mask = tmp_path / "annotations" / "panoptic_val2017" / "000000000139.png"
     save(mask, np.full((2, 3, 3), (8, 0, 0), np.uint8))
-    with pytest.raises(ValueError, match="139.png: holds segment 8, which the JSON does not list"):
+    with pytest.raises(
+        ValueError, match="139.png: contains segment 8, which the JSON does not list"
+    ):
         val[0]
     save(mask, labels([0, 1, 2], [0, 1, 2]))
-    with pytest.raises(ValueError, match="139.png: must be RGB of 8 bits"):
+    with pytest.raises(ValueError, match="139.png: must be lossless RGB of 8 bits"):
         val[0]
     (tmp_path / "annotations" / "panoptic_val2017.json").write_text('{"images": []}')
     with pytest.raises(ValueError, match="must be JSON with 'categories'"):
@@ -197,7 +199,7 @@ def test_mapillary_vistas(tmp_path, kind):
     assert only(train) == [[0, 1, 255], [255, 2, 0]]
     assert train.class_names == ["Bird", "Curb", "Road"]
     np.testing.assert_array_equal(train.palette[2], (9, 9, 9))
-    with pytest.raises(ValueError, match="version must be .*version='v3'"):
+    with pytest.raises(ValueError, match="`version` must be .*version='v3'"):
         mapillary_vistas(tmp_path, version="v3")
     (tmp_path / "config_v2.0.json").write_text("{}")
     with pytest.raises(ValueError, match="must be JSON with 'labels'"):
@@ -224,7 +226,7 @@ def test_pascal_context(tmp_path):
     assert only(val) == [[255, 255, 1], [2, 0, 1]]
     assert val.class_names == ["sky", "pottedplant", "diningtable"]
     scipy_io.savemat(tmp_path / "trainval" / "2008_000002.mat", {"LabelMap": numbers + 1})
-    with pytest.raises(ValueError, match="002.mat: has labels 1 to 5, and there are 1 to 4"):
+    with pytest.raises(ValueError, match="002.mat: has labels 1 to 5, but labels.txt has 1 to 4"):
         val[0]
     scipy_io.savemat(tmp_path / "trainval" / "2008_000002.mat", {"other": numbers})
     with pytest.raises(ValueError, match="002.mat: has no array 'LabelMap'"):
@@ -241,7 +243,7 @@ def test_pascal_context(tmp_path):
 
 
 def test_full_ade20k_by_arguments_of_folder(tmp_path):
-    """R / 10 * 256 + G is the object, and image, mask and parts lie in one folder."""
+    """The object is R / 10 * 256 + G, and image, mask and parts are in one folder."""
     scene = tmp_path / "training" / "urban" / "street"
     photo(scene / "ADE_train_1.jpg")
     objects = labels([0, 5, 300], [5, 5, 300], dtype="int32")

@@ -1,4 +1,4 @@
-"""Which files are found, which go together, and that nothing is passed over without a word."""
+"""Lists and pairs of files; skipped files are reported."""
 
 import codecs
 import os
@@ -45,7 +45,7 @@ def root(tmp_path):
         b"images\\a.jpg\nc\n",
     ],
 )
-def test_lists_of_names_as_people_have_them(root, text):
+def test_lists_of_names_in_common_forms(root, text):
     (root / "list.txt").write_bytes(text)
     pairs = match_files(root / "i", root / "m", names=root / "list.txt")
     assert names_of(pairs, root) == [("i/a.jpg", "m/a.png"), ("i/c.jpg", "m/c.png")]
@@ -56,8 +56,8 @@ def test_lists_of_names_as_people_have_them(root, text):
     [
         (b"a\nd.jpg\n", "no image for 'd.jpg' in"),
         (b"a 1\n", "no image for 'a 1' in"),
-        (b"A\n", r"no image for 'A' in .* \('A' only in other case\)"),
-        (b"x/a\ny/a\n", "the names 'x/a' and 'y/a' both mean"),
+        (b"A\n", r"no image for 'A' in .* \('A' only in another case\)"),
+        (b"x/a\ny/a\n", "the names 'x/a' and 'y/a' both refer"),
         (b"\xff\xe9\n", "list.txt' is not UTF-8"),
         (b"\xef\xbb\xbf\n", "the list of names is empty"),
     ],
@@ -83,7 +83,7 @@ def test_names_composed_and_decomposed_are_the_same(tmp_path):
     )
 
 
-def test_folders_below(tmp_path):
+def test_subfolders(tmp_path):
     for city in ("bonn", "ulm"):
         touch(
             tmp_path / "i" / city / "1_rgb.png",
@@ -107,7 +107,7 @@ def test_folders_below(tmp_path):
     with pytest.raises(FileNotFoundError, match="'1_rgb.png' in .* without a mask"):
         match_files(tmp_path / "i", tmp_path / "m", recursive=True, **suffixes)
     with pytest.raises(
-        FileNotFoundError, match="holds pictures in folders below .'bonn', 'ulm'; rec"
+        FileNotFoundError, match="contains images in subfolders .'bonn', 'ulm'; rec"
     ):
         match_files(tmp_path / "i", tmp_path / "m")
 
@@ -129,16 +129,14 @@ def test_images_and_masks_in_one_folder(tmp_path, image, mask, suffixes):
         match_files(tmp_path, tmp_path)
 
 
-def test_what_is_passed_over_is_said(root):
+def test_skipped_files_are_reported(root):
     touch(root / "i" / "d.heic", root / "i" / "e.heic", root / "i" / "more" / "f.jpg")
-    said = (
-        "passed over in the images folder .*2 files ending in '.heic' and pictures in folders below"
-    )
+    said = "skipped in the images folder .*2 files ending in '.heic' and images in subfolders"
     with pytest.warns(UserWarning, match=said):
         assert len(match_files(root / "i", root / "m")) == 3
 
 
-def test_what_usually_lies_beside_pictures_needs_no_word(root):
+def test_common_files_beside_images_are_skipped_silently(root):
     touch(*(root / "i" / name for name in ("Thumbs.db", ".DS_Store", "._a.jpg", "list.txt")))
     touch(
         root / "i" / "__MACOSX" / "a.jpg", root / "i" / ".git" / "x.png", root / "i" / "x" / "a.txt"
@@ -154,7 +152,9 @@ def test_names_that_differ_only_in_ending_or_case(root):
         match_files(root / "i", root / "m")
     (root / "i" / "a.JPEG").unlink()
     os.rename(root / "m" / "b.png", root / "m" / "B.png")
-    with pytest.raises(FileNotFoundError, match=r"'B.png' .*without an image.* only in other case"):
+    with pytest.raises(
+        FileNotFoundError, match=r"'B.png' .*without an image.* only in another case"
+    ):
         match_files(root / "i", root / "m")
 
 
@@ -166,7 +166,7 @@ def test_links_to_folders_are_followed_and_loops_end(tmp_path):
     assert list(find_files(tmp_path / "near", "who", "images", recursive=True)) == ["linked/a"]
 
 
-def test_arrays_go_with_pictures(tmp_path):
+def test_arrays_go_with_images(tmp_path):
     for name in ("i", "m"):
         (tmp_path / name).mkdir()
     np.save(tmp_path / "i" / "a.npy", np.full((2, 3, 3), 7, np.uint8))
@@ -175,5 +175,5 @@ def test_arrays_go_with_pictures(tmp_path):
     assert sample["image"].max() == 7 and sample["segmentation"].tolist() == [[0, 1, 2]] * 2
     assert photographs(tmp_path / "i")[0]["image"].shape == (2, 3, 3)
     np.save(tmp_path / "i" / "a.npy", np.zeros((3, 8, 8), np.uint8))
-    with pytest.raises(ValueError, match=r"i/a.npy: holds 8 channels \(other\), which are not RGB"):
+    with pytest.raises(ValueError, match=r"i/a.npy: has 8 channels \(other\), which are not RGB"):
         folder(tmp_path / "i", tmp_path / "m", num_classes=3)[0]

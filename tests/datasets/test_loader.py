@@ -1,4 +1,4 @@
-"""Loader: each sample once an epoch, alike each time, on every backend, with errors that help."""
+"""Loader: each sample once per epoch, reproducible on every backend, with helpful errors."""
 
 import gc
 import pickle
@@ -13,14 +13,14 @@ import pytest
 
 from keras_dense import heads
 from keras_dense.datasets import Loader, cached, camvid, scenes, subset, transforms
-from keras_dense.datasets.sample import planes
+from keras_dense.datasets.sample import pixel_keys
 from keras_dense.heads import Segmentation
 from keras_dense.losses.weighted import MapLoss, safe_divide
 from keras_dense.training import DynamicWeightAverage, LogSum, UncertaintyWeighting, balanced
 
 
 class Head(heads.Head):
-    """A stand-in: the target is an array of the sample."""
+    """A stub whose target is an array of the sample."""
 
     def __init__(self, key="segmentation"):
         self.target = key
@@ -30,7 +30,7 @@ class Head(heads.Head):
 
 
 class Numbered:
-    """Samples that say which they are."""
+    """Samples that contain their index."""
 
     name = "numbered"
 
@@ -96,7 +96,7 @@ def test_augmentation_depends_on_seed_epoch_and_sample_only():
     ds = scenes(count=6, size=32)
     augment = [transforms.RandomCrop(16), transforms.RandomFlip()]
 
-    def pictures(loader):
+    def images_of(loader):
         out = {}
         for batch in range(len(loader)):
             index = loader.indices(batch)
@@ -104,11 +104,11 @@ def test_augmentation_depends_on_seed_epoch_and_sample_only():
                 out[int(i)] = image
         return out
 
-    one = pictures(Loader(ds, Head(), 2, transforms=augment, shuffle=True, workers=0))
-    two = pictures(Loader(ds, Head(), 3, transforms=augment, workers=3))
+    one = images_of(Loader(ds, Head(), 2, transforms=augment, shuffle=True, workers=0))
+    two = images_of(Loader(ds, Head(), 3, transforms=augment, workers=3))
     for i in range(6):
         np.testing.assert_array_equal(one[i], two[i])
-    later = pictures(Loader(ds, Head(), 3, transforms=augment, epoch=1))
+    later = images_of(Loader(ds, Head(), 3, transforms=augment, epoch=1))
     assert any((later[i] != one[i]).any() for i in range(6))
 
 
@@ -155,7 +155,8 @@ def test_different_sizes(pad):
     ds = Numbered(6, size=lambda i: (4 + i % 3, 10 - i % 3))
     if not pad:
         with pytest.raises(
-            ValueError, match="different sizes in batch 0: 4 x 10, 5 x 9, 6 x 8 .*pad=True"
+            ValueError,
+            match="batch 0 has images of different sizes: 4 x 10, 5 x 9, 6 x 8 .*pad=True",
         ):
             Loader(ds, Head(), 3)[0]
         return
@@ -181,7 +182,7 @@ def model(classes=3):
 
 
 def test_fit_sees_each_sample_once_an_epoch():
-    """Keras' own workers would replay batches; also counts epochs, whatever Keras peeks at."""
+    """Workers of Keras would replay batches; batches that Keras inspects do not count."""
     calls = []
 
     class Recorded(Loader):
@@ -224,7 +225,7 @@ def test_resumed_fit_equals_unbroken_fit():
 
 
 def test_fit_warns_if_keras_shuffles_too():
-    with pytest.warns(UserWarning, match="pass shuffle=False to fit"):
+    with pytest.warns(UserWarning, match="give shuffle=False to fit"):
         model().fit(Loader(Numbered(40), Head(), 2, shuffle=True), verbose=0)
 
 
@@ -247,7 +248,7 @@ def test_fit_on_varying_sizes_and_a_dict_of_heads():
 
 
 class Weighted(Numbered):
-    """Sample i counts i + 1 at each pixel."""
+    """Sample i has weight i + 1 at each pixel."""
 
     def __getitem__(self, i):
         sample = super().__getitem__(i)
@@ -264,7 +265,7 @@ def test_weights_go_with_the_targets():
     assert len(Loader(Weighted(3), None, 2)[0]) == 1
 
 
-def test_weights_move_with_the_picture():
+def test_weights_move_with_the_image():
     crop = transforms.RandomCrop((6, 6))
     _, targets, weights = Loader(Weighted(2), Head(), 2, transforms=crop)[0]
     np.testing.assert_array_equal(weights == 0, targets == 255)
@@ -298,9 +299,9 @@ def test_errors_name_the_sample():
             return super().__getitem__(i)
 
         def describe(self, i):
-            return f"picture{i}.png"
+            return f"image{i}.png"
 
-    with pytest.raises(RuntimeError, match=r"sample 5 \(picture5.png\): 'what'"):
+    with pytest.raises(RuntimeError, match=r"sample 5 \(image5.png\): 'what'"):
         list(Loader(Broken(8), Head(), 4))
 
     def torn(sample, rng):
@@ -308,9 +309,9 @@ def test_errors_name_the_sample():
 
     with pytest.raises(ValueError, match="sample 0 of numbered: after torn: 'segmentation' is 1 x"):
         Loader(Numbered(8), Head(), 4, transforms=torn)[0]
-    with pytest.raises(TypeError, match="sample 0: sample: must be a dict with an 'image'"):
+    with pytest.raises(TypeError, match="sample 0: sample: must be a dict with the key 'image'"):
         Loader([1, 2], None, 2)[0]
-    with pytest.raises(Exception, match=r"sample 5 \(picture5.png\)"):  # through each backend
+    with pytest.raises(Exception, match=r"sample 5 \(image5.png\)"):  # through each backend
         model().fit(Loader(Broken(8), Head(), 4), shuffle=False, verbose=0)
 
 
@@ -335,9 +336,9 @@ def test_targets_of_different_shapes():
         ({"epoch": -1}, ValueError, "`epoch` must be an integer >= 0"),
         ({"workers": -1}, ValueError, "`workers` must be an integer >= 0"),
         ({"pad": -4}, ValueError, "`pad` must be an integer >= 1"),
-        ({"batch_size": 9, "drop_last": True}, ValueError, "not one batch: 4 samples"),
-        ({"dataset": []}, ValueError, "not one batch: 0 samples"),
-        ({"dataset": iter([])}, TypeError, "dataset must have __len__"),
+        ({"batch_size": 9, "drop_last": True}, ValueError, "at least one batch.*: 4 samples"),
+        ({"dataset": []}, ValueError, "at least one batch.*: 0 samples"),
+        ({"dataset": iter([])}, TypeError, "`dataset` must have __len__"),
         ({"heads": [Head()]}, TypeError, "`heads` must be a head"),
         ({"heads": {"a": 3}}, TypeError, "`heads` must be a head .*Received: 3"),
         ({"transforms": [None]}, TypeError, r"transforms\[0\]=None"),
@@ -386,7 +387,7 @@ class AbsoluteError(MapLoss):
 
 
 class Meters(Head):
-    """A head of another task, as far as loading and training go."""
+    """A head of another task, with the methods for loading and training."""
 
     loss, weight = AbsoluteError(), 1.0
 
@@ -421,7 +422,7 @@ def test_missing_annotations_are_unknown(pad):
 
 @pytest.mark.parametrize("balancer", [None, UncertaintyWeighting, DynamicWeightAverage, LogSum])
 def test_partial_labels_train(balancer):
-    """Batches of both, of one, of neither task: finite, and a lacking task moves nothing."""
+    """Batches of both, one or no task have finite losses; a missing task changes no weight."""
     inputs = keras.Input((None, None, 3))
     x = keras.layers.Rescaling(1 / 255)(inputs)
     outputs = {
@@ -454,11 +455,11 @@ def test_partial_labels_train(balancer):
 
 
 def test_intrinsics_travel_along_untouched():
-    """A small array lies over no pixels, even where the image is as small as it."""
+    """Intrinsics are not pixels, even if the image is 3 x 3."""
     ds = Partial(2, size=lambda i: (3, 3 + i))
     sample = transforms.ColorJitter()(ds[0], np.random.default_rng(0))
     np.testing.assert_array_equal(sample["intrinsics"], np.eye(3))
-    assert sorted(planes(sample)) == ["depth", "image", "segmentation"]
+    assert sorted(pixel_keys(sample)) == ["depth", "image", "segmentation"]
     np.testing.assert_array_equal(cached(ds)[0]["intrinsics"], np.eye(3))
     loader = Loader(ds, partial_heads(), 2, missing="unknown", pad=True)
     images, targets = loader[0]
@@ -468,14 +469,14 @@ def test_intrinsics_travel_along_untouched():
 
 
 def test_missing_bad_arguments():
-    with pytest.raises(ValueError, match='missing must be "raise" or "unknown".*None'):
+    with pytest.raises(ValueError, match="`missing` must be one of 'raise', 'unknown'.*None"):
         Loader(Numbered(2), Head(), 1, missing=None)
     with pytest.raises(ValueError, match="Head has no target for unknown pixels"):
         Loader(Numbered(2), Head(), 1, missing="unknown")
 
 
 class Faulty(Numbered):
-    """Samples of a kind are broken: a file that is missing, a label, an image."""
+    """Samples with a fault of one kind: a missing file, a label, an image."""
 
     def __init__(self, count, bad, kind="missing"):
         super().__init__(count)
@@ -505,7 +506,7 @@ def test_faulty_samples_are_named_or_skipped(kind, pad, workers):
 
     with pytest.raises((FileNotFoundError, ValueError), match=r"Loader: sample [25] \([25].png\)"):
         list(load())
-    with pytest.warns(UserWarning, match=r"skipped, another one .*Loader: sample 5 \(5.png\): "):
+    with pytest.warns(UserWarning, match=r"skipped and replaced .*Loader: sample 5 \(5.png\): "):
         skipping = load(on_error="skip")
         epochs = [flat(seen(skipping)) for _ in range(2)]
     assert sorted(skipping.skipped) == [2, 5] and "2.png" in skipping.skipped[2]
@@ -521,7 +522,7 @@ def test_faulty_samples_are_named_or_skipped(kind, pad, workers):
         assert flat(seen(resumed)) == epochs[1]
 
 
-def test_what_stands_in_is_changed_by_draws_of_its_own():
+def test_a_replacement_is_transformed_with_other_random_numbers():
     crop = transforms.RandomCrop(2)
     rows = np.arange(36, dtype="uint8").reshape(6, 6, 1).repeat(3, -1)
 
@@ -537,12 +538,10 @@ def test_what_stands_in_is_changed_by_draws_of_its_own():
     assert (images[0] != images[1]).any()
 
 
-def test_skipping_has_an_end():
+def test_skipping_more_than_half_is_an_error():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with pytest.raises(
-            ValueError, match="4 of 6 samples are faulty, more than half, .*no such"
-        ):
+        with pytest.raises(ValueError, match="4 of 6 samples are faulty, more than half.*no such"):
             list(Loader(Faulty(6, {0, 1, 3, 5}), None, 2, on_error="skip", workers=0))
         with pytest.raises(ValueError, match="1 of 1 samples are faulty"):
             Loader(Faulty(1, {0}), None, 1, on_error="skip")[0]
@@ -553,5 +552,7 @@ def test_skipping_has_an_end():
 
     with pytest.raises(ImportError, match="sample 0 of numbered: Pillow"):  # not the sample's fault
         Loader(Lacking(2), None, 1, on_error="skip")[0]
-    with pytest.raises(ValueError, match='on_error must be "raise" or "skip". Received: .*None'):
+    with pytest.raises(
+        ValueError, match="`on_error` must be one of 'raise', 'skip'. Received: .*None"
+    ):
         Loader(Numbered(2), None, 1, on_error=None)

@@ -1,4 +1,4 @@
-"""NYU Depth v2 from a file of MATLAB's layout, made small here."""
+"""NYU Depth v2 from a miniature file in the layout of MATLAB 7.3."""
 
 import numpy as np
 import pytest
@@ -62,10 +62,12 @@ def test_official_split(home, savemat):
     np.testing.assert_array_equal(train[1]["image"], wanted[4])
     assert test.describe(1) == "nyu_depth_v2_labeled.mat, frame 2"
     savemat("splits.mat", trainNdxs=[[6]], testNdxs=[[1]])
-    with pytest.raises(ValueError, match="splits.mat: names frames 6 to 6, and there are 5"):
+    with pytest.raises(ValueError, match="splits.mat: lists frames 6 to 6, but there are 5"):
         nyu_depth_v2(home)
     savemat("splits.mat", frames=[[1]])
-    with pytest.raises(ValueError, match=r"splits.mat: has no 'testNdxs'. It has: \['frames'\]"):
+    with pytest.raises(
+        ValueError, match=r"splits.mat: has no array 'testNdxs'. It has: \['frames'\]"
+    ):
         nyu_depth_v2(home, "test")
 
 
@@ -109,7 +111,7 @@ def test_classes_of_files(home, savemat):
 def test_bad_input(home, tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no file .*none"):
         nyu_depth_v2(tmp_path / "none")
-    with pytest.raises(ValueError, match='split must be "train", "test" or "all".*\'val\''):
+    with pytest.raises(ValueError, match="`split` must be one of 'train', 'test', 'all'.*'val'"):
         nyu_depth_v2(home, "val")
     with pytest.raises(FileNotFoundError, match="split 'train' needs the official list"):
         nyu_depth_v2(home)
@@ -125,5 +127,5 @@ def test_bad_input(home, tmp_path):
         nyu_depth_v2(tmp_path / "other.mat", "all")
     with h5py.File(tmp_path / "other.mat", "a") as file:
         file["depths"] = np.zeros((2, 5, 4))
-    with pytest.raises(ValueError, match="arrays of these shapes do not go together"):
+    with pytest.raises(ValueError, match="arrays of inconsistent shapes"):
         nyu_depth_v2(tmp_path / "other.mat", "all")

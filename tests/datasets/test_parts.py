@@ -1,4 +1,4 @@
-"""Subsets, splits, datasets in memory."""
+"""Subsets, splits, and data sets in memory."""
 
 import pickle
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.once
 
 
 class Counting(list):
-    """A dataset that counts how often it is read."""
+    """A data set that counts how often it is read."""
 
     name, num_classes = "counting", 3
     reads = 0
@@ -38,7 +38,7 @@ def test_subset():
     assert len(subset(range(10), 4)) == 4
     assert [subset(range(10), slice(1, None, 4))[i] for i in range(3)] == [1, 5, 9]
     assert pickle.loads(pickle.dumps(ds)).class_names == ds.class_names
-    with pytest.raises(IndexError, match="indices must be below 10"):
+    with pytest.raises(IndexError, match="`indices` must be below 10"):
         subset(range(10), [10])
     with pytest.raises(AttributeError):
         subset(range(3), 2).palette  # noqa: B018
@@ -51,7 +51,7 @@ def test_split():
     again, _ = split(range(100), 0.8, seed=3)
     other, _ = split(range(100), 0.8, seed=4)
     assert list(again) == list(a) != list(other)
-    with pytest.raises(ValueError, match="both parts must have a sample.*fraction=1"):
+    with pytest.raises(ValueError, match="a sample in both parts.*fraction=1"):
         split(range(3), 1)
 
 

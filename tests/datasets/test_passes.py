@@ -1,4 +1,4 @@
-"""What `fit` trains on is decided by seed, epoch and position alone, on every backend."""
+"""The batches of `fit` depend only on seed, epoch and position, on every backend."""
 
 import pickle
 import warnings
@@ -16,7 +16,7 @@ BATCHES, SIZE = 4, 2
 
 
 class Tally(keras.layers.Layer):
-    """Counts, in training, the value of the first pixel of each image that it sees."""
+    """Layer that counts the values of the first pixel of its images during training."""
 
     def build(self, shape):
         self.counts = self.add_weight(shape=(256,), trainable=False, initializer="zeros")
@@ -57,7 +57,7 @@ class Zeros(heads.Head):
 
 
 def draw(sample, rng):
-    """An image that tells the epoch and the sample that it was drawn for."""
+    """An image that contains the epoch and the index of its sample."""
     return {**sample, "image": np.full((2, 2, 3), rng.integers(0, 256), "uint8")}
 
 
@@ -95,7 +95,7 @@ def whole(*epochs, batches=BATCHES):
     return [[(epoch, number) for number in range(batches)] for epoch in epochs]
 
 
-def test_each_batch_once_whatever_an_epoch_of_fit_is():
+def test_each_batch_is_used_once_for_any_steps_per_epoch():
     model = network()
     model.fit(loader(), epochs=1, shuffle=False, verbose=0)  # sizes and metrics are known now
     table = [
@@ -119,7 +119,7 @@ def test_each_batch_once_whatever_an_epoch_of_fit_is():
 
 
 def test_looking_at_batches_is_not_a_pass():
-    """A model whose metrics are not built yet, and a loader of one batch, as the first fetch."""
+    """A model with metrics that are not built yet, and a loader of one batch."""
     for batches in (1, BATCHES):
         model, train = network(metrics=["mae"]), loader(batches)
         assert fit(model, train, 2) == expected(whole(0, 1, batches=batches), batches=batches)
@@ -137,7 +137,7 @@ def test_several_steps_in_one_execution():
     assert fit(model, loader(5), 2) == expected(whole(0, 1, batches=5), batches=5)
 
 
-def test_a_pass_that_was_begun_is_not_taken_up_again():
+def test_an_unfinished_pass_is_not_continued_by_the_next_fit():
     class Stop(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             raise KeyboardInterrupt
@@ -185,7 +185,7 @@ def test_a_loop_of_ones_own_counts_passes_as_keras_documents_it():
 
 
 def test_sampled_pixels_count_passes_alike():
-    """Their positions depend on the epoch, as the pictures that they are of do."""
+    """Their positions depend on the epoch, like the images."""
     pixels = SampledPixels(loader(), 2, seed=5)
     first = [pixels[0][0]["positions"] for _ in range(2)]
     np.testing.assert_array_equal(*first)

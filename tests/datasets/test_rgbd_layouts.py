@@ -1,4 +1,4 @@
-"""RGB-D data sets as they are downloaded, each by one call: miniatures with the folders of each."""
+"""Miniatures of RGB-D data sets as downloaded: each is read by one call."""
 
 import math
 import pickle
@@ -34,10 +34,10 @@ def image(path, pixels=RGB):
 
 def depth(path, meters=METERS, scale=1000):
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_depth(path, meters, scale)
+    write_depth(path, meters, scale=scale)
 
 
-def test_nyu_depth_v2_as_pictures(tmp_path):
+def test_nyu_depth_v2_as_images(tmp_path):
     for name in ("train/kitchen_0028b/{}00045", "train/bath_1/{}00000", "test/bath_1/{}00001"):
         image(tmp_path / f"{name.format('rgb_')}.jpg", np.zeros((480, 640, 3), "uint8"))
         depth(tmp_path / f"{name.format('sync_depth_')}.png", np.full((480, 640), 2.5))
@@ -46,15 +46,15 @@ def test_nyu_depth_v2_as_pictures(tmp_path):
     sample = train[0]
     assert train.describe(0).endswith("bath_1/rgb_00000.jpg") and (sample["depth"] == 2.5).all()
     np.testing.assert_allclose(sample["intrinsics"][:2, 2], [324.582, 252.736], atol=1e-3)
-    with pytest.raises(ValueError, match="`mapping` and `raw` are for the labeled file"):
+    with pytest.raises(ValueError, match="`mapping` and `raw` need the labeled file"):
         nyu_depth_v2(tmp_path, raw=True)
     (tmp_path / "test/bath_1/rgb_00001.jpg").unlink()
     with pytest.raises(FileNotFoundError, match=r"no image .*rgb_00001.jpg' for sync_depth_00001"):
         nyu_depth_v2(tmp_path, "test")
     image(tmp_path / "test/bath_1/rgb_00001.jpg")
-    with pytest.raises(ValueError, match="intrinsics are of 480 × 640 pixels"):
+    with pytest.raises(ValueError, match="intrinsics are for 480 × 640 pixels"):
         nyu_depth_v2(tmp_path, "test")[0]
-    with pytest.raises(FileNotFoundError, match="nyu_depth_v2_labeled.mat', and no picture like"):
+    with pytest.raises(FileNotFoundError, match="nyu_depth_v2_labeled.mat', and no image like"):
         nyu_depth_v2(tmp_path / "test" / "bath_1")
 
 
@@ -116,10 +116,10 @@ def test_kitti_depth_selection(tmp_path):
     assert len(kitti_depth(home, "val_selection_cropped", cameras=("image_03",))) == 1
 
 
-def test_kitti_depth_says_what_is_wrong(kitti):
-    with pytest.raises(ValueError, match='split must be "train", "val" or "val_sel.*\'test\''):
+def test_kitti_depth_errors(kitti):
+    with pytest.raises(ValueError, match="`split` must be one of 'train', 'val', 'val_sel.*'test'"):
         kitti_depth(kitti, "test")
-    with pytest.raises(ValueError, match="cameras must be among .*'image_02'"):
+    with pytest.raises(ValueError, match="`cameras` must be one or both of .*cameras='image_02'"):
         kitti_depth(kitti, cameras="image_02")
     with pytest.raises(FileNotFoundError, match="there is no depth map like"):
         kitti_depth(kitti, "val")
@@ -127,7 +127,7 @@ def test_kitti_depth_says_what_is_wrong(kitti):
         kitti_depth(kitti, "val_selection_cropped")
     calibration = kitti / "raw/2011_09_26/calib_cam_to_cam.txt"
     calibration.write_text("P_rect_02: 1 2 3")
-    with pytest.raises(ValueError, match="calib_cam_to_cam.txt: must hold 12 numbers"):
+    with pytest.raises(ValueError, match="calib_cam_to_cam.txt: must contain 12 numbers"):
         kitti_depth(kitti, raw=kitti / "raw")
     calibration.write_text("P_rect_00: 1 2 3")
     with pytest.raises(ValueError, match="calib_cam_to_cam.txt: has no P_rect_02"):
@@ -154,7 +154,7 @@ def test_diode(tmp_path):
     normals = diode(tmp_path, normals_frame="opengl", **camera)[0]["normals"]
     np.testing.assert_allclose(normals[0, 0], (0, -0.6, -0.8), atol=1e-6)
     (tmp_path / scans[1] / "00193_010_depth_mask.npy").unlink()
-    with pytest.raises(FileNotFoundError, match="'00193_010.png' .*without a mask of what is val"):
+    with pytest.raises(FileNotFoundError, match="'00193_010.png' .*without a mask of val"):
         diode(tmp_path, "val")
 
 
@@ -245,24 +245,24 @@ def test_sun_rgbd(sun):
     })  # fmt: skip
     assert sun_rgbd(sun, "test").describe(0).endswith("NYU0001/image/0000001-1.jpg")
     assert sun_rgbd(sun / "SUNRGBD", "train").describe(0).endswith("b/image/0000000-1.jpg")
-    with pytest.raises(ValueError, match='split must be "all", "train" or "test"'):
+    with pytest.raises(ValueError, match="`split` must be one of 'all', 'train', 'test'"):
         sun_rgbd(sun, "val")
     (sun / "SUNRGBD/kv2/align/b/intrinsics.txt").unlink()
     with pytest.raises(FileNotFoundError, match="1 of 2 folders of split 'train' are not below"):
         sun_rgbd(sun, "train")
 
 
-def test_sun_rgbd_says_what_is_wrong(sun):
+def test_sun_rgbd_errors(sun):
     home = sun / "SUNRGBD/kv2/align/b"
     image(home / "depth_bfx/0000000.png", np.uint8(METERS))
-    with pytest.raises(ValueError, match=r"depth_bfx/0000000.png: `decode` fails .*16 bits"):
+    with pytest.raises(ValueError, match=r"depth_bfx/0000000.png: `decode` failed .*16 bits"):
         sun_rgbd(sun)[1]
     image(home / "depth_bfx/second.png", np.uint8(METERS))
-    with pytest.raises(ValueError, match="depth_bfx' must hold one depth map. Received: 2"):
+    with pytest.raises(ValueError, match="depth_bfx' must contain one depth map. Received: 2"):
         sun_rgbd(sun)
     (home / "depth_bfx/second.png").unlink()
     (home / "intrinsics.txt").write_text("7 0")
-    with pytest.raises(ValueError, match="intrinsics.txt: must hold 9 numbers. Received: 2"):
+    with pytest.raises(ValueError, match="intrinsics.txt: must contain 9 numbers. Received: 2"):
         sun_rgbd(sun)
     with pytest.raises(FileNotFoundError, match="there is no folder with image/ and intrinsics"):
         sun_rgbd(home / "image")

@@ -1,4 +1,4 @@
-"""What enters a sample becomes an array of a known kind, exactly, or is refused by name."""
+"""Values of a sample become arrays of known types, exactly, or are refused by name."""
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ IMAGE = np.arange(90, dtype="uint8").reshape(5, 6, 3)
 
 
 def foreign(array):
-    """An array in all the forms that people have it in."""
+    """An array in all common forms."""
     forms = {
         "list": array.tolist(),
         "keras": keras.ops.convert_to_tensor(array),
@@ -63,7 +63,7 @@ def test_all_keys_and_other_planes_are_arrays():
         assert found["intrinsics"].shape == (3, 3)
 
 
-def test_what_lies_over_no_pixels_is_left_alone():
+def test_values_without_pixels_stay_unchanged():
     class Other:
         pass
 
@@ -73,7 +73,7 @@ def test_what_lies_over_no_pixels_is_left_alone():
     assert all(check_sample(given)[key] is value for key, value in other.items())
 
 
-def test_pictures_of_pillow():
+def test_pillow_images():
     image = pytest.importorskip("PIL.Image")
     given = {
         "image": image.fromarray(IMAGE),
@@ -88,7 +88,7 @@ def test_pictures_of_pillow():
         check_sample({**given, "segmentation": palette})
 
 
-def test_types_that_fit_are_handed_on():
+def test_arrays_of_the_right_type_are_returned_unchanged():
     given = sample(depth=np.ones((5, 6, 1), "float32"), weight=np.ones((5, 6), "float32"))
     assert check_sample(given) is given
     assert check_sample(sample(segmentation=LABELS.astype("int8")))["segmentation"].dtype == "int32"
@@ -111,14 +111,14 @@ def test_types_that_fit_are_handed_on():
             r"`image` must have shape .*, channels last. Received: \(3, 5, 6\); np.moveaxis",
         ),
         ({"image": IMAGE[..., 0]}, r"`image` must have shape \(height, width, 3\)"),
-        ({"image": np.ma.masked_less(IMAGE, 3)}, "`image` must say itself what is unknown"),
+        ({"image": np.ma.masked_less(IMAGE, 3)}, "`image` must not be a masked array"),
         ({"segmentation": LABELS + 0.5}, "`segmentation` must be whole numbers.*float64 with 0.5"),
         ({"segmentation": LABELS - 2**62}, "`segmentation` must be whole numbers of at most 32"),
         (
             {"segmentation": "a.png"},
             "`segmentation` must be an array of numbers. Received: 'a.png'",
         ),
-        ({"segmentation": [[0, 1], [0]]}, "`segmentation` must be an array of numbers, all rows"),
+        ({"segmentation": [[0, 1], [0]]}, "`segmentation` must be an array of numbers with rows"),
         ({"segmentation": LABELS[:3]}, "'segmentation' is 3 x 6 pixels .* the image is 5 x 6"),
         (
             {"depth": np.full((5, 6, 1), 1500, "uint16")},
@@ -133,10 +133,10 @@ def test_types_that_fit_are_handed_on():
         ({"weight": LABELS - 1}, r"`weight` must be finite and >= 0. Received: -1 \(10 of 30"),
         ({"intrinsics": {"fx": 1.0}}, "`intrinsics` must be an array of numbers"),
         ({"intrinsics": np.full((3, 3), np.inf)}, "'intrinsics' must be finite"),
-        ({"other": np.ma.masked_less(LABELS, 3)}, "`other` must say itself what is unknown"),
+        ({"other": np.ma.masked_less(LABELS, 3)}, "`other` must not be a masked array"),
     ],
 )
-def test_what_is_refused(change, message):
+def test_wrong_values_are_refused(change, message):
     """By the loader, by each transform, and by name."""
     with pytest.raises((TypeError, ValueError), match=f"here: {message}"):
         check_sample(sample(**change), "here")
@@ -161,7 +161,7 @@ def test_numbers_of_numpy_as_arguments():
     i, f = np.int64(2), np.float32(0.5)
     rng = np.random.default_rng(0)
     for transform in (
-        transforms.ColorJitter(f, f, f, f),
+        transforms.ColorJitter(brightness=f, contrast=f, saturation=f, hue=f),
         transforms.RandomScale(f, np.float64(1.5)),
         transforms.RandomRotation(np.float32(5)),
         transforms.RandomRotation((np.int64(-5), 5)),
@@ -180,14 +180,14 @@ def test_numbers_of_numpy_as_arguments():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: transforms.RandomCrop(True), "RandomCrop: size must be a positive integer"),
-        (lambda: transforms.CenterCrop((2, 2.5)), "CenterCrop: size must be"),
-        (lambda: transforms.CenterCrop(4, color=(0, 0, 1.7)), "color must be three integers"),
-        (lambda: transforms.RandomRotation("12"), "degrees must be a number >= 0 or a pair"),
-        (lambda: transforms.RandomRotation(True), "degrees must be a number"),
+        (lambda: transforms.RandomCrop(True), "`size` must be an integer >= 1 or a pair"),
+        (lambda: transforms.CenterCrop((2, 2.5)), "`size` must be"),
+        (lambda: transforms.CenterCrop(4, color=(0, 0, 1.7)), "`color` must be three integers"),
+        (lambda: transforms.RandomRotation("12"), "`degrees` must be a number >= 0 or a pair"),
+        (lambda: transforms.RandomRotation(True), "`degrees` must be a number"),
         (lambda: transforms.Pad(multiple=True), "`multiple` must be an integer >= 1"),
-        (lambda: transforms.RandomFlip(np.float32("nan")), "horizontal must be a number from 0"),
-        (lambda: transforms.RandomScale(True, 2), "0 < low <= high"),
+        (lambda: transforms.RandomFlip(np.float32("nan")), "`horizontal` must be a number from 0"),
+        (lambda: transforms.RandomScale(True, 2), "`low` must be a number > 0"),
     ],
 )
 def test_wrong_arguments(make, message):

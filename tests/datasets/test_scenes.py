@@ -1,4 +1,4 @@
-"""Scenes: what is said about each pixel is exactly what is there."""
+"""Scenes: labels, depth and normals of each pixel are exact."""
 
 import numpy as np
 import pytest
@@ -64,7 +64,7 @@ def test_every_pixel_lies_on_the_surface_of_its_class(ds, index):
 
 
 def implicit(solid, p, tolerance=2e-5):
-    """Whether points are in a solid, on its surface, and its normal there; written per kind."""
+    """Membership of points in a solid and its surface, and the normal there; by kind."""
     lines = []  # (value <= 0 inside, normal)
     x, y, z = np.moveaxis(p, -1, 0)
     if solid.kind in ("box", "pyramid"):
@@ -95,7 +95,7 @@ def implicit(solid, p, tolerance=2e-5):
     return values.max(0) < tolerance, np.abs(values.max(0)) < tolerance, normal
 
 
-def test_nothing_is_in_front_of_what_is_seen(ds):
+def test_nothing_is_in_front_of_visible_points(ds):
     """March along rays: no solid, wall or ground between camera and point."""
     world, sample = ds.world(2), ds[2]
     points, _ = points_of(ds, sample, world)
@@ -123,7 +123,7 @@ def test_normals_are_the_slope_of_depth(ds):
         flat &= np.abs(normals[dy : dy + 94, dx : dx + 126] - middle).max(2) < 1e-6
     cosine = (slope * middle).sum(-1)[flat]
     assert flat.mean() > 0.3
-    # Two faces with one normal (parallel boxes) may meet in the picture: not in more than a few.
+    # Two faces with one normal (parallel boxes) may meet in the image: not in more than a few.
     assert (cosine > 1 - 1e-4).mean() > 0.995
 
 
@@ -145,7 +145,7 @@ def test_solids_stand_on_the_ground(kind, tilt):
 
 
 def test_shadow_and_light(ds):
-    """The darker part of the ground is where the way to the sun is barred."""
+    """The darker part of the ground has no free way to the sun."""
     from keras_dense.datasets.raycast.trace import cast, describe, sunlit
 
     world = ds.world(1)
@@ -179,13 +179,13 @@ def test_deterministic_and_independent_of_order(ds):
 
 
 def test_splits_seeds_and_indices_differ():
-    pictures = [
+    rendered = [
         scenes(count=3, size=24, split=split, seed=seed)[i]["image"].tobytes()
         for split in ("train", "val", "test")
         for seed in (0, 1)
         for i in range(3)
     ]
-    assert len(set(pictures)) == len(pictures)
+    assert len(set(rendered)) == len(rendered)
 
 
 def test_size_changes_only_the_resolution():
@@ -209,7 +209,7 @@ def test_ranges_and_attributes():
         assert sample["depth"].max() <= ds.max_depth
         assert 20 < sample["image"].mean() < 235
         counts += np.bincount(sample["segmentation"].ravel(), minlength=8) > 0
-    assert (counts >= 10).all()  # every class is in a quarter of the pictures
+    assert (counts >= 10).all()  # every class is in a quarter of the images
 
 
 def test_antialias_touches_edges_and_colors_only():
@@ -226,10 +226,10 @@ def test_antialias_touches_edges_and_colors_only():
         ({"count": 0}, "`count` must be an integer >= 1.*count=0"),
         ({"count": 2.0}, "`count` must be an integer"),
         ({"seed": -1}, "`seed` must be an integer >= 0"),
-        ({"size": 0}, "size must be a positive integer"),
-        ({"split": "dev"}, r"split must be one of \('train', 'val', 'test'\).*'dev'"),
+        ({"size": 0}, "`size` must be an integer >= 1 or a pair"),
+        ({"split": "dev"}, r"`split` must be one of 'train', 'val', 'test'.*'dev'"),
         ({"objects": (5, 3)}, "0 <= fewest <= most"),
-        ({"objects": 4}, "objects must be"),
+        ({"objects": 4}, "`objects` must be"),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -243,5 +243,5 @@ def test_index_out_of_range(ds):
 
 
 def test_unknown_kind():
-    with pytest.raises(ValueError, match="kind must be one of"):
+    with pytest.raises(ValueError, match="`kind` must be one of"):
         make_solid("torus", 1, 1, 1, np.eye(3), 0, 5)

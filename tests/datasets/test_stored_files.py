@@ -1,4 +1,4 @@
-"""Whatever a file holds, its reader gives exactly that, or an error that names the file.
+"""Readers return exactly the content of a file, or raise an error that names the file.
 
 One table of formats, kinds of numbers, channels and ways to store them; and then, one by one, what
 a file says beside its numbers.
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from keras_dense.datasets import folder, instances, photographs
-from keras_dense.datasets.files import open_picture, read_image, read_numbers
+from keras_dense.datasets.files import read_image, read_numbers
 from keras_dense.datasets.masks import MaskDecoder
 from keras_dense.datasets.stored import stored, turned
 from keras_dense.heads.palette import voc_palette
@@ -58,7 +58,7 @@ def random(dtype, channels, high=100):
 
 
 def bytes_of(array, channels, opaque):
-    """What `read_image` has to give, or `None` where it may not give anything."""
+    """The expected result of `read_image`, or `None` for an error."""
     if array.dtype not in (np.uint8, bool) or channels == 4 and not opaque:
         return None
     array = array[..., :3] if channels == 4 else array
@@ -235,27 +235,27 @@ def test_decoded_numbers_do_not_wrap_around(pair):
 @pytest.mark.parametrize(
     ("decode", "message"),
     [
-        (lambda x: x[:1], "masks/a.png: decode must keep height and width"),
-        (lambda x: None, "masks/a.png: decode failed for int32"),
-        (lambda x: x[..., 7], "masks/a.png: decode failed for int32"),
+        (lambda x: x[:1], "masks/a.png: `decode` must keep height and width"),
+        (lambda x: None, "masks/a.png: `decode` failed for int32"),
+        (lambda x: x[..., 7], "masks/a.png: `decode` failed for int32"),
         (lambda x: x / 2, "masks/a.png: `labels` must be whole numbers"),
-        (lambda x: np.stack([x, x], -1), "masks/a.png: must hold class indices or RGB"),
+        (lambda x: np.stack([x, x], -1), "masks/a.png: must contain class indices or RGB"),
     ],
 )
-def test_what_decode_gives_is_checked(pair, decode, message):
+def test_results_of_decode_are_checked(pair, decode, message):
     pair.mask(np.array([[1, 2, 3]] * 2, np.uint8))
     with pytest.raises(ValueError, match=message):
         pair.read(decode=decode)
 
 
-def test_deep_images_are_read_as_told(pair):
+def test_deep_images_are_read_with_decode_image(pair):
     tifffile = pytest.importorskip("tifffile")
     pytest.importorskip("rasterio")
     pair.mask(np.zeros((2, 3), np.uint8))
     deep = np.arange(18, dtype=np.uint16).reshape(2, 3, 3) * 240
     (pair.images / "a.png").unlink()
     tifffile.imwrite(pair.images / "a.tif", deep, photometric="rgb")
-    with pytest.raises(ValueError, match="images/a.tif: holds more than 8 bits .*decode_image="):
+    with pytest.raises(ValueError, match="images/a.tif: has more than 8 bits .*decode_image="):
         pair.read()
     image = pair.read(decode_image=lambda x: x * 255 // 4095)["image"]
     np.testing.assert_array_equal(image, deep.astype(int) * 255 // 4095)
@@ -268,7 +268,7 @@ def test_deep_images_are_read_as_told(pair):
 
 
 def test_exif_orientation_of_images(pair):
-    """What was drawn over a turned photograph in a viewer lies on the turned pixels."""
+    """Annotations drawn in a viewer fit the turned pixels."""
     shown = np.zeros((4, 6, 3), np.uint8)
     shown[:2] = 255
     pair.mask((shown[..., 0] > 0).astype(np.uint8))
@@ -334,19 +334,19 @@ def test_transparency(pair):
         pair.read(None, palette=voc_palette(21), encoding="color")
 
 
-def test_palettes_that_number_our_colors_otherwise(pair):
+def test_palettes_with_the_colors_in_another_order(pair):
     ours = voc_palette(21)
     labels = np.array([[0, 5, 15]] * 2, np.uint8)
     pruned = Image.fromarray(ours[labels]).quantize(3)  # as tools that save space do
     pruned.save(pair.masks / "a.png")
     assert np.asarray(pruned).max() == 2
-    with pytest.raises(ValueError, match="masks/a.png: its palette gives number .* the color of"):
+    with pytest.raises(ValueError, match="masks/a.png: its palette has the color of .* for number"):
         pair.read()
     assert pair.labels(None, palette=ours, encoding="color") == labels.tolist()
     assert pair.labels(encoding="index") == np.asarray(pruned).tolist()
     pair.mask(labels * 0 + np.array([0, 2, 7], np.uint8), "a.gif")  # which makes a palette of it
     (pair.masks / "a.png").unlink()
-    with pytest.raises(ValueError, match="masks/a.gif: its palette gives number 1 the gray 2"):
+    with pytest.raises(ValueError, match="masks/a.gif: its palette has the gray 2 for number 1"):
         pair.read()
     # Colors that are none of ours say nothing of the numbers.
     other = Image.fromarray(np.array([[0, 1, 2]] * 2, np.uint8))
@@ -359,11 +359,11 @@ def test_palettes_that_number_our_colors_otherwise(pair):
 def test_colors_that_two_classes_have(pair):
     pair.mask(np.zeros((2, 3, 3), np.uint8))
     palette = [(0, 0, 0), (5, 5, 5), (0, 0, 0)]
-    with pytest.raises(ValueError, match=r"color \(0, 0, 0\) to class 0 and to class 2"):
+    with pytest.raises(ValueError, match=r"color \(0, 0, 0\) for class 0 and for class 2"):
         pair.read(None, palette=palette)
-    with pytest.raises(ValueError, match=r"color \(5, 5, 5\) to class 1 and to class 255"):
+    with pytest.raises(ValueError, match=r"color \(5, 5, 5\) for class 1 and for class 255"):
         pair.read(None, palette=palette[:2], void_colors=[(5, 5, 5)])
-    # The border of VOC is a default: whoever has its color for a class means the class.
+    # The border of VOC is only a default: a class of that color has priority.
     pair.mask(np.full((2, 3, 3), (224, 224, 192), np.uint8))
     assert pair.labels(None, palette=[(0, 0, 0), (224, 224, 192)]) == [[1, 1, 1]] * 2
 
@@ -383,7 +383,7 @@ def test_gray_in_three_channels(pair):
         ({-1: 0, 0: 0}, [[0, 1, 0]] * 2),
         ({np.int64(-1): np.uint8(255)}, [[0, 1, 255]] * 2),
         ({7: 255}, "label -1 at row 0, column 2 is out of range.*remap={-1: 255}"),
-        ({-1: 0}, r"has label 0, which remap does not name, and remap makes -1 that same class"),
+        ({-1: 0}, r"has label 0, which is not in remap, but remap turns -1 into that class"),
     ],
 )
 @pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64", "float32"])
@@ -401,12 +401,12 @@ def test_negative_labels(pair, dtype, remap, wanted):
 @pytest.mark.parametrize("remap", [{0.5: 1}, {1: 0.5}, {"1": 0}, {1: 3}, {1: -1}, {True: 0}])
 def test_remap_maps_integers_to_classes(pair, remap):
     pair.mask(np.zeros((2, 3), np.uint8))
-    with pytest.raises(ValueError, match="remap must map integers to classes 0 to 2"):
+    with pytest.raises(ValueError, match="`remap` must map integers to classes 0 to 2"):
         pair.read(3, remap=remap)
 
 
 @pytest.mark.parametrize("value", [0.5, np.nan, np.inf, 3e9])
-def test_floats_that_are_no_labels(pair, value):
+def test_floats_that_are_not_labels(pair, value):
     np.save(pair.masks / "a.npy", np.array([[0, 1, value]] * 2))
     with pytest.raises(ValueError, match="masks/a.npy: `labels` must be whole numbers"):
         pair.read()
@@ -414,7 +414,7 @@ def test_floats_that_are_no_labels(pair, value):
 
 def test_label_255_of_more_classes(pair):
     pair.mask(np.array([[0, 255, 256]] * 2, np.uint16))
-    with pytest.raises(ValueError, match="masks/a.png: has label 255, which is void"):
+    with pytest.raises(ValueError, match="masks/a.png: has label 255, which means void"):
         pair.read(300)
     assert pair.labels(300, remap={255: 255}) == [[0, 255, 256]] * 2
     assert pair.labels(300, remap={255: 299}) == [[0, 299, 256]] * 2
@@ -442,10 +442,10 @@ def geotiff(rasterio, path, array, **options):
             file.write(array, 1)
 
 
-def test_nodata_that_is_a_class_is_said(pair):
+def test_nodata_that_is_a_class_is_a_warning(pair):
     rasterio = pytest.importorskip("rasterio")
     geotiff(rasterio, pair.masks / "a.tif", np.array([[0, 1, 2]] * 2, np.uint8), nodata=0)
-    with pytest.warns(UserWarning, match=r"a.tif: says that 0 means no data.*remap={0: 0}"):
+    with pytest.warns(UserWarning, match=r"a.tif: has 0 as nodata.*remap={0: 0}"):
         assert pair.labels(3) == [[255, 1, 2]] * 2
     assert pair.labels(3, remap={0: 0}) == [[0, 1, 2]] * 2
 
@@ -470,7 +470,7 @@ def test_inverted_and_scaled_numbers_are_refused_until_decoded(pair):
     tifffile = pytest.importorskip("tifffile")
     labels = np.array([[0, 1, 2]] * 2, np.uint8)
     tifffile.imwrite(pair.masks / "a.tif", labels, photometric="miniswhite")
-    with pytest.raises(ValueError, match="masks/a.tif: says that its 0 is white"):
+    with pytest.raises(ValueError, match="masks/a.tif: stores white as 0"):
         pair.read()
     assert pair.labels(decode=lambda x: x) == labels.tolist()
     tifffile.imwrite(pair.images.parent / "b.tif", labels, photometric="miniswhite")
@@ -481,18 +481,18 @@ def test_inverted_and_scaled_numbers_are_refused_until_decoded(pair):
         warnings.simplefilter("ignore")
         with rasterio.open(pair.masks / "a.tif", "r+") as file:
             file.scales = [0.5]
-    with pytest.raises(ValueError, match="masks/a.tif: says that its numbers are to be scaled"):
+    with pytest.raises(ValueError, match="masks/a.tif: has a scale that must be applied"):
         pair.read()
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp", "a.tif"])
-def test_several_pictures_in_a_file(pair, name):
+def test_several_images_in_a_file(pair, name):
     pages = [Image.new("L", (3, 2), value) for value in (0, 40, 80)]
     path = pair.images / "b" / name
     path.parent.mkdir()
     options = {"lossless": True} if name == "a.webp" else {}
     pages[0].save(path, save_all=True, append_images=pages[1:], **options)
-    with pytest.raises(ValueError, match=f"{name}: holds 3 (frames|pages), and nothing says which"):
+    with pytest.raises(ValueError, match=f"{name}: has 3 (frames|pages), but must have one"):
         read_image(path)
 
 
@@ -501,10 +501,10 @@ def test_colors_that_are_not_rgb(tmp_path):
     rgb.convert("CMYK").save(tmp_path / "a.tif")
     assert read_image(tmp_path / "a.tif")[0, 0].tolist() == [200, 30, 10]
     Image.new("LAB", (3, 2)).save(tmp_path / "lab.tif")
-    with pytest.raises(ValueError, match=r"lab.tif: holds 3 channels \(LAB\), which are not RGB"):
+    with pytest.raises(ValueError, match=r"lab.tif: has 3 channels \(LAB\), which are not RGB"):
         read_image(tmp_path / "lab.tif")
     rgb.convert("CMYK").save(tmp_path / "b.tif")
-    with pytest.raises(ValueError, match="b.tif: must hold class indices or RGB of 8 bits"):
+    with pytest.raises(ValueError, match="b.tif: must contain class indices or RGB of 8 bits"):
         MaskDecoder(3, voc_palette(3))(tmp_path / "b.tif")
 
 
@@ -526,24 +526,24 @@ def test_broken_arrays(tmp_path):
         read_image(tmp_path / "none.npy")
 
 
-def test_pictures_too_large_for_pillow(tmp_path, monkeypatch):
+def test_images_too_large_for_pillow(tmp_path, monkeypatch):
     Image.new("L", (64, 64)).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    for read in (open_picture, read_image, stored):
+    for read in (read_image, stored):
         with pytest.raises(ValueError, match=r"a.png: .*MAX_IMAGE_PIXELS = None; kd.inference.Geo"):
             read(tmp_path / "a.png")
 
 
-def test_what_needs_rasterio_says_so(tmp_path, monkeypatch):
+def test_missing_rasterio_is_reported(tmp_path, monkeypatch):
     tifffile = pytest.importorskip("tifffile")
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((2, 3), np.float64))
     monkeypatch.setitem(__import__("sys").modules, "rasterio", None)
-    with pytest.raises(ImportError, match=r"a.tif: holds 1 x 64 bits.*keras_dense\[large\]"):
+    with pytest.raises(ImportError, match=r"a.tif: has 1 x 64 bits.*keras_dense\[large\]"):
         read_numbers(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("classes", [1, 2])
-def test_black_and_white_masks_need_a_word(pair, classes):
+def test_black_and_white_masks_need_remap(pair, classes):
     pair.mask(np.array([[0, 255, 255]] * 2, np.uint8))
     with pytest.raises(ValueError, match=r"only 0 and 255, such as .*a.png.*remap={255: 1}"):
         pair.read(classes)
@@ -559,7 +559,7 @@ def test_black_and_white_objects(tmp_path):
         (tmp_path / name).mkdir()
     Image.new("RGB", (3, 1)).save(tmp_path / "images" / "a.png")
     Image.fromarray(np.array([[255, 90, 0]], np.uint8)).save(tmp_path / "masks" / "a.png")
-    with pytest.raises(ValueError, match="masks/a.png: must be black and white.* It holds 3 num"):
+    with pytest.raises(ValueError, match="masks/a.png: must be black and white.* Received: 3 num"):
         instances(tmp_path, "trainval")[0]
     found = instances(tmp_path, "trainval", decode=lambda x: x > 127)[0]
     assert found["instances"].tolist() == [[1, 0, 0]]

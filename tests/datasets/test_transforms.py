@@ -1,4 +1,4 @@
-"""Transforms: image, labels, depth and normals stay in step, and geometry stays true."""
+"""Transforms change image, labels, depth and normals together, with correct geometry."""
 
 import math
 
@@ -99,7 +99,7 @@ def test_transforms_leave_their_input_alone(scene):
         transforms.RandomScale(0.5, 0.7),
         transforms.RandomRotation(30),
         transforms.RandomCrop(150),
-        transforms.ColorJitter(1, 1, 1, 0.5),
+        transforms.ColorJitter(brightness=1, contrast=1, saturation=1, hue=0.5),
         transforms.Resize(50),
     ):
         transform(scene, RNG(3))
@@ -124,11 +124,11 @@ def test_scale_is_a_nearer_world(scene, factor):
     np.testing.assert_array_equal(out["segmentation"], scene["segmentation"][rows][:, columns])
     np.testing.assert_array_equal(out["normals"], scene["normals"][rows][:, columns])
     # With the same camera the zoomed depth has the same normals: a plane z = k / (n . ray) keeps
-    # its n only if depth shrinks while the picture grows. Checked by points, not by differences:
+    # its n only if depth shrinks while the image grows. Checked by points, not by differences:
     # n . p is one number on the ground.
     v, u = np.mgrid[:height, :width]
     ray = np.stack([(u - (width - 1) / 2) / focal, (v - (height - 1) / 2) / focal, 1 + 0 * u], 2)
-    ray[..., :2] /= zoom  # where the pixel was in the old picture
+    ray[..., :2] /= zoom  # where the pixel was in the old image
     points = ray * out["depth"] * zoom
     ground = out["segmentation"] == 1
     distance = (points * out["normals"]).sum(-1)[ground]
@@ -136,7 +136,7 @@ def test_scale_is_a_nearer_world(scene, factor):
 
 
 def test_scale_matches_another_camera():
-    """Zooming by 2 and dividing depth by 2 = what a camera sees of a world half as large."""
+    """Zooming by 2 and dividing depth by 2 equals the view of a world half as large."""
     big = scenes(count=1, size=(64, 64))[0]
     out = transforms.RandomScale(2, 2)(big, RNG(0))
     np.testing.assert_allclose(out["depth"][::2, ::2] * 2, big["depth"], rtol=1e-6)
@@ -188,7 +188,7 @@ def test_crop_pads_with_void(scene):
     assert (out["image"][void] == (1, 2, 3)).all()
     assert (out["depth"][void] == 0).all() and (out["normals"][void] == 0).all()
     tops = {int((crop["segmentation"][:, 0] == 255).argmin()) for crop in _crops(scene, 120)}
-    assert len(tops) > 5  # the picture's place is random, too
+    assert len(tops) > 5  # the image's place is random, too
 
 
 def _crops(scene, size):
@@ -259,7 +259,7 @@ def test_jitter_changes_only_the_image(scene):
     assert (out["image"] != scene["image"]).any() and out["image"].dtype == np.uint8
     for key in ("segmentation", "depth", "normals"):
         assert out[key] is scene[key]
-    same = transforms.ColorJitter(0, 0, 0, 0)(scene, RNG(1))
+    same = transforms.ColorJitter(brightness=0, contrast=0, saturation=0, hue=0)(scene, RNG(1))
     np.testing.assert_array_equal(same["image"], scene["image"])
 
 
@@ -268,13 +268,19 @@ def test_jitter_by_hand():
 
     image = np.array([[[200, 40, 90], [10, 180, 30]]], np.uint8)
     draws = RNG(7).uniform(-1, 1, 4)
-    out = transforms.ColorJitter(0.4, 0, 0, 0)({"image": image}, RNG(7))["image"]
+    out = transforms.ColorJitter(brightness=0.4, contrast=0, saturation=0, hue=0)(
+        {"image": image}, RNG(7)
+    )["image"]
     np.testing.assert_allclose(out, np.clip(image * (1 + 0.4 * draws[0]), 0, 255), atol=1)
-    out = transforms.ColorJitter(0, 0, 1, 0)({"image": image}, RNG(7))["image"]
+    out = transforms.ColorJitter(brightness=0, contrast=0, saturation=1, hue=0)(
+        {"image": image}, RNG(7)
+    )["image"]
     gray = (image @ [0.299, 0.587, 0.114])[..., None]
     wanted = np.clip(gray + (1 + draws[2]) * (image - gray), 0, 255)
     np.testing.assert_allclose(out, wanted, atol=1.5)
-    out = transforms.ColorJitter(0, 0, 0, 0.5)({"image": image}, RNG(7))["image"]
+    out = transforms.ColorJitter(brightness=0, contrast=0, saturation=0, hue=0.5)(
+        {"image": image}, RNG(7)
+    )["image"]
     hue = [colorsys.rgb_to_hsv(*(p / 255))[0] for p in image[0]]
     new = [colorsys.rgb_to_hsv(*(p / 255))[0] for p in out[0]]
     turned = (np.subtract(new, hue) - 0.5 * draws[3] + 0.5) % 1 - 0.5
@@ -302,7 +308,7 @@ CAMERA = np.array([[120.0, 0.0, 50.0], [0.0, 95.0, 47.0], [0.0, 0.0, 1.0]])
 
 
 def points_of(sample):
-    """What each pixel shows, by depth and intrinsics."""
+    """The point at each pixel, from depth and intrinsics."""
     height, width = sample["depth"].shape[:2]
     v, u = np.mgrid[:height, :width]
     ray = np.stack([u, v, np.ones_like(u)], -1) @ np.linalg.inv(sample["intrinsics"]).T
@@ -338,7 +344,7 @@ def test_the_camera_of_a_window(with_camera):
 
 
 def test_the_camera_of_another_size(with_camera):
-    """The middle of each 3 x 3 is the very pixel that was there: so is its point."""
+    """The center of each 3 x 3 block is the original pixel, with the same point."""
     points = points_of(with_camera)
     large = transforms.Resize((3 * 96, 3 * 128))(with_camera)
     np.testing.assert_allclose(points_of(large)[1::3, 1::3], points, atol=1e-9)
@@ -350,7 +356,7 @@ def test_the_camera_of_another_size(with_camera):
 
 
 @pytest.mark.parametrize("degrees", [90, -180, 17.0])
-def test_the_camera_of_a_turned_picture(with_camera, degrees):
+def test_the_camera_of_a_turned_image(with_camera, degrees):
     v, u = np.mgrid[:96, :128].astype(np.float32)
     source = points_of(with_camera)
     sample = {**with_camera, "u": u + 1, "v": v, "source": source}
@@ -389,23 +395,29 @@ def test_scenes_have_their_camera(scene):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: transforms.RandomFlip(1.5), "horizontal must be a number from 0 to 1.*1.5"),
-        (lambda: transforms.RandomFlip(vertical="yes"), "vertical must be a number"),
-        (lambda: transforms.RandomScale(2, 1), "0 < low <= high.*low=2, high=1"),
-        (lambda: transforms.RandomScale(0, 1), "0 < low <= high"),
-        (lambda: transforms.RandomScale("a", 1), "0 < low <= high"),
-        (lambda: transforms.RandomCrop(0), "size must be a positive integer or a pair"),
-        (lambda: transforms.RandomCrop((3, 4, 5)), "size must be"),
-        (lambda: transforms.RandomCrop(2.5), "RandomCrop: size must be"),
+        (lambda: transforms.RandomFlip(1.5), "`horizontal` must be a number from 0 to 1.*1.5"),
+        (lambda: transforms.RandomFlip(vertical="yes"), "`vertical` must be a number"),
+        (
+            lambda: transforms.RandomScale(2, 1),
+            "`high` must be a number >= low=2. Received: high=1",
+        ),
+        (lambda: transforms.RandomScale(0, 1), "`low` must be a number > 0"),
+        (lambda: transforms.RandomScale("a", 1), "`low` must be a number > 0"),
+        (lambda: transforms.RandomCrop(0), "`size` must be an integer >= 1 or a pair"),
+        (lambda: transforms.RandomCrop((3, 4, 5)), "`size` must be"),
+        (lambda: transforms.RandomCrop(2.5), "`size` must be"),
         (lambda: transforms.CenterCrop(8, color=(0, 0, 300)), "three integers from 0 to 255"),
-        (lambda: transforms.Resize((0, 5)), "Resize: size must be"),
-        (lambda: transforms.Pad(), "give a size or a multiple"),
+        (lambda: transforms.Resize((0, 5)), "`size` must be"),
+        (lambda: transforms.Pad(), "`size` or `multiple` must be given"),
         (lambda: transforms.Pad(multiple=0), "`multiple` must be an integer >= 1"),
-        (lambda: transforms.RandomRotation(-5), "degrees must be a number >= 0 or a pair"),
-        (lambda: transforms.RandomRotation("x"), "degrees must be"),
-        (lambda: transforms.RandomRotation((0, math.inf)), "degrees must be"),
-        (lambda: transforms.ColorJitter(brightness=-1), "brightness must be a number from 0 to 1"),
-        (lambda: transforms.ColorJitter(hue=0.7), "hue must be a number from 0 to 0.5"),
+        (lambda: transforms.RandomRotation(-5), "`degrees` must be a number >= 0 or a pair"),
+        (lambda: transforms.RandomRotation("x"), "`degrees` must be"),
+        (lambda: transforms.RandomRotation((0, math.inf)), "`degrees` must be"),
+        (
+            lambda: transforms.ColorJitter(brightness=-1),
+            "`brightness` must be a number from 0 to 1",
+        ),
+        (lambda: transforms.ColorJitter(hue=0.7), "`hue` must be a number from 0 to 0.5"),
     ],
 )
 def test_bad_arguments(make, message):
@@ -413,7 +425,7 @@ def test_bad_arguments(make, message):
         make()
 
 
-def test_compose_names_what_is_no_transform_or_breaks_a_sample():
+def test_compose_names_a_faulty_transform():
     with pytest.raises(TypeError, match=r"transforms\[1\]=3"):
         transforms.Compose([transforms.RandomFlip(), 3])
 
@@ -423,5 +435,7 @@ def test_compose_names_what_is_no_transform_or_breaks_a_sample():
     sample = {"image": np.zeros((4, 4, 3), np.uint8), "segmentation": np.zeros((4, 4), np.uint8)}
     with pytest.raises(ValueError, match="after half: 'segmentation' is 2 x 4 pixels"):
         transforms.Compose(half)(sample, RNG(0))
-    with pytest.raises(TypeError, match="after <lambda>: must be a dict with an 'image'.*NoneType"):
+    with pytest.raises(
+        TypeError, match="after <lambda>: must be a dict with the key 'image'.*NoneType"
+    ):
         transforms.Compose([lambda s, rng: None])(sample, RNG(0))

@@ -1,4 +1,4 @@
-"""The band around borders, against all pairs of pixels."""
+"""The band around borders, compared with all pairs of pixels."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ pytestmark = pytest.mark.once
 
 
 @pytest.mark.parametrize("width", [1, 2.5, 4])
-def test_the_band_is_what_is_near_a_border(width):
+def test_the_band_contains_the_pixels_near_a_border(width):
     rng = np.random.default_rng(0)
     labels = np.kron(rng.integers(0, 3, (3, 4)), np.ones((7, 9), int))
     labels[4:8, 10:13] = 255
@@ -36,5 +36,5 @@ def test_no_border_no_band():
 def test_bad_input():
     with pytest.raises(ValueError, match="`labels` must be ints"):
         trimap(np.zeros((4, 5)), 3)
-    with pytest.raises(ValueError, match="`width` must be above 0. Received: width=0"):
+    with pytest.raises(ValueError, match="`width` must be a number > 0. Received: width=0"):
         trimap(np.zeros((4, 5), int), 0)

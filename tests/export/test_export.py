@@ -69,12 +69,12 @@ def network(name, backbone):
     return lively(model), heads
 
 
-def pictures(size, count=2):
+def photos(size, count=2):
     return np.random.default_rng(1).integers(0, 256, (count, *size, 3), dtype="uint8")
 
 
 def expected(model, heads, images):
-    """What people use, from `kd.decoded`, and the probability of the label from the logits."""
+    """Results of `kd.decoded`, and the probability of the label from the logits."""
     images = images.astype("float32")
     product, output = kd.decoded(model, heads)(images), model(images)
     if not isinstance(heads, dict):
@@ -145,10 +145,10 @@ def test_any_size(backbone, tmp_path, capsys, name):
     for package in ("tf2onnx", "onnxruntime", "openvino", "ai_edge_litert"):
         pytest.importorskip(package)
     model, heads = network(name, backbone)
-    before, images = model.get_weights(), [pictures(size) for size in SIZES]
+    before, images = model.get_weights(), [photos(size) for size in SIZES]
     wanted = [expected(model, heads, x) for x in images]
     for format in ("onnx", "openvino", "litert"):
-        # A name that somebody might give, too.
+        # A name that a user might give as well.
         path = tmp_path / f"{format}, µ" / f"model{FORMATS[format]}"
         found = getattr(kd.export, format)(model, path, heads)
         for x, y in zip(images, wanted, strict=True):
@@ -181,7 +181,7 @@ for name in json.loads(sys.argv[2]):
 @on_tensorflow
 @pytest.mark.parametrize("names", [("fcn8s",), *exhaustive(tuple(BUILD)[1:])], ids=["one", "all"])
 def test_savedmodels_in_a_fresh_process_without_keras(backbone, tmp_path, names):
-    images = {str(n): pictures(size) for n, size in enumerate(SIZES)}
+    images = {str(n): photos(size) for n, size in enumerate(SIZES)}
     np.savez(tmp_path / "images.npz", **images)
     networks = {name: network(name, backbone) for name in names}
     for name, (model, heads) in networks.items():
@@ -210,7 +210,7 @@ def test_savedmodel_of_encoded_images(backbone, tmp_path):
     for _ in range(2):  # The second takes the place of the first.
         kd.export.savedmodel(model, path, heads)
     module = tf.saved_model.load(str(path))
-    images = pictures((40, 50))
+    images = photos((40, 50))
     files = [tf.io.encode_png(image).numpy() for image in images]
     assert_same(
         {k: y.numpy() for k, y in module.signatures["encoded"](tf.constant(files)).items()},
@@ -223,7 +223,7 @@ def test_savedmodel_of_encoded_images(backbone, tmp_path):
     deep = tf.io.encode_png(np.zeros((40, 50, 3), "uint16"))
     with pytest.raises(tf.errors.InvalidArgumentError, match="has 16 bits a channel"):
         module.signatures["encoded"](encoded=deep[None])
-    other = tf.io.encode_png(pictures((40, 48))[0])
+    other = tf.io.encode_png(photos((40, 48))[0])
     with pytest.raises(tf.errors.InvalidArgumentError, match="must be of one size; send them one"):
         module.signatures["encoded"](encoded=tf.stack([files[0], other]))
     about = json.loads((path / "assets" / "about.json").read_text(encoding="utf-8"))
@@ -237,7 +237,7 @@ def test_fixed_size_and_what_travels_along(backbone, tmp_path):
     pytest.importorskip("tf2onnx")
     litert = pytest.importorskip("ai_edge_litert.interpreter")
     model, heads = network("fcn8s", backbone)
-    images = pictures((64, 80), 3)
+    images = photos((64, 80), 3)
     wanted, said = expected(model, heads, images), {}
     for format in ("onnx", "openvino", "litert"):
         path = tmp_path / f"model{FORMATS[format]}"
@@ -276,7 +276,7 @@ def test_labels_before_the_last_upsampling(backbone, tmp_path, name, last):
     for package in ("tf2onnx", "onnxruntime", "openvino", "ai_edge_litert"):
         pytest.importorskip(package)
     model, head = network(name, backbone)
-    images = pictures(SIZES[0])
+    images = photos(SIZES[0])
     upsampling = model.get_layer(last)
     scores = keras.Model(model.input, upsampling.input)(images.astype("float32"))
     probabilities = np.asarray(keras.ops.softmax(scores))
@@ -321,7 +321,7 @@ def test_crf(backbone, tmp_path):
     model, heads = network("crf", backbone)
     kd.export.onnx(model, tmp_path / "crf.onnx", heads)
     for size in SIZES:
-        images = pictures(size)
+        images = photos(size)
         assert_same(run("onnx", tmp_path / "crf.onnx", images), expected(model, heads, images))
     for format, operations in (("openvino", "TensorScatterMin"), ("litert", "BitwiseAnd")):
         pytest.importorskip({"litert": "ai_edge_litert"}.get(format, format))
@@ -350,7 +350,7 @@ def test_quantized(backbone, tmp_path, format, quantize, share):
     heads = kd.heads.Depth()
     model = lively(kd.fcn32s(backbone, heads=heads))
     suffix, sizes = FORMATS[format], []
-    images = pictures((64, 64), 4)
+    images = photos((64, 64), 4)
     for kind in (None, quantize):
         path = tmp_path / f"{kind}{suffix}"
         found = getattr(kd.export, format)(model, path, heads, quantize=kind, images=images)
@@ -373,7 +373,7 @@ def test_other_modes(backbone, tmp_path, mode, classes):
     import tensorflow as tf
 
     module = tf.saved_model.load(str(tmp_path / "m"))
-    images = pictures((33, 47))
+    images = photos((33, 47))
     found = module.signatures["serving_default"](images=tf.constant(images))
     logits = model.predict(images, verbose=0)
     logits = logits[..., 0] if mode == "binary" else logits
@@ -403,7 +403,7 @@ def test_mixed_precision_leaves_in_float32(tmp_path):
     head = kd.heads.Segmentation(4)
     kd.export.savedmodel(model, tmp_path / "m", head)
     module = tf.saved_model.load(str(tmp_path / "m"))
-    images = pictures((20, 30))
+    images = photos((20, 30))
     raw = module.signatures["raw"](images=tf.constant(images))["prediction"].numpy()
     np.testing.assert_allclose(raw, plain.predict(images, verbose=0), atol=1e-5)
     saved = (tmp_path / "m" / "saved_model.pb").read_bytes()
@@ -424,9 +424,9 @@ def test_upsampling_in_one_operation(tmp_path, format):
     x = layers.UpSampling2D(2, interpolation="nearest")(layers.Conv2D(5, 1)(x))
     model = lively(keras.Model(image, x))
     path = tmp_path / f"m{FORMATS[format]}"
-    getattr(kd.export, format)(model, path, HEAD, images=pictures((48, 60)))
+    getattr(kd.export, format)(model, path, HEAD, images=photos((48, 60)))
     for size in ((48, 60), (72, 36)):
-        images = pictures(size)
+        images = photos(size)
         assert_same(run(format, path, images), expected(model, HEAD, images))
 
 
@@ -439,7 +439,7 @@ def test_a_group_for_each_channel(tmp_path):
     x = layers.Conv2D(6, 3, groups=3, padding="same", bias_initializer="ones")(x)
     model = lively(keras.Model(image, layers.Conv2D(5, 1)(x)))
     kd.export.onnx(model, tmp_path / "m.onnx", HEAD)
-    images = pictures((20, 30))
+    images = photos((20, 30))
     assert_same(run("onnx", tmp_path / "m.onnx", images), expected(model, HEAD, images))
 
 
@@ -582,7 +582,7 @@ def test_images_and_sizes_at_the_door(backbone, tmp_path):
     from keras_dense.export.arguments import _checked_images, _checked_size
 
     model, path = kd.fcn32s(backbone, heads=HEAD), tmp_path / "m.onnx"
-    x = pictures((32, 32))
+    x = photos((32, 32))
     for given in (x, x.tolist(), keras.ops.convert_to_tensor(x)):
         found = _checked_images(given, (None, None, 3))
         assert isinstance(found, np.ndarray) and found.dtype == np.uint8

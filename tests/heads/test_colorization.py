@@ -6,7 +6,7 @@ from keras import layers, ops
 import keras_dense as kd
 from keras_dense.heads import Auxiliary, Colorization, Segmentation
 from keras_dense.ops import ab_bins
-from keras_dense.ops.color import to_lab
+from keras_dense.ops.color import full_size, to_lab
 from keras_dense.testing import check_model
 
 
@@ -121,7 +121,7 @@ def test_decoding(regression, tmp_path):
     rgb = product.predict(x, verbose=0)
     assert rgb.shape == x.shape and rgb.dtype == "uint8"
     ab = raw * 110 if regression else kd.ops.annealed_mean(raw, temperature=0.5)
-    expected = kd.ops.recolor(x, kd.ops.full_size(ab, x))
+    expected = kd.ops.recolor(x, full_size(ab, x))
     # Rounded; the graph and single operations differ in the last digits.
     assert np.abs(rgb - ops.convert_to_numpy(expected)).max() < 0.51
     product.save(tmp_path / "product.keras")
@@ -154,20 +154,20 @@ def test_auxiliary_head_of_colors(backbone):
 
 def test_encode_draw_and_error():
     head = Colorization()
-    picture = image(5, 6, 3)
-    assert head.encode({"image": picture}) is picture
-    np.testing.assert_array_equal(head.draw(picture), picture)
-    holes = picture.astype("float32") + 0.3
+    photo = image(5, 6, 3)
+    assert head.encode({"image": photo}) is photo
+    np.testing.assert_array_equal(head.draw(photo), photo)
+    holes = photo.astype("float32") + 0.3
     holes[0, 0] = np.nan
     drawn = head.draw(holes)
-    assert drawn.dtype == "uint8" and drawn[0, 0].tolist() == [160] * 3
-    np.testing.assert_array_equal(drawn[1:], picture[1:])
-    assert not head.error(picture, picture).any()
-    error = head.error(holes, picture)
-    assert error.dtype == "uint8" and error[0, 0].tolist() == [160] * 3
-    # Red against its own gray: 104 away in (a, b), drawn white.
+    assert drawn.dtype == "uint8" and drawn[0, 0].tolist() == [120] * 3
+    np.testing.assert_array_equal(drawn[1:], photo[1:])
+    assert (head.error(photo, photo) == (0, 0, 4)).all()
+    error = head.error(holes, photo)
+    assert error.dtype == "uint8" and error[0, 0].tolist() == [120] * 3
+    # Red against its own gray: 104 away in (a, b), drawn brightest.
     red = np.full((1, 1, 3), (255, 0, 0), "uint8")
-    assert head.error(red, np.full((1, 1, 3), 127, "uint8")).tolist() == [[[255, 255, 255]]]
+    assert head.error(red, np.full((1, 1, 3), 127, "uint8")).tolist() == [[[252, 253, 191]]]
     assert head.legend() == []
 
 
@@ -208,7 +208,7 @@ def test_bad_input():
         Colorization(target="photo").encode({"image": 0})
     x = keras.Input((None, None, 4))
     backbone = keras.Model(x, {"P1": layers.Conv2D(2, 3, strides=2, padding="same")(x)})
-    with pytest.raises(ValueError, match="RGB images, which have 3 channels"):
+    with pytest.raises(ValueError, match="must be an RGB image, .B, H, W, 3."):
         kd.assemble(backbone, lambda f: f["P1"], Colorization(40), input_shape=(None, None, 4))
     model = kd.assemble(*small(), Colorization(40))
     with pytest.raises(ValueError, match="prediction at 1/4 of the image's size"):

@@ -4,7 +4,7 @@ import pytest
 from keras import layers, ops
 
 import keras_dense as kd
-from keras_dense.heads import Depth, Segmentation, picture
+from keras_dense.heads import Depth, Segmentation, drawing
 from keras_dense.testing import check_layer, check_model
 from keras_dense.training import Preview
 
@@ -21,7 +21,7 @@ DEPTHS = {
 
 @pytest.mark.parametrize("activation", DEPTHS)
 def test_activations(activation):
-    layer = kd.layers.DepthActivation(activation, 0.5, 8.0)
+    layer = kd.layers.DepthActivation(activation, min_depth=0.5, max_depth=8.0)
     found = ops.convert_to_numpy(layer(SCORES)).ravel()
     np.testing.assert_allclose(found, DEPTHS[activation], rtol=1e-6)
     far = np.array([-1e30, -100.0, 100.0, 1e30], "float32").reshape(1, 2, 2, 1)
@@ -45,15 +45,15 @@ def test_encode_and_decode():
     assert decoded.shape == (1, 2, 1, 1) and decoded.ravel().tolist() == [8.0, 2.0]
 
 
-def test_pictures():
+def test_photos():
     head = Depth(max_depth=10.0)
     meters = np.array([[0.2, 0.5, 10.0, 0.0, np.nan]], "float32")[..., None]
     drawn = head.draw(meters)
     assert drawn.shape == (1, 5, 3) and drawn.dtype == np.uint8
-    np.testing.assert_array_equal(drawn[0, :3], picture.magma(np.array([1.0, 1.0, 0.0])))
-    np.testing.assert_array_equal(drawn[0, 3:], picture.hatch(1, 5)[0, 3:])
-    np.testing.assert_array_equal(drawn, kd.plot.depth(meters, 0.5, 10.0))
-    # The scale does not follow what is in the picture.
+    np.testing.assert_array_equal(drawn[0, :3], drawing.magma(np.array([1.0, 1.0, 0.0])))
+    np.testing.assert_array_equal(drawn[0, 3:], drawing.hatch(1, 5)[0, 3:])
+    np.testing.assert_array_equal(drawn, kd.plot.depth(meters, low=0.5, high=10.0))
+    # The scale does not depend on the image.
     np.testing.assert_array_equal(head.draw(meters[:, 1:2]), drawn[:, 1:2])
     legend = head.legend()
     assert [legend[0][0], legend[-1][0]] == ["0.5 m", "10 m"]
@@ -62,20 +62,22 @@ def test_pictures():
     truth = np.array([[2.0, 2.0, 2.0, 2.0, 0.0]], "float32")[..., None]
     guess = np.array([[2.0, 2.5, 0.1, np.nan, 5.0]], "float32")[..., None]
     error = head.error(truth, guess, np.zeros((1, 5, 3), "uint8"))
-    np.testing.assert_array_equal(error[0, :4], picture.magma(np.array([0.0, 0.5, 1.0, 1.0])))
-    np.testing.assert_array_equal(error[0, 4], picture.hatch(1, 5)[0, 4])
+    np.testing.assert_array_equal(error[0, :4], drawing.magma(np.array([0.0, 0.5, 1.0, 1.0])))
+    np.testing.assert_array_equal(error[0, 4], drawing.hatch(1, 5)[0, 4])
 
 
 def test_errors_of_labels():
     image = np.full((1, 3, 3), 100, "uint8")
     error = Segmentation(3).error(np.array([[1, 2, 255]]), np.array([[1, 0, 0]]), image)
-    np.testing.assert_array_equal(error, [[[50, 50, 50], [230, 40, 40], [160, 160, 160]]])
+    wanted = kd.plot.error_map([[1, 2, 255]], [[1, 0, 0]], image=image)
+    np.testing.assert_array_equal(error, wanted)
     multi = Segmentation(2, mode="multilabel")
     truth = np.array([[[1, 255], [0, 255], [255, 255]]])
     error = multi.error(truth, np.array([[[1, 1], [1, 0], [0, 0]]]), image)
-    np.testing.assert_array_equal(error, [[[50, 50, 50], [230, 40, 40], [160, 160, 160]]])
+    np.testing.assert_array_equal(error, wanted)
     none = Segmentation(3, ignore_class=None).error(np.array([[1, 0, 2]]), np.array([[1, 2, 2]]))
-    np.testing.assert_array_equal(none, [[[0, 0, 0], [230, 40, 40], [0, 0, 0]]])
+    right, wrong = drawing.RIGHT, drawing.WRONG
+    np.testing.assert_array_equal(none, [[right, wrong, right]])
 
 
 def test_contract_of_a_model(backbone):
@@ -123,7 +125,7 @@ def test_preview(tmp_path):
     heads = {"depth": Depth(), "coarse": kd.heads.Auxiliary(Depth())}
     outputs = {key: layers.Conv2D(1, 1, activation="softplus")(image) for key in heads}
     preview = Preview(samples, tmp_path, heads, count=2)
-    drawn = preview.picture(keras.Model(image, outputs))
+    drawn = preview.drawing(keras.Model(image, outputs))
     assert drawn.shape == (4 * 6 + 3 * 4, 4 * 8, 3)
     np.testing.assert_array_equal(drawn[:6, 8:16], Depth().draw(Depth().encode(samples[1])))
 
@@ -138,7 +140,7 @@ def test_config_round_trip():
 
 def test_bad_arguments():
     for low, high in ((0.0, 10.0), (5.0, 5.0), (-1.0, 2.0), (1.0, np.inf), ("a", 2.0)):
-        with pytest.raises(ValueError, match="0 < min_depth < max_depth"):
+        with pytest.raises(ValueError, match="`m.._depth` must be a number > "):
             Depth(low, high)
     with pytest.raises(ValueError, match="`activation` must be one of"):
         Depth(activation="linear")

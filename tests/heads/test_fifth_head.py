@@ -111,7 +111,7 @@ def test_it_trains_beside_a_segmentation(trained):
 def test_it_is_drawn(trained, tmp_path):
     model, data = trained
     preview = kd.training.Preview(data, tmp_path, count=1)
-    assert preview.picture(model).shape[1:] == (4 * 56, 3)
+    assert preview.drawing(model).shape[1:] == (4 * 56, 3)
 
 
 def test_it_is_predicted_in_tiles_and_at_several_scales(trained):

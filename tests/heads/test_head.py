@@ -41,10 +41,10 @@ def lively(backbone):
 
 
 def test_trains_on_any_network(backbone):
-    head, pictures = Brightness(), images(37, 45)
+    head, photos = Brightness(), images(37, 45)
     model = kd.fcn8s(backbone, heads=head)
     model.compile("sgd", **kd.objectives(head))
-    samples = [{"image": x, "brightness": x.mean(-1, keepdims=True) / 255} for x in pictures]
+    samples = [{"image": x, "brightness": x.mean(-1, keepdims=True) / 255} for x in photos]
     history = model.fit(kd.datasets.Loader(samples, head, 2), verbose=0).history
     truth = np.stack([s["brightness"] for s in samples])
     assert history["loss"][0] == pytest.approx(np.square(truth).mean(), rel=1e-4)

@@ -1,4 +1,4 @@
-"""A model knows its heads, and whoever takes heads may be given none."""
+"""A model carries its heads, and all functions that take heads find them there."""
 
 import contextlib
 import json
@@ -150,7 +150,7 @@ def test_foreign_models_are_given_heads():
         None,
     )
     tiles = kd.inference.predict_tiled(foreign, images(40, 40)[0], tile=32, progress=False)
-    assert tiles.shape == (40, 40, 3)  # As they are: nobody says what they mean.
+    assert tiles.shape == (40, 40, 3)  # Raw outputs: their meaning is unknown.
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 
 import keras_dense as kd
 from keras_dense.heads import Normals
+from keras_dense.heads.drawing import magma
 from keras_dense.layers import UnitNormals
 from keras_dense.testing import check_layer
 
@@ -32,18 +33,17 @@ def test_a_frame_changes_numbers_and_nothing_seen(frame, normals):
     ahead = array(keras.Model(scores, head.finish(scores, "n"))(np.zeros((1, 1, 1, 3))))
     np.testing.assert_array_equal(head.draw(ahead[0]), [[[128, 128, 255]]])
     other = np.roll(normals, 1, axis=1)
-    picture = head.error(target, head.encode({"normals": other}))
-    np.testing.assert_array_equal(picture, plain.error(normals, other))
+    drawing = head.error(target, head.encode({"normals": other}))
+    np.testing.assert_array_equal(drawing, plain.error(normals, other))
 
 
 def test_draw(normals):
     head = Normals()
-    picture = head.draw(normals)
-    assert picture.dtype == np.uint8 and picture.shape == (6, 9, 3)
-    assert (picture[0, :3] == 224).all()
-    # As the plots do where something is known.
-    np.testing.assert_array_equal(picture[1:], kd.plot.normals(normals)[1:])
-    assert head.draw(np.full((1, 1, 3), np.nan)).tolist() == [[[224, 224, 224]]]
+    drawing = head.draw(normals)
+    assert drawing.dtype == np.uint8 and drawing.shape == (6, 9, 3)
+    np.testing.assert_array_equal(drawing[0, :3], kd.plot.hatch(6, 9)[0, :3])
+    np.testing.assert_array_equal(drawing, kd.plot.normals(normals))
+    assert head.draw(np.full((1, 1, 3), np.nan)).tolist() == [[[120, 120, 120]]]
     # To the left, up and towards the camera.
     assert head.draw(np.array([[[-1.0, 0, 0], [0, -1, 0]]])).tolist() == [
         [[0, 128, 128], [128, 255, 128]]
@@ -55,16 +55,11 @@ def test_error():
     truth[0, 5] = 0
     angle = np.radians([0, 6, 15, 30, 180, 20])
     prediction = np.stack([np.sin(angle), 0 * angle, -np.cos(angle)], -1)[None]
-    picture = Normals().error(truth, prediction)
-    assert picture.dtype == np.uint8
-    assert picture[0].tolist() == [
-        [0, 0, 0],
-        [102, 0, 0],
-        [255, 0, 0],
-        [255, 255, 0],
-        [255, 255, 255],
-        [128, 128, 128],
-    ]
+    drawing = Normals().error(truth, prediction)
+    assert drawing.dtype == np.uint8
+    shares = np.array([0, 6, 15, 30, 45]) / 45
+    np.testing.assert_allclose(drawing[0, :5].astype(int), magma(shares), atol=1)
+    np.testing.assert_array_equal(drawing[0, 5], kd.plot.hatch(1, 6)[0, 5])
 
 
 @pytest.mark.parametrize("concentration", [False, True])
@@ -136,7 +131,7 @@ def test_uncertainty():
 
 @pytest.mark.parametrize("concentration", [False, True])
 def test_layer(concentration):
-    layer = UnitNormals((0, -1, 0), concentration)
+    layer = UnitNormals(ahead=(0, -1, 0), concentration=concentration)
     channels = 3 + concentration
     x = np.random.default_rng(0).normal(size=(2, 5, 7, channels)).astype("float32")
     check_layer(layer, x)
@@ -169,5 +164,5 @@ def test_bad_arguments(normals):
         Normals().encode({"image": 0, "depth": 0})
     with pytest.raises(ValueError, match=r"'normals' must have shape \(height, width, 3\)"):
         Normals().encode({"normals": normals[..., 0]})
-    with pytest.raises(ValueError, match="takes 3 channels"):
+    with pytest.raises(ValueError, match="must have 3 channels"):
         UnitNormals()(np.zeros((1, 2, 2, 4)))

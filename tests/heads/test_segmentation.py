@@ -16,7 +16,7 @@ def test_multiclass_encode_decode_draw():
     decoded = keras.ops.convert_to_numpy(head.decode(logits))
     assert decoded.dtype == np.int32 and (decoded == logits.argmax(-1)).all()
     np.testing.assert_array_equal(
-        head.draw(labels), [[[0, 0, 0], [9, 9, 9]], [[5, 0, 0], [224, 224, 224]]]
+        head.draw(labels), [[[0, 0, 0], [9, 9, 9]], [[5, 0, 0], [120, 120, 120]]]
     )
     assert head.legend() == [("a", (0, 0, 0)), ("b", (9, 9, 9)), ("c", (5, 0, 0))]
 
@@ -31,8 +31,8 @@ def test_binary_and_multilabel():
     both = np.array([[-1.0, 2.0], [3.0, 4.0]]).reshape(1, 1, 2, 2)
     labels = keras.ops.convert_to_numpy(multi.decode(both))
     assert labels.tolist() == [[[[0, 1], [1, 1]]]]
-    picture = multi.draw(np.concatenate([labels[0], np.zeros((1, 1, 2), int)], 1))
-    assert (picture[0, :2] == multi.palette[1]).all() and (picture[0, 2] == 224).all()
+    photo = multi.draw(np.concatenate([labels[0], np.zeros((1, 1, 2), int)], 1))
+    assert (photo[0, :2] == multi.palette[1]).all() and (photo[0, 2] == 120).all()
 
 
 @pytest.mark.parametrize("mode", ["multiclass", "binary", "multilabel"])
@@ -92,7 +92,7 @@ def test_classes_that_are_no_int(number):
 def test_bad_arguments():
     with pytest.raises(ValueError, match="`mode` must be one of"):
         Segmentation(3, mode="softmax")
-    with pytest.raises(ValueError, match="binary has one class"):
+    with pytest.raises(ValueError, match="does not go with num_classes=3"):
         Segmentation(3, mode="binary")
     with pytest.raises(ValueError, match="one entry for each of 3 classes. Received: 2 names"):
         Segmentation(3, class_names=["a", "b"])

@@ -80,7 +80,7 @@ def test_noise_finds_room_for_its_lattice():
     image = np.random.default_rng(0).integers(0, 256, (160, 160, 3), np.uint8)
     probabilities = np.random.default_rng(1).dirichlet([1, 1], (160, 160))
     found = dense_crf(probabilities, image, 1, bilateral_sxy=3, bilateral_srgb=1, gaussian_compat=0)
-    # Nobody is like anybody else: every pixel hears itself alone.
+    # No two pixels are alike: every pixel gets only its own message.
     alone = probabilities * np.exp(10 * probabilities)
     alone /= alone.sum(-1, keepdims=True)
     assert np.isfinite(found).all() and np.abs(found - alone).mean() < 1e-3
@@ -111,9 +111,9 @@ def test_inference_lowers_the_energy():
 
 def test_bad_input():
     p, image = np.full((4, 5, 2), 0.5), np.zeros((4, 5, 3), "uint8")
-    for bad, picture in ((p, image[:, :4]), (p[0], image), (p, image[..., 0])):
+    for bad, photo in ((p, image[:, :4]), (p[0], image), (p, image[..., 0])):
         with pytest.raises(ValueError, match="of one height and width. Received"):
-            dense_crf(bad, picture)
+            dense_crf(bad, photo)
     with pytest.raises(ValueError, match="2 classes at least: give p and 1 - p"):
         dense_crf(p[..., :1], image)
     for bad in (np.nan, np.inf):
@@ -121,16 +121,16 @@ def test_bad_input():
             dense_crf(p * bad, image)
         with pytest.raises(ValueError, match="`image` must be finite numbers"):
             dense_crf(p, image + bad)
-    with pytest.raises(ValueError, match="of logits take the softmax first"):
+    with pytest.raises(ValueError, match="apply a softmax to logits first"):
         dense_crf(p - 1, image)
-    with pytest.raises(ValueError, match="There is no pixel"):
+    with pytest.raises(ValueError, match="must have at least one pixel"):
         dense_crf(p[:0], image[:0])
     with pytest.raises(ValueError, match="`known` must have the image's"):
         dense_crf(p, image, known=np.ones((4, 4)))
     for name in ("gaussian_sxy", "bilateral_sxy", "bilateral_srgb"):
-        with pytest.raises(ValueError, match=f"`{name}` must be a number above 0"):
+        with pytest.raises(ValueError, match=f"`{name}` must be a number > 0"):
             dense_crf(p, image, **{name: 0})
-    with pytest.raises(ValueError, match="`bilateral_compat` must be a number ≥ 0"):
+    with pytest.raises(ValueError, match="`bilateral_compat` must be a number >= 0"):
         dense_crf(p, image, bilateral_compat=-1)
     with pytest.raises(ValueError, match="`iterations` must be an integer >= 0"):
         dense_crf(p, image, 1.5)

@@ -1,4 +1,4 @@
-"""What a raster says of itself reaches the network, or is an error; results say what they mean."""
+"""Metadata of a raster reaches the network or is an error; results carry their meaning."""
 
 import json
 
@@ -182,15 +182,13 @@ def test_what_cannot_be_a_channel(tmp_path):
 
 def test_other_color_spaces_and_turned_photographs(tmp_path):
     pillow = pytest.importorskip("PIL.Image")
-    picture = pillow.fromarray(shown(random()))
-    picture.convert("CMYK").save(tmp_path / "cmyk.tif")
+    photo = pillow.fromarray(shown(random()))
+    photo.convert("CMYK").save(tmp_path / "cmyk.tif")
     np.testing.assert_array_equal(GeoTiff(tmp_path / "cmyk.tif")[...], shown(random()))
     exif = pillow.Exif()
     exif[0x0112] = 6
-    picture.save(tmp_path / "turned.jpg", exif=exif)
-    with pytest.raises(
-        ValueError, match=r"turned.jpg: is to be turned by its EXIF orientation \(6"
-    ):
+    photo.save(tmp_path / "turned.jpg", exif=exif)
+    with pytest.raises(ValueError, match=r"turned.jpg: has an EXIF orientation \(6"):
         GeoTiff(tmp_path / "turned.jpg")
 
 

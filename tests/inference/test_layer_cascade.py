@@ -44,7 +44,7 @@ def model():
     return model
 
 
-def test_nobody_leaves(model):
+def test_no_pixel_leaves(model):
     x = images(2, 97, 131)
     cascade = LayerCascade(model, thresholds=1.5)
     result = cascade.predict(x)
@@ -144,11 +144,13 @@ def test_two_stages_and_binary():
 
 def test_bad_input(model):
     backbone = kd.backbone("mobilenet", weights=None, alpha=0.25)
-    with pytest.raises(ValueError, match="'fcn32s' has no stages that pixels could leave"):
+    with pytest.raises(
+        ValueError, match="must have stages that pixels can leave. Received: 'fcn32s'"
+    ):
         LayerCascade(kd.fcn32s(backbone, 3))
     with pytest.raises(ValueError, match="`thresholds` must be a number, or one for each of the 2"):
         LayerCascade(model, thresholds=[0.9])
-    with pytest.raises(ValueError, match="`thresholds` must be a probability above 0"):
+    with pytest.raises(ValueError, match="`thresholds` must be a number > 0"):
         LayerCascade(model, thresholds=-1.0)
     with pytest.raises(ValueError, match=r"`images` must be \(B, H, W, C\). Received shape: \(6"):
         LayerCascade(model).predict(np.zeros((64, 64, 3)))
@@ -157,8 +159,8 @@ def test_bad_input(model):
     image = keras.Input((None, None, 8))
     halved = keras.Model(image, layers.Conv2D(8, 3, 2, "same")(image), name="halved")
     decoder = kd.decoders.layer_cascade([kd.surgery.region.masked(halved)], [0.9], level="P3")
-    picture = keras.Input((None, None, 3))
-    tiny = keras.Model(picture, {"P3": layers.Conv2D(8, 3, 8, "same")(picture)})
+    photo = keras.Input((None, None, 3))
+    tiny = keras.Model(photo, {"P3": layers.Conv2D(8, 3, 8, "same")(photo)})
     uneven = kd.assemble(tiny, decoder, with_intermediate(Segmentation(3), ["stage1"]))
     with pytest.raises(ValueError, match="must end at maps of one stride"):
         LayerCascade(uneven)

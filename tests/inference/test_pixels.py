@@ -52,7 +52,7 @@ class ByWindows:
 
 SAME = {
     "list": lambda x: x.tolist(),
-    "picture": pil,
+    "photo": pil,
     "int64": lambda x: x.astype("int64"),
     "uint16": lambda x: x.astype("uint16"),
     "float64": lambda x: x.astype("float64"),
@@ -76,7 +76,7 @@ def test_the_same_image_in_other_clothes(model, predict, name):
     expected = predict(model, batched(image()))
     given = SAME[name](image())
     if predict is scaled:
-        given = [given] if name in ("list", "picture") else given[None]
+        given = [given] if name in ("list", "photo") else given[None]
     np.testing.assert_allclose(predict(model, given), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -130,7 +130,7 @@ def test_another_range_where_it_is_told(model):
     "shape, hint",
     [
         ((1, 20, 24, 3), "give the images of a batch one by one"),
-        ((20, 24), r"needs an axis for them, image\[..., None\]"),
+        ((20, 24), r"needs a channel axis, image\[..., None\]"),
         ((3, 20, 24), "channels come last"),
         ((20, 0, 3), ""),
     ],
@@ -139,7 +139,7 @@ def test_shapes_that_cannot_be(model, shape, hint):
     with pytest.raises(ValueError, match=rf"`image` must have shape \(height, width, 3\).*{hint}"):
         tiled(model, np.zeros(shape, "uint8"))
     if len(shape) == 4:
-        with pytest.raises(ValueError, match="a single image needs an axis more"):
+        with pytest.raises(ValueError, match="a single image needs one more axis"):
             scaled(model, np.zeros(shape[1:], "uint8"))
 
 
@@ -233,7 +233,7 @@ def broken():
 
 
 def test_predictions_that_are_no_numbers_are_an_error():
-    """Of NaN the largest logit is class 0."""
+    """The largest logit of NaN is class 0."""
     heads = {"good": HEAD, "bad": kd.heads.Segmentation(3)}
     model, pixels = broken(), image()
     message = "`model` predicts NaN.* of 'bad' at 100 % of the pixels"

@@ -105,7 +105,7 @@ def test_probabilities_are_averaged():
 
 
 def test_depth_of_a_zoomed_image_is_put_right():
-    """Of a camera that goes nearer: an image twice as large shows half the depth."""
+    """A camera that moves closer: an image twice as large shows half the depth."""
     model = Given(lambda x: np.full((*x.shape[:3], 1), 4.0 * 40 / x.shape[1], "float32"))
     head = kd.heads.Depth()
     found = kd.inference.predict_multiscale(model, images(40, 60), head, scales=(0.5, 1, 1.5))

@@ -1,4 +1,4 @@
-"""Tiles: the same prediction as of the whole picture, in little memory, and after a kill."""
+"""Tiles: the same prediction as of the whole photo, in little memory, and after a kill."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ import keras_dense as kd
 from keras_dense.inference.tiles import Axis, Stitcher, fade
 
 
-def picture(height, width, seed=0):
+def photo(height, width, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype="uint8")
 
 
@@ -87,7 +87,7 @@ def test_a_stitcher_mixes_by_weights_that_sum_to_one():
 
 @pytest.mark.parametrize("size, tile", [((131, 205), 64), ((131, 205), (96, 64)), ((40, 200), 64)])
 def test_equals_the_whole_where_the_network_sees_less_than_the_overlap(size, tile):
-    model, image = shallow(), picture(*size)
+    model, image = shallow(), photo(*size)
     whole = ops.convert_to_numpy(model(image[None]))[0]
     found = kd.inference.predict_tiled(model, image, tile=tile, progress=False)
     np.testing.assert_allclose(found, whole, rtol=1e-5, atol=1e-5)
@@ -97,10 +97,10 @@ def test_equals_the_whole_where_the_network_sees_less_than_the_overlap(size, til
     assert (labels != whole.argmax(-1)).mean() < 1e-4
 
 
-def test_a_picture_that_fits_is_predicted_as_it_is(backbone):
+def test_a_photo_that_fits_is_predicted_as_it_is(backbone):
     model = kd.fcn32s(backbone, 5)
-    image = picture(45, 67)
-    found = kd.inference.predict_tiled(model, image, progress=False)
+    image = photo(45, 67)
+    found = kd.inference.predict_tiled(model, image, raw=True, progress=False)
     np.testing.assert_array_equal(found, model.predict_on_batch(image[None])[0])
 
 
@@ -113,7 +113,7 @@ def test_every_head_at_once(backbone):
         "aux": kd.heads.Auxiliary(kd.heads.Segmentation(5)),
     }
     model = kd.fcn32s(backbone, heads=heads)
-    image = picture(150, 230)
+    image = photo(150, 230)
     found = kd.inference.predict_tiled(model, image, heads, tile=128, progress=False)
     assert {key: (x.shape, x.dtype.name) for key, x in found.items()} == {
         "labels": ((150, 230), "uint8"),
@@ -131,7 +131,7 @@ def test_every_head_at_once(backbone):
 
 
 class Breaking:
-    """A picture that cannot be read any more after some reads."""
+    """A photo that cannot be read any more after some reads."""
 
     def __init__(self, image, reads):
         self.image, self.reads = image, reads
@@ -146,7 +146,7 @@ class Breaking:
 
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_a_stopped_run_goes_on_to_the_same_bytes(tmp_path, batch_size):
-    model, head, image = shallow(), kd.heads.Segmentation(5), picture(200, 200)
+    model, head, image = shallow(), kd.heads.Segmentation(5), photo(200, 200)
     settings = {"tile": 64, "overlap": 10, "batch_size": batch_size, "progress": False}
     kd.inference.predict_tiled(model, image, head, out=tmp_path / "once.npy", **settings)
     out = tmp_path / "stopped.npy"
@@ -162,10 +162,10 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(tmp_path, batch_size):
     with pytest.raises(ValueError, match="another model"):
         kd.inference.predict_tiled(shallow(), image, head, out=out, **settings)
     with pytest.raises(ValueError, match="another image"):
-        kd.inference.predict_tiled(model, picture(200, 200, 1), head, out=out, **settings)
+        kd.inference.predict_tiled(model, photo(200, 200, 1), head, out=out, **settings)
     with pytest.raises(ValueError, match="another arguments"):
         kd.inference.predict_tiled(model, image, head, out=out, **{**settings, "overlap": 12})
-    # A result that was taken away is begun anew, whatever is known of it.
+    # A result that was removed is started again, even with a state file.
     kept = {path: path.read_bytes() for path in tmp_path.glob("stopped*")}
     (tmp_path / "stopped.npy.part").unlink()
     with pytest.raises(OSError, match="disk is gone"):
@@ -191,14 +191,14 @@ def test_a_disk_that_is_too_small_says_so_before_anything_is_predicted(tmp_path,
     settings = {"heads": kd.heads.Segmentation(5), "progress": False}
     with pytest.raises(OSError, match="No space left on device: .*labels.npy"):
         kd.inference.predict_tiled(
-            shallow(), Breaking(picture(90, 90), 0), out=tmp_path / "labels.npy", **settings
+            shallow(), Breaking(photo(90, 90), 0), out=tmp_path / "labels.npy", **settings
         )
     assert not list(tmp_path.iterdir())
 
 
 def test_zarr_in_and_out(tmp_path):
     zarr = pytest.importorskip("zarr")
-    model, head, image = shallow(), kd.heads.Segmentation(5), picture(130, 150)
+    model, head, image = shallow(), kd.heads.Segmentation(5), photo(130, 150)
     stored = zarr.open_array(
         store=str(tmp_path / "in.zarr"), mode="w", shape=image.shape, chunks=(50, 50, 3), dtype="u1"
     )
@@ -222,7 +222,7 @@ def test_zarr_in_and_out(tmp_path):
 
 def test_geotiff_in_and_out(tmp_path):
     rasterio = pytest.importorskip("rasterio")
-    image = picture(600, 130)
+    image = photo(600, 130)
     transform = rasterio.Affine(2.0, 0.0, 500000.0, 0.0, -2.0, 5400000.0)
     with rasterio.open(
         tmp_path / "in.tif",
@@ -254,7 +254,7 @@ def test_geotiff_in_and_out(tmp_path):
 
 
 def test_memory_maps(tmp_path):
-    model, head, image = shallow(), kd.heads.Segmentation(5), picture(100, 150)
+    model, head, image = shallow(), kd.heads.Segmentation(5), photo(100, 150)
     np.save(tmp_path / "image.npy", image)
     mapped = np.load(tmp_path / "image.npy", mmap_mode="r")
     into = np.memmap(tmp_path / "labels", "uint8", "w+", shape=(100, 150))
@@ -267,13 +267,13 @@ def test_a_network_of_fixed_size():
     image = keras.Input((64, 48, 3))
     model = keras.Model(image, layers.Conv2D(5, 3, padding="same")(image))
     free = keras.Input((None, None, 3))
-    whole = keras.Model(free, model.layers[-1](free)).predict_on_batch(picture(100, 90)[None])[0]
-    found = kd.inference.predict_tiled(model, picture(100, 90), progress=False)
+    whole = keras.Model(free, model.layers[-1](free)).predict_on_batch(photo(100, 90)[None])[0]
+    found = kd.inference.predict_tiled(model, photo(100, 90), progress=False)
     np.testing.assert_allclose(found, whole, rtol=1e-5, atol=1e-3)
     with pytest.raises(ValueError, match=r"`tile` must be \(64, 48\)"):
-        kd.inference.predict_tiled(model, picture(100, 90), tile=32, progress=False)
+        kd.inference.predict_tiled(model, photo(100, 90), tile=32, progress=False)
     with pytest.raises(ValueError, match="must not be smaller"):
-        kd.inference.predict_tiled(model, picture(63, 90), progress=False)
+        kd.inference.predict_tiled(model, photo(63, 90), progress=False)
 
 
 @pytest.mark.parametrize(
@@ -293,13 +293,13 @@ def test_a_network_of_fixed_size():
     ],
 )
 def test_what_cannot_be(message, change):
-    arguments = {"image": picture(40, 40), "heads": kd.heads.Segmentation(5), **change}
+    arguments = {"image": photo(40, 40), "heads": kd.heads.Segmentation(5), **change}
     with pytest.raises(ValueError, match=message):
         kd.inference.predict_tiled(shallow(), progress=False, **arguments)
 
 
 def test_models_that_cannot_be(backbone):
-    image = picture(64, 64)
+    image = photo(64, 64)
     head = kd.heads.Colorization(grid=40)
     model = kd.fcn32s(backbone, heads=head)
     with pytest.raises(ValueError, match="cannot be written raw"):

@@ -1,4 +1,4 @@
-"""What is remembered of a model is used as long as nothing has changed, and not longer."""
+"""A compiled network is reused as long as its model has not changed, and not longer."""
 
 import gc
 import weakref
@@ -69,7 +69,7 @@ CHANGES = [set_weights, set_slope, set_nested_slope, set_strength, set_function,
 
 
 def whole(model, pixels):
-    """What the model gives now, without anything compiled."""
+    """Present output of the model, without compilation."""
     return keras.ops.convert_to_numpy(model(pixels[None].astype("float32"), training=False))[0]
 
 

@@ -1,4 +1,4 @@
-"""Convolutions with holes against loops over the taps in NumPy, float64."""
+"""Atrous convolutions against loops over the taps in NumPy, float64."""
 
 import itertools
 
@@ -116,7 +116,7 @@ def test_large_depthwise_kernels(gradients):
 
 @pytest.mark.parametrize("rate", [2, (4, 3)])
 def test_equals_keras_with_gradients(rate, gradients):
-    """What `keras.ops` computes in its own way, where it does."""
+    """Equality with `keras.ops.conv` in the cases that it supports."""
     rng = np.random.default_rng(2)
     x, weight = rng.normal(size=(2, 9, 12, 4)), rng.normal(size=(2, 9, 12, 4))
     for ours, theirs, shape in (
@@ -130,7 +130,7 @@ def test_equals_keras_with_gradients(rate, gradients):
             return theirs(x, k, padding="same", dilation_rate=rate, data_format="channels_last")
 
         def own(x, k, ours=ours):
-            return ours(x, k, rate)
+            return ours(x, k, rate=rate)
 
         arrays = (x, kernel)
         found = ops.convert_to_numpy(own(*(a.astype("float32") for a in arrays)))
@@ -147,7 +147,9 @@ def test_equals_keras_with_gradients(rate, gradients):
 def test_separable(padding, strides):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, 9, 12, 3))
-    layer = AtrousSeparableConv2D(5, 3, 2, strides, padding, 2, activation="relu")
+    layer = AtrousSeparableConv2D(
+        5, 3, rate=2, strides=strides, padding=padding, depth_multiplier=2, activation="relu"
+    )
     assert layer.compute_output_shape((2, 9, 12, 3)) == layer(x.astype("float32")).shape
     first, second, bias = (rng.normal(size=w.shape) for w in layer.weights)
     layer.set_weights([first, second, bias])
@@ -225,7 +227,7 @@ def test_channels_first(kind, arguments):
 @pytest.mark.parametrize("strides", [1, 2, 3])
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_size(kind, strides):
-    """One model for all sizes, even and odd: where "same" pads depends on the size."""
+    """One model for all sizes, even and odd: the padding of "same" depends on the size."""
     layer = make(kind, rate=2, strides=strides)
     model = keras.Sequential([keras.Input((None, None, 4)), layer])
     assert model.output_shape == (None, None, None, 4)
@@ -239,13 +241,15 @@ def test_any_size(kind, strides):
 @pytest.mark.parametrize(
     "layer",
     [
-        AtrousConv2D(4, 3, 2),
-        AtrousConv2D(4, (2, 3), (3, 1), padding=((1, 0), (2, 4)), kernel_regularizer="l2"),
-        AtrousConv2D(6, 3, 2, strides=2, groups=3, use_bias=False, activation="relu"),
-        AtrousConv2D(3, 3, 2, groups=3),
-        AtrousDepthwiseConv2D(3, 2, strides=(1, 2), depth_multiplier=2),
-        AtrousDepthwiseConv2D(3, 4, padding="valid", depthwise_initializer="he_normal"),
-        AtrousSeparableConv2D(4, 3, 2, padding=[[1, 0], [2, 4]], pointwise_constraint="max_norm"),
+        AtrousConv2D(4, 3, rate=2),
+        AtrousConv2D(4, (2, 3), rate=(3, 1), padding=((1, 0), (2, 4)), kernel_regularizer="l2"),
+        AtrousConv2D(6, 3, rate=2, strides=2, groups=3, use_bias=False, activation="relu"),
+        AtrousConv2D(3, 3, rate=2, groups=3),
+        AtrousDepthwiseConv2D(3, rate=2, strides=(1, 2), depth_multiplier=2),
+        AtrousDepthwiseConv2D(3, rate=4, padding="valid", depthwise_initializer="he_normal"),
+        AtrousSeparableConv2D(
+            4, 3, rate=2, padding=[[1, 0], [2, 4]], pointwise_constraint="max_norm"
+        ),
     ],
     ids=["plain", "padded", "grouped", "as_depthwise", "depthwise", "valid", "separable"],
 )
@@ -275,8 +279,8 @@ def test_training_in_bfloat16(kind):
 
 @pytest.mark.parametrize("channels, groups", [(24, 1), (42, 2)])
 def test_bfloat16_survives_channels_that_16_does_not_divide(channels, groups):
-    """PyTorch's own gradient is NaN there, or ends the process."""
-    layer = AtrousConv2D(48, 3, 8, padding="valid", groups=groups, dtype="mixed_bfloat16")
+    """PyTorch's own gradient is NaN for these, or ends the process."""
+    layer = AtrousConv2D(48, 3, rate=8, padding="valid", groups=groups, dtype="mixed_bfloat16")
     model = keras.Sequential([keras.Input((None, None, channels)), layer])
     model.compile(keras.optimizers.SGD(0.01), "mse")
     x = np.random.default_rng(0).normal(size=(2, 58, 58, channels))
@@ -303,10 +307,10 @@ def test_bad_paddings(kind, padding):
 
 
 def test_other_bad_arguments():
-    with pytest.raises(ValueError, match="is `rate` in AtrousConv2D. Received: dilation_rate=2"):
+    with pytest.raises(ValueError, match="must be given as `rate` to AtrousConv2D. .*rate=2"):
         AtrousConv2D(4, 3, dilation_rate=2)
-    layer = AtrousConv2D(4, 3, 4, padding=((1, 0), (4, 4)))
-    with pytest.raises(ValueError, match="too small .* rate=\\(4, 4\\).*Received: input_shape"):
+    layer = AtrousConv2D(4, 3, rate=4, padding=((1, 0), (4, 4)))
+    with pytest.raises(ValueError, match="large enough .* rate=\\(4, 4\\).*Received: input_shape"):
         layer.compute_output_shape((None, 7, 8, 3))
     with pytest.raises(ValueError, match="four axes"):
         layer.compute_output_shape((None, 7, 3))

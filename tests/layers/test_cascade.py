@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_dense.layers import Certainty, KeepCells, PoolKeptCells, Settled, Unsure
+from keras_dense.layers.cascade import Certainty, KeepCells, PoolKeptCells, Settled, Unsure
 from keras_dense.testing import check_layer
 
 
@@ -37,12 +37,12 @@ def test_certainty_of_each_mode():
         np.testing.assert_allclose(got, values, atol=1e-6)
 
 
-def test_certainty_in_float32_whatever_the_policy():
+def test_certainty_in_float32_under_any_policy():
     keras.config.set_dtype_policy("mixed_bfloat16")
     assert Certainty()(keras.Input((4, 4, 3))).dtype == "float32"
 
 
-def test_who_left_does_not_come_back():
+def test_cells_that_left_do_not_return():
     certainty = np.array([0.2, 0.9, 0.9, 0.2]).reshape(1, 1, 4, 1)
     before = np.array([1.0, 1, 0, 0]).reshape(1, 1, 4, 1)
     stays = [Unsure(0.5)(certainty), Unsure(0.5)(certainty, before), Unsure(1.5)(certainty)]
@@ -54,8 +54,8 @@ def test_who_left_does_not_come_back():
 
 
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")
-def test_only_what_is_left_teaches_the_later_stage():
-    """A step of rate 1 down the sum of the scores, whose gradient tells which cells it is from."""
+def test_the_later_stage_learns_only_from_cells_that_reach_it():
+    """One step of rate 1 down the sum of the scores: its gradient shows which cells count."""
     x = np.array([1.0, 10, 100, 1000]).reshape(1, 1, 4, 1)
     reached = np.array([1.0, 0, 1, 0]).reshape(1, 1, 4, 1)
     image, mask = keras.Input((1, 4, 1)), keras.Input((1, 4, 1))
@@ -79,7 +79,7 @@ def test_pools_the_cells_that_are_left(mode):
     x = logits(2, 5, 6, 3)
     kept = np.random.default_rng(1).uniform(size=(2, 5, 6, 1)) < 0.4
     kept[1, ::2, 1::2] = False
-    got = ops.convert_to_numpy(PoolKeptCells(2, mode)(x, kept.astype("float32")))
+    got = ops.convert_to_numpy(PoolKeptCells(2, mode=mode)(x, kept.astype("float32")))
     of = np.mean if mode == "mean" else np.max
     for b, p, q in np.ndindex(2, 2, 2):
         cells = x[b, p::2, q::2][kept[b, p::2, q::2, 0]]
@@ -91,5 +91,5 @@ def test_bad_input():
     with pytest.raises(ValueError, match="`mode` must be one of .*mode='softmax'"):
         Certainty("softmax")
     for bad in (0.0, "high", True, float("nan")):
-        with pytest.raises(ValueError, match="`threshold` must be a probability above 0"):
+        with pytest.raises(ValueError, match="`threshold` must be a number > 0"):
             Unsure(bad)

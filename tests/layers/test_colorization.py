@@ -27,14 +27,14 @@ def test_crop_at_a_stride():
     for size, left in ((24, 6), (21, 6), (20, 5), (1, 1)):
         y = CropLike(4)(x, np.zeros((1, size, 24, 3)))
         np.testing.assert_array_equal(ops.convert_to_numpy(y), x[:, :left])
-    with pytest.raises(ValueError, match="`x` is smaller than `like`"):
+    with pytest.raises(ValueError, match="`x` must be at least as large as `like`"):
         CropLike(4)(x, np.zeros((1, 25, 24, 3)))
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="RGB images, which have 3 channels"):
+    with pytest.raises(ValueError, match="must be an RGB image, .B, H, W, 3."):
         Lightness()(np.zeros((1, 4, 4, 1)))
-    with pytest.raises(ValueError, match="a logit for each of the 313 bins of grid=10"):
+    with pytest.raises(ValueError, match="one logit for each of the 313 bins of grid=10"):
         AnnealedMean()(np.zeros((1, 4, 4, 21)))
     with pytest.raises(ValueError, match="`temperature` must be a number > 0"):
         AnnealedMean(temperature=-1)

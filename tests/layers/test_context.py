@@ -1,4 +1,4 @@
-"""Pooling to bins, resizing like another map, pixel shuffle, as layers inside models."""
+"""Adaptive pooling, resizing to another map and pixel shuffle, as layers inside models."""
 
 import keras
 import numpy as np
@@ -12,15 +12,15 @@ from keras_dense.testing import check_layer
 to_numpy = ops.convert_to_numpy
 
 
-def picture(height, width, channels=3, seed=0):
+def image(height, width, channels=3, seed=0):
     rng = np.random.default_rng(seed)
     return rng.normal(size=(2, height, width, channels)).astype("float32")
 
 
 @pytest.mark.parametrize("bins", [1, 2, (6, 3)])
 def test_adaptive_pooling(bins):
-    check_layer(AdaptiveAveragePooling2D(bins), picture(5, 7))
-    x = picture(5, 7)
+    check_layer(AdaptiveAveragePooling2D(bins), image(5, 7))
+    x = image(5, 7)
     y = to_numpy(AdaptiveAveragePooling2D(bins)(x))
     np.testing.assert_allclose(y, adaptive_average_pool(x, bins), atol=1e-6)
     assert AdaptiveAveragePooling2D(bins).compute_output_shape((None, None, None, 3)) == (
@@ -32,7 +32,7 @@ def test_adaptive_pooling(bins):
 
 @pytest.mark.parametrize("size", [(5, 7), (1, 1), (1, 4)])
 def test_resize_like(size):
-    x, like = picture(*size), picture(9, 13, 2)
+    x, like = image(*size), image(9, 13, 2)
     check_layer(ResizeLike(), x, like)
     y = to_numpy(ResizeLike()(x, like))
     np.testing.assert_allclose(y, resize_bilinear(x, 9, 13), atol=1e-6)
@@ -40,14 +40,14 @@ def test_resize_like(size):
 
 
 def test_pixel_shuffle():
-    check_layer(PixelShuffle((2, 3)), picture(5, 7, 12))
-    x = picture(5, 7, 12)
+    check_layer(PixelShuffle((2, 3)), image(5, 7, 12))
+    x = image(5, 7, 12)
     np.testing.assert_array_equal(to_numpy(PixelShuffle(2)(x)), to_numpy(pixel_shuffle(x, 2)))
     assert PixelShuffle(4).compute_output_shape((None, None, 3, 32)) == (None, None, 12, 2)
 
 
 def pyramid(dtype=None):
-    """All three in a model of free size; the pooled map comes back to the size of the image."""
+    """All three layers in a model of any size; the pooled map returns to the size of the image."""
     image = keras.Input((None, None, 3))
     x = keras.layers.Conv2D(8, 3, strides=2, padding="same", dtype=dtype)(image)
     parts = [x]
@@ -64,9 +64,9 @@ def test_a_model_of_free_size_trains_and_loads(tmp_path):
     model = pyramid()
     model.compile("sgd", "mse")
     for size in ((17, 22), (9, 9)):
-        x = picture(*size)
+        x = image(*size)
         before = model.get_weights()
-        model.train_on_batch(x, picture(*size, channels=2, seed=1))
+        model.train_on_batch(x, image(*size, channels=2, seed=1))
         moved = [np.any(a != b) for a, b in zip(before, model.get_weights(), strict=True)]
         assert all(moved)
         assert model.predict(x, verbose=0).shape == (2, *size, 2)
@@ -78,7 +78,7 @@ def test_a_model_of_free_size_trains_and_loads(tmp_path):
 def test_mixed_precision():
     single, mixed = pyramid(), pyramid("mixed_bfloat16")
     mixed.set_weights(single.get_weights())
-    x = picture(17, 22)
+    x = image(17, 22)
     wanted = single.predict(x, verbose=0)
     error = np.abs(mixed.predict(x, verbose=0) - wanted).max()
     assert 0 < error < 0.03 * np.abs(wanted).max()
@@ -91,7 +91,7 @@ def test_exports_with_free_sizes(tmp_path):
     model.export(str(tmp_path / "m"), verbose=False)
     loaded = tf.saved_model.load(str(tmp_path / "m"))
     for size in ((17, 22), (6, 5), (64, 33)):
-        x = picture(*size)
+        x = image(*size)
         np.testing.assert_allclose(loaded.serve(x), model.predict(x, verbose=0), atol=1e-5)
 
 
@@ -103,5 +103,7 @@ def test_bad_arguments():
             AdaptiveAveragePooling2D(bins)
     with pytest.raises(ValueError, match="`factor` must be an integer >= 1 or a pair of them"):
         PixelShuffle(0)
-    with pytest.raises(ValueError, match=r"makes blocks of 4 channels. Received: an input of 6"):
-        PixelShuffle(2)(picture(2, 2, 6))
+    with pytest.raises(
+        ValueError, match=r"must be a multiple of 4 with factor=.*Received: an input of 6"
+    ):
+        PixelShuffle(2)(image(2, 2, 6))

@@ -62,7 +62,7 @@ def exact(logits, image, layer, matrices=None, known=None):
 
 
 def scene(height, width, classes=4, seed=0):
-    """Patches of color with noise, and scores that have seen them badly."""
+    """Patches of color with noise, and bad scores for them."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:height, :width]
     labels = ((rows // 9) * 3 + columns // 11) % classes
@@ -76,7 +76,9 @@ def scene(height, width, classes=4, seed=0):
 @pytest.mark.parametrize("normalization", ["after", "before", "symmetric", None])
 def test_exact_kernels(normalization):
     logits, image, _ = scene(13, 17)
-    layer = CRFasRNN(3, 9, 25, 1.5, normalization=normalization, exact=True)
+    layer = CRFasRNN(
+        3, theta_alpha=9, theta_beta=25, theta_gamma=1.5, normalization=normalization, exact=True
+    )
     if normalization is None:  # sums of so many pixels, rather than means
         layer.spatial_weight = layer.bilateral_weight = 0.02
     wanted = exact(
@@ -94,7 +96,7 @@ def test_learned_matrices():
     logits, image, _ = scene(9, 7)
     rng = np.random.default_rng(5)
     matrices = rng.normal(size=(3, 4, 4))
-    layer = CRFasRNN(2, 9, 25, 1.5, exact=True)
+    layer = CRFasRNN(2, theta_alpha=9, theta_beta=25, theta_gamma=1.5, exact=True)
     layer(logits[None], image[None])
     layer.set_weights(list(matrices))
     assert layer.count_params() == 3 * 4**2
@@ -104,9 +106,9 @@ def test_learned_matrices():
 
 @pytest.mark.parametrize("size", [(48, 40), (60, 80)])
 def test_the_lattice_is_close(size, compiled):
-    """Labels as exact inference has them, but for one pixel in fifty."""
+    """The labels of exact inference, except for one pixel in fifty."""
     logits, image, labels = scene(*size)
-    layer = CRFasRNN(10, 40, 13, normalization="symmetric")
+    layer = CRFasRNN(10, theta_alpha=40, theta_beta=13, normalization="symmetric")
     wanted = exact(logits, image, layer)
     layer.build((None, None, None, 4))
     found = to_numpy(compiled(layer)(logits[None], image[None])[0])
@@ -122,7 +124,7 @@ def test_pixels_that_are_not_known_take_no_part():
     logits, image, _ = scene(11, 12)
     known = np.ones((11, 12))
     known[8:] = known[:, 9:] = 0
-    layer = CRFasRNN(3, 9, 25, 1.5, exact=True)
+    layer = CRFasRNN(3, theta_alpha=9, theta_beta=25, theta_gamma=1.5, exact=True)
     found = to_numpy(layer(logits[None], image[None], known[None])[0])
     cut = to_numpy(layer(logits[None, :8, :9], image[None, :8, :9])[0])
     np.testing.assert_allclose(found[:8, :9], cut, atol=1e-5)
@@ -130,7 +132,7 @@ def test_pixels_that_are_not_known_take_no_part():
     np.testing.assert_allclose(found, exact(logits, image, layer, known=known), atol=1e-4)
 
 
-def test_a_batch_is_its_images(compiled):
+def test_a_batch_equals_its_images_one_by_one(compiled):
     scenes = [scene(15, 14, seed=n) for n in range(3)]
     logits, images = (np.stack(x) for x in list(zip(*scenes, strict=True))[:2])
     layer = CRFasRNN()
@@ -147,13 +149,15 @@ def test_gradients(gradients):
 
 
 def check_gradients(gradients):
-    """Of scores and all matrices, against central differences in float64."""
+    """Gradients of scores and all matrices, against central differences in float64."""
     logits, image, _ = scene(6, 7, 3)
     rng = np.random.default_rng(0)
     weight = rng.normal(size=(1, 6, 7, 3))
     arrays = [logits[None].astype("float64"), *rng.normal(size=(3, 3, 3))]
     for settings in ({}, {"exact": True, "normalization": "symmetric"}):
-        layer = CRFasRNN(3, 9, 25, 1.5, dtype="float64", **settings)
+        layer = CRFasRNN(
+            3, theta_alpha=9, theta_beta=25, theta_gamma=1.5, dtype="float64", **settings
+        )
         layer.build((None, None, None, 3))
         names = [w.path for w in layer.weights]
 
@@ -180,7 +184,7 @@ def check_gradients(gradients):
 
 @pytest.mark.skipif(BACKEND != "jax", reason="the other backends have float64 as they are")
 def test_gradients_on_jax():
-    """JAX_ENABLE_X64 is for a whole process."""
+    """In a process of its own: JAX_ENABLE_X64 applies to a whole process."""
     environment = {**os.environ, "JAX_ENABLE_X64": "1", "KERAS_BACKEND": "jax"}
     code = (
         "import importlib.util as u, pathlib, sys\n"
@@ -229,9 +233,9 @@ def test_export_with_free_sizes(tmp_path):
     model.export(tmp_path / "model", verbose=False)
     loaded = tf.saved_model.load(tmp_path / "model")
     for size in ((12, 15), (7, 9)):
-        x, picture, _ = scene(*size)
-        wanted = to_numpy(model([x[None], picture[None]]))
-        found = to_numpy(loaded.serve([x[None], picture[None]]))
+        x, image, _ = scene(*size)
+        wanted = to_numpy(model([x[None], image[None]]))
+        found = to_numpy(loaded.serve([x[None], image[None]]))
         np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
@@ -252,14 +256,14 @@ def test_images_of_one_color_and_of_one_row(compiled):
 def test_bad_input():
     for name in ("theta_alpha", "theta_beta", "theta_gamma"):
         for bad in (0, -1, float("nan"), float("inf"), "3", None):
-            with pytest.raises(ValueError, match=f"`{name}` must be a number above 0"):
+            with pytest.raises(ValueError, match=f"`{name}` must be a number > 0"):
                 CRFasRNN(**{name: bad})
     with pytest.raises(ValueError, match="`normalization` must be one of"):
         CRFasRNN(normalization="row")
     x, image, one = np.zeros((1, 4, 5, 3)), np.zeros((1, 4, 6, 3)), np.zeros((1, 4, 5, 1))
     with pytest.raises(ValueError, match="must have the same height and width"):
         CRFasRNN()(x, image)
-    with pytest.raises(ValueError, match="2 classes at least"):
+    with pytest.raises(ValueError, match="at least 2 classes"):
         CRFasRNN()(one, x)
     with pytest.raises(ValueError, match="must be .B, H, W, channels."):
         CRFasRNN()(x, image[0])

@@ -1,4 +1,4 @@
-"""Perceptrons on maps of several strides: at every pixel, in bands, and at some."""
+"""Perceptrons on maps of several strides: at every pixel, in bands, and at sampled pixels."""
 
 import keras
 import numpy as np
@@ -6,7 +6,8 @@ import pytest
 from keras import ops
 
 from keras_dense.layers import GatherPixels, HypercolumnMLP
-from keras_dense.ops import sample_bilinear, upsample_bilinear
+from keras_dense.ops.hypercolumn import sample_bilinear
+from keras_dense.ops.image import upsample_bilinear
 from keras_dense.testing import check_layer
 from keras_dense.testing.expect import expect_round_trip, reload
 
@@ -99,16 +100,18 @@ def test_gather_pixels():
 
 def test_bad_input():
     for units in ((), 0, (3, 0), (2.0,)):
-        with pytest.raises(ValueError, match="`units` must be ints ≥ 1"):
+        with pytest.raises(ValueError, match="`units` must be a tuple of integers >= 1"):
             HypercolumnMLP(units, (1,))
     for strides in ((), 4):
-        with pytest.raises(ValueError, match="`strides` must have one for each map"):
+        with pytest.raises(
+            ValueError, match="`strides` must be a tuple with a stride for each map"
+        ):
             HypercolumnMLP(3, strides)
     with pytest.raises(ValueError, match="`strides` must be an integer >= 1"):
         HypercolumnMLP(3, (0, 1))
-    with pytest.raises(ValueError, match="`strides` must divide the largest of them, 3"):
+    with pytest.raises(ValueError, match="`strides` must be divisors of the largest one, 3"):
         HypercolumnMLP(3, (2, 3))
-    with pytest.raises(ValueError, match="a map for each of the strides.*Received: 1 maps"):
+    with pytest.raises(ValueError, match="one map for each of the strides.*Received: 1 maps"):
         HypercolumnMLP(3, (1, 2))([np.zeros((1, 4, 4, 2))])
     with pytest.raises(ValueError, match="must have the sizes of one image"):
         HypercolumnMLP(3, (1, 2))([np.zeros((1, 4, 4, 2)), np.zeros((1, 2, 3, 2))])

@@ -1,4 +1,7 @@
-"""What Keras expects of a layer: its own generic test, as it is, and integers for input."""
+"""Keras' own generic test for every layer, integers as input, and NumPy numbers as arguments."""
+
+import inspect
+import json
 
 import keras
 import numpy as np
@@ -7,6 +10,8 @@ from keras import ops, tree
 from keras.src import testing
 
 import keras_dense as kd
+from keras_dense.layers import cascade, phases
+from keras_dense.layers.head_output import HeadOutput
 
 MAP = (2, 9, 8, 6)
 INTEGERS = ("positions_shape", "indices_shape")
@@ -35,14 +40,15 @@ def _rows():
     yield layers.BilinearUpsampling, {"factor": 2}, MAP, (2, 18, 16, 6), 0
     crf = {"logits_shape": (1, 4, 5, 2), "image_shape": (1, 4, 5, 3)}
     yield layers.CRFasRNN, {"iterations": 1, "exact": True}, crf, (1, 4, 5, 2), 3
-    yield layers.Certainty, {}, MAP, one, 0
+    yield cascade.Certainty, {}, MAP, one, 0
     yield layers.CropLike, {}, two, (2, 7, 5, 6), 0
     yield layers.DepthActivation, {}, one, one, 0
     places = {"x_shape": MAP, "positions_shape": (2, 5, 2)}
     yield layers.GatherPixels, {}, places, (2, 5, 6), 0
+    yield HeadOutput, {"head": kd.heads.Segmentation(6)}, MAP, MAP, 0
     maps = ((2, 4, 4, 3), (2, 2, 2, 2))
     yield layers.HypercolumnMLP, {"units": (3,), "strides": (1, 2)}, maps, (2, 4, 4, 3), 3
-    yield layers.KeepCells, {}, {"inputs_shape": MAP, "kept_shape": one}, MAP, 0
+    yield cascade.KeepCells, {}, {"inputs_shape": MAP, "kept_shape": one}, MAP, 0
     yield layers.Lightness, {}, (2, 5, 5, 3), (2, 5, 5, 3), 0
     yield layers.LocalResponseNormalization, {"size": 3}, MAP, MAP, 0
     yield layers.LocationBias, {}, MAP, MAP, 1
@@ -51,12 +57,12 @@ def _rows():
     yield layers.MaxUnpool2D, {}, windows, (2, 8, 8, 6), 0
     yield layers.PadToMinimum, {"minimum": 9}, MAP, (2, 9, 9, 6), 0
     yield layers.PadToMultiple, {"multiple": 4}, MAP, (2, 12, 8, 6), 0
-    yield layers.PhasePooling2D, {"rate": 2}, MAP, (2, 2, 2, 6), 0
+    yield phases.PhasePooling2D, {"rate": 2}, MAP, (2, 2, 2, 6), 0
     yield layers.PixelShuffle, {"factor": (1, 2)}, MAP, (2, 9, 16, 3), 0
     image = {"x_shape": MAP, "image_shape": (2, 30, 29, 3)}
     yield layers.PlaceLike, {"first": 1, "step": 3, "size": (30, 29)}, image, (2, 30, 29, 6), 0
     yield (
-        layers.PoolKeptCells,
+        cascade.PoolKeptCells,
         {"rate": 2},
         {"inputs_shape": MAP, "kept_shape": one},
         (2, 2, 2, 6),
@@ -67,12 +73,12 @@ def _rows():
     yield layers.ReflectionPadding2D, {"margin": 2}, MAP, (2, 13, 12, 6), 0
     yield layers.ResizeLike, {}, two, (2, 7, 5, 6), 0
     stages = {"later_shape": MAP, "before_shape": MAP, "reached_shape": one}
-    yield layers.Settled, {}, stages, MAP, 0
+    yield cascade.Settled, {}, stages, MAP, 0
     yield layers.Standardize, {"mean": 1.0, "std": 2.0}, MAP, MAP, 0
-    phases = {"phases_shape": (2, 2, 2, 6), "like_shape": (2, 7, 5, 3)}
-    yield layers.TilePhases, {}, phases, (2, 7, 5, 6), 0
+    tiled = {"phases_shape": (2, 2, 2, 6), "like_shape": (2, 7, 5, 3)}
+    yield phases.TilePhases, {}, tiled, (2, 7, 5, 6), 0
     yield layers.UnitNormals, {}, (2, 5, 5, 3), (2, 5, 5, 3), 0
-    yield layers.Unsure, {"threshold": 0.9}, {"certainty_shape": one, "before_shape": one}, one, 0
+    yield cascade.Unsure, {"threshold": 0.9}, {"certainty_shape": one, "before_shape": one}, one, 0
 
 
 ROWS = list(_rows())
@@ -83,7 +89,10 @@ rows = pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0].__name__)
 def test_every_public_layer_has_a_row():
     public = {getattr(kd.layers, name) for name in kd.layers.__all__}
     layers = {c for c in public if issubclass(c, keras.layers.Layer)}
-    assert {row[0] for row in ROWS} == layers
+    # Inserted by models and surgery only: not public, but parts of saved models.
+    internal = {cascade.Certainty, cascade.KeepCells, cascade.PoolKeptCells, cascade.Settled}
+    internal |= {cascade.Unsure, phases.PhasePooling2D, phases.TilePhases, HeadOutput}
+    assert {row[0] for row in ROWS} == layers | internal and not layers & internal
     assert public - layers == {kd.layers.ICNR}  # an initializer
 
 
@@ -143,3 +152,58 @@ def test_bytes_give_what_the_same_numbers_give_as_floats_and_the_declared_dtype(
         assert keras.backend.standardize_dtype(y.dtype) == spec.dtype
         y, wanted = (ops.convert_to_numpy(ops.cast(z, "float32")) for z in (y, wanted))
         np.testing.assert_allclose(y, wanted, rtol=1e-5, atol=1e-5)
+
+
+SIDES = ((1, 0), (1, 1))
+# Arguments that neither the rows nor numbers as defaults show.
+FURTHER = {
+    "AtrousAveragePooling2D": {"padding": SIDES},
+    "AtrousConv2D": {"padding": SIDES, "use_bias": False, "groups": 2},
+    "AtrousDepthwiseConv2D": {"padding": SIDES, "use_bias": False},
+    "AtrousMaxPooling2D": {"padding": SIDES},
+    "AtrousSeparableConv2D": {"padding": SIDES, "use_bias": False},
+    "CRFasRNN": {"capacity": 3.5},
+    "HypercolumnMLP": {"units": (3, 2), "strides": ((1, 1), (2, 4))},
+    "MaxPoolWithArgmax2D": {"strides": (1, 2), "padding": SIDES},
+    "MaxUnpool2D": {"strides": 2, "padding": SIDES},
+    "ReflectionPadding2D": {"margin": SIDES},
+    "Standardize": {"mean": (1.5, 2.0), "std": (0.1, 2.0)},
+}
+
+
+def _in_numpy(value):
+    if isinstance(value, float):
+        return np.float32(value)
+    return np.array(value) if isinstance(value, tuple) else np.array([value])[0]
+
+
+def _with_numbers(cls, arguments):
+    """All arguments of a layer that are numbers, flags or tuples."""
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    # Without a constructor of its own a layer has those of Keras, which are checked there.
+    defaults = {p.name: p.default for p in parameters if cls.__init__ is not keras.Layer.__init__}
+    given = {**defaults, **arguments}
+    return {k: v for k, v in given.items() if isinstance(v, (bool, int, float, tuple))}
+
+
+@pytest.mark.once
+@rows
+def test_numpy_numbers_as_arguments_give_the_same_layer(row):
+    cls, arguments = row[:2]
+    for further in ({}, FURTHER.get(cls.__name__, {})):
+        numbers = _with_numbers(cls, {**arguments, **further})
+        arrays = {k: _in_numpy(v) for k, v in numbers.items()}
+        others = {k: v for k, v in arguments.items() if k not in numbers}
+        layer = cls(**arrays, **others, name="layer")
+        plain = cls(**{k: v.tolist() for k, v in arrays.items()}, **others, name="layer")
+        text = json.dumps(layer.get_config())
+        assert layer.get_config() == plain.get_config()
+        assert json.dumps(cls.from_config(json.loads(text)).get_config()) == text
+
+
+@pytest.mark.once
+def test_numpy_numbers_in_the_initializer():
+    arrays = {"factor": np.array([2, 3]), "transposed": np.True_}
+    initializer = kd.layers.ICNR(**arrays)
+    config = {**initializer.get_config(), "initializer": None}
+    assert json.dumps(config) == '{"factor": [2, 3], "initializer": null, "transposed": true}'

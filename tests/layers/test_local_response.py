@@ -20,7 +20,7 @@ def test_against_the_formula():
 
 
 def test_images_of_bytes():
-    """All of RGB is one neighborhood; gray grows more slowly than light."""
+    """All of RGB is one neighborhood; the output grows more slowly than the light."""
     keras.config.set_dtype_policy("mixed_bfloat16")
     image = np.array([0, 100, 255], "uint8").reshape(1, 1, 3, 1).repeat(3, -1)
     y = LocalResponseNormalization(dtype="float32")(image)

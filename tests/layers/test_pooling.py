@@ -6,14 +6,13 @@ from keras import ops
 from keras_dense.layers import (
     AtrousAveragePooling2D,
     AtrousMaxPooling2D,
-    PhasePooling2D,
-    TilePhases,
 )
+from keras_dense.layers.phases import PhasePooling2D, TilePhases
 from keras_dense.testing import check_layer
 
 
 def reference(x, pool, rate, strides, pads, mean):
-    """Every window by itself; what is not on the map is not there."""
+    """Each window by itself; padding does not count."""
     (top, bottom), (left, right) = pads
     height = (x.shape[1] + top + bottom - (pool[0] - 1) * rate[0] - 1) // strides[0] + 1
     width = (x.shape[2] + left + right - (pool[1] - 1) * rate[1] - 1) // strides[1] + 1
@@ -43,23 +42,23 @@ CASES = [  # pool, rate, strides, padding, its zeros
 def test_windows(kind, pool, rate, strides, padding, pads):
     x = np.random.default_rng(0).normal(size=(2, 9, 7, 3)) - 2.0
     wanted = reference(x, pool, rate, strides, pads, kind is AtrousAveragePooling2D)
-    layer = kind(pool, rate, strides, padding)
+    layer = kind(pool, rate=rate, strides=strides, padding=padding)
     got = ops.convert_to_numpy(layer(x.astype("float32")))
     np.testing.assert_allclose(got, wanted, atol=1e-6)
     assert layer.compute_output_shape(x.shape) == wanted.shape
     assert layer.compute_output_shape((None, None, None, 3)) == (None, None, None, 3)
-    check_layer(kind(pool, rate, strides, padding), x.astype("float32"))
+    check_layer(kind(pool, rate=rate, strides=strides, padding=padding), x.astype("float32"))
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")
 @pytest.mark.parametrize("strides", [1, (2, 3)])
 @pytest.mark.parametrize("kind", [AtrousMaxPooling2D, AtrousAveragePooling2D])
 def test_export_with_free_sizes(kind, strides, tmp_path):
-    """With strides the zeros of "same" padding are known only when the graph runs."""
+    """With strides, the zeros of "same" padding are known only when the graph runs."""
     import tensorflow as tf
 
     image = keras.Input((None, None, 3))
-    model = keras.Model(image, kind(3, 2, strides)(image))
+    model = keras.Model(image, kind(3, rate=2, strides=strides)(image))
     model.export(tmp_path / "pool", verbose=False)
     served = tf.saved_model.load(tmp_path / "pool").serve
     for size in ((9, 7), (6, 10)):
@@ -71,7 +70,7 @@ def test_export_with_free_sizes(kind, strides, tmp_path):
 @pytest.mark.parametrize("size", [(8, 6), (9, 7), (2, 3)])
 def test_phases(mode, size):
     x = np.random.default_rng(0).normal(size=(2, *size, 3)) - 2.0
-    pooled = ops.convert_to_numpy(PhasePooling2D((2, 3), mode)(x.astype("float32")))
+    pooled = ops.convert_to_numpy(PhasePooling2D((2, 3), mode=mode)(x.astype("float32")))
     tiled = ops.convert_to_numpy(TilePhases()(pooled, x.astype("float32")))
     assert tiled.shape == x.shape
     for p in range(2):
@@ -83,7 +82,7 @@ def test_phases(mode, size):
                 tiled[:, p::2, q::3],
                 np.broadcast_to(pooled[:, p : p + 1, q : q + 1], phase.shape),
             )
-    check_layer(PhasePooling2D((2, 3), mode), x.astype("float32"))
+    check_layer(PhasePooling2D((2, 3), mode=mode), x.astype("float32"))
 
 
 def test_bad_input():
@@ -93,8 +92,10 @@ def test_bad_input():
         AtrousAveragePooling2D(3, rate=-1)
     with pytest.raises(ValueError, match="`padding` must be"):
         AtrousMaxPooling2D(3, padding="full")
-    with pytest.raises(ValueError, match="`mode` must be 'mean' or 'max'"):
+    with pytest.raises(ValueError, match="`mode` must be one of 'mean', 'max'"):
         PhasePooling2D(2, mode="min")
     for size in (4, 5):
-        with pytest.raises(ValueError, match=r"too small for windows of \(3, 3\).*rate=\(4, 4\)"):
+        with pytest.raises(
+            ValueError, match=r"large enough for windows of \(3, 3\).*rate=\(4, 4\)"
+        ):
             AtrousMaxPooling2D(3, rate=4, padding="valid")(np.zeros((1, size, 9, 1)))

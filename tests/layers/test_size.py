@@ -39,9 +39,11 @@ def test_contracts():
 
 
 def test_too_small():
-    with pytest.raises(ValueError, match="too small.*stride 32.*height=31, width=40"):
+    with pytest.raises(
+        ValueError, match="too small.*stride 32.*at least 32×32 pixels.*height=31, width=40"
+    ):
         PadToMultiple(32)(np.zeros((1, 31, 40, 3), "float32"))
-    with pytest.raises(ValueError, match="`x` is smaller than `like`"):
+    with pytest.raises(ValueError, match="`x` must be at least as large as `like`"):
         CropLike()(np.zeros((1, 8, 8, 3), "float32"), np.zeros((1, 9, 8, 3), "float32"))
 
 
@@ -53,5 +55,5 @@ def test_bad_multiple(multiple):
 
 @pytest.mark.parametrize("margin", [-1, 1.5, (1, 2), ((1, 2),), ((1, 2), (3, -4)), "12"])
 def test_bad_margin(margin):
-    with pytest.raises(ValueError, match="`margin` must be an int ≥ 0 or"):
+    with pytest.raises(ValueError, match="`margin` must be an integer >= 0 or"):
         ReflectionPadding2D(margin)

@@ -1,4 +1,4 @@
-"""Pooling with indices and unpooling, beside PyTorch's."""
+"""Pooling with indices and unpooling, compared with PyTorch."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 from keras import layers, ops
 
 from keras_dense.layers import MaxPoolWithArgmax2D, MaxUnpool2D
-from keras_dense.ops import max_pool_with_argmax, max_unpool
+from keras_dense.ops.unpooling import max_pool_with_argmax, max_unpool
 from keras_dense.testing import check_layer
 
 BACKEND = keras.backend.backend()
@@ -72,7 +72,7 @@ def both(pool, unpool):
 
 
 def of_torch(torch, size, strides, pads, x, value, down, up):
-    """The same from PyTorch, but for the gradient of unpooling, which it has wrong.
+    """The same from PyTorch, except the gradient of unpooling, which is wrong there.
 
     It goes there to all values that name a cell; the true one to the last, that of the cell.
     """
@@ -128,7 +128,7 @@ def test_200_random_configurations_against_torch(part):
                 np.testing.assert_allclose(g, w, atol=1e-5)
 
 
-def test_a_cell_that_several_windows_name():
+def test_a_cell_that_several_windows_share():
     """The last value is written and has the gradient; the others have none."""
     x = np.array([0.0, 0, 9, 0, 0]).reshape(1, 1, 5, 1).astype("float32")
     settings = {"pool_size": (1, 3), "strides": 1}
@@ -143,14 +143,14 @@ def test_a_cell_that_several_windows_name():
 
 @pytest.mark.parametrize("last", [True, False])
 def test_same_and_uneven_padding(last):
-    """ "same" is TensorFlow's rule; the first of equal maxima counts, and padding never."""
+    """ "same" is TensorFlow's rule; the first of equal maxima counts, and padding never does."""
     x = np.full((1, 5, 7, 1), -3.0, "float32")
     x[0, 4, 6] = -1
     for padding in ("same", ((0, 1), (0, 1)), ((0, 1), (1, 0))):
         format_ = {"data_format": "channels_last" if last else "channels_first"}
         z = x if last else np.moveaxis(x, -1, 1)
-        values, indices = MaxPoolWithArgmax2D(2, 2, padding, **format_)(z)
-        y = MaxUnpool2D(2, 2, padding, **format_)(values, indices, z)
+        values, indices = MaxPoolWithArgmax2D(2, strides=2, padding=padding, **format_)(z)
+        y = MaxUnpool2D(2, strides=2, padding=padding, **format_)(values, indices, z)
         values, indices, y = (
             to_numpy(t)[0, ..., 0] if last else to_numpy(t)[0, 0] for t in (values, indices, y)
         )
@@ -170,17 +170,19 @@ def test_without_the_size_of_the_map():
         (2, 3, "same", (6, 9)),
         ((3, 2), (2, 1), ((1, 1), (0, 1)), (5, 9)),
     ):
-        values, indices = MaxPoolWithArgmax2D(pool, strides, padding)(x[:, : sizes[0], : sizes[1]])
-        y = MaxUnpool2D(pool, strides, padding)(values, indices)
+        values, indices = MaxPoolWithArgmax2D(pool, strides=strides, padding=padding)(
+            x[:, : sizes[0], : sizes[1]]
+        )
+        y = MaxUnpool2D(pool, strides=strides, padding=padding)(values, indices)
         assert y.shape == (2, *sizes, 3)
-        again, _ = MaxPoolWithArgmax2D(pool, strides, padding)(
+        again, _ = MaxPoolWithArgmax2D(pool, strides=strides, padding=padding)(
             np.where(to_numpy(y), to_numpy(y), -9)
         )
         np.testing.assert_array_equal(to_numpy(again), to_numpy(values))
 
 
 def test_infinite_and_undefined_cells():
-    """As in PyTorch: a NaN is the largest; where all are minus infinity, the first counts."""
+    """As in PyTorch: NaN is the maximum; if all are minus infinity, the first one counts."""
     x = np.full((1, 3, 3, 1), -np.inf, "float32")
     settings = ((3, 3), (2, 2), ((1, 1), (1, 1)))
     values, indices = max_pool_with_argmax(x, *settings)
@@ -231,7 +233,7 @@ def images(*size, seed=0):
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 def test_in_fit(policy):
-    """Every weight moves, those before the poolings, too; indices stay ints."""
+    """Every weight moves, also those before the poolings; indices stay ints."""
     keras.config.set_dtype_policy(policy)
     model = network()
     model.compile("sgd", "mse")
@@ -309,7 +311,7 @@ def test_bad_windows(kind):
         with pytest.raises(ValueError, match="`pool_size` must be an integer >= 1"):
             kind(bad)
         with pytest.raises(ValueError, match="`strides` must be an integer >= 1"):
-            kind(2, bad)
+            kind(2, strides=bad)
     with pytest.raises(ValueError, match="`padding` must be 'same', 'valid' or"):
         kind(padding="full")
     with pytest.raises(ValueError, match="`padding` must be smaller than `pool_size`.*0, 2"):
@@ -320,9 +322,9 @@ def test_bad_windows(kind):
 
 def test_a_window_larger_than_the_map():
     x = np.zeros((1, 2, 9, 3), "float32")
-    with pytest.raises(ValueError, match=r"window is larger than the map: `pool_size=\(3, 3\)`"):
+    with pytest.raises(ValueError, match=r"large enough for a window of \(3, 3\) cells"):
         MaxPoolWithArgmax2D(3)(x)
-    with pytest.raises(ValueError, match="window is larger than the map"):
+    with pytest.raises(ValueError, match="large enough for a window"):
         MaxPoolWithArgmax2D(3)(keras.Input((2, None, 3)))
     assert MaxPoolWithArgmax2D(3, padding="same")(x)[0].shape == (1, 1, 3, 3)
     with pytest.raises(ValueError, match="expected ndim=4"):
@@ -333,15 +335,17 @@ def test_indices_of_another_pooling():
     x = images(9, 12)
     values, indices = MaxPoolWithArgmax2D()(x)
     other, others = MaxPoolWithArgmax2D(3)(x)
-    with pytest.raises(ValueError, match="`indices` are of another pooling.*one for each value"):
+    with pytest.raises(ValueError, match="`indices` must have one index for each value of `x`"):
         MaxUnpool2D()(values, others)
-    with pytest.raises(ValueError, match="`indices` are of another pooling"):
+    with pytest.raises(ValueError, match="`indices` must have one index"):
         MaxUnpool2D()(values, indices[..., :1])
-    with pytest.raises(ValueError, match="`indices` must be ints.*Received: indices.dtype=float32"):
+    with pytest.raises(
+        ValueError, match="`indices` must be integers.*Received: indices.dtype=float32"
+    ):
         MaxUnpool2D()(values, values)
-    with pytest.raises(ValueError, match=r"of another pooling: .* has 4×6 windows of \(2, 2\)"):
+    with pytest.raises(ValueError, match=r"must have the 4×6 windows .*pool_size=\(2, 2\)"):
         MaxUnpool2D()(other, others, x)
     with pytest.raises(
-        ValueError, match="of another pooling: a map of the size of `like` has 9×12"
+        ValueError, match="must have the 9×12 windows of a map of the size of `like`"
     ):
-        MaxUnpool2D(2, 1, "same")(values, indices, x)
+        MaxUnpool2D(2, strides=1, padding="same")(values, indices, x)

@@ -78,19 +78,19 @@ def test_encodings_and_grids(grid, neighbors, sigma):
     assert float(loss(image, logits)) == pytest.approx(expected, rel=2e-5)
 
 
-@pytest.mark.parametrize("lam", [0.5, 0.9, 1.0])
-def test_rebalanced(lam):
+@pytest.mark.parametrize("mix", [0.5, 0.9, 1.0])
+def test_rebalanced(mix):
     """With bins that never occur: they weigh most, and finitely."""
     prior = np.random.default_rng(2).random(313) ** 4
     prior[::3] = 0
     share = prior / prior.sum()
-    balance = 1 / ((1 - lam) * share + lam / 313)
+    balance = 1 / ((1 - mix) * share + mix / 313)
     balance /= (share * balance).sum()
-    np.testing.assert_allclose(rebalancing(share, lam), balance)
+    np.testing.assert_allclose(rebalancing(share, mix), balance)
     image, logits = batch()
     price = cross_entropy(logits, balance=balance)
     expected = reference(image, np.ones(image.shape[:3]), 4, "mean", price)
-    loss = ColorCrossEntropy(prior=prior, lam=lam)
+    loss = ColorCrossEntropy(prior=prior, prior_mix=mix)
     assert float(loss(image, logits)) == pytest.approx(expected, rel=2e-5)
     value, gradient = value_and_gradient(loss, image, logits)
     assert np.isfinite(gradient).all() and gradient[:2].any() and not gradient[2].any()
@@ -108,7 +108,7 @@ def test_smooth_l1_against_numpy(beta):
 
     for subsample in ("mean", "nearest"):
         expected = reference(image, np.ones(image.shape[:3]), 4, subsample, price)
-        loss = AbSmoothL1(beta, subsample=subsample)
+        loss = AbSmoothL1(beta=beta, subsample=subsample)
         assert float(loss(image, ab)) == pytest.approx(expected, rel=2e-5)
 
 
@@ -187,10 +187,10 @@ def test_bad_input():
     for wrong in (np.zeros(313), np.full(313, -1.0), np.full(313, np.nan)):
         with pytest.raises(ValueError, match="`prior` must be finite and not negative"):
             ColorCrossEntropy(prior=wrong)
-    with pytest.raises(ValueError, match="`lam` must be above 0 where.*: 1 of 313"):
-        ColorCrossEntropy(prior=np.arange(313), lam=0)
-    with pytest.raises(ValueError, match=r"lam must be in \[0.0, 1.0\]"):
-        ColorCrossEntropy(lam=2.0)
+    with pytest.raises(ValueError, match="`prior_mix` must be a number > 0, as 1 of 313 bins"):
+        ColorCrossEntropy(prior=np.arange(313), prior_mix=0)
+    with pytest.raises(ValueError, match="`prior_mix` must be a number from 0 to 1"):
+        ColorCrossEntropy(prior_mix=2.0)
     with pytest.raises(ValueError, match="`stride` must be an integer >= 1. Received: stride=0"):
         AbSmoothL1(stride=0)
     with pytest.raises(ValueError, match="`subsample` must be one of"):
@@ -204,5 +204,5 @@ def test_bad_input():
         ColorCrossEntropy()(image, logits[..., :300])
     with pytest.raises(ValueError, match="must have two channels"):
         AbSmoothL1()(image, logits)
-    with pytest.raises(ValueError, match="sample_weight must have shape"):
+    with pytest.raises(ValueError, match="`sample_weight` must have shape"):
         ColorCrossEntropy()(image, logits, np.ones((1, 3, 2)))

@@ -16,14 +16,14 @@ def rows(truth, prediction, weight=None):
     return [np.asarray(x, "float64")[known] for x in (truth, prediction[..., 0], weight)]
 
 
-def silog(truth, prediction, lam=0.5, scale=1.0, root=True, ddof=0, weight=None):
+def silog(truth, prediction, variance_focus=0.5, scale=1.0, root=True, ddof=0, weight=None):
     t, p, w = rows(truth, prediction, weight)
     if not w.sum():
         return 0.0
     d, n = np.log(p) - np.log(t), w.sum()
     mean = (w * d).sum() / n
     variance = (w * (d - mean) ** 2).sum() / (n - ddof)
-    value = variance + mean**2 - lam * mean**2
+    value = variance + mean**2 - variance_focus * mean**2
     return scale * (np.sqrt(value) if root else value)
 
 
@@ -41,9 +41,9 @@ def slopes(truth, prediction):
 
 LOSSES = [
     ScaleInvariantLog(),
-    ScaleInvariantLog(lam=0.85, scale=10.0, ddof=1),
+    ScaleInvariantLog(variance_focus=0.85, scale=10.0, ddof=1),
     ScaleInvariantLog(root=False, reduction_over="image", gradient_weight=1.0),
-    ScaleInvariantLog(lam=1.0, gradient_weight=0.5),
+    ScaleInvariantLog(variance_focus=1.0, gradient_weight=0.5),
     BerHu(),
     DepthL1(),
     DepthL1(log=True),
@@ -58,7 +58,7 @@ def test_contract(loss, void):
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
-def test_nothing_unknown_counts_whatever_stands_there(loss):
+def test_unknown_pixels_do_not_count_with_any_value(loss):
     truth, prediction = batch()
     value, gradient = value_and_gradient(loss, truth, prediction)
     unknown = ~(np.isfinite(truth) & (np.nan_to_num(truth) > 0))
@@ -85,17 +85,17 @@ def test_scale_invariant_log_by_the_formula():
     truth, prediction = batch()
     cases = [
         {},
-        {"lam": 1.0},
-        {"lam": 0.0, "root": False},
-        {"lam": 0.85, "scale": 10.0},
-        {"lam": 0.85, "scale": 10.0, "ddof": 1},
+        {"variance_focus": 1.0},
+        {"variance_focus": 0.0, "root": False},
+        {"variance_focus": 0.85, "scale": 10.0},
+        {"variance_focus": 0.85, "scale": 10.0, "ddof": 1},
     ]
     for case in cases:
         expected = silog(truth, prediction, **case)
         assert float(ScaleInvariantLog(**case)(truth, prediction)) == pytest.approx(
             expected, rel=1e-5
         )
-    # mean d² - lam (mean d)², as it is printed.
+    # mean d² - variance_focus (mean d)², as it is printed.
     t, p, _ = rows(truth, prediction)
     d = np.log(p / t)
     assert silog(truth, prediction, root=False) == pytest.approx(
@@ -137,7 +137,7 @@ def test_eigen_2015():
 
 def test_scale_invariant_log_gradient():
     truth, prediction = batch()
-    for case in ({}, {"lam": 0.85, "scale": 10.0, "ddof": 1}, {"root": False}):
+    for case in ({}, {"variance_focus": 0.85, "scale": 10.0, "ddof": 1}, {"root": False}):
         _, gradient = value_and_gradient(ScaleInvariantLog(**case), truth, prediction)
         expected = reference.numeric_gradient(lambda x, c=case: silog(truth, x, **c), prediction)
         np.testing.assert_allclose(gradient, expected, rtol=2e-4, atol=1e-6)
@@ -155,8 +155,8 @@ def test_no_scale_is_right_for_lam_1_far_away():
     rng = np.random.default_rng(0)
     truth = rng.uniform(1, 2, (2, 6, 5)).astype("float32")
     prediction = (truth * np.exp(3 + 1e-2 * rng.normal(size=truth.shape))).astype("float32")
-    value = float(ScaleInvariantLog(lam=1.0)(truth, prediction[..., None]))
-    assert value == pytest.approx(silog(truth, prediction[..., None], lam=1.0), rel=1e-4)
+    value = float(ScaleInvariantLog(variance_focus=1.0)(truth, prediction[..., None]))
+    assert value == pytest.approx(silog(truth, prediction[..., None], variance_focus=1.0), rel=1e-4)
 
 
 def test_a_prediction_that_is_not_positive_is_led_back():
@@ -181,14 +181,14 @@ def test_berhu_by_the_formula():
     truth, prediction = batch()
     weight = np.random.default_rng(2).integers(0, 3, truth.shape).astype("float32")
     for threshold in (0.2, 0.5, 1.0):
-        loss = BerHu(threshold)
+        loss = BerHu(threshold=threshold)
         assert float(loss(truth, prediction)) == pytest.approx(
             berhu(truth, prediction, threshold), rel=1e-5
         )
         assert float(loss(truth, prediction, weight)) == pytest.approx(
             berhu(truth, prediction, threshold, weight), rel=1e-5
         )
-    assert float(BerHu(1.0)(truth, prediction)) == pytest.approx(
+    assert float(BerHu(threshold=1.0)(truth, prediction)) == pytest.approx(
         float(DepthL1()(truth, prediction)), rel=1e-6
     )
 
@@ -232,16 +232,16 @@ def test_any_size_in_a_graph_that_does_not_know_it():
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="lam must be in"):
-        ScaleInvariantLog(lam=1.5)
-    with pytest.raises(ValueError, match="`reduction_over` must be 'batch' or 'image'"):
+    with pytest.raises(ValueError, match="`variance_focus` must be a number from 0 to 1"):
+        ScaleInvariantLog(variance_focus=1.5)
+    with pytest.raises(ValueError, match="`reduction_over` must be one of 'batch', 'image'"):
         ScaleInvariantLog(reduction_over="pixel")
-    with pytest.raises(ValueError, match="`ddof` must be 0 or 1"):
+    with pytest.raises(ValueError, match="`ddof` must be an integer from 0 to 1"):
         ScaleInvariantLog(ddof=2)
-    with pytest.raises(ValueError, match="threshold must be in"):
-        BerHu(0.0 - 1)
+    with pytest.raises(ValueError, match="`threshold` must be a number from 0 to 1"):
+        BerHu(threshold=-1)
     truth, prediction = batch()
-    with pytest.raises(ValueError, match=r"y_pred must be depth of shape \(B, H, W, 1\)"):
+    with pytest.raises(ValueError, match=r"`y_pred` must be depth of shape \(B, H, W, 1\)"):
         DepthL1()(truth, np.repeat(prediction, 3, -1))
     with pytest.raises(ValueError, match="of the same size"):
         DepthL1()(truth[:, 1:], prediction)

@@ -53,5 +53,5 @@ def test_small_powers_of_certainty_have_a_finite_slope(gamma):
 
 
 def test_negative_gamma():
-    with pytest.raises(ValueError, match="gamma must be in"):
+    with pytest.raises(ValueError, match="`gamma` must be a number >= 0"):
         Focal(gamma=-1.0)

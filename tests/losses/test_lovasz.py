@@ -108,5 +108,5 @@ def test_gradient(mode):
 
 
 def test_bad_classes():
-    with pytest.raises(ValueError, match="classes must be 'present' or 'all'"):
+    with pytest.raises(ValueError, match="`classes` must be one of 'present', 'all'"):
         Lovasz(classes="some")

@@ -175,12 +175,12 @@ def test_known():
 
 def test_bad_input():
     truth, prediction = batch()
-    with pytest.raises(ValueError, match=r"NormalsCosine takes predictions of 3 channels, or 4"):
+    with pytest.raises(ValueError, match="`y_pred` must have 3 channels for NormalsCosine, or 4"):
         losses.NormalsCosine()(truth, prediction[..., :2])
     for cls in PROBABLE:
-        with pytest.raises(ValueError, match=rf"{cls.__name__} takes predictions of 4 channels"):
+        with pytest.raises(ValueError, match=f"4 channels for {cls.__name__}"):
             cls()(truth, prediction[..., :3])
-    with pytest.raises(ValueError, match=r"y_true must be \(B, H, W, 3\)"):
+    with pytest.raises(ValueError, match=r"`y_true` must be \(B, H, W, 3\)"):
         losses.NormalsL1()(truth[..., 0], prediction)
     with pytest.raises(ValueError, match="of the same size"):
         losses.NormalsL2()(truth[:, :2], prediction)

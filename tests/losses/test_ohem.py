@@ -23,15 +23,15 @@ def test_ratio_keeps_a_share_of_the_valid_pixels(mode, ratio):
     assert float(loss(labels, logits)) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("thresh", [0.0, 0.2, 0.7, 1.0])
-@pytest.mark.parametrize("min_kept", [0, 5, 1000])
-def test_threshold_and_least_number(thresh, min_kept):
+@pytest.mark.parametrize("threshold", [0.0, 0.2, 0.7, 1.0])
+@pytest.mark.parametrize("min_pixels", [0, 5, 1000])
+def test_threshold_and_least_number(threshold, min_pixels):
     labels, logits = reference.batch()
     each = pixel_losses(labels, logits)
-    hard = (each > -np.log(max(thresh, 1e-300))).sum()
-    number = min(max(hard, 2 * min_kept), len(each))
+    hard = (each > -np.log(max(threshold, 1e-300))).sum()
+    number = min(max(hard, 2 * min_pixels), len(each))
     expected = each[:number].mean() if number else 0.0
-    loss = OhemCrossEntropy(thresh=thresh, min_kept=min_kept)
+    loss = OhemCrossEntropy(threshold=threshold, min_pixels=min_pixels)
     assert float(loss(labels, logits)) == pytest.approx(expected, rel=1e-5)
 
 
@@ -52,9 +52,9 @@ def test_only_the_hard_pixels_get_a_gradient():
 
 
 def test_bad_options():
-    with pytest.raises(ValueError, match="thresh must be in"):
-        OhemCrossEntropy(thresh=1.5)
-    with pytest.raises(ValueError, match="`min_kept` must be an integer >= 0"):
-        OhemCrossEntropy(min_kept=-1)
-    with pytest.raises(ValueError, match="ratio must be more than 0"):
+    with pytest.raises(ValueError, match="`threshold` must be a number from 0 to 1"):
+        OhemCrossEntropy(threshold=1.5)
+    with pytest.raises(ValueError, match="`min_pixels` must be an integer >= 0"):
+        OhemCrossEntropy(min_pixels=-1)
+    with pytest.raises(ValueError, match="`ratio` must be a number > 0 and <= 1"):
         OhemCrossEntropy(ratio=0)

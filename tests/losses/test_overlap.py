@@ -107,9 +107,9 @@ def test_dice_by_hand():
 
 
 def test_bad_options():
-    with pytest.raises(ValueError, match="smooth must be in"):
+    with pytest.raises(ValueError, match="`smooth` must be a number >= 0"):
         Dice(smooth=-1)
-    with pytest.raises(ValueError, match="alpha must be in"):
+    with pytest.raises(ValueError, match="`alpha` must be a number >= 0"):
         Tversky(alpha=-0.1)
-    with pytest.raises(ValueError, match="beta must be in"):
+    with pytest.raises(ValueError, match="`beta` must be a number >= 0"):
         Tversky(beta=-0.1)

@@ -28,7 +28,7 @@ def test_bad_options():
         Sum([])
     with pytest.raises(ValueError, match="list of at least one loss"):
         Sum("mse")
-    with pytest.raises(ValueError, match="received 1 weights for 2 losses"):
+    with pytest.raises(ValueError, match="`weights` must be one number for each of 2 losses"):
         Sum([CrossEntropy(), Dice()], [1.0])
-    with pytest.raises(TypeError, match="keras.losses.Loss instances"):
+    with pytest.raises(ValueError, match="keras.losses.Loss instances"):
         Sum([lambda y_true, y_pred: 0.0])

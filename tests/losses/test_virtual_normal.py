@@ -121,5 +121,5 @@ def test_bad_arguments():
             VirtualNormal(intrinsics)
     with pytest.raises(ValueError, match="`triplets` must be an integer >= 1"):
         VirtualNormal(CAMERA, triplets=0)
-    with pytest.raises(ValueError, match="drop must be in"):
+    with pytest.raises(ValueError, match="`drop` must be a number from 0 to"):
         VirtualNormal(CAMERA, drop=1.0)

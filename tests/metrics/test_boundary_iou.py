@@ -6,7 +6,7 @@ import pytest
 from scipy import ndimage
 
 from keras_dense.metrics import BoundaryIoU
-from keras_dense.ops import boundary
+from keras_dense.ops.boundary import boundary
 
 
 def eroded(mask, steps):
@@ -72,7 +72,7 @@ def test_within_fit_and_from_config():
     scores = np.eye(4, dtype="float32")[predicted]
     image = keras.Input((None, None, 4))
     model = keras.Model(image, keras.layers.Activation("linear")(image))
-    metric = BoundaryIoU.from_config(BoundaryIoU(4, None, 0.05).get_config())
+    metric = BoundaryIoU.from_config(BoundaryIoU(4, ignore_class=None, width=0.05).get_config())
     model.compile(loss="mse", metrics=[metric])
     found = model.evaluate(
         scores, np.float32(truth)[..., None], batch_size=2, verbose=0, return_dict=True
@@ -82,9 +82,9 @@ def test_within_fit_and_from_config():
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="width must be above 0"):
+    with pytest.raises(ValueError, match="`width` must be a number > 0 and <= 1"):
         BoundaryIoU(3, width=0)
-    with pytest.raises(ValueError, match=r"y_pred must be \(B, H, W, 3\)"):
+    with pytest.raises(ValueError, match=r"`y_pred` must be \(B, H, W, 3\)"):
         BoundaryIoU(3).update_state(np.zeros((1, 4, 4), int), np.zeros((1, 4, 4, 2)))
-    with pytest.raises(ValueError, match="y_true must be labels"):
+    with pytest.raises(ValueError, match="`y_true` must be labels"):
         BoundaryIoU(3).update_state(np.zeros((1, 4, 4, 3), int), np.zeros((1, 4, 4, 3)))

@@ -111,7 +111,7 @@ def test_ssim_leaves_out_windows_with_unknown_pixels():
     known = np.ones((1, 20, 24, 1))
     known[:, 4, :3] = 0
     y_other = np.where(known > 0, y, 0.3)
-    value, whole = map(ops.convert_to_numpy, structural_similarity(x, y_other, known))
+    value, whole = map(ops.convert_to_numpy, structural_similarity(x, y_other, known=known))
     right, every = map(ops.convert_to_numpy, structural_similarity(x, y))
     expected = np.ones((10, 14), bool)
     expected[:5, :3] = False  # rows 0 to 4 of windows reach row 4, columns 0 to 2 column 0 to 2
@@ -171,11 +171,11 @@ def test_perfect_and_empty():
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="score must be one of .*'auc'"):
+    with pytest.raises(ValueError, match="`score` must be one of .*'auc'"):
         ColorErrors("lpips")
     with pytest.raises(ValueError, match="each of the 313 bins"):
         ColorErrors(prior=np.ones(3))
-    with pytest.raises(ValueError, match="y_pred must have 313 channels"):
+    with pytest.raises(ValueError, match="`y_pred` must have 313 channels"):
         ColorErrors().update_state(np.zeros((1, 8, 8, 3)), np.zeros((1, 2, 2, 21)))
     with pytest.raises(ValueError, match="1/4 of the size"):
         ColorErrors().update_state(np.zeros((1, 9, 8, 3)), np.zeros((1, 2, 2, 2)))

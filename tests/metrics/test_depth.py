@@ -78,7 +78,9 @@ def test_scores_by_the_definitions(reduction, median):
     truth, prediction = batch()
     truth[1] = np.nan
     prediction[0, :2, :2] = np.array([np.nan, np.inf, 0.0, -3.0]).reshape(2, 2, 1)
-    metric = DepthErrors("rmse", 0.8, 7.0, reduction=reduction, median_scaling=median)
+    metric = DepthErrors(
+        "rmse", min_depth=0.8, max_depth=7.0, reduction=reduction, median_scaling=median
+    )
     metric.update_state(truth, prediction)
     expected = evaluate(truth, prediction, 0.8, 7.0, reduction=reduction, median=median)
     check(metric, expected)
@@ -177,7 +179,7 @@ def test_nothing_counted_is_nan():
 
 def test_limits_are_not_counted_and_predictions_are_clipped():
     truth = np.array([1.0, 2.0, 5.0]).reshape(1, 1, 3)
-    metric = DepthErrors("abs_rel", 1.0, 5.0)
+    metric = DepthErrors("abs_rel", min_depth=1.0, max_depth=5.0)
     metric.update_state(truth, np.array([9.0, 7.0, 9.0]).reshape(1, 1, 3, 1))
     assert float(metric.result()) == 1.5
     exact = DepthErrors("delta1")
@@ -242,19 +244,19 @@ def test_bad_arguments():
         DepthErrors("mae")
     with pytest.raises(ValueError, match="`protocol` must be one of .*'nyu_bts'"):
         DepthErrors(protocol="nyu")
-    with pytest.raises(ValueError, match="`max_depth` must be more than `min_depth`"):
+    with pytest.raises(ValueError, match="`max_depth` must be more than min_depth=2.0"):
         DepthErrors(min_depth=2.0, max_depth=1.0)
-    with pytest.raises(ValueError, match="`reduction` must be 'image' or 'pixel'"):
+    with pytest.raises(ValueError, match="`reduction` must be one of 'image', 'pixel'"):
         DepthErrors(reduction="batch")
     for crop in ((1, 2, 3), (5, 2, 0, 1), (0.2, 1.2, 0.0, 1.0), "garg", (-1, 3, 0, 2)):
         with pytest.raises(ValueError, match="`crop` must be"):
             DepthErrors(crop=crop)
     truth, prediction = batch()
-    with pytest.raises(ValueError, match=r"for images of \(480, 640\)"):
+    with pytest.raises(ValueError, match=r"`y_pred` must be of size \(480, 640\)"):
         DepthErrors(protocol="nyu_bts").update_state(truth, prediction)
     with pytest.raises(ValueError, match="`crop` must lie within the maps"):
         DepthErrors(crop=(0, 8, 0, 9)).update_state(truth, prediction)
-    with pytest.raises(ValueError, match="y_pred must be depth"):
+    with pytest.raises(ValueError, match="`y_pred` must be depth"):
         DepthErrors().update_state(truth, np.repeat(prediction, 2, -1))
     with pytest.raises(ValueError, match="same size"):
         DepthErrors().update_state(truth[:, 1:], prediction)

@@ -65,7 +65,7 @@ def test_scores_by_the_definitions(shape):
     assert 0 < wanted["within_5"] < wanted["within_30"] < 1 or shape == (1, 1, 9)
 
 
-def test_in_one_batch_or_many_whatever_their_sizes():
+def test_one_batch_and_many_of_any_size_give_the_same():
     metric, parts = NormalsErrors("rmse"), []
     for seed, shape in enumerate([(2, 5, 7), (1, 31, 3), (4, 2, 2)]):
         truth, prediction = batch(shape, seed=seed)
@@ -75,7 +75,7 @@ def test_in_one_batch_or_many_whatever_their_sizes():
 
 
 def test_small_errors_are_exact():
-    """Where the cosine is 1 in float32; and the ends, where a bin more would be one too many."""
+    """Angles whose cosine is 1 in float32; and the ends, where a bin more would be one too many."""
     angle = np.radians(np.array([0.0, 0.004, 0.012, 179.9999, 180.0]))
     prediction = np.stack([np.sin(angle), 0 * angle, -np.cos(angle)], -1)[None, None]
     truth = np.broadcast_to([0.0, 0.0, -1.0], prediction.shape)
@@ -130,7 +130,7 @@ def test_predictions_that_are_not_finite_or_nothing():
         metric.update_state(truth, prediction)
     assert np.isnan(float(metric.result()))
     with pytest.raises(
-        ValueError, match="y_pred or sample_weight is not finite .* at 2 known pixels"
+        ValueError, match="`y_pred` or `sample_weight` is not finite .* at 2 known pixels"
     ):
         metric.scores()
     metric.reset_state()
@@ -178,12 +178,14 @@ def test_a_fourth_channel_is_left_out():
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="score must be one of.*'within_11.25'.*score='within_10'"):
+    with pytest.raises(
+        ValueError, match="`score` must be one of.*'within_11.25'.*score='within_10'"
+    ):
         NormalsErrors("within_10")
     truth, prediction = batch()
-    with pytest.raises(ValueError, match="y_pred must have 3 channels"):
+    with pytest.raises(ValueError, match="`y_pred` must have 3 channels"):
         NormalsErrors().update_state(truth, prediction[..., :2])
-    with pytest.raises(ValueError, match=r"y_true must be \(B, H, W, 3\)"):
+    with pytest.raises(ValueError, match=r"`y_true` must be \(B, H, W, 3\)"):
         NormalsErrors().update_state(truth[..., 0], prediction)
-    with pytest.raises(ValueError, match="sample_weight must have shape"):
+    with pytest.raises(ValueError, match="`sample_weight` must have shape"):
         NormalsErrors().update_state(truth, prediction, np.ones((3, 5, 6)))

@@ -266,7 +266,7 @@ def test_fully_connected_layers_of_vgg(monkeypatch, channels):
 
 
 def test_bad_settings(backbone):
-    with pytest.raises(ValueError, match="names a layer that 'backbone' does not have.*'block_77'"):
+    with pytest.raises(ValueError, match="must name layers of 'backbone'.*'block_77'"):
         kd.hypercolumn(backbone, 3, taps=("P1", "block_77"))
     for taps in ("P1", (), (1, 2), 3):
         with pytest.raises(ValueError, match="`taps` must be a tuple of levels or names of layers"):

@@ -7,7 +7,7 @@ from keras import ops
 
 import keras_dense as kd
 from keras_dense.heads import Segmentation, with_intermediate
-from keras_dense.layers import Certainty, Settled, Unsure
+from keras_dense.layers.cascade import Certainty, Settled, Unsure
 from keras_dense.testing import check_model
 
 STAGES = ["stage1", "stage2"]
@@ -103,7 +103,7 @@ def test_bad_input(backbone):
         ValueError, match="`thresholds` must be a number, or one number for each of the 2"
     ):
         kd.layer_cascade(backbone, 3, thresholds=(0.9, 0.9, 0.9))
-    with pytest.raises(ValueError, match="`thresholds` must be a probability above 0"):
+    with pytest.raises(ValueError, match="`thresholds` must be a number > 0"):
         kd.layer_cascade(backbone, 3, thresholds=(0.9, 0.0))
     with pytest.raises(ValueError, match="`filters` must be"):
         kd.layer_cascade(backbone, 3, filters=0)

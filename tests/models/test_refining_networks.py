@@ -10,7 +10,7 @@ from keras import ops
 import keras_dense as kd
 from keras_dense.models.global_convolutional_network import boundary_refinement, large_kernel
 from keras_dense.models.refinenet import chained_pooling, residual_unit
-from keras_dense.ops import max_windows
+from keras_dense.ops.windows import max_windows
 from keras_dense.testing import check_model
 
 

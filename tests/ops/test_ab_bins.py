@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_dense.ops import ab_bins, annealed_mean, nearest_bins, soft_encode
+from keras_dense.ops.ab_bins import ab_bins, annealed_mean, nearest_bins, soft_encode
 from keras_dense.ops.color import to_lab
 
 
@@ -70,7 +70,7 @@ def test_nearest_bins_are_exact(grid, neighbors):
 @pytest.mark.parametrize("neighbors, sigma", [(5, 5.0), (10, 5.0), (5, 12.0)])
 def test_soft_encoding(neighbors, sigma):
     ab = to_lab(np.random.default_rng(1).uniform(0, 255, (2, 6, 7, 3)))[..., 1:]
-    index, weight = map(array, soft_encode(ab, 10, neighbors, sigma))
+    index, weight = map(array, soft_encode(ab, 10, neighbors=neighbors, sigma=sigma))
     distances = ((ab[..., None, :] - ab_bins()) ** 2).sum(-1)
     order = np.argsort(distances, axis=-1)[..., :neighbors]
     expected = np.exp(-np.take_along_axis(distances, order, -1) / (2 * sigma**2))

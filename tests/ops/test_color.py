@@ -84,7 +84,7 @@ def test_full_size_keeps_places():
 
 class Through(WeightedLoss):
     def __init__(self, function):
-        super().__init__("through")
+        super().__init__(name="through")
         self.function = function
 
     def weighted(self, y_true, y_pred, sample_weight):

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_dense.ops import count, first_largest
-from keras_dense.ops.count import plain_argmax
+from keras_dense.ops.count import count, first_largest, plain_argmax
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_dense.ops import exact_gaussian, spatial_gaussian
+from keras_dense.ops.gaussian import exact_gaussian, spatial_gaussian
 
 
 def to_numpy(x):

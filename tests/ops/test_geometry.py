@@ -132,7 +132,7 @@ def test_normals_of_scenes(index):
     error = degrees(found[1:-1, 1:-1], middle)
     flat = seen & (np.max([np.abs(end - middle).max(-1) for end in ends], axis=0) < 1e-6)
     assert flat.mean() > 0.4
-    # Two things with the same normal may meet in the picture.
+    # Two surfaces with the same normal may meet in the image.
     assert (error[flat] < 0.1).mean() > 0.99
     label = sample["segmentation"]
     one = seen.copy()
@@ -223,8 +223,8 @@ def test_angles(gradients):
     np.testing.assert_allclose(one[3], [0, 0, -1], atol=1e-6)
 
 
-def test_cameras_follow_their_picture():
-    """A point is seen where the pixel went, whatever is done to the picture."""
+def test_intrinsics_follow_changes_of_the_image():
+    """A point is seen at the pixel to which a change of the image moved it."""
     depth = np.random.default_rng(0).uniform(1, 5, (10, 14, 1))
     points = rays(K, 10, 14) * depth
 
@@ -242,7 +242,7 @@ def test_cameras_follow_their_picture():
         ),
         (geometry.flip_intrinsics(K, width=14), (13 - u, v), (-1, 1)),
         (geometry.flip_intrinsics(K, height=10), (u, 9 - v), (1, -1)),
-        (geometry.flip_intrinsics(K, 10, 14), (13 - u, 9 - v), (-1, -1)),
+        (geometry.flip_intrinsics(K, height=10, width=14), (13 - u, 9 - v), (-1, -1)),
     ]
     for camera, expected, mirror in cases:
         found = pixels(camera, points * [*mirror, 1])

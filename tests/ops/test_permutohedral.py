@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_dense.ops import exact_gaussian, lattice_filter, permutohedral_lattice
+from keras_dense.ops.gaussian import exact_gaussian
+from keras_dense.ops.permutohedral import lattice_filter, permutohedral_lattice
 
 BACKEND = keras.backend.backend()
 
@@ -47,7 +48,7 @@ def reference(features, values):
 
 def filtered(features, values):
     lattice = permutohedral_lattice(features)
-    return lattice_filter(values, lattice), lattice.count, lattice.fits
+    return lattice_filter(values, lattice), lattice.used, lattice.fits
 
 
 def cloud(points, d, spread, seed=0):
@@ -154,5 +155,5 @@ def test_sizes_that_are_not_known_beforehand():
 
 
 def test_too_many_dimensions():
-    with pytest.raises(ValueError, match="at most 6 dimensions. Received: 7"):
+    with pytest.raises(ValueError, match="`features` must have at most 6 dimensions. Received: 7"):
         permutohedral_lattice(np.zeros((1, 4, 7), "float32"))

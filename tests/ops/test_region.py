@@ -83,7 +83,7 @@ def test_pooling(window):
     np.testing.assert_allclose(largest, windows(zeroed, *window)[mask].max(1), atol=1e-6)
 
 
-def test_everybody_and_nobody():
+def test_all_cells_and_none():
     mask, x, _ = masked_map(share=2.0)
     window = WINDOWS[0]
     kernel = np.random.default_rng(1).normal(size=(3, 3, 6, 4)).astype("float32")

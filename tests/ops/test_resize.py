@@ -11,7 +11,7 @@ from keras_dense.testing.expect import value_and_gradient
 to_numpy = ops.convert_to_numpy
 
 
-def picture(height, width, channels=3, batch=2, seed=0):
+def random_map(height, width, channels=3, batch=2, seed=0):
     rng = np.random.default_rng(seed)
     return rng.normal(size=(batch, height, width, channels)).astype("float32")
 
@@ -30,7 +30,7 @@ SIZES = [(1, 1), (2, 3), (5, 7), (97, 60)]
 @pytest.mark.parametrize("bins", [1, 2, 6, (4, 9)])
 def test_bins_are_those_of_torch(size, bins):
     functional = pytest.importorskip("torch.nn.functional")
-    x = picture(*size)
+    x = random_map(*size)
     y = to_numpy(adaptive_average_pool(x, bins))
     np.testing.assert_allclose(y, in_torch(functional.adaptive_avg_pool2d, x, bins), atol=1e-6)
 
@@ -39,7 +39,7 @@ def test_bins_are_those_of_torch(size, bins):
 @pytest.mark.parametrize("new", [(1, 5), (7, 3), (33, 65), (120, 90)])
 def test_resizing_equals_keras_and_torch(size, new):
     functional = pytest.importorskip("torch.nn.functional")
-    x = picture(*size)
+    x = random_map(*size)
     y = to_numpy(resize_bilinear(x, *new))
     # In float64: torch computes positions in the precision of the map.
     double = x.astype("float64")
@@ -61,7 +61,7 @@ def test_resizing_keeps_constants_and_ramps():
 @pytest.mark.parametrize("factor", [1, 2, 3, (2, 4)])
 def test_shuffling_is_that_of_torch(factor):
     f_h, f_w = (factor, factor) if isinstance(factor, int) else factor
-    x = picture(3, 5, 2 * f_h * f_w)
+    x = random_map(3, 5, 2 * f_h * f_w)
     y = to_numpy(pixel_shuffle(x, factor))
     assert y.shape == (2, 3 * f_h, 5 * f_w, 2)
     for a in range(f_h):
@@ -87,9 +87,9 @@ def test_shuffling_is_that_of_torch(factor):
 )
 def test_gradients(function):
     """All are linear: the gradient of `sum(w · f(x))` must satisfy `g · v == w · f(v)`."""
-    x, v = picture(5, 7, 4, batch=1), picture(5, 7, 4, batch=1, seed=1)
+    x, v = random_map(5, 7, 4, batch=1), random_map(5, 7, 4, batch=1, seed=1)
     y = to_numpy(function(v)).astype("float64")
-    weight = picture(*y.shape[1:], batch=1, seed=2)
+    weight = random_map(*y.shape[1:], batch=1, seed=2)
     _, gradient = value_and_gradient(
         lambda weight, x: ops.sum(weight * function(x), axis=(1, 2, 3)), weight, x
     )
@@ -97,7 +97,7 @@ def test_gradients(function):
 
 
 def test_computed_in_float32():
-    x = ops.cast(1000 + picture(64, 64, 1), "bfloat16")
+    x = ops.cast(1000 + random_map(64, 64, 1), "bfloat16")
     exact = to_numpy(ops.cast(x, "float32"))
     y = adaptive_average_pool(x, 1)
     assert keras.backend.standardize_dtype(y.dtype) == "bfloat16"
@@ -120,12 +120,12 @@ def test_a_size_known_only_at_run_time():
         return resize_bilinear(x, height, width), adaptive_average_pool(x, (2, 3))
 
     for size, new in (((5, 7), (11, 4)), ((3, 3), (3, 3)), ((1, 9), (6, 6))):
-        x = picture(*size)
+        x = random_map(*size)
         resized, pooled = function(x, np.zeros((2, *new, 1), "float32"))
         np.testing.assert_allclose(resized, resize_bilinear(x, *new), atol=1e-6)
         np.testing.assert_allclose(pooled, adaptive_average_pool(x, (2, 3)), atol=1e-6)
 
 
 def test_bad_channels():
-    with pytest.raises(ValueError, match="a multiple of 2·2 channels.*Received: 6 channels"):
-        pixel_shuffle(picture(2, 2, 6), 2)
+    with pytest.raises(ValueError, match="a multiple of 2·2 channels.*Received: 6"):
+        pixel_shuffle(random_map(2, 2, 6), 2)

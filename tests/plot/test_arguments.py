@@ -1,4 +1,4 @@
-"""Pictures, labels, and palettes at the door of `kd.plot`: drawn as they are, or refused."""
+"""Images, labels and palettes in `kd.plot`: drawn exactly, or refused."""
 
 import numpy as np
 import pytest
@@ -23,19 +23,19 @@ def pil(x):
 
 
 def draws(x):
-    """All that takes an image."""
+    """All functions that take an image."""
     yield plot.fit_width(x, 50)
     yield plot.grid([x], columns=1)
     yield plot.overlay(x, labels(), PALETTE)
-    yield plot.error_map(labels(), labels(), x)
+    yield plot.error_map(labels(), labels(), image=x)
     yield plot.tasks(x, {"again": x}, tile=64)
-    yield plot.panel([x], [labels()], [labels()], PALETTE, tile=64)
+    yield plot.panel([x], [labels()], [labels()], palette=PALETTE, tile=64)
     yield plot.receptive_field({}, x)
     yield plot.point_cloud(np.ones((40, 50)), x, np.diag([40.0, 40.0, 1.0]))
 
 
 @pytest.mark.parametrize(
-    "dress",
+    "convert",
     [
         np.ndarray.tolist,
         pil,
@@ -43,10 +43,10 @@ def draws(x):
         lambda x: x.astype("int64"),
         lambda x: x + 0.4 * (x < 255),
     ],
-    ids=["list", "picture", "tensor", "int64", "float"],
+    ids=["list", "Pillow", "tensor", "int64", "float"],
 )
-def test_the_same_image_in_other_clothes(dress):
-    for found, expected in zip(draws(dress(image())), draws(image()), strict=True):
+def test_the_same_image_in_another_form(convert):
+    for found, expected in zip(draws(convert(image())), draws(image()), strict=True):
         np.testing.assert_array_equal(found, expected)
 
 
@@ -76,12 +76,12 @@ def test_labels_and_palettes():
     for given in (labels().tolist(), ops.convert_to_tensor(labels()), labels().astype("uint8")):
         np.testing.assert_array_equal(plot.colorize(given, PALETTE), expected)
     np.testing.assert_array_equal(plot.colorize(labels(), np.array(PALETTE, float)), expected)
-    with pytest.raises(ValueError, match="palette must be .* to 0.784314; multiply by 255"):
+    with pytest.raises(ValueError, match="`palette` must be .* to 0.784314; multiply by 255"):
         plot.colorize(labels(), np.array(PALETTE) / 255)
     for wrong in (np.full((3, 3), np.nan), np.full((3, 3), 256)):
-        with pytest.raises(ValueError, match=r"palette must be \(classes, 3\)"):
+        with pytest.raises(ValueError, match=r"`palette` must be \(classes, 3\)"):
             plot.colorize(labels(), wrong)
-    with pytest.raises(TypeError, match="`colorize: labels` must be an array of numbers"):
+    with pytest.raises(TypeError, match="`labels` must be an array of numbers"):
         plot.colorize("labels", PALETTE)
 
 
@@ -90,21 +90,21 @@ def test_numbers_of_numpy_as_sizes():
     args = (image(), labels(), labels(), PALETTE)
     np.testing.assert_array_equal(plot.panel(*args, tile=tile), plot.panel(*args, tile=64))
     plot.overlay(image(), labels(), PALETTE, alpha=np.float32(0.5))
-    plot.color_bar(1.0, 4.0, np.int32(200))
+    plot.color_bar(1.0, 4.0, width=np.int32(200))
     plot.normals_legend(np.array(20))
     for wrong in (0, 1.5, True, "9"):
-        with pytest.raises(ValueError, match="fit_width: width must be at least 1"):
+        with pytest.raises(ValueError, match="`width` must be an integer >= 1"):
             plot.fit_width(image(), wrong)
-    with pytest.raises(ValueError, match="alpha must be from 0 to 1"):
+    with pytest.raises(ValueError, match="`alpha` must be a number from 0 to 1"):
         plot.overlay(image(), labels(), PALETTE, alpha=True)
 
 
-def test_normals_that_are_no_numbers_are_unknown():
+def test_normals_that_are_not_finite_are_unknown():
     vectors = np.zeros((2, 3, 3))
     vectors[..., 2] = -1
     vectors[0, 0], vectors[1, 1] = np.nan, np.inf
-    picture = plot.normals(vectors)
-    np.testing.assert_array_equal(picture[0, 0], plot.hatch(2, 3)[0, 0])
-    np.testing.assert_array_equal(picture[1, 1], plot.hatch(2, 3)[1, 1])
-    assert picture[0, 1].tolist() == [128, 128, 255]
-    np.testing.assert_array_equal(plot.normals(ops.convert_to_tensor(vectors)), picture)
+    drawing = plot.normals(vectors)
+    np.testing.assert_array_equal(drawing[0, 0], plot.hatch(2, 3)[0, 0])
+    np.testing.assert_array_equal(drawing[1, 1], plot.hatch(2, 3)[1, 1])
+    assert drawing[0, 1].tolist() == [128, 128, 255]
+    np.testing.assert_array_equal(plot.normals(ops.convert_to_tensor(vectors)), drawing)

@@ -1,4 +1,4 @@
-"""Curves of a training, from a history or a file."""
+"""Curves of a training run, from a history or a file."""
 
 import types
 
@@ -56,14 +56,14 @@ def test_nothing_is_left_in_pyplot(tmp_path):
 
 
 def test_errors(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no file .*none.csv"):
+    with pytest.raises(FileNotFoundError, match="There is no file .*none.csv"):
         plot.curves(tmp_path / "none.csv", tmp_path / "a.png")
-    with pytest.raises(ValueError, match="no metric 'iou'.*'mean_iou'"):
+    with pytest.raises(ValueError, match="`metrics` must be among .*'mean_iou'.*Received: 'iou'"):
         plot.curves(HISTORY, tmp_path / "a.png", metrics=["iou"])
-    with pytest.raises(ValueError, match="holds no epoch"):
+    with pytest.raises(ValueError, match="`history` must hold at least one epoch"):
         plot.curves({"loss": []}, tmp_path / "a.png")
     (tmp_path / "empty.csv").write_text("epoch,loss\n")
-    with pytest.raises(ValueError, match="holds no epoch"):
+    with pytest.raises(ValueError, match="`history` must hold at least one epoch"):
         plot.curves(tmp_path / "empty.csv", tmp_path / "a.png")
-    with pytest.raises(ValueError, match="neither loss nor metric"):
+    with pytest.raises(ValueError, match="`history` must hold a loss or a metric"):
         plot.curves({"learning_rate": [1.0]}, tmp_path / "a.png")

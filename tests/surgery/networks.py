@@ -58,7 +58,7 @@ def images(count, height, width, channels=3, seed=0):
 
 def small_classifier(size=24, pooled=False, inside=None):
     """A little network with a nested model, a gate, a shared layer, and a top of two layers."""
-    image = keras.Input((size, size, 3), name="picture")
+    image = keras.Input((size, size, 3), name="photo")
     x = layers.Conv2D(8, 3, strides=2, padding="same", activation="relu", name="first")(image)
     nested = keras.Sequential(
         [

@@ -41,12 +41,12 @@ def test_the_dense_network_slides_the_classifier(pooled):
     x = layers.Dense(8, activation="relu")(x)
     classifier = keras.Model(image, layers.Dense(4, activation="softmax")(x))
     dense = convolutionalize(classifier)
-    picture = images(1, 30, 26)
-    scores = dense.predict(picture, verbose=0)
+    photo = images(1, 30, 26)
+    scores = dense.predict(photo, verbose=0)
     assert scores.shape == (1, 6, 4, 4)
     for i in range(6):
         for j in range(4):
-            window = picture[:, 2 * i : 2 * i + 20, 2 * j : 2 * j + 20]
+            window = photo[:, 2 * i : 2 * i + 20, 2 * j : 2 * j + 20]
             np.testing.assert_allclose(
                 scores[:, i, j], classifier.predict(window, verbose=0), atol=1e-5
             )
@@ -127,10 +127,10 @@ def test_bad_input():
         convolutionalize(keras.Sequential([layers.Dense(3)]))
     with pytest.raises(TypeError, match="Received: str"):
         convolutionalize("vgg16")
-    with pytest.raises(ValueError, match="`padding` must be 'valid' or 'same'"):
+    with pytest.raises(ValueError, match="`padding` must be one of 'valid', 'same'"):
         convolutionalize(small_classifier(), padding="full")
     app = keras.applications.MobileNet(weights=None, include_top=False, input_shape=(64, 64, 3))
-    with pytest.raises(ValueError, match="no classifier's top"):
+    with pytest.raises(ValueError, match="must have a classifier's top"):
         convolutionalize(app)
     with pytest.raises(ValueError, match="one batch of images"):
         convolutionalize(keras.Sequential([keras.Input((4,)), layers.Dense(3)]))
@@ -151,5 +151,5 @@ def test_bad_input():
 def test_what_mixes_a_flattened_map_is_refused(layer):
     image = keras.Input((8, 8, 3))
     x = layer(layers.Flatten()(layers.Conv2D(4, 3, strides=2)(image)))
-    with pytest.raises(ValueError, match="no convolutional form"):
+    with pytest.raises(ValueError, match="without a convolutional form"):
         convolutionalize(keras.Model(image, layers.Dense(5)(x)))

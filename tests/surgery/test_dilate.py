@@ -367,13 +367,15 @@ def test_bad_input():
             dilate(model, stride)
     with pytest.raises(ValueError, match="must not be larger than the network's, which is 16"):
         dilate(model, 32)
-    with pytest.raises(ValueError, match="`mode` must be 'exact' or 'same'"):
+    with pytest.raises(ValueError, match="`mode` must be one of 'exact', 'same'"):
         dilate(model, 8, mode="fast")
     with pytest.raises(ValueError, match="`strided_rate` must be"):
         dilate(model, 8, strided_rate="between")
-    with pytest.raises(ValueError, match="`rates` names layers.*block9"):
+    with pytest.raises(ValueError, match="`rates` must name layers of.*block9"):
         dilate(model, 8, rates={"block9": 2})
-    with pytest.raises(ValueError, match="`rates` names 'image', .*no window"):
+    with pytest.raises(
+        ValueError, match="`rates` must name convolutions or poolings.*Received: 'image'"
+    ):
         dilate(model, 8, rates={"image": 2})
     with pytest.raises(ValueError, match=r"`rates\['last'\]` must be an integer >= 1.*=0"):
         dilate(model, 8, rates={"last": 0})

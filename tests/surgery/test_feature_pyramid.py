@@ -78,12 +78,12 @@ def test_padding_a_valid_stem_keeps_the_inside():
     x = layers.MaxPooling2D(3, strides=2)(x)
     valid = keras.Model(image, x)
     aligned = feature_pyramid(valid)
-    picture = images(1, 64, 64)
-    y = aligned.predict(picture, verbose=0)["P2"]
+    photo = images(1, 64, 64)
+    y = aligned.predict(photo, verbose=0)["P2"]
     assert y.shape == (1, 16, 16, 4)
     # The padded 3×3 of stride 1 reads one cell (two pixels) earlier: the valid network sees the
     # same after a shift by two pixels of the image.
-    wanted = valid.predict(np.roll(picture, 2, (1, 2)), verbose=0)
+    wanted = valid.predict(np.roll(photo, 2, (1, 2)), verbose=0)
     np.testing.assert_allclose(y[:, 1:14, 1:14], wanted[:, 1:14, 1:14], atol=1e-6)
 
 

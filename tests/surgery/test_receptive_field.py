@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+import keras_dense as kd
 from keras_dense.layers import (
     AdaptiveAveragePooling2D,
     AtrousAveragePooling2D,
@@ -17,11 +18,21 @@ from keras_dense.layers import (
     BilinearInitConvTranspose,
     BilinearUpsampling,
     CropLike,
+    MaxPoolWithArgmax2D,
+    MaxUnpool2D,
     PadToMultiple,
     PixelShuffle,
     ResizeLike,
 )
-from keras_dense.surgery import ReceptiveField, convolutionalize, dilate, rebuild, receptive_field
+from keras_dense.surgery import (
+    ReceptiveField,
+    convolutionalize,
+    dilate,
+    rebuild,
+    receptive_field,
+    strides,
+)
+from keras_dense.surgery.strides import total_stride
 from keras_dense.testing.expect import value_and_gradient
 
 
@@ -257,7 +268,7 @@ def test_dilation_keeps_the_field():
 
 
 def test_published_figures():
-    """Of the VGG and fully convolutional literature, and Araujo et al., Distill 2019."""
+    """Figures from the papers on VGG and FCN, and from Araujo et al., Distill 2019."""
     vgg = keras.applications.VGG16(weights=None)
     by_name = receptive_field(convolutionalize(vgg), every=True)
     sizes = {"block1_pool": 6, "block3_conv3": 40, "block5_conv3": 196, "block5_pool": 212}
@@ -299,6 +310,112 @@ def test_structure_and_names():
     assert found["coarse"][0].box(2, 3) == (2, 4, 8, 10)
     names = list(receptive_field(model, every=True))
     assert names[:3] == ["shared", "shared_1", "pool"]
+
+
+# Networks of this library, in small
+
+
+def vgg_of_one_channel(include_top=True, weights=None, input_tensor=None, **kwargs):
+    """VGG-16 with its names and windows, one convolution a block, and few channels."""
+    x = image = keras.Input((224, 224, 3)) if input_tensor is None else input_tensor
+    for n in range(1, 6):
+        x = layers.Conv2D(2, 3, padding="same", activation="relu", name=f"block{n}_conv1")(x)
+        x = layers.MaxPooling2D(name=f"block{n}_pool")(x)
+    x = layers.Flatten(name="flatten")(x)
+    for name in ("fc1", "fc2"):
+        x = layers.Dense(2, activation="relu", name=name)(x)
+    x = layers.Dense(1000, activation="softmax", name="predictions")(x)
+    return keras.Model(keras.utils.get_source_inputs(image)[0], x, name="vgg16")
+
+
+def pooled_twice():
+    image = keras.Input((None, None, 3))
+    x = layers.Conv2D(3, 3, padding="same", activation="relu")(image)
+    x = layers.MaxPooling2D(3, strides=2, padding="same")(x)
+    x = layers.Conv2D(4, 3, padding="same", activation="relu")(x)
+    return keras.Model(image, layers.MaxPooling2D()(x), name="pooled_twice")
+
+
+# The network and the size of its field.
+OURS = {
+    "segnet": (lambda: kd.segnet(pooled_twice(), 2), 21),
+    "deconvnet": (lambda: kd.deconvnet(pooled_twice(), 2, filters=3), 69),
+    "unet": (lambda: kd.unet(num_classes=2, filters=(6, 4), padding="valid"), 47),
+    "dilated_context": (lambda: kd.dilated_context("vgg16", 2, weights=None, rates=(1, 2)), 325),
+}
+
+
+def along(model, axis, images):
+    """The network's output, its lines along an axis first: `(lines, batch, …)`."""
+    images = np.swapaxes(images, 1, 2) if axis else images
+    y = ops.convert_to_numpy(model(images, training=False))
+    return np.swapaxes(np.swapaxes(y, 1, 2) if axis else y, 0, 1)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_networks_of_this_library_see_their_field_and_no_more(name, monkeypatch):
+    """Pixels beyond the field change nothing, those on its edges change a cell."""
+    monkeypatch.setattr(keras.applications, "VGG16", vgg_of_one_channel)
+    build, size = OURS[name]
+    model = positive(build())
+    field = receptive_field(model)
+    assert field.size == (size, size) and field.stride == (1, 1)
+    period = total_stride(model)
+    height = (2 * size) // period * period + 4 * period
+    for axis in range(2):
+        reached = set()
+        # A maximum passes on one of its cells: not every image shows the whole window.
+        for seed in range(8):
+            rng = np.random.default_rng(seed)
+            image = rng.uniform(100, 130, (1, height, 2 * period, 3)).astype("float32")
+            for cell in range(height // 2, height // 2 + period):
+                first = field.offset[axis] + cell
+                last = first + size - 1
+                changed = np.repeat(image, 4, 0)
+                changed[1, :first] = changed[1, last + 1 :] = 200
+                changed[2, first] = changed[3, last] = 255
+                plain, beyond, top, bottom = along(model, axis, changed)[cell]
+                np.testing.assert_allclose(beyond, plain, rtol=1e-5, atol=1e-6)
+                for side, edge in (("first", top), ("last", bottom)):
+                    if np.abs(edge - plain).max() > 1e-6 * np.abs(plain).max():
+                        reached.add(side)
+            if reached == {"first", "last"}:
+                break
+        assert reached == {"first", "last"}
+
+
+@pytest.mark.parametrize("padding", ["valid", "same", ((1, 1), (0, 2))])
+@pytest.mark.parametrize("like", [True, False])
+def test_unpooling(padding, like):
+    """A value and its index come from one window; both see what the pooling saw."""
+    image = keras.Input((None, None, 3))
+    x = layers.Conv2D(2, 3, padding="same")(image)
+    pooled, indices = MaxPoolWithArgmax2D(3, 2, padding)(x)
+    y = MaxUnpool2D(3, 2, padding)(pooled, indices, **({"like": x} if like else {}))
+    field = receptive_field(keras.Model(image, y))
+    # Of 5 cells around one the windows contain it: those of 7 pixels.
+    assert field == ReceptiveField((7, 7), (1, 1), (-3, -3))
+
+
+def test_an_image_resized_to_one_size():
+    """Its stride is known where the size of the image is."""
+    image = keras.Input((64, 32, 3))
+    x = layers.Conv2D(2, 3, padding="same")(layers.Resizing(32, 8)(image))
+    field = receptive_field(keras.Model(image, x))
+    assert field.stride == (2, 4) and strides(keras.Model(image, x)) == (2, 4)
+    free = keras.Input((None, None, 3))
+    model = keras.Model(free, layers.Conv2D(2, 3, padding="same")(layers.Resizing(32, 8)(free)))
+    assert receptive_field(model) == ReceptiveField((inf, inf), None, (-inf, -inf))
+    assert receptive_field(model, gates=False).size == (inf, inf)
+    assert strides(model) is None
+
+
+def test_a_crf_sees_everything_and_is_no_gate():
+    image = keras.Input((None, None, 3))
+    scores = layers.Conv2D(2, 3, padding="same")(image)
+    model = keras.Model(image, kd.layers.CRFasRNN(1)(scores, image))
+    for gates in (True, False):
+        assert receptive_field(model, gates=gates).size == (inf, inf)
 
 
 @keras.saving.register_keras_serializable("tests")

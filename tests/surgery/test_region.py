@@ -12,12 +12,11 @@ from keras_dense.layers import (
     AtrousDepthwiseConv2D,
     AtrousMaxPooling2D,
     AtrousSeparableConv2D,
-    PhasePooling2D,
-    TilePhases,
 )
+from keras_dense.layers.phases import PhasePooling2D, TilePhases
 from keras_dense.surgery import rebuild
+from keras_dense.surgery.effect import CONVOLUTIONS, GLOBAL_POOLING, POOLING
 from keras_dense.surgery.region import RegionNetwork, masked
-from keras_dense.surgery.strides import CONVOLUTIONS, GLOBAL_POOLING, POOLING
 
 from .networks import images, randomized
 
@@ -128,7 +127,7 @@ def test_bad_input():
     class Own(layers.Conv2D):
         pass
 
-    with pytest.raises(ValueError, match=r"'it' \(Own\) .* a convolution of a kind not known"):
+    with pytest.raises(ValueError, match=r"'it' \(Own\) .* a convolution of an unknown kind"):
         RegionNetwork(of(Own(4, 3, padding="same", name="it")(image)))
-    with pytest.raises(ValueError, match="'part' must return maps of the size of its inputs"):
+    with pytest.raises(ValueError, match="must return maps of the size of its inputs.*'part'"):
         RegionNetwork(of(layers.GlobalAveragePooling2D()(image)))

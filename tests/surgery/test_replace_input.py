@@ -39,7 +39,7 @@ def test_others_repeat_rgb_in_turn(app, channels):
 
 
 def test_channels_count_in_rgb_order_where_the_network_reads_bgr():
-    """A caffe-style backbone: only the red of the picture differs from black."""
+    """A caffe-style backbone: only the red of the photo differs from black."""
     backbone = kd.backbone("vgg16", weights=None, taps={"P1": "block1_pool"})
     six = replace_input(backbone, 6)
     x = (images(1, 32, 32) + 1) * 127.5

@@ -88,5 +88,5 @@ def test_bad_input():
         shift_and_stitch(model, images(1, 16, 16), 0)
     with pytest.raises(ValueError, match=r"\(B, H, W, C\).*\(16, 16, 3\)"):
         shift_and_stitch(model, images(1, 16, 16)[0], 2)
-    with pytest.raises(ValueError, match="interlaces maps.*convolutionalize"):
+    with pytest.raises(ValueError, match="`model` must return maps only.*convolutionalize"):
         shift_and_stitch(small_classifier(), images(1, 24, 24), 1)

@@ -90,7 +90,7 @@ def test_surgery_walks_through(network):
 
 
 def test_a_pyramid_keeps_its_context():
-    """What is pooled and brought back is part of the feature of its stride."""
+    """A map that is pooled and brought back is part of the feature of its stride."""
     image = keras.Input((None, None, 3))
     x = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(image)
     x = pyramid_pooling(layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(x))
@@ -117,8 +117,8 @@ def unpooling():
     image = keras.Input((None, None, 3))
     fine = layers.Conv2D(4, 3, padding="same")(image)
     half, first = MaxPoolWithArgmax2D(name="pool")(fine)
-    coarse, second = MaxPoolWithArgmax2D(3, (1, 2), "same")(half)
-    x = MaxUnpool2D(3, (1, 2), "same")(layers.Conv2D(4, 1)(coarse), second, half)
+    coarse, second = MaxPoolWithArgmax2D(3, strides=(1, 2), padding="same")(half)
+    x = MaxUnpool2D(3, strides=(1, 2), padding="same")(layers.Conv2D(4, 1)(coarse), second, half)
     full = MaxUnpool2D(name="unpool")(x, first, like=fine)
     outputs = {"half": half, "first": first, "second": second, "back": x, "full": full}
     return keras.Model(image, outputs)

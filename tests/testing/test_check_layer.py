@@ -122,5 +122,5 @@ def test_a_config_that_forgets():
 
 
 def test_without_inputs():
-    with pytest.raises(AssertionError, match="needs the arrays"):
+    with pytest.raises(AssertionError, match="needs the inputs"):
         check_layer(Scale())

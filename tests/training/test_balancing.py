@@ -23,7 +23,7 @@ TASKS = ("a", "b", "c")
 
 @keras.saving.register_keras_serializable("test_balancing")
 class Given(keras.losses.Loss):
-    """The mean of the targets, whatever is predicted, plus 0 times the prediction."""
+    """The mean of the targets plus 0 times the prediction."""
 
     def call(self, y_true, y_pred):
         return ops.mean(y_true, axis=(1, 2, 3)) + 0.0 * ops.mean(y_pred, axis=(1, 2, 3))
@@ -228,7 +228,7 @@ def test_loss_weights_come_first_and_penalties_stay():
 
 @pytest.mark.parametrize("kind", BALANCERS)
 def test_unknown_tasks_are_left_alone(kind):
-    """Of task b nothing is known: its loss is exactly 0."""
+    """Task b has no known target: its loss is exactly 0."""
     model = compiled(kind(), Given(), keras.optimizers.SGD(0.1))
     before = None
     if kind is UncertaintyWeighting:

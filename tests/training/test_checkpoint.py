@@ -111,7 +111,7 @@ def test_a_killed_run_continues_to_the_same_numbers(tmp_path):
 
 @pytest.mark.slow
 def test_killed_from_outside(tmp_path):
-    """A real SIGKILL at a moment nobody chose."""
+    """A real SIGKILL at a random moment."""
     program = tmp_path / "program.py"
     program.write_text(PROGRAM.replace("EPOCHS = 4", "EPOCHS = 100000"))
     process = subprocess.Popen(
@@ -161,7 +161,7 @@ def test_a_spoilt_checkpoint_is_passed_over(tmp_path):
     fit(small(), Checkpoint(tmp_path, keep=2), 3)
     spoilt = tmp_path / "checkpoints" / "epoch_0003" / "state.weights.h5"
     spoilt.write_bytes(spoilt.read_bytes()[:500])
-    with pytest.warns(UserWarning, match="Passing over the unreadable .*epoch_0003"):
+    with pytest.warns(UserWarning, match="Skipping the unreadable .*epoch_0003"):
         assert Checkpoint(tmp_path).restore(small()) == 2
     last = tmp_path / "checkpoints" / "epoch_0002" / "state.weights.h5"
     last.write_bytes(b"nothing")
@@ -188,7 +188,7 @@ def test_bad_arguments(tmp_path):
 
 @pytest.mark.parametrize(("steps", "batches"), [(2, 4), (2, 3), (None, 3), (9, 2)])
 def test_a_pass_goes_on_where_it_was(tmp_path, steps, batches):
-    """Whatever `steps_per_epoch` is: a run that is resumed after any epoch sees what was left."""
+    """A run that is resumed after any epoch sees the rest of the pass, for any `steps_per_epoch`."""
     rng = np.random.default_rng(0)
     data = [{"image": rng.integers(0, 256, (2, 2, 3)).astype("uint8")} for _ in range(batches)]
 

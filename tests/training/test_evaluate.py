@@ -6,6 +6,7 @@ from keras_dense import heads
 from keras_dense.datasets import DatasetWarning
 from keras_dense.heads import Depth, Segmentation
 from keras_dense.metrics import ConfusionMatrix
+from keras_dense.plot import error_map
 from keras_dense.training import Preview, class_table, evaluate, median_frequency
 
 COLORS = np.array([(10, 20, 30), (40, 50, 60), (70, 80, 90)], "uint8")
@@ -29,9 +30,9 @@ class Head(heads.Head):
         return keras.ops.argmax(prediction, axis=-1)
 
     def draw(self, labels):
-        picture = COLORS[np.where(labels == 255, 0, labels)]
-        picture[labels == 255] = 255
-        return picture
+        photo = COLORS[np.where(labels == 255, 0, labels)]
+        photo[labels == 255] = 255
+        return photo
 
     def error(self, truth, prediction, image):
         return Segmentation(3).error(truth, prediction, image)
@@ -84,7 +85,7 @@ def test_scores_of_images_of_any_size():
 
 def test_table():
     scores = {"iou": np.array([0.5, np.nan]), "mean_iou": 0.5, "dice": np.array([1.0, 0.0])}
-    lines = class_table(scores, ["sky", "tree"], ["iou", "dice"]).splitlines()
+    lines = class_table(scores, ["sky", "tree"], columns=["iou", "dice"]).splitlines()
     assert lines[2:] == [
         "| sky   | 50.0 | 100.0 |",
         "| tree  |    – |  0.0 |",
@@ -92,37 +93,34 @@ def test_table():
     ]
     assert len(class_table(scores, columns=["iou"]).splitlines()) == 5
     with pytest.raises(ValueError, match="1 names for 2 classes"):
-        class_table(scores, ["sky"], ["iou"])
+        class_table(scores, ["sky"], columns=["iou"])
     with pytest.raises(
         ValueError, match=r"can be \['iou', 'dice'\]. Received: columns=\['recall'\]"
     ):
-        class_table(scores, None, ["recall"])
+        class_table(scores, columns=["recall"])
 
 
 def test_preview(tmp_path):
     Image = pytest.importorskip("PIL.Image")
     dataset = [sample(6, 8, seed) for seed in range(5)]
-    preview = Preview(dataset, tmp_path / "pictures", Head(), count=2, every=2)
+    preview = Preview(dataset, tmp_path / "photos", Head(), count=2, every=2)
     model = thresholds()
     model.compile("sgd", loss=keras.losses.SparseCategoricalCrossentropy(True, ignore_class=255))
     batch = np.stack([s["image"] for s in dataset]).astype("float32")
     targets = np.stack([s["segmentation"] for s in dataset])
     model.optimizer.learning_rate = 0.0
     model.fit(batch, targets, epochs=3, callbacks=[preview], verbose=0)
-    assert [p.name for p in (tmp_path / "pictures").iterdir()] == ["epoch_0002.png"]
-    picture = np.asarray(Image.open(tmp_path / "pictures" / "epoch_0002.png"))
-    assert picture.shape == (6 + 4 + 6, 4 * 8, 3)
+    assert [p.name for p in (tmp_path / "photos").iterdir()] == ["epoch_0002.png"]
+    photo = np.asarray(Image.open(tmp_path / "photos" / "epoch_0002.png"))
+    assert photo.shape == (6 + 4 + 6, 4 * 8, 3)
     chosen = dataset[1]
-    np.testing.assert_array_equal(picture[:6, :8], chosen["image"])
-    np.testing.assert_array_equal(picture[:6, 8:16], Head().draw(chosen["segmentation"]))
+    np.testing.assert_array_equal(photo[:6, :8], chosen["image"])
+    np.testing.assert_array_equal(photo[:6, 8:16], Head().draw(chosen["segmentation"]))
     predicted = (chosen["image"][..., 0] - 50) // 100
-    np.testing.assert_array_equal(picture[:6, 16:24], COLORS[predicted])
-    error = picture[:6, 24:]
-    wrong = (predicted != chosen["segmentation"]) & (chosen["segmentation"] != 255)
-    assert np.all(error[wrong] == (230, 40, 40))
-    assert np.all(error[0, 0] == 160)
-    right = (predicted == chosen["segmentation"]) & (chosen["segmentation"] != 255)
-    np.testing.assert_array_equal(error[right], chosen["image"][right] // 2)
+    np.testing.assert_array_equal(photo[:6, 16:24], COLORS[predicted])
+    error = photo[:6, 24:]
+    wanted = error_map(chosen["segmentation"], predicted, image=chosen["image"])
+    np.testing.assert_array_equal(error, wanted)
 
     with pytest.raises(ValueError, match="`count` must be an integer >= 1"):
         Preview(dataset, tmp_path, Head(), count=0)
@@ -204,7 +202,7 @@ def test_scores_that_would_mean_nothing():
         with pytest.raises(ValueError, match=message):
             evaluate(constant(head.channels), [(image, target)], head)
     white = np.array([[[0, 255, 0], [255, 0, 255]]])
-    with pytest.warns(DatasetWarning, match=r"0 and 255 alone.*remap=\{255: 1\}"):
+    with pytest.warns(DatasetWarning, match=r"labels are 0 and 255.*remap=\{255: 1\}"):
         evaluate(constant(1), [(image, white)], Segmentation(1))
     both = {"a": Segmentation(3), "b": Segmentation(3)}
     x = keras.Input((None, None, 3))
@@ -224,5 +222,5 @@ def test_class_weights_of_labels_in_any_form():
         assert median_frequency([{"segmentation": labels}], np.int64(2)) == wanted
     with pytest.raises(ValueError, match="`segmentation of sample 0` must be whole numbers"):
         median_frequency([{"segmentation": np.array([[0.0, np.nan]])}], 2)
-    with pytest.warns(UserWarning, match=r"1 of 3 classes never occur .*weigh 0: \[2\]"):
+    with pytest.warns(UserWarning, match=r"1 of 3 classes never occur .*have weight 0: \[2\]"):
         median_frequency([{"segmentation": np.array([[0, 1]])}], 3)

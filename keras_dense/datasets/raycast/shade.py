@@ -1,26 +1,30 @@
-"""Colors: patterns on surfaces, sun, sky. None of it depends on what kind a thing is."""
+"""Colors: patterns on surfaces, sun and sky, all independent of the kind of object."""
 
 import colorsys
 import dataclasses
 
 import numpy as np
 
+from keras_dense._types import Array
+
 PATTERNS = ("plain", "stripes", "checker", "waves", "bricks", "dots")
 
 
 @dataclasses.dataclass
 class Material:
-    """Two colors (linear RGB) and a pattern of them in the thing's own frame."""
+    """Two colors (linear RGB), and a pattern of them in the frame of the object."""
 
     pattern: str
-    colors: np.ndarray
-    axes: np.ndarray  # (3, 3), rows: directions of the pattern, times 1 / period
+    colors: Array
+    axes: Array  # (3, 3), rows: directions of the pattern, times 1 / period
     gloss: float
-    wobble: np.ndarray
+    wobble: Array
 
 
-def random_material(rng, scale, vivid=0.85, gloss=False):
-    """A material with patterns of about `scale` meters and colors of saturation up to `vivid`."""
+def random_material(
+    rng: np.random.Generator, scale: float, vivid: float = 0.85, gloss: bool = False
+) -> Material:
+    """Draw a material with patterns of about `scale` meters and saturation up to `vivid`."""
     hue, saturation, value = rng.random(), rng.uniform(0.05, vivid), rng.uniform(0.3, 0.9)
     first = colorsys.hsv_to_rgb(hue, saturation, value)
     other = (hue + rng.normal(0, 0.15)) % 1
@@ -39,11 +43,13 @@ def random_material(rng, scale, vivid=0.85, gloss=False):
     )
 
 
-def albedo(material, points, footprint):
-    """The colors of points (in the thing's frame), (N, 3) linear RGB.
+def albedo(material: Material, points: Array, footprint: Array) -> Array:
+    """Return the colors of points, (N, 3) linear RGB.
 
     Args:
-        footprint: (N,), how many meters of the surface a pixel spans: what is finer is averaged.
+        material: a `Material`.
+        points: (N, 3), in the frame of the object.
+        footprint: (N,), size of a pixel on the surface in meters: finer patterns are averaged.
     """
     if material.pattern == "plain":
         p = points @ material.axes.T
@@ -52,15 +58,15 @@ def albedo(material, points, footprint):
         )
     else:
         share = _share(material, points @ material.axes.T)
-    # Fade to the mean where a period is but a few pixels.
+    # Fade to the mean where a period is only a few pixels.
     period = 1 / np.linalg.norm(material.axes[0])
     sharp = np.clip(1.6 - 4 * footprint / period, 0, 1)
     share = 0.4 + (share - 0.4) * sharp
     return material.colors[0] + share[:, None] * (material.colors[1] - material.colors[0])
 
 
-def _share(material, p):
-    """How much of the second color there is, 0 to 1, at points in periods."""
+def _share(material: Material, p: Array) -> Array:
+    """Return the share of the second color, 0 to 1, at points in units of periods."""
     kind = material.pattern
     x, y, z = p[:, 0], p[:, 1], p[:, 2]
     if kind == "stripes":
@@ -87,8 +93,8 @@ def _share(material, p):
     return 0.5 + 0.3 * np.sin(7 * (x + z) + 1.5 * bend + w[2, 0]) + 0.2 * fine
 
 
-def _step(s):
-    """A soft edge at 0."""
+def _step(s: Array) -> Array:
+    """Return a soft step at 0."""
     return np.clip(0.5 + 2.5 * s, 0, 1)
 
 
@@ -98,21 +104,23 @@ class Light:
 
     Attributes:
         to_sun: (3,) unit vector.
-        sun, zenith, horizon: (3,) linear RGB.
+        sun: (3,) linear RGB.
+        zenith: (3,) linear RGB.
+        horizon: (3,) linear RGB.
         clouds: (2, 4), phases and frequencies.
-        cover: float, how much of them there is.
+        cover: float, amount of clouds.
     """
 
-    to_sun: np.ndarray
-    sun: np.ndarray
-    zenith: np.ndarray
-    horizon: np.ndarray
-    clouds: np.ndarray
+    to_sun: Array
+    sun: Array
+    zenith: Array
+    horizon: Array
+    clouds: Array
     cover: float
 
     @classmethod
-    def random(cls, rng):
-        """Any azimuth, 28 to 65 degrees high; the lower the warmer."""
+    def random(cls, rng: np.random.Generator) -> "Light":
+        """Draw a sun at any azimuth, 28 to 65 degrees high; the lower, the warmer."""
         height, azimuth = rng.uniform(0.5, 1.13), rng.uniform(0, 2 * np.pi)
         flat = np.cos(height)
         to_sun = np.array([flat * np.cos(azimuth), -np.sin(height), flat * np.sin(azimuth)])
@@ -125,8 +133,8 @@ class Light:
         clouds = np.stack([rng.uniform(0, 2 * np.pi, 4), rng.uniform(0.7, 1.4, 4)])
         return cls(to_sun, sun, zenith, horizon, clouds, rng.uniform(-0.6, 0.7))
 
-    def sky(self, direction):
-        """The colors of the sky in unit directions (N, 3)."""
+    def sky(self, direction: Array) -> Array:
+        """Return the colors of the sky in unit directions (N, 3)."""
         up = np.clip(-direction[:, 1], 0, 1)
         share = up[:, None] ** 0.6
         color = self.horizon + share * (self.zenith - self.horizon)
@@ -141,12 +149,24 @@ class Light:
         glow = np.clip(direction @ self.to_sun, 0, 1) ** 24
         return color + 0.5 * glow[:, None] * self.sun
 
-    def shade(self, color, normal, view, lit, open_sky, gloss):
-        """Light on surfaces: sun where `lit`, the sky where `open_sky`, a highlight if glossy.
+    def shade(
+        self,
+        color: Array,
+        normal: Array,
+        view: Array,
+        lit: Array,
+        open_sky: Array,
+        gloss: Array,
+    ) -> Array:
+        """Light surfaces: sun if `lit`, sky by `open_sky`, a highlight by `gloss`.
 
         Args:
-            color, normal: (N, 3); `view`: (N, 3) unit directions of sight.
-            lit, open_sky, gloss: (N,), 0 to 1.
+            color: (N, 3) linear RGB.
+            normal: (N, 3) unit vectors.
+            view: (N, 3), unit directions of sight.
+            lit: (N,), 0 or 1.
+            open_sky: (N,), 0 to 1, visible part of the sky.
+            gloss: (N,), 0 to 1.
         """
         toward = np.clip(normal @ self.to_sun, 0, 1) * lit
         above = 0.5 - 0.5 * normal[:, 1]
@@ -160,7 +180,7 @@ class Light:
         return out
 
 
-def develop(color):
-    """Linear RGB to sRGB bytes, highlights rolled off."""
+def develop(color: Array) -> Array:
+    """Convert linear RGB to sRGB in uint8, with compressed highlights."""
     color = 1.25 * color * (1 + 0.1 * color) / (1 + 0.4 * color)
     return (255 * np.clip(color, 0, 1) ** (1 / 2.2) + 0.5).astype(np.uint8)

@@ -1,16 +1,19 @@
-"""Convex solids, and where a ray enters them.
+"""Convex solids, and the points where rays enter them.
 
-A solid is what lies inside a quadric and behind planes, in its own frame:
+A solid is the set of points inside a quadric and behind planes, in its own frame:
 
     x² + z² + w (y + s)² <= rho    and    n_i · p <= k_i
 
-Upright, its axis is y and its tip (y down!) at -h. A ray meets each condition on an interval; it
-meets the solid on the intersection of them.
+Its axis is y and its tip (y down!) is at -h. A ray satisfies each condition on an interval, and is
+inside the solid on the intersection of these intervals.
 """
 
 import dataclasses
 
 import numpy as np
+
+from keras_dense import _check
+from keras_dense._types import Array
 
 KINDS = ("sphere", "box", "cylinder", "cone", "pyramid")
 
@@ -21,24 +24,33 @@ class Solid:
 
     Attributes:
         kind: str.
-        rotation: (3, 3): columns are the solid's axes in the world.
-        center: (3,), the origin of its frame in the world.
-        radius: of the smallest sphere around `center` that holds it.
+        rotation: (3, 3), columns are the axes of the solid in the world.
+        center: (3,), origin of its frame in the world.
+        radius: float, radius of the smallest sphere around `center` that contains it.
         quadric: `(w, s, rho)` or `None`.
-        normals: (P, 3), of the planes; `offsets`: (P,).
+        normals: (P, 3), normals of the planes.
+        offsets: (P,), offsets of the planes.
     """
 
     kind: str
-    rotation: np.ndarray
-    center: np.ndarray
+    rotation: Array
+    center: Array
     radius: float
     quadric: tuple | None
-    normals: np.ndarray
-    offsets: np.ndarray
+    normals: Array
+    offsets: Array
 
 
-def make_solid(kind, half_width, half_height, half_depth, rotation, x, z):
-    """A solid that stands on the ground (y = 0) at `(x, z)`, however it is turned."""
+def make_solid(
+    kind: str,
+    half_width: float,
+    half_height: float,
+    half_depth: float,
+    rotation: Array,
+    x: float,
+    z: float,
+) -> Solid:
+    """Make a solid that touches the ground (y = 0) at `(x, z)` with any rotation."""
     r, h, d = half_width, half_height, half_depth
     ends = np.array([[0, 1, 0], [0, -1, 0]], float)
     quadric, normals, offsets = None, ends, np.array([h, h])
@@ -66,35 +78,36 @@ def make_solid(kind, half_width, half_height, half_depth, rotation, x, z):
         corners = np.array([[0, -h, 0], [r, h, d], [-r, h, d], [r, h, -d], [-r, h, -d]])
         lowest, radius = (corners @ rotation[1]).max(), np.sqrt(r * r + h * h + d * d)
     else:
-        raise ValueError(f"kind must be one of {KINDS}. Received: kind={kind!r}")
+        raise _check.fail("kind", f"one of {KINDS}", kind)
     center = np.array([x, -lowest, z])
     return Solid(kind, rotation, center, float(radius), quadric, normals, offsets)
 
 
-def near(solid, origin, direction, squared_length):
-    """Which rays come within the solid's bounding sphere (mask over the rays)."""
+def near(solid: Solid, origin: Array, direction: Array, squared_length: Array | float) -> Array:
+    """Return a mask of the rays that meet the bounding sphere of a solid."""
     to = solid.center - origin
     along = np.einsum("...i,...i->...", direction, to)
     gap = np.einsum("...i,...i->...", to, to) - solid.radius**2
     return ((along > 0) | (gap < 0)) & (along * along >= squared_length * gap)
 
 
-def enter(solid, origin, direction):
-    """Where rays enter a solid from outside.
+def enter(solid: Solid, origin: Array, direction: Array) -> tuple[Array, Array]:
+    """Find the points where rays enter a solid from outside.
 
     Args:
+        solid: a `Solid`.
         origin: (3,) or (N, 3).
         direction: (N, 3) or (3,).
 
     Returns:
-        `(t, face)`: the rays' parameters, `inf` where a ray misses or starts inside, and which
-        condition it crosses (0.. = plane, -1 = quadric).
+        `(t, face)`: the parameters of the rays, `inf` if a ray misses or starts inside, and the
+        surface that they cross (0.. = plane, -1 = quadric).
     """
     o = (origin - solid.center) @ solid.rotation
     d = direction @ solid.rotation
     count = len(origin) if origin.ndim == 2 else len(direction)
     first, last = np.full(count, -np.inf), np.full(count, np.inf)
-    face = np.full(count, -1, np.int8)
+    face: Array = np.full(count, -1, np.int8)
     if solid.quadric is not None:
         first, last = _inside_quadric(solid.quadric, o, d)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -109,8 +122,8 @@ def enter(solid, origin, direction):
     return np.where(hit, first, np.inf), face
 
 
-def _inside_quadric(quadric, o, d):
-    """The interval of each ray inside a sphere, cylinder or the lower half of a cone."""
+def _inside_quadric(quadric: tuple, o: Array, d: Array) -> tuple[Array, Array]:
+    """Return the interval of each ray inside a sphere, cylinder or the lower half of a cone."""
     w, s, rho = quadric
     ox, oy, oz = o[..., 0], o[..., 1] + s, o[..., 2]
     dx, dy, dz = d[..., 0], d[..., 1], d[..., 2]
@@ -123,7 +136,7 @@ def _inside_quadric(quadric, o, d):
     t0, t1 = (-b - root) / a, (-b + root) / a
     first, last = np.minimum(t0, t1), np.maximum(t0, t1)
     if w < 0:
-        # A ray steeper than the cone is inside twice, once in each half: keep the lower one.
+        # A ray steeper than the cone is inside both halves: keep the interval of the lower one.
         steep = a < 0
         first, last = (
             np.where(steep, np.where(dy > 0, last, -np.inf), first),
@@ -132,8 +145,8 @@ def _inside_quadric(quadric, o, d):
     return np.where(discriminant > 0, first, np.inf), np.where(discriminant > 0, last, -np.inf)
 
 
-def surface(solid, points, face):
-    """Outward unit normals in the world, and the points in the solid's own frame."""
+def surface(solid: Solid, points: Array, face: Array) -> tuple[Array, Array]:
+    """Return outward unit normals in the world, and the points in the frame of the solid."""
     local = (points - solid.center) @ solid.rotation
     if solid.quadric is None:
         normal = solid.normals[face]

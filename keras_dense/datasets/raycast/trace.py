@@ -1,33 +1,37 @@
-"""What each ray meets, and what it looks like."""
+"""Intersections of rays with a world, and their colors."""
 
 import numpy as np
 
+from keras_dense._types import Array
 from keras_dense.datasets.raycast.shade import albedo
 from keras_dense.datasets.raycast.solids import enter, near, surface
+from keras_dense.datasets.raycast.world import World
 
-SKY, GROUND, WALL, SOLID = -1, 0, 1, 3  # of `thing`; walls are 1 and 2, solids 3 and up
+SKY, GROUND, WALL, SOLID = -1, 0, 1, 3  # values of `thing`; walls are 1 and 2, solids 3 and up
 
 
-def cast(world, direction):
-    """The first thing on each ray from the camera.
+def cast(world: World, direction: Array) -> tuple[Array, Array, Array]:
+    """Find the first object on each ray from the camera.
 
     Args:
+        world: a `World`.
         direction: (N, 3), in the world.
 
     Returns:
-        `(t, thing, face)`: the ray's parameter (inf = sky); -1 sky, 0 ground, 1 and 2 the walls,
-        3 and up the solids; the solid's plane that is met.
+        `(t, thing, face)`: the parameter of the ray (inf = sky); -1 sky, 0 ground, 1 and 2 the
+        walls, 3 and up the solids; the plane of the solid, -1 for its quadric.
     """
     count = len(direction)
     origin = world.camera
-    thing, face = np.full(count, SKY, np.int8), np.full(count, -1, np.int8)
+    thing: Array = np.full(count, SKY, np.int8)
+    face: Array = np.full(count, -1, np.int8)
     with np.errstate(divide="ignore"):
         t = np.where(direction[:, 1] > 0, -origin[1] / direction[:, 1], np.inf)
         thing[t < np.inf] = GROUND
         for i, (*normal, offset) in enumerate(world.walls):
             slope = direction @ normal
             here = np.where(slope < 0, (offset - np.dot(origin, normal)) / slope, np.inf)
-            # Behind a wall there is nothing but sky, above it.
+            # Behind a wall there is only sky, visible above it.
             behind = here < t
             seen = behind & (origin[1] + here * direction[:, 1] > -world.wall_height)
             t = np.where(behind, here, t)
@@ -46,10 +50,12 @@ def cast(world, direction):
     return t, thing, face
 
 
-def describe(world, direction, t, thing, face):
-    """Points, unit normals towards the camera, and points in the things' frames, (N, 3) each.
+def describe(
+    world: World, direction: Array, t: Array, thing: Array, face: Array
+) -> tuple[Array, Array, Array]:
+    """Return points, unit normals, and points in the frames of the objects, (N, 3) each.
 
-    Rays to the sky have zeros.
+    Normals face the camera. Rays to the sky have zeros.
     """
     known = thing != SKY
     points = np.zeros_like(direction)
@@ -65,8 +71,8 @@ def describe(world, direction, t, thing, face):
     return points, normals, local
 
 
-def sunlit(world, points, normals, thing):
-    """Which points the sun reaches, and how much of the sky they see (about)."""
+def sunlit(world: World, points: Array, normals: Array, thing: Array) -> tuple[Array, Array]:
+    """Return which points the sun reaches, and about which part of the sky they see."""
     to_sun = world.light.to_sun
     lit = (thing != SKY) & (normals @ to_sun > 0)
     open_sky = np.ones(len(points))
@@ -82,20 +88,22 @@ def sunlit(world, points, normals, thing):
         if len(rays):
             t, _ = enter(solid, start[rays], to_sun)
             lit[rays[t < np.inf]] = False
-        # A ball of its size hides about this part of the sky.
+        # A sphere of this size hides about this part of the sky.
         to = solid.center - points
         squared = np.einsum("ij,ij->i", to, to)
         facing = np.einsum("ij,ij->i", to, normals)
         size = 0.6 * solid.radius**2
         hidden = np.clip(facing, 0, None) * size / np.maximum(squared, size) ** 1.5
         open_sky *= np.where(own, 1, 1 - 0.75 * np.clip(hidden, 0, 1))
-    # The lower part of what stands on the ground sees less.
+    # The lower part of objects on the ground sees less of it.
     low = np.clip(1 + points[:, 1] / 0.5, 0, 1) * (thing > GROUND)
     return lit, open_sky * (1 - 0.35 * low)
 
 
-def paint(world, direction, t, thing, face, focal):
-    """The colors along rays, linear RGB (N, 3); also the normals and what is lit."""
+def paint(
+    world: World, direction: Array, t: Array, thing: Array, face: Array, focal: float
+) -> tuple[Array, Array, Array]:
+    """Return the colors along rays, linear RGB (N, 3), the normals, and the mask of sunlight."""
     points, normals, local = describe(world, direction, t, thing, face)
     lit, open_sky = sunlit(world, points, normals, thing)
     length = np.linalg.norm(direction, axis=1)
@@ -118,7 +126,7 @@ def paint(world, direction, t, thing, face, focal):
     seen = world.light.shade(
         base[known], normals[known], view[known], lit[known], open_sky[known], gloss[known]
     )
-    # A little air between.
+    # Haze.
     clear = np.exp(-distance[known] / 90)[:, None]
     color[known] = clear * seen + (1 - clear) * world.light.horizon
     return color, normals, lit

@@ -1,8 +1,8 @@
-"""Changes to a sample that keep its image and everything known about it in step.
+"""Transforms that change an image and its annotations together.
 
-A transform is any callable `(sample, rng) -> sample` with `rng` a `numpy.random.Generator`: equal
-generators give equal results, and the sample it is given is not changed. These know what a change
-of the picture means for geometry: a flip turns normals round, a zoom brings things nearer.
+A transform is any callable `(sample, rng) -> sample`, with a `numpy.random.Generator` as `rng`.
+Generators in the same state give the same result, and the given sample is never modified. These
+transforms also keep the geometry correct: a flip mirrors normals, a zoom divides depth.
 """
 
 from keras_dense.datasets.transforms.border_weights import BorderWeights

@@ -1,49 +1,28 @@
-"""What transforms accept, checked when they are made and not in the middle of an epoch."""
+"""Checks and types of the arguments of transforms."""
 
-import numbers
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
 from keras_dense import _check
+from keras_dense._types import Sample
+
+Color: TypeAlias = Sequence[int]
+Transform: TypeAlias = Callable[[Sample, np.random.Generator], Sample]
 
 
-def is_number(value):
-    """Whether it is a real number, Python's or NumPy's, and no bool.
+def color(value: Color, name: str) -> tuple[int, ...]:
+    """Return an RGB color as three integers from 0 to 255.
 
-    >>> [is_number(value) for value in (1, np.float32(0.5), True, "1")]
-    [True, True, False, False]
+    >>> color([255, 0, 0], "color")
+    (255, 0, 0)
     """
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def fraction(who, name, value):
-    """A probability or strength from 0 to 1."""
-    if not is_number(value) or not 0 <= value <= 1:
-        raise ValueError(f"{who}: {name} must be a number from 0 to 1. Received: {name}={value!r}")
-    return float(value)
-
-
-def size_2d(who, name, value):
-    """A positive integer, or (height, width) of them."""
+    wanted = "three integers from 0 to 255 (R, G, B)"
     try:
-        height, width = (value, value) if np.ndim(value) == 0 else value
-        return _check.integer(height, name, low=1), _check.integer(width, name, low=1)
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"{who}: {name} must be a positive integer or a pair (height, width) of them. "
-            f"Received: {name}={value!r}"
-        ) from None
-
-
-def color(who, name, value):
-    """An RGB color of three integers from 0 to 255."""
-    try:
-        rgb = tuple(_check.integer(v, name, low=0) for v in value)
-    except (TypeError, ValueError):
-        rgb = ()
-    if len(rgb) != 3 or max(rgb) > 255:
-        raise ValueError(
-            f"{who}: {name} must be three integers from 0 to 255 (R, G, B). "
-            f"Received: {name}={value!r}"
-        )
+        rgb = _check.integers(value, name, low=0, length=3)
+    except ValueError:
+        raise _check.fail(name, wanted, value) from None
+    if max(rgb) > 255:
+        raise _check.fail(name, wanted, value)
     return rgb

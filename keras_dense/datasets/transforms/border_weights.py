@@ -1,16 +1,21 @@
-"""Weights from instances, at the moment they are needed."""
+"""Weights computed from instances when a sample is read."""
 
+import numpy as np
+
+from keras_dense._types import Sample
 from keras_dense.datasets.border_weights import border_weights, check_weights
 from keras_dense.datasets.sample import check_sample
 
 
 class BorderWeights:
-    """Give a sample with `"instances"` the weight map of U-Net as its `"weight"`.
+    """Add the weight map of U-Net as `"weight"` to a sample with `"instances"`.
 
-    Before crops and scales: the distance to an object outside of the crop counts, too.
+    Apply it before crops and scaling: the distance to an object outside the crop counts, too.
 
     Args:
-        w0, sigma, class_weight: see `kd.datasets.border_weights`.
+        w0: float >= 0, see `kd.datasets.border_weights`.
+        sigma: float > 0.
+        class_weight: two floats >= 0, for background and objects.
 
     Raises:
         ValueError: if a number is out of range.
@@ -25,15 +30,23 @@ class BorderWeights:
     [1.0, 1.0, 7.07, 7.07, 1.0, 1.0]
     """
 
-    def __init__(self, w0=10.0, sigma=5.0, class_weight=(1.0, 1.0)):
+    def __init__(
+        self,
+        *,
+        w0: float = 10.0,
+        sigma: float = 5.0,
+        class_weight: tuple[float, float] = (1.0, 1.0),
+    ) -> None:
         self.w0, self.sigma, self.class_weight = check_weights(w0, sigma, class_weight)
 
-    def __call__(self, sample, rng):
+    def __call__(self, sample: Sample, rng: np.random.Generator | None = None) -> Sample:
         sample = check_sample(sample, "BorderWeights")
         if "instances" not in sample:
             raise ValueError(
-                "BorderWeights: a sample must have 'instances', as `kd.datasets.instances` gives "
+                "BorderWeights: a sample must have 'instances', as `kd.datasets.instances` returns "
                 f"them. Received: {sorted(sample)}"
             )
-        weight = border_weights(sample["instances"], self.w0, self.sigma, self.class_weight)
+        weight = border_weights(
+            sample["instances"], w0=self.w0, sigma=self.sigma, class_weight=self.class_weight
+        )
         return {**sample, "weight": weight}

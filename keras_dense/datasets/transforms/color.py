@@ -1,23 +1,26 @@
-"""Other light."""
+"""Random changes of color."""
+
+from typing import Any
 
 import numpy as np
 
+from keras_dense import _check
 from keras_dense._optional import require
+from keras_dense._types import Sample
 from keras_dense.datasets.sample import check_sample
-from keras_dense.datasets.transforms.arguments import fraction
 
 
 class ColorJitter:
     """Change brightness, contrast, saturation and hue at random, in random order.
 
     The first three are Pillow's `ImageEnhance` with a factor drawn from `[1 - a, 1 + a]`; hue is
-    turned by an angle drawn from `[-a, a]` of a full circle. Only the image changes.
+    shifted by an angle drawn from `[-a, a]` of a full circle. Only the image changes.
 
     Args:
-        brightness: strength from 0 (leave it) to 1.
-        contrast: strength from 0 to 1.
-        saturation: strength from 0 to 1.
-        hue: strength from 0 to 0.5.
+        brightness: float from 0 to 1, strength; 0 leaves it unchanged.
+        contrast: float from 0 to 1, strength.
+        saturation: float from 0 to 1, strength.
+        hue: float from 0 to 0.5, strength.
 
     Raises:
         ValueError: if a strength is out of its range.
@@ -26,20 +29,25 @@ class ColorJitter:
 
     >>> import numpy as np
     >>> sample = {"image": np.full((2, 2, 3), 100, "uint8")}
-    >>> jittered = ColorJitter(0.5, 0, 0, 0)(sample, np.random.default_rng(0))
-    >>> int(jittered["image"][0, 0, 0])
+    >>> jitter = ColorJitter(brightness=0.5, contrast=0, saturation=0, hue=0)
+    >>> int(jitter(sample, np.random.default_rng(0))["image"][0, 0, 0])
     113
     """
 
-    def __init__(self, brightness=0.3, contrast=0.3, saturation=0.3, hue=0.03):
-        self.brightness = fraction("ColorJitter", "brightness", brightness)
-        self.contrast = fraction("ColorJitter", "contrast", contrast)
-        self.saturation = fraction("ColorJitter", "saturation", saturation)
-        self.hue = fraction("ColorJitter", "hue", hue)
-        if self.hue > 0.5:
-            raise ValueError(f"ColorJitter: hue must be a number from 0 to 0.5. Received: {hue=}")
+    def __init__(
+        self,
+        *,
+        brightness: float = 0.3,
+        contrast: float = 0.3,
+        saturation: float = 0.3,
+        hue: float = 0.03,
+    ) -> None:
+        self.brightness = _check.number(brightness, "brightness", 0, 1)
+        self.contrast = _check.number(contrast, "contrast", 0, 1)
+        self.saturation = _check.number(saturation, "saturation", 0, 1)
+        self.hue = _check.number(hue, "hue", 0, 0.5)
 
-    def __call__(self, sample, rng):
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         sample = check_sample(sample, "ColorJitter")
         image = require("PIL.Image", extra="examples")
         enhance = require("PIL.ImageEnhance", extra="examples")
@@ -58,12 +66,12 @@ class ColorJitter:
             if enhancer is not None:
                 pixels = enhancer(pixels).enhance(1 + strength * draws[i])
             else:
-                pixels = _turn_hue(pixels, round(256 * strength * draws[i]))
+                pixels = _shift_hue(pixels, round(256 * strength * draws[i]))
         return {**sample, "image": np.asarray(pixels)}
 
 
-def _turn_hue(pixels, steps):
-    """Turn hue by `steps` of 256 to the circle (wherever there is color at all)."""
+def _shift_hue(pixels: Any, steps: int) -> Any:
+    """Shift the hue of a Pillow image by `steps`, of which 256 are a full circle."""
     if steps == 0:
         return pixels
     hue, saturation, value = pixels.convert("HSV").split()

@@ -1,16 +1,22 @@
-"""One transform after another."""
+"""Several transforms as one."""
 
+from collections.abc import Iterable
+
+import numpy as np
+
+from keras_dense._types import Sample
 from keras_dense.datasets.sample import check_sample
+from keras_dense.datasets.transforms.arguments import Transform
 
 
 class Compose:
-    """Apply transforms in turn, from one generator.
+    """Apply transforms in turn, with the same random generator.
 
     Args:
-        transforms: sequence of callables `(sample, rng) -> sample`, or one of them.
+        transforms: sequence of callables `(sample, rng) -> sample`, or a single one.
 
     Raises:
-        TypeError: if one of them cannot be called.
+        TypeError: if one of them is not callable.
 
     Example:
 
@@ -22,16 +28,16 @@ class Compose:
     (64, 64, 3)
     """
 
-    def __init__(self, transforms=()):
+    def __init__(self, transforms: Transform | Iterable[Transform] = ()) -> None:
         self.transforms = [transforms] if callable(transforms) else list(transforms)
         for i, transform in enumerate(self.transforms):
             if not callable(transform):
                 raise TypeError(
-                    f"transforms must be callables (sample, rng) -> sample. Received: "
+                    "`transforms` must be callables (sample, rng) -> sample. Received: "
                     f"transforms[{i}]={transform!r}"
                 )
 
-    def __call__(self, sample, rng):
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         for transform in self.transforms:
             name = getattr(transform, "__name__", type(transform).__name__)
             sample = check_sample(transform(sample, rng), f"after {name}")

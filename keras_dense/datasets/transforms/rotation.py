@@ -1,28 +1,38 @@
-"""Turned pictures."""
+"""Random rotation."""
 
 import math
+from typing import Any
 
 import numpy as np
 
+from keras_dense import _check
 from keras_dense._optional import require
-from keras_dense.datasets.sample import MEAN_COLOR, check_sample, fill_value, follow, planes
+from keras_dense._types import Sample
+from keras_dense.datasets.sample import (
+    MEAN_COLOR,
+    change_intrinsics,
+    check_sample,
+    fill_value,
+    pixel_keys,
+)
+from keras_dense.datasets.transforms.arguments import Color
 from keras_dense.datasets.transforms.arguments import color as checked_color
-from keras_dense.datasets.transforms.arguments import is_number
 from keras_dense.ops.geometry import warp_intrinsics
 
 
 class RandomRotation:
-    """Turn a sample about its middle; normals turn with it, the corners become void.
+    """Rotate a sample about its center; the corners become void, and normals rotate with it.
 
-    The size stays. The image is read bilinearly, everything else by nearest neighbor. It is the
-    camera rolled: depth (along the axis) is unchanged and `(x, y)` of a normal turns by the same
-    angle. `"intrinsics"` are what makes this exact: the principal point turns about the middle,
-    and pixels that are not square become skewed ones.
+    The size stays. The image is interpolated bilinearly, everything else by nearest neighbor. This
+    is exactly a roll of the camera: depth (along the axis) is unchanged, `(x, y)` of a normal
+    rotate by the same angle, and `"intrinsics"` are adapted: the principal point rotates about the
+    center, and non-square pixels become skewed.
 
     Args:
-        degrees: float: angles are drawn uniformly from `[-degrees, degrees]`; or a pair
-            `(low, high)`. Positive turns the picture counter-clockwise.
-        color: RGB of the image where there is none; labels are 255, depth and normals 0 there.
+        degrees: float >= 0: angles are drawn uniformly from `[-degrees, degrees]`; or a pair
+            `(low, high)`. Positive angles rotate counter-clockwise.
+        color: three ints from 0 to 255, RGB of the image outside the original; labels are 255,
+            depth and normals 0 there.
 
     Raises:
         ValueError: if `degrees` or `color` is malformed.
@@ -37,29 +47,28 @@ class RandomRotation:
     [[2, 4], [1, 3]]
     """
 
-    def __init__(self, degrees=10.0, color=MEAN_COLOR):
-        pair = (-degrees, degrees) if is_number(degrees) else degrees
+    def __init__(
+        self, degrees: float | tuple[float, float] = 10.0, *, color: Color = MEAN_COLOR
+    ) -> None:
+        given: Any = degrees
+        pair = (-given, given) if _check.is_number(given) else given
         try:
-            low, high = pair
-            good = is_number(low) and is_number(high) and -math.inf < low <= high < math.inf
+            low, high = (_check.number(value, "degrees") for value in pair)
         except (TypeError, ValueError):
-            good = False
-        if not good:
-            raise ValueError(
-                "RandomRotation: degrees must be a number >= 0 or a pair (low, high). "
-                f"Received: degrees={degrees!r}"
-            )
-        self.low, self.high = float(low), float(high)
-        self.color = checked_color("RandomRotation", "color", color)
+            low, high = 1.0, 0.0
+        if low > high:
+            raise _check.fail("degrees", "a number >= 0 or a pair (low, high)", degrees)
+        self.low, self.high = low, high
+        self.color = checked_color(color, "color")
 
-    def __call__(self, sample, rng):
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         sample = check_sample(sample, "RandomRotation")
         angle = math.radians(rng.uniform(self.low, self.high))
         if angle == 0:
             return sample
         cos, sin = math.cos(angle), math.sin(angle)
         height, width = sample["image"].shape[:2]
-        # Where an output point, seen from the middle, comes from (y down, edges at 0 and size).
+        # Maps an output point to its source (y down, edges at 0 and size).
         dx, dy = width / 2, height / 2
         matrix = (cos, -sin, dx - cos * dx + sin * dy, sin, cos, dy - sin * dx - cos * dy)
 
@@ -69,7 +78,7 @@ class RandomRotation:
         outside = (columns < 0) | (columns >= width) | (rows < 0) | (rows >= height)
         rows, columns = rows.clip(0, height - 1), columns.clip(0, width - 1)
         out = dict(sample)
-        for key in planes(sample):
+        for key in pixel_keys(sample):
             if key == "image":
                 continue
             out[key] = sample[key][rows, columns]
@@ -87,7 +96,7 @@ class RandomRotation:
             fillcolor=self.color,
         )
         out["image"] = np.asarray(pixels)
-        # Where an old pixel goes: `matrix` the other way, with pixels' centers at whole numbers.
+        # Maps an old pixel to its new place: the inverse of `matrix`, pixel centers at integers.
         x, y = dx - 0.5, dy - 0.5
         moved = [
             [cos, sin, x - cos * x - sin * y],
@@ -95,4 +104,4 @@ class RandomRotation:
             [0, 0, 1],
         ]
         rolled = [[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]]
-        return follow(out, warp_intrinsics, moved, rolled)
+        return change_intrinsics(out, warp_intrinsics, moved, rolled)

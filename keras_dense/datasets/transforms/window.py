@@ -1,17 +1,23 @@
-"""Parts of a picture, and more than a picture."""
+"""Crops and padding."""
+
+from collections.abc import Sequence
+
+import numpy as np
 
 from keras_dense import _check
+from keras_dense._types import Sample, Size
 from keras_dense.datasets.sample import MEAN_COLOR, check_sample, crop_sample, pad_sample
+from keras_dense.datasets.transforms.arguments import Color
 from keras_dense.datasets.transforms.arguments import color as checked_color
-from keras_dense.datasets.transforms.arguments import size_2d
 
 
 class RandomCrop:
-    """Cut a window at a random place; where the sample is too small it is void around it.
+    """Crop a window at a random position; samples that are too small are padded with void.
 
     Args:
-        size: int or `(height, width)` of the window.
-        color: RGB of the image where there is none; labels are 255, depth and normals 0 there.
+        size: int or pair of ints `(height, width)`.
+        color: three ints from 0 to 255, RGB of padded pixels; their labels are 255, depth and
+            normals 0.
 
     Raises:
         ValueError: if `size` or `color` is malformed.
@@ -26,22 +32,23 @@ class RandomCrop:
     [[255, 0, 0, 0], [255, 0, 0, 0]]
     """
 
-    def __init__(self, size, color=MEAN_COLOR):
-        self.size = size_2d("RandomCrop", "size", size)
-        self.color = checked_color("RandomCrop", "color", color)
+    def __init__(self, size: Size, *, color: Color = MEAN_COLOR) -> None:
+        self.size = _check.pair(size, "size")
+        self.color = checked_color(color, "color")
 
-    def __call__(self, sample, rng):
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         sample = check_sample(sample, "RandomCrop")
-        # Two numbers whatever the sizes are, so that later draws do not depend on them.
+        # Always two numbers, so that later draws do not depend on the sizes.
         return _window(sample, self.size, rng.random(2), self.color)
 
 
 class CenterCrop:
-    """Cut the middle; where the sample is too small it is void around it.
+    """Crop the center; samples that are too small are padded with void.
 
     Args:
-        size: int or `(height, width)` of the window.
-        color: RGB of the image where there is none; labels are 255, depth and normals 0 there.
+        size: int or pair of ints `(height, width)`.
+        color: three ints from 0 to 255, RGB of padded pixels; their labels are 255, depth and
+            normals 0.
 
     Raises:
         ValueError: if `size` or `color` is malformed.
@@ -53,22 +60,23 @@ class CenterCrop:
     (2, 2, 3)
     """
 
-    def __init__(self, size, color=MEAN_COLOR):
-        self.size = size_2d("CenterCrop", "size", size)
-        self.color = checked_color("CenterCrop", "color", color)
+    def __init__(self, size: Size, *, color: Color = MEAN_COLOR) -> None:
+        self.size = _check.pair(size, "size")
+        self.color = checked_color(color, "color")
 
-    def __call__(self, sample, rng=None):
+    def __call__(self, sample: Sample, rng: np.random.Generator | None = None) -> Sample:
         sample = check_sample(sample, "CenterCrop")
         return _window(sample, self.size, (0.5, 0.5), self.color)
 
 
 class Pad:
-    """Add void at the bottom and right up to a size, or to the next multiple.
+    """Pad with void at the bottom and right, to a size or to the next multiple.
 
     Args:
-        size: int or `(height, width)`: what the sample must at least measure.
-        multiple: int: what height and width must be multiples of.
-        color: RGB of the image where there is none; labels are 255, depth and normals 0 there.
+        size: int or pair of ints `(height, width)`, the smallest size of the result.
+        multiple: int >= 1; height and width become multiples of it.
+        color: three ints from 0 to 255, RGB of padded pixels; their labels are 255, depth and
+            normals 0.
 
     Raises:
         ValueError: if neither is given, or one is malformed.
@@ -80,14 +88,16 @@ class Pad:
     (64, 64, 3)
     """
 
-    def __init__(self, size=None, multiple=1, color=MEAN_COLOR):
+    def __init__(
+        self, size: Size | None = None, *, multiple: int = 1, color: Color = MEAN_COLOR
+    ) -> None:
         self.multiple = _check.integer(multiple, "multiple", low=1)
         if size is None and self.multiple == 1:
-            raise ValueError("Pad: give a size or a multiple. Received: size=None, multiple=1")
-        self.size = (1, 1) if size is None else size_2d("Pad", "size", size)
-        self.color = checked_color("Pad", "color", color)
+            raise ValueError("`size` or `multiple` must be given. Received: size=None, multiple=1")
+        self.size = (1, 1) if size is None else _check.pair(size, "size")
+        self.color = checked_color(color, "color")
 
-    def __call__(self, sample, rng=None):
+    def __call__(self, sample: Sample, rng: np.random.Generator | None = None) -> Sample:
         sample = check_sample(sample, "Pad")
         height, width = sample["image"].shape[:2]
         more = [
@@ -97,13 +107,16 @@ class Pad:
         return pad_sample(sample, 0, more[0], 0, more[1], self.color)
 
 
-def _window(sample, size, place, color):
-    """`place` says where the window lies: 0 at the top or left end, 1 at the other."""
+def _window(
+    sample: Sample, size: tuple[int, int], position: Sequence[float], color: Color
+) -> Sample:
+    """Crop or pad to `size`; `position` is from 0 (top, left) to 1 (bottom, right)."""
     starts, pads = [], []
-    for have, want, where in zip(sample["image"].shape[:2], size, place, strict=True):
+    for have, want, where in zip(sample["image"].shape[:2], size, position, strict=True):
         room = abs(have - want)
         offset = min(int(where * (room + 1)), room)
         starts.append(offset if have > want else 0)
-        pads += [offset, room - offset] if have < want else [0, 0]
-    sample = pad_sample(sample, *pads, color)
-    return crop_sample(sample, *starts, *size)
+        pads.append((offset, room - offset) if have < want else (0, 0))
+    (top, bottom), (left, right) = pads
+    sample = pad_sample(sample, top, bottom, left, right, color)
+    return crop_sample(sample, starts[0], starts[1], size[0], size[1])

@@ -1,6 +1,7 @@
-"""Weights for classes that are rare."""
+"""Weights for rare classes."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -8,26 +9,29 @@ from keras_dense import _check
 from keras_dense._arrays import as_labels
 
 
-def median_frequency(dataset, num_classes=None, ignore_class=255):
+def median_frequency(
+    dataset: Any, num_classes: int | None = None, *, ignore_class: int | None = 255
+) -> list[float]:
     """Class weights by median frequency balancing.
 
         f_c = pixels of c / pixels of the images in which c occurs
         weight_c = median(f) / f_c
 
     Args:
-        dataset: What gives samples with a `"segmentation"`: `len(dataset)`, `dataset[i]`.
-        num_classes: Number of classes; the dataset's own if not given.
-        ignore_class: Label of pixels that count nowhere.
+        dataset: samples with a `"segmentation"`: `len(dataset)`, `dataset[i]`.
+        num_classes: int >= 1, number of classes; default: that of the dataset.
+        ignore_class: int, the label of void.
 
     Returns:
-        A list of floats, one a class. A class that never occurs has 0, and a warning names it:
-        with that weight a network may say it anywhere.
+        A list of floats, one for each class. A class that never occurs has 0, and a warning names
+        it: nothing keeps a network from predicting that class anywhere.
 
     Raises:
-        TypeError: If labels are no array of numbers.
-        ValueError: If a label is not whole or out of range, or there is no labeled pixel.
+        TypeError: if labels are no array of numbers.
+        ValueError: if a label is not whole or out of range, or there is no labeled pixel.
 
-    Source: Eigen and Fergus, ICCV 2015 (arXiv 1411.4734), §6.3.2; Badrinarayanan et al., SegNet.
+    Reference: Eigen and Fergus, ICCV 2015 (arXiv 1411.4734), section 6.3.2; Badrinarayanan et al.,
+        "SegNet".
 
     >>> import numpy as np
     >>> samples = [{"segmentation": np.array([[0, 0, 0, 1]])}, {"segmentation": np.array([[0]])}]
@@ -55,7 +59,7 @@ def median_frequency(dataset, num_classes=None, ignore_class=255):
     never = np.flatnonzero(pixels == 0)
     if never.size:
         warnings.warn(
-            f"{never.size} of {count} classes never occur in the data set, and weigh 0: "
+            f"{never.size} of {count} classes never occur in the data set and have weight 0: "
             f"{never.tolist()}",
             stacklevel=2,
         )

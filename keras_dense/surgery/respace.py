@@ -1,7 +1,10 @@
-"""A convolution or pooling anew, with its taps further apart."""
+"""A copy of a convolution or pooling with its taps farther apart."""
+
+from typing import Any
 
 from keras import layers
 
+from keras_dense._types import Tensor
 from keras_dense.layers import (
     AtrousAveragePooling2D,
     AtrousConv2D,
@@ -9,7 +12,9 @@ from keras_dense.layers import (
     AtrousMaxPooling2D,
     AtrousSeparableConv2D,
 )
-from keras_dense.surgery.strides import MAX_POOLING, POOLING
+from keras_dense.surgery.axis import Axis
+from keras_dense.surgery.effect import MAX_POOLING, POOLING
+from keras_dense.surgery.graph import Copies
 
 _ATROUS = {
     layers.Conv2D: AtrousConv2D,
@@ -18,17 +23,27 @@ _ATROUS = {
 }
 
 
-def spread(op, copies, x, axes, kept, rate, zeros):
-    """The operation with taps `rate` cells apart and the strides `kept`, weights as they are.
+def respace(
+    op: Any,
+    copies: Copies,
+    x: Tensor,
+    axes: list[Axis],
+    kept: tuple,
+    rate: tuple,
+    *,
+    zeros: tuple,
+) -> Tensor:
+    """Apply an operation with taps `rate` cells apart, the strides `kept`, and the same weights.
 
     Args:
         op: a convolution or pooling.
         copies: makes copies with the weights.
-        x: its input; that of a pooling with `zeros` around it already, which count as cells.
-        axes: an `Axis` for either axis, which says how to pad.
+        x: the input; that of a pooling has `zeros` around it already, which count as cells.
+        axes: an `Axis` for each axis, which determines the padding.
         kept, rate: pairs of ints.
         zeros: cells of the old map that the network pads explicitly before this operation.
     """
+    padding: Any
     padding = tuple(axis.grown(r) for axis, r in zip(axes, rate, strict=True))
     if isinstance(op, POOLING):
         padding = tuple(
@@ -47,7 +62,7 @@ def spread(op, copies, x, axes, kept, rate, zeros):
     if hasattr(kind, "rate"):
         config = {"padding": padding, "strides": kept, "rate": rate, "dilation_rate": None}
         return copies(op, x, kind=kind, config=config)
-    # A convolution of one's own (weights standardized, say) stays one; zeros go in front.
+    # A user's convolution (with standardized weights, say) keeps its class; a layer before it pads.
     config = {"strides": kept, "dilation_rate": rate, "padding": padding}
     if padding != "same":
         config["padding"] = "valid"
@@ -61,14 +76,14 @@ def spread(op, copies, x, axes, kept, rate, zeros):
     return copies(op, x, config=config)
 
 
-def spread_plainly(op, copies, x, kept, rate):
-    """The same the usual way: symmetric padding, pooling undilated, in layers that Keras has."""
+def respace_plainly(op: Any, copies: Copies, x: Tensor, kept: tuple, rate: tuple) -> Tensor:
+    """The usual approximation in Keras' own layers: symmetric padding, pooling not dilated."""
     config = {"strides": kept, "padding": "same"}
     if not isinstance(op, POOLING):
         config["rate" if hasattr(op, "rate") else "dilation_rate"] = rate
     return copies(op, x, config=config)
 
 
-def policy_of(tensor):
-    """The dtype policy of a layer that moves values of a tensor and must not round them."""
+def policy_of(tensor: Tensor) -> str | None:
+    """The dtype policy of a layer that moves values of a tensor without rounding them."""
     return tensor.dtype if "float" in tensor.dtype else None

@@ -1,9 +1,10 @@
-"""Decoders of all networks by name, and what a decoder of your own is made of.
+"""Decoders of all networks by name, and the parts of a decoder of your own.
 
-A decoder turns the features of a backbone into the scores of every head (`Decoder`). The shortest
-is a function from features to one map; `scores` marks one that predicts by itself. Its parts are
-here as well: `feature` reads a feature or names those that exist, `stride_between` says how much
-coarser one map is than another, `upsample` and `conv_bn_relu` build layers.
+A decoder turns the features of a backbone into the scores of all heads (`Decoder`). Its shortest
+form is a function from features to one map, which heads read through a convolution
+(`read_through`); `scores` marks a function that predicts the scores of a head itself. Further parts
+are `feature`, which reads a feature by name, `stride_between`, the factor between two maps, and
+blocks of layers: `upsample`, `conv_bn_relu`, `aspp`.
 
 >>> import keras_dense as kd
 >>> def top_down(features):

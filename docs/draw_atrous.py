@@ -1,4 +1,4 @@
-"""Draws docs/atrous.png: stride, shift-and-stitch and dilation on a row of a 5×5 image.
+"""Draw docs/atrous.png: stride, shift-and-stitch and dilation on a 5×5 image.
 
 python docs/draw_atrous.py
 """
@@ -18,7 +18,7 @@ COLORS = ["#f2b8a0", "#a8cbe8", "#f5e0a3", "#b8dcb0"]
 
 
 def network():
-    """A stride of 2, then a sum over 2×2 cells."""
+    """A network with a stride of 2, then a sum over 2×2 cells."""
     image = keras.Input((None, None, 1))
     x = keras.layers.Conv2D(1, 1, strides=2, use_bias=False, kernel_initializer="ones")(image)
     x = keras.layers.Conv2D(1, 2, use_bias=False, kernel_initializer="ones", padding="valid")(x)
@@ -32,7 +32,7 @@ def grid(axis, values, title, colors):
             box = plt.Rectangle((j, i), 1, 1, facecolor=colors(i, j), edgecolor="#444444")
             axis.add_patch(box)
             axis.text(j + 0.5, i + 0.5, f"{values[i, j]:g}", ha="center", va="center", size=13)
-    # Cells are of one size in all grids, which are centered.
+    # Cells have the same size in all grids, and grids are centered.
     axis.set_xlim(width / 2 - 2.55, width / 2 + 2.55)
     axis.set_ylim(height / 2 + 2.55, height / 2 - 2.55)
     axis.set_aspect("equal")
@@ -70,7 +70,7 @@ def main():
     grid(
         axis,
         image[0, :, :, 0],
-        "without the stride, the sum\nis of cells 2 apart",
+        "without the stride:\na sum of cells 2 apart",
         lambda i, j: COLORS[0] if (i, j) in taps else "white",
     )
     grid(figure.add_subplot(rows[1, 3:5]), dense, "the dilated network: the same numbers", phase)

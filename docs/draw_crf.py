@@ -1,10 +1,10 @@
-"""Draws docs/crf.jpg: a dense CRF at work on a scene, iteration by iteration, with its energy.
+"""Draw docs/crf.jpg: a dense CRF on a scene after several iterations, with its energy.
 
     python docs/draw_crf.py                           # a drawn scene
     python docs/draw_crf.py photograph.jpg mask.png   # class ids, 255 = void
 
-The labels stand for a network that sees nothing finer than cells of 32 pixels: their means over
-such cells, upsampled, are the probabilities that the CRF is given.
+The input of the CRF imitates a network of stride 32: the labels are averaged over cells of 32
+pixels and upsampled to probabilities.
 """
 
 import argparse
@@ -22,7 +22,7 @@ SETTINGS = {"gaussian_compat": 1, "bilateral_sxy": 40, "bilateral_srgb": 8, "bil
 
 
 def coarse(labels, cell=CELL):
-    """Probabilities of the classes in the mask, as of a map of stride `cell`."""
+    """Probabilities of the classes in the mask, as from a map of stride `cell`."""
     classes = sorted(set(np.unique(labels)) - {255})
     hot = np.stack([labels == c for c in classes], -1).astype("float32")
     hot /= np.maximum(hot.sum(-1, keepdims=True), 1)
@@ -56,17 +56,17 @@ def main():
     def painted(labels):
         return kd.plot.overlay(image, labels, palette, alpha=0.65)
 
-    pictures, titles = [image, painted(truth)], ["image", "truth"]
+    panels, titles = [image, painted(truth)], ["image", "truth"]
     for n in ITERATIONS:
         labels = kd.inference.dense_crf(probabilities, image, n, **SETTINGS).argmax(-1)
         energy = kd.inference.crf_energy(labels, probabilities, image, **SETTINGS)
         found = classes[labels]
         known = truth != 255
-        right = 100 * (found == truth)[known].mean()
-        print(n, {name: round(value) for name, value in energy.items()}, f"{right:.1f} % right")
-        pictures.append(painted(found))
-        titles.append(f"{n} iterations: energy {energy['total']:,.0f}, {right:.1f} % right")
-    drawn = kd.plot.grid(pictures, columns=4, titles=titles)
+        correct = 100 * (found == truth)[known].mean()
+        print(n, {name: round(value) for name, value in energy.items()}, f"{correct:.1f} % correct")
+        panels.append(painted(found))
+        titles.append(f"{n} iterations: energy {energy['total']:,.0f}, {correct:.1f} % correct")
+    drawn = kd.plot.grid(panels, columns=4, titles=titles)
     drawn = Image.fromarray(drawn)
     width = 1400
     drawn = drawn.resize((width, drawn.height * width // drawn.width), Image.Resampling.LANCZOS)

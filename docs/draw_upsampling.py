@@ -1,7 +1,7 @@
-"""Draws docs/upsampling.png: the ways to upsample on one picture, with and without checkerboards.
+"""Draw docs/upsampling.png: the ways to upsample, with and without checkerboards.
 
 python docs/draw_upsampling.py
-python docs/draw_upsampling.py --table    # and trains each of them a little; about two minutes
+python docs/draw_upsampling.py --table    # also trains each of them briefly; about two minutes
 """
 
 import argparse
@@ -45,26 +45,26 @@ def run(model, x):
     return ops.convert_to_numpy(model(np.asarray(x, "float32")))
 
 
-def typical(way, picture, seeds=9):
-    """The result whose pattern is the middle one of several random starts, and that pattern."""
+def typical(way, image, seeds=9):
+    """The result with the median pattern among several random initializations, and its pattern."""
     found = []
     for seed in range(seeds):
         keras.utils.set_random_seed(seed)
-        y = run(model_of(way, 1), picture[None, ..., None])[0, ..., 0]
+        y = run(model_of(way, 1), image[None, ..., None])[0, ..., 0]
         found.append((pattern(y), seed, y))
     strength, _, y = sorted(found, key=lambda item: item[:2])[seeds // 2]
     return y if y.mean() > 0 else -y, strength
 
 
 def pattern(y, border=4):
-    """How far the four phases of the result are apart, over its mean."""
+    """Standard deviation of the means of the four phases, relative to the mean."""
     inside = y[border:-border, border:-border]
     phases = [inside[i::2, j::2].mean() for i in (0, 1) for j in (0, 1)]
     return float(np.std(phases) / np.abs(np.mean(phases)))
 
 
 def overlaps(kernel, stride, cells=4):
-    """How many products of a transposed convolution meet in each cell of the result."""
+    """Number of products that a transposed convolution adds in each cell of the result."""
     count = np.zeros(stride * (cells - 1) + kernel, int)
     for cell in range(cells):
         count[stride * cell : stride * cell + kernel] += 1
@@ -72,7 +72,7 @@ def overlaps(kernel, stride, cells=4):
 
 
 class Sheet:
-    """Panels of whole pixels: a resized picture would show patterns of its own."""
+    """A figure of panels at whole pixels, since resizing would add patterns."""
 
     def __init__(self, rows):
         self.width = COLUMNS * (SIDE + GAP) + GAP
@@ -88,7 +88,7 @@ class Sheet:
         axes.text(0.5, 1.02, title, transform=axes.transAxes, ha="center", va="bottom", size=9.5)
         return axes
 
-    def picture(self, row, column, y, title):
+    def image(self, row, column, y, title):
         low, high = np.percentile(y, (2, 98))
         y = np.kron(np.clip((y - low) / (high - low), 0, 1), np.ones((SIDE // len(y),) * 2))
         self.panel(row, column, title).imshow(y, "gray", vmin=0, vmax=1)
@@ -105,14 +105,14 @@ def draw():
     large = image.mean(-1) / 255
     small = large.reshape(40, 2, 40, 2).mean((1, 3))
     sheet = Sheet(rows=3)
-    sheet.picture(0, 0, small, "the small picture, 40×40 pixels")
-    for column, (kernel, said) in enumerate(
-        ((3, "1, 2 or 4 products meet"), (4, "4 everywhere inside"), (2, "1 everywhere")), start=1
+    sheet.image(0, 0, small, "the small image, 40×40 pixels")
+    for column, (kernel, products) in enumerate(
+        ((3, "1, 2 or 4 per cell"), (4, "4 per cell inside"), (2, "1 per cell")), start=1
     ):
-        title = f"transposed convolution, stride 2,\nkernel {kernel}: {said}"
+        title = f"transposed convolution, stride 2,\nkernel {kernel}, products: {products}"
         sheet.numbers(0, column, overlaps(kernel, 2), title)
     y = run(model_of(upsampled("bilinear", 1), 1), small[None, ..., None])[0, ..., 0]
-    sheet.picture(0, 4, y, f'upsample(x, 2, "bilinear"):\npattern {pattern(y):.1%}')
+    sheet.image(0, 4, y, f'upsample(x, 2, "bilinear"):\npattern {pattern(y):.1%}')
 
     naive = (
         (transposed(1, 3, 2), "transposed, kernel 3"),
@@ -122,18 +122,18 @@ def draw():
     )
     for column, (way, what) in enumerate(naive):
         y, strength = typical(way, small)
-        sheet.picture(1, column, y, f"{what},\nrandom weights: pattern {strength:.0%}")
+        sheet.image(1, column, y, f"{what},\nrandom weights: pattern {strength:.0%}")
     image = keras.Input((80, 80, 1))
     pooled, indices = kd.layers.MaxPoolWithArgmax2D(2)(image)
     unpool = keras.Model(image, kd.decoders.upsample(pooled, 2, "unpool", indices=indices))
     y = run(unpool, large[None, ..., None])[0, ..., 0]
-    sheet.picture(1, 4, y, 'upsample(x, 2, "unpool"):\nmaxima put back, holes between')
+    sheet.image(1, 4, y, 'upsample(x, 2, "unpool"):\nmaxima restored, zeros between')
 
     for column, how in enumerate(("resize_conv", "transposed", "up_conv", "pixel_shuffle")):
         y, strength = typical(upsampled(how, 1), small)
         title = f'upsample(x, 2, "{how}"),\nrandom weights: pattern {strength:.1%}'
-        sheet.picture(2, column, y, title)
-    sheet.picture(2, 4, large, "the large picture")
+        sheet.image(2, column, y, title)
+    sheet.image(2, 4, large, "the large image")
     path = pathlib.Path(__file__).with_name("upsampling.png")
     sheet.figure.savefig(path, dpi=100)
     compress(path)
@@ -141,14 +141,14 @@ def draw():
 
 
 def compress(path):
-    """Sixty-four colors are enough."""
+    """Reduce the file to 64 colors, which are enough."""
     from PIL import Image
 
     Image.open(path).convert("RGB").quantize(64).save(path, optimize=True)
 
 
 def flat(model):
-    """What of a flat gray picture is not flat in the result: gray levels, standard deviation."""
+    """Standard deviation of the result for a uniform gray image, in gray levels."""
     found = []
     for gray in (0.2, 0.5, 0.8):
         y = run(model, np.full((1, 32, 32, 3), gray))[0, 8:-8, 8:-8]
@@ -157,7 +157,7 @@ def flat(model):
 
 
 def table():
-    """Double the size of drawn scenes; three random starts each."""
+    """Print the table: each method doubles the size of drawn scenes; three initializations."""
     scenes = kd.datasets.scenes(64, (64, 64))
     large = np.stack([sample["image"] for sample in map(scenes.__getitem__, range(64))]) / 255
     small = large.reshape(64, 32, 2, 32, 2, 3).mean((2, 4))
@@ -169,7 +169,7 @@ def table():
     }
     for how in ("bilinear", "resize_conv", "transposed", "up_conv", "pixel_shuffle"):
         ways[f'`upsample(x, 2, "{how}")`'] = upsampled(how, 3)
-    print("| | at the start | 8 steps | 80 steps | 400 steps | error then |")
+    print("| | initially | 8 steps | 80 steps | 400 steps | error after 400 steps |")
     print("|---|---:|---:|---:|---:|---:|")
     for name, way in ways.items():
         rows = []

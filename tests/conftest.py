@@ -13,58 +13,108 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
 
-COMPOSED = ("tests/backbones/", "tests/models/", "tests/surgery/", "keras_dense/")
+# Put together from layers: each test on one backend.
+COMPOSED = ("tests/backbones/", "tests/models/", "tests/surgery/")
+# Code that is the same on all backends: `keras.ops` alone, or NumPy. Each test on the first one.
+PORTABLE = (
+    "tests/datasets/",
+    "tests/heads/",
+    "tests/inference/",
+    "tests/losses/",
+    "tests/metrics/",
+    "tests/testing/",
+)
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
-# How many shares of ten each backend takes of what runs on one only: they differ in what they cost.
-SHARES = {"torch": 8, "tensorflow": 1, "jax": 1}
+# How many shares of twenty each backend takes of what runs on one only: they differ in cost.
+SHARES = {"torch": 18, "tensorflow": 1, "jax": 1}
+
+
+SUITE = os.environ.get("KERAS_DENSE_SUITE", "all")
+BACKENDS = os.environ.get("KERAS_DENSE_BACKENDS", "").split()
+# Runs on the first of several backends only.
+FIRST = len(BACKENDS) < 2 or os.environ["KERAS_BACKEND"] == BACKENDS[0]
+
+
+def pytest_ignore_collect(collection_path):
+    """Files whose tests all run on the first backend are not even imported on the others."""
+    if FIRST or collection_path.suffix != ".py":
+        return None
+    if (REPOSITORY / "keras_dense") in collection_path.parents:
+        return True
+    text = collection_path.read_text(encoding="utf-8")
+    return True if "\npytestmark = pytest.mark.once\n" in text else None
 
 
 def pytest_collection_modifyitems(config, items):
-    """What tests/run_backends.sh leaves out; pytest alone runs everything.
+    """Leave out what tests/run_backends.sh does not need; pytest alone runs everything.
 
     `KERAS_DENSE_SUITE` is "quick", "rest" (marked exhaustive) or "all"; `KERAS_DENSE_BACKENDS`
-    names the backends that run in turn. Tests marked `once` and examples in docstrings run on the
-    first of them. Slow tests (runs that are killed, large networks) and what is put together from
-    layers run on one each, most of them on the cheapest, but for contracts, which run on all;
-    exhaustive tests, too, run on one each. Those that some backends skip, as exports, run on the
-    others.
+    names the backends that run in turn. CONTRIBUTING.md ("What runs where") has the rules.
     """
-    suite = os.environ.get("KERAS_DENSE_SUITE", "all")
-    backends = os.environ.get("KERAS_DENSE_BACKENDS", "").split()
-    left_out = {
-        item.nodeid
+    kept = [
+        item
         for item in items
-        if suite != "all" and (suite == "rest") != bool(item.get_closest_marker("exhaustive"))
-    }
-    if len(backends) > 1:
-        turn = [b for b in backends for _ in range(SHARES[b])]
-        backend = os.environ["KERAS_BACKEND"]
-        for item in items:
-            # By name, for not all backends have the same list.
-            whose = turn[zlib.crc32(item.nodeid.encode()) % len(turn)]
-            if _runs_once(item):
-                whose = backends[0]
-            elif _runs_everywhere(item):
-                continue
-            if whose != backend:
-                left_out.add(item.nodeid)
-    if left_out:
-        config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left_out])
-        items[:] = [item for item in items if item.nodeid not in left_out]
+        if SUITE == "all" or (SUITE == "rest") == bool(item.get_closest_marker("exhaustive"))
+    ]
+    if len(BACKENDS) > 1:
+        kept = _share_of_this_backend(kept)
+    names = {item.nodeid for item in kept}
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in names])
+    items[:] = kept
 
 
-def _runs_once(item):
-    marked = item.get_closest_marker("once") or isinstance(item, pytest.DoctestItem)
-    return marked and not item.get_closest_marker("skipif")
+def _share_of_this_backend(items):
+    kept, cases = [], {}
+    for item in items:
+        if _runs_here(item):
+            kept.append(item)
+            if not FIRST and len(_values(item)) > 1 and not item.get_closest_marker("skipif"):
+                cases.setdefault(item.nodeid.split("[")[0], []).append(item)
+    spared = {item.nodeid for each in cases.values() for item in _repeated(each)}
+    return [item for item in kept if item.nodeid not in spared]
 
 
-def _runs_everywhere(item):
-    if item.get_closest_marker("skipif") or item.get_closest_marker("everywhere"):
+def _runs_here(item):
+    marked = item.get_closest_marker
+    if marked("skipif"):
         return True
-    if item.get_closest_marker("exhaustive"):
-        return False
-    composed = item.nodeid.startswith(COMPOSED) or item.get_closest_marker("slow")
-    return not composed or "contract" in item.name
+    first = getattr(item, "originalname", "").startswith("test_bad_")
+    if first or marked("once") or isinstance(item, pytest.DoctestItem):
+        return FIRST
+    shared = marked("slow") or item.nodeid.startswith(COMPOSED)
+    if marked("exhaustive") or shared and not (marked("everywhere") or "contract" in item.name):
+        # By name, for not all backends have the same list.
+        turn = [b for b in BACKENDS for _ in range(SHARES[b])]
+        return turn[zlib.crc32(item.nodeid.encode()) % len(turn)] == os.environ["KERAS_BACKEND"]
+    return (
+        FIRST
+        or not item.nodeid.startswith(PORTABLE)
+        or marked("everywhere")
+        or "contract" in item.name
+    )
+
+
+def _values(item):
+    """For each `parametrize` of a test, which of its values a case has."""
+    found = set()
+    for mark in item.iter_markers("parametrize"):
+        names = mark.args[0] if mark.args else mark.kwargs["argnames"]
+        names = tuple(n.strip() for n in (names.split(",") if isinstance(names, str) else names))
+        # The same objects in every case, and not all can be compared.
+        found.add((names, *(id(item.callspec.params[n]) for n in names)))
+    return found
+
+
+def _repeated(cases):
+    """Cases that are not needed for every value of every parameter to occur in one."""
+    backend = os.environ["KERAS_BACKEND"]  # each takes other combinations
+    order = sorted(cases, key=lambda case: zlib.crc32((backend + case.nodeid).encode()))
+    missing, needed = set().union(*map(_values, cases)), set()
+    while missing:
+        best = max(order, key=lambda case: len(missing & _values(case)))
+        missing -= _values(best)
+        needed.add(best.nodeid)
+    return [case for case in cases if case.nodeid not in needed]
 
 
 @pytest.fixture(autouse=True)
@@ -102,6 +152,15 @@ def backbone():
         x = layers.Add(name=f"sum_{n}")([x, y])
         x = layers.ReLU(name=f"relu_{n}")(x)
     return kd.backbone(keras.Model(image, x), preprocessing="tf")
+
+
+@pytest.fixture
+def sizes():
+    """Sizes of images to check a model with: one where each is compiled."""
+    import keras
+
+    one = keras.backend.backend() != "torch"
+    return ((97, 131),) if one else ((64, 64), (97, 131))
 
 
 @pytest.fixture

@@ -22,29 +22,30 @@ _WORST = 60.0  # distance in (a, b) that is drawn brightest
 class Colorization(Head):
     """The color of every pixel, from the lightness of the image alone.
 
-    A model with such a head turns its images into gray ones before it looks at them, for all of
-    its heads. The target is the RGB image itself, 0–255, at full size (a float pixel that is not
-    finite is unknown); predictions are at a quarter of the size, float32: logits over bins of
-    color, `(B, ceil(H / 4), ceil(W / 4), 313)`, or (a, b) / 110 with two channels. Pixels that
-    transforms have added around an image are a color like any other, unless the samples have a
-    `"weight"`.
+    A model with such a head converts its images to gray first, for all of its heads. The target is
+    the RGB image itself, 0–255, at full size (float pixels that are not finite are unknown).
+    Predictions are float32 at a quarter of the size: logits over color bins,
+    `(B, ceil(H / 4), ceil(W / 4), 313)`, or (a, b) / 110 with two channels. Pixels that transforms
+    have added around an image count like any other color, unless samples have a `"weight"`.
 
     Args:
-        grid: of the bins, see `kd.ops.ab_bins`: 10 means 313.
-        temperature: number > 0, how colors are read from a distribution: 1 is the mean, pale;
-            towards 0 the most likely one, which jumps from pixel to pixel.
-        prior: the share of each bin among the colors of the data
-            (`kd.training.estimate_ab_prior`), so that rare ones count more; `None`: all pixels
-            count the same.
-        lam: 0 to 1, how much of a uniform prior is mixed in; 1 is without effect.
-        regression: predict (a, b) itself instead of a distribution: smooth, and pale.
-        loss: default `kd.losses.ColorCrossEntropy`, or `AbSmoothL1` for a regression.
-        weight: weight of this head's loss among several heads.
-        target: the key of a sample that holds the RGB image.
-        stride: int ≥ 1, how much smaller than the image the prediction is.
+        grid: int, spacing of the bins, see `kd.ops.ab_bins`: 10 means 313 bins.
+        temperature: float > 0, which color is taken from a distribution: 1 is the mean, which is
+            pale; near 0 it is the most likely one, which jumps from pixel to pixel.
+        prior: share of each bin among the colors of the data (`kd.training.estimate_ab_prior`), so
+            that rare ones count more; `None`: all pixels count the same.
+        prior_mix: float from 0 to 1, share of a uniform prior that is mixed in; with 1 the prior
+            has no effect.
+        regression: bool, whether to predict (a, b) itself instead of a distribution: smooth and
+            pale.
+        loss: a Keras loss; default: `kd.losses.ColorCrossEntropy`, or `AbSmoothL1` for a
+            regression.
+        weight: float >= 0, weight of this head's loss among several heads.
+        target: str, key of a sample that holds the RGB image.
+        stride: int >= 1, the prediction has 1/stride of the image's height and width.
 
     Raises:
-        ValueError: for a grid, temperature, prior, lam or stride that cannot be.
+        ValueError: for a grid, temperature, prior, prior_mix or stride out of range.
 
     Reference: Zhang et al., "Colorful Image Colorization", ECCV 2016.
 
@@ -62,7 +63,7 @@ class Colorization(Head):
         *,
         temperature: float = 0.38,
         prior: ArrayLike | None = None,
-        lam: float = 0.5,
+        prior_mix: float = 0.5,
         regression: bool = False,
         loss: keras.losses.Loss | None = None,
         weight: float = 1.0,
@@ -73,10 +74,10 @@ class Colorization(Head):
         self.regression = _check.flag(regression, "regression")
         self.stride = _check.integer(stride, "stride", low=1)
         if self.regression and prior is not None:
-            raise ValueError("`prior` is that of bins, which a regression does not have.")
-        balanced = ColorCrossEntropy(grid, prior=prior, prior_mix=lam, stride=self.stride)
+            raise ValueError("`prior` is for bins; with regression=True there are none.")
+        balanced = ColorCrossEntropy(grid, prior=prior, prior_mix=prior_mix, stride=self.stride)
         self.grid = int(grid)
-        self.prior, self.lam = balanced.prior, balanced.prior_mix
+        self.prior, self.prior_mix = balanced.prior, balanced.prior_mix
         self.channels = 2 if self.regression else len(ab_bins(self.grid))
         super().__init__(loss=loss, weight=weight, target=target)
 
@@ -85,7 +86,7 @@ class Colorization(Head):
         if self.regression:
             return AbSmoothL1(stride=self.stride)
         return ColorCrossEntropy(
-            self.grid, prior=self.prior, prior_mix=self.lam, stride=self.stride
+            self.grid, prior=self.prior, prior_mix=self.prior_mix, stride=self.stride
         )
 
     def metrics(self) -> list:
@@ -187,7 +188,7 @@ class Colorization(Head):
             "grid": self.grid,
             "temperature": self.temperature,
             "prior": self.prior,
-            "lam": self.lam,
+            "prior_mix": self.prior_mix,
             "regression": self.regression,
             "stride": self.stride,
             **super().get_config(),

@@ -18,21 +18,21 @@ from keras_dense.metrics import DepthErrors
 class Depth(Head):
     """The depth of every pixel: meters along the optical axis.
 
-    Targets are meters `(B, H, W, 1)` (or `(B, H, W)`), unknown where not finite or <= 0.
-    Predictions are meters `(B, H, W, 1)` in float32, positive by construction.
+    Targets are meters `(B, H, W, 1)` or `(B, H, W)`; values that are not finite or <= 0 are
+    unknown. Predictions are float32 meters `(B, H, W, 1)`, positive by construction.
 
     Args:
-        min_depth, max_depth: meters, the range that is predicted. Targets outside are unknown: the
-            head could not reach them, and no metric counts them.
-        activation: from scores to meters: "range_sigmoid" (evenly over the range), "log_sigmoid"
-            (evenly in log depth), "disparity" (evenly in 1 / depth), "exp" or "softplus" (above
-            `min_depth`, without an upper end). See `kd.layers.DepthActivation`.
-        loss: a loss of depth; default `kd.losses.ScaleInvariantLog()`.
-        weight: weight of this head's loss among several heads.
-        target: the key of a sample that holds this head's annotation.
+        min_depth, max_depth: floats, range of predictions in meters. Targets outside are unknown:
+            the head cannot predict them, and no metric counts them.
+        activation: str, function from scores to meters: "range_sigmoid" (even over the range),
+            "log_sigmoid" (even in log depth), "disparity" (even in 1 / depth), "exp" or "softplus"
+            (above `min_depth`, without an upper end). See `kd.layers.DepthActivation`.
+        loss: a Keras loss of depth; default: `kd.losses.ScaleInvariantLog()`.
+        weight: float >= 0, weight of this head's loss among several heads.
+        target: str, key of a sample that holds the annotation.
 
     Raises:
-        ValueError: for an unknown activation, or not 0 < min_depth < max_depth.
+        ValueError: for an unknown activation, or unless 0 < min_depth < max_depth.
 
     >>> head = Depth(max_depth=10.0)
     >>> head.channels, [metric.name for metric in head.metrics()]
@@ -79,7 +79,7 @@ class Depth(Head):
         return activation(scores)
 
     def encode(self, sample: Sample) -> Array:
-        """The target of a sample: meters, float32 `(H, W, 1)`, 0 where unknown or out of range.
+        """Target of a sample: meters, float32 `(H, W, 1)`, 0 for unknown or out of range.
 
         Raises:
             KeyError: if the sample has no depth.

@@ -21,18 +21,19 @@ MAX_ERROR = 45.0  # degrees drawn brightest
 class Normals(Head):
     """The unit normal of the surface at every pixel.
 
-    Samples hold normals x right, y down, z forward, towards the camera, with (0, 0, 0) (or
-    what is not finite) where unknown. Targets and predictions `(B, H, W, 3)` are in the axes of
-    `frame`; predictions are of length 1 and float32, and scores of 0 are a wall straight ahead.
+    Samples hold normals with x right, y down, z forward that face the camera; (0, 0, 0) and values
+    that are not finite are unknown. Targets and predictions `(B, H, W, 3)` use the axes of `frame`.
+    Predictions are float32 vectors of length 1; scores of 0 mean a wall straight ahead.
 
     Args:
-        frame: "opencv", the axes of samples, or another of `kd.ops.FRAMES`: "dsine", "opengl",
+        frame: str, "opencv", the axes of samples, or another of `kd.ops.FRAMES`: "dsine", "opengl",
             "omnidata", "eigen" (see `kd.ops.convert_normals`).
-        concentration: bool: predict a fourth channel, κ > 0.01, large where the direction is sure.
-        loss: a loss of normals; default `kd.losses.NormalsCosine`, and with `concentration`
+        concentration: bool, whether to predict a fourth channel, κ > 0.01, which is large for
+            certain directions.
+        loss: a Keras loss of normals; default: `kd.losses.NormalsCosine`, with `concentration`
             `kd.losses.AngularVonMisesFisher`.
-        weight: weight of this head's loss among several heads.
-        target: the key of a sample that holds the normals.
+        weight: float >= 0, weight of this head's loss among several heads.
+        target: str, key of a sample that holds the normals.
 
     Raises:
         ValueError: for an unknown frame.
@@ -75,8 +76,7 @@ class Normals(Head):
         )
 
     def encode(self, sample: Sample) -> Array:
-        """The target of a sample: its normals in the axes of this head, float32 `(H, W, 3)`; 0
-        where one is not finite.
+        """Target of a sample: float32 normals `(H, W, 3)` in the axes of this head; 0 for unknown.
 
         Raises:
             KeyError: if the sample has no normals.
@@ -117,13 +117,13 @@ class Normals(Head):
         return ops.concatenate([unit, mean[..., 3:]], -1) if self.concentration else unit
 
     def uncertainty(self, prediction: Tensor) -> Tensor:
-        """The error to be expected of a prediction with concentration: degrees `(B, H, W, 1)`.
+        """Expected error of a prediction with concentration: degrees `(B, H, W, 1)`.
 
         Raises:
             ValueError: if this head predicts no concentration.
         """
         if not self.concentration:
-            raise ValueError("Normals: only a head with concentration=True knows its uncertainty")
+            raise ValueError("`concentration` must be True for an uncertainty. Received: False")
         return expected_angle(prediction[..., 3:]) * (180.0 / np.pi)
 
     def outputs(self, prediction: Tensor, image: Tensor) -> dict[str, Tensor]:

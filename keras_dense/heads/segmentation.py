@@ -23,24 +23,24 @@ _TINY = 1e-7  # the least probability that has a logarithm
 
 @keras.saving.register_keras_serializable("keras_dense")
 class Segmentation(Head):
-    """The class of every pixel, or several.
+    """The class of every pixel, or several classes.
 
-    Targets are integers `(B, H, W)`, `ignore_class` where unknown; predictions are logits
-    `(B, H, W, channels)` in float32.
+    Targets are integers `(B, H, W)`, with `ignore_class` for void; predictions are float32 logits
+    `(B, H, W, channels)`.
 
     Args:
-        num_classes: int ≥ 1. One class means `mode="binary"` where no mode is given.
-        mode: "multiclass": exactly one class at a pixel (softmax; labels 0 … num_classes - 1);
-            "binary": foreground or not (one sigmoid channel; labels 0 and 1);
+        num_classes: int >= 1. One class means `mode="binary"` by default.
+        mode: "multiclass": exactly one class for each pixel (softmax; labels 0 … num_classes - 1);
+            "binary": foreground or background (one sigmoid channel; labels 0 and 1);
             "multilabel": any number of classes (sigmoids; targets `(B, H, W, num_classes)` of 0
             and 1).
-        ignore_class: the label of pixels that count nowhere, or `None`.
-        class_names: one name for each class, shown in legends and tables.
+        ignore_class: int, the label of void, or `None`.
+        class_names: names, one for each class, for legends and tables.
         palette: `(num_classes, 3)` uint8 RGB colors; default: the VOC color map.
-        loss: a loss over logits; default `kd.losses.CrossEntropy`.
-        class_weight: weights for each class in the default loss.
-        weight: weight of this head's loss among several heads.
-        target: the key of a sample that holds this head's annotation.
+        loss: a Keras loss of logits; default: `kd.losses.CrossEntropy`.
+        class_weight: weights of the classes in the default loss.
+        weight: float >= 0, weight of this head's loss among several heads.
+        target: str, key of a sample that holds the annotation.
 
     Raises:
         ValueError: for a number of classes below 1, an unknown mode, names or colors of another
@@ -108,7 +108,7 @@ class Segmentation(Head):
         return [mean_iou, mean_iou.also("pixel_accuracy")]
 
     def encode(self, sample: Sample) -> Array:
-        """The target of a sample: its labels as int32, `(H, W)`, or `(H, W, classes)`.
+        """Target of a sample: its labels as int32, `(H, W)`, or `(H, W, classes)`.
 
         Raises:
             KeyError: if the sample has no labels.
@@ -140,21 +140,20 @@ class Segmentation(Head):
     def check_targets(self, targets: Array) -> None:
         """Raise a `ValueError` for labels `(B, H, W)` that this head does not know.
 
-        Of targets in another form, a share for each class, nothing is said.
+        Targets in another form, with a share for each class, are not checked.
         """
         if np.ndim(targets) == 3 or self.mode == "multilabel":
             check_labels(as_labels(targets, "targets"), "targets", self._values, self.ignore_class)
 
     def unknown(self, size: tuple[int, int]) -> Array:
-        """The target of an image of `size`, `(height, width)`, of which nothing is known: void.
+        """Target of `(height, width)` without a known pixel: void.
 
         Raises:
             ValueError: if there is no `ignore_class`.
         """
         if self.ignore_class is None:
             raise ValueError(
-                "`ignore_class` must be a label for pixels without annotation. Received: "
-                "ignore_class=None"
+                "`ignore_class` must be a label for unknown pixels. Received: ignore_class=None"
             )
         shape = (*size, self.num_classes) if self.mode == "multilabel" else tuple(size)
         return np.full(shape, self.ignore_class, "int32")

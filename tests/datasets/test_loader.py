@@ -181,6 +181,7 @@ def model(classes=3):
     return net
 
 
+@pytest.mark.everywhere
 def test_fit_sees_each_sample_once_an_epoch():
     """Workers of Keras would replay batches; batches that Keras inspects do not count."""
     calls = []
@@ -206,6 +207,7 @@ def test_fit_sees_each_sample_once_an_epoch():
         assert len(mine) <= 6 + (2 if epoch == 0 else 0)
 
 
+@pytest.mark.everywhere
 def test_resumed_fit_equals_unbroken_fit():
     def run(net, epochs, first=0):
         loader = Loader(
@@ -229,6 +231,7 @@ def test_fit_warns_if_keras_shuffles_too():
         model().fit(Loader(Numbered(40), Head(), 2, shuffle=True), verbose=0)
 
 
+@pytest.mark.everywhere
 def test_fit_on_varying_sizes_and_a_dict_of_heads():
     ds = Numbered(8, size=lambda i: (4, 6) if i < 4 else (5 + i, 9))
     inputs = keras.Input((None, None, 3))
@@ -255,6 +258,7 @@ class Weighted(Numbered):
         return {**sample, "weight": np.full(sample["image"].shape[:2], i + 1, "float64")}
 
 
+@pytest.mark.everywhere
 def test_weights_go_with_the_targets():
     images, targets, weights = Loader(Weighted(3), Head(), 2)[1]
     assert weights.dtype == np.float32 and weights.shape == targets.shape == (1, 4, 6)
@@ -420,7 +424,15 @@ def test_missing_annotations_are_unknown(pad):
         Loader(Partial(6), partial_heads(), 6)[0]
 
 
-@pytest.mark.parametrize("balancer", [None, UncertaintyWeighting, DynamicWeightAverage, LogSum])
+@pytest.mark.parametrize(
+    "balancer",
+    [
+        pytest.param(None, marks=pytest.mark.everywhere),
+        UncertaintyWeighting,
+        DynamicWeightAverage,
+        LogSum,
+    ],
+)
 def test_partial_labels_train(balancer):
     """Batches of both, one or no task have finite losses; a missing task changes no weight."""
     inputs = keras.Input((None, None, 3))

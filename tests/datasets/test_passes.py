@@ -95,6 +95,7 @@ def whole(*epochs, batches=BATCHES):
     return [[(epoch, number) for number in range(batches)] for epoch in epochs]
 
 
+@pytest.mark.everywhere
 def test_each_batch_is_used_once_for_any_steps_per_epoch():
     model = network()
     model.fit(loader(), epochs=1, shuffle=False, verbose=0)  # sizes and metrics are known now
@@ -184,6 +185,7 @@ def test_a_loop_of_ones_own_counts_passes_as_keras_documents_it():
     assert train.epoch == 2
 
 
+@pytest.mark.everywhere
 def test_sampled_pixels_count_passes_alike():
     """Their positions depend on the epoch, like the images."""
     pixels = SampledPixels(loader(), 2, seed=5)

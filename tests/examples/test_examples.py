@@ -175,6 +175,7 @@ def test_train_tasks(tmp_path):
         assert (out / name).exists(), name
 
 
+@pytest.mark.exhaustive
 @pytest.mark.once
 @pytest.mark.slow
 def test_tour(tmp_path):

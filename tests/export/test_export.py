@@ -140,7 +140,7 @@ def exhaustive(*names):
 
 
 @on_tensorflow
-@pytest.mark.parametrize("name", ["fcn8s", "four", *exhaustive("deeplabv3plus", "segnet", "unet")])
+@pytest.mark.parametrize("name", ["four", *exhaustive("fcn8s", "deeplabv3plus", "segnet", "unet")])
 def test_any_size(backbone, tmp_path, capsys, name):
     for package in ("tf2onnx", "onnxruntime", "openvino", "ai_edge_litert"):
         pytest.importorskip(package)

@@ -53,6 +53,7 @@ def test_reads_its_feature_and_not_the_decoder():
     assert np.any(after["segmentation"] != before["segmentation"])
 
 
+@pytest.mark.everywhere
 def test_loss_counts_with_its_weight_and_decoding_leaves_it_out():
     heads = {
         "labels": Segmentation(3),
@@ -82,6 +83,7 @@ def test_config_round_trip():
     assert isinstance(again.loss, kd.losses.Dice) and again.level == "P3"
 
 
+@pytest.mark.everywhere
 def test_saved_and_loaded(tmp_path):
     model, x = network(with_auxiliary(Segmentation(3)), channels=8), images(1, 64, 64, 3)
     model.save(tmp_path / "model.keras")

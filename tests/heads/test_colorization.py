@@ -111,6 +111,7 @@ def test_any_builder(build, backbone):
     assert y["color"].shape == (1, 17, 18, 40) and y["labels"].shape == (1, 65, 70, 3)
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("regression", [False, True])
 def test_decoding(regression, tmp_path):
     head = Colorization(regression=regression, temperature=0.5)
@@ -171,6 +172,7 @@ def test_encode_draw_and_error():
     assert head.legend() == []
 
 
+@pytest.mark.everywhere
 def test_trains_with_its_metrics():
     head = Colorization(40, prior=np.ones(len(ab_bins(40))))
     model = kd.assemble(*small(), head)
@@ -184,7 +186,7 @@ def test_trains_with_its_metrics():
 def test_config_round_trip():
     loss = kd.losses.ColorCrossEntropy(20, subsample="nearest", gray_threshold=5)
     for head in (
-        Colorization(20, temperature=0.5, prior=np.ones(101), lam=0.3, weight=2, stride=2),
+        Colorization(20, temperature=0.5, prior=np.ones(101), prior_mix=0.3, weight=2, stride=2),
         Colorization(20, loss=loss, target="photo"),
         Colorization(regression=True),
     ):
@@ -200,7 +202,7 @@ def test_bad_input():
         Colorization(grid=0)
     with pytest.raises(ValueError, match="`prior` must have a share for each of the 313"):
         Colorization(prior=[1, 2])
-    with pytest.raises(ValueError, match="`prior` is that of bins"):
+    with pytest.raises(ValueError, match="`prior` is for bins"):
         Colorization(prior=np.ones(313), regression=True)
     with pytest.raises(ValueError, match="`stride` must be an integer >= 1"):
         Colorization(stride=0)

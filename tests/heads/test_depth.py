@@ -95,6 +95,7 @@ def test_mixed_precision(backbone):
     assert model.output.dtype == "float32" and np.isfinite(list(logs.values())).all()
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("activation", DEPTHS)
 def test_every_activation_learns_in_fit(activation):
     """A single 1×1 convolution reads depth off the brightness."""

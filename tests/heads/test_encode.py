@@ -88,7 +88,7 @@ def test_numbers_of_numpy_as_arguments():
         ),
         "depth": Depth(f, i, weight=f),
         "normals": Normals(weight=i),
-        "color": Colorization(np.int64(20), temperature=f, lam=f, stride=i, weight=f),
+        "color": Colorization(np.int64(20), temperature=f, prior_mix=f, stride=i, weight=f),
         "aux": Auxiliary(Segmentation(i), weight=f, filters=i, dropout=f),
         "early": Intermediate(Segmentation(i), "a", weight=f),
     }  # fmt: skip

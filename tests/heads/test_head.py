@@ -40,6 +40,7 @@ def lively(backbone):
     return model
 
 
+@pytest.mark.everywhere
 def test_trains_on_any_network(backbone):
     head, photos = Brightness(), images(37, 45)
     model = kd.fcn8s(backbone, heads=head)

@@ -40,6 +40,7 @@ def test_hands_out_what_the_network_makes():
     np.testing.assert_allclose(y["segmentation"], y["early"] + 1, atol=1e-4)
 
 
+@pytest.mark.everywhere
 def test_loss_and_decoding():
     heads = with_intermediate(Segmentation(3), ["early"], weight=0.5)
     model, settings = network(heads), kd.objectives(heads)

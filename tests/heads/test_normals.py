@@ -62,6 +62,7 @@ def test_error():
     np.testing.assert_array_equal(drawing[0, 5], kd.plot.hatch(1, 6)[0, 5])
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("concentration", [False, True])
 def test_any_builder_predicts_and_learns_unit_normals(backbone, concentration):
     head = Normals(concentration=concentration)
@@ -125,10 +126,11 @@ def test_uncertainty():
     prediction[..., 3] = 0, 10
     found = array(head.uncertainty(prediction))
     np.testing.assert_allclose(found[0, 0, :, 0], [90, np.degrees(20 / 101)], rtol=1e-4)
-    with pytest.raises(ValueError, match="only a head with concentration=True"):
+    with pytest.raises(ValueError, match="must be True for an uncertainty"):
         Normals().uncertainty(prediction)
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("concentration", [False, True])
 def test_layer(concentration):
     layer = UnitNormals(ahead=(0, -1, 0), concentration=concentration)

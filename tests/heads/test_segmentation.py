@@ -35,6 +35,7 @@ def test_binary_and_multilabel():
     assert (photo[0, :2] == multi.palette[1]).all() and (photo[0, 2] == 120).all()
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("mode", ["multiclass", "binary", "multilabel"])
 def test_every_mode_learns_in_fit(mode):
     """A single 1×1 convolution tells bright from dark, and void pixels teach nothing."""
@@ -59,6 +60,7 @@ def test_config_round_trip():
     assert isinstance(again.loss, kd.losses.Dice)
 
 
+@pytest.mark.everywhere
 def test_dict_of_heads_trains_and_decodes():
     heads = {"objects": Segmentation(4, weight=0.5), "edges": Segmentation(1, target="edges")}
     backbone = kd.backbone("mobilenet", weights=None, alpha=0.25)

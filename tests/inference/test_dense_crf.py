@@ -37,6 +37,7 @@ def mean_field(probabilities, image, iterations, compat=(3, 10), **settings):
     return q.reshape(probabilities.shape)
 
 
+@pytest.mark.everywhere
 def test_exact_is_exact():
     probabilities, image, _ = scene(13, 12)
     wanted = mean_field(probabilities, image, 4, (2, 5), gaussian_sxy=1.5, bilateral_sxy=20)
@@ -54,6 +55,7 @@ def test_exact_is_exact():
     np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
+@pytest.mark.everywhere
 def test_the_lattice_has_the_labels():
     probabilities, image, labels = scene(40, 48)
     wanted = mean_field(probabilities, image, 10)

@@ -44,6 +44,7 @@ def model():
     return model
 
 
+@pytest.mark.everywhere
 def test_no_pixel_leaves(model):
     x = images(2, 97, 131)
     cascade = LayerCascade(model, thresholds=1.5)
@@ -70,6 +71,7 @@ def certainty(logits):
     return (e / e.sum(-1, keepdims=True)).max(-1)
 
 
+@pytest.mark.everywhere
 def test_predicts_what_the_model_was_trained_to(model):
     """The model, in whole maps with zeros where cells left, beside the cascade's lists."""
     x = images(2, 64, 96)

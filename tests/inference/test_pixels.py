@@ -105,6 +105,7 @@ def test_images_that_are_read_by_windows_are_checked_too(model, name):
         tiled(model, dark[:20])
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("predict", [tiled, scaled])
 def test_tensors(model, predict):
     given = image()[None] if predict is scaled else image()
@@ -232,6 +233,7 @@ def broken():
     return found
 
 
+@pytest.mark.everywhere
 def test_predictions_that_are_no_numbers_are_an_error():
     """The largest logit of NaN is class 0."""
     heads = {"good": HEAD, "bad": kd.heads.Segmentation(3)}

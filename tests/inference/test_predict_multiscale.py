@@ -35,6 +35,7 @@ class Given:
         return self.function(x.astype("float32"))
 
 
+@pytest.mark.everywhere
 def test_one_version_is_predict(backbone):
     model = kd.fcn32s(backbone, heads=HEADS)
     found = kd.inference.predict_multiscale(model, images(), HEADS, scales=(1,), flip=False)
@@ -44,6 +45,7 @@ def test_one_version_is_predict(backbone):
         np.testing.assert_allclose(found[key], expected[key], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.everywhere
 def test_every_head_keeps_its_sizes(backbone):
     heads = dict(HEADS)
     model = kd.fcn32s(backbone, heads=heads)
@@ -88,6 +90,7 @@ def test_colors_of_mirrored_images_lie_on_the_others(width):
     np.testing.assert_allclose(found, means(images(45, width).astype("float32")), rtol=1e-5)
 
 
+@pytest.mark.everywhere
 def test_probabilities_are_averaged():
     head = kd.heads.Segmentation(2)
     logits = {(10, 20): (0.0, 0.0), (20, 40): (np.log(9.0), 0.0)}

@@ -85,6 +85,7 @@ def test_a_stitcher_mixes_by_weights_that_sum_to_one():
     np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("size, tile", [((131, 205), 64), ((131, 205), (96, 64)), ((40, 200), 64)])
 def test_equals_the_whole_where_the_network_sees_less_than_the_overlap(size, tile):
     model, image = shallow(), photo(*size)
@@ -97,6 +98,7 @@ def test_equals_the_whole_where_the_network_sees_less_than_the_overlap(size, til
     assert (labels != whole.argmax(-1)).mean() < 1e-4
 
 
+@pytest.mark.everywhere
 def test_a_photo_that_fits_is_predicted_as_it_is(backbone):
     model = kd.fcn32s(backbone, 5)
     image = photo(45, 67)
@@ -104,6 +106,7 @@ def test_a_photo_that_fits_is_predicted_as_it_is(backbone):
     np.testing.assert_array_equal(found, model.predict_on_batch(image[None])[0])
 
 
+@pytest.mark.everywhere
 def test_every_head_at_once(backbone):
     heads = {
         "labels": kd.heads.Segmentation(5),
@@ -263,6 +266,7 @@ def test_memory_maps(tmp_path):
     np.testing.assert_array_equal(into, expected)
 
 
+@pytest.mark.everywhere
 def test_a_network_of_fixed_size():
     image = keras.Input((64, 48, 3))
     model = keras.Model(image, layers.Conv2D(5, 3, padding="same")(image))

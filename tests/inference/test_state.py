@@ -73,6 +73,7 @@ def whole(model, pixels):
     return keras.ops.convert_to_numpy(model(pixels[None].astype("float32"), training=False))[0]
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("change", CHANGES, ids=lambda f: f.__name__)
 def test_tiles_are_those_of_the_model_as_it_is_now(change):
     model, pixels = build(), image()
@@ -122,6 +123,7 @@ def test_another_image_needs_no_other_network():
     np.testing.assert_allclose(found, whole(model, pixels), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("sequential", [False, True])
 def test_no_network_is_kept_alive(sequential):
     model = build()

@@ -70,23 +70,27 @@ def check(function, reference, x, kernel, gradients, **arguments):
 # kernel, rate, strides, padding
 WINDOWS = [
     ((3, 3), 1, 1, "same"),
-    ((3, 3), 2, 1, "same"),
     ((3, 3), (12, 5), 1, "same"),  # further than the map is high
     ((3, 3), (2, 1), 1, "valid"),
-    ((2, 4), (3, 2), 1, "same"),  # even: one cell further to the bottom and the right
     ((2, 4), 2, 1, ((0, 2), (5, 1))),
-    ((3, 3), 4, 1, ((1, 7), (8, 0))),
-    ((3, 3), 2, 1, ((2, 2), (2, 2))),  # "same", said in cells
     ((3, 3), 1, 2, "same"),
     ((3, 3), 2, 2, "same"),  # every second cell is all that is read
     ((3, 3), 4, 2, ((3, 4), (0, 1))),
-    ((3, 2), 3, 2, "same"),
     ((3, 3), (2, 3), (3, 1), "same"),
+]
+# The same paths through the code, other numbers.
+MORE = [
+    ((3, 3), 2, 1, "same"),
+    ((2, 4), (3, 2), 1, "same"),  # even: one cell further to the bottom and the right
+    ((3, 3), 4, 1, ((1, 7), (8, 0))),
+    ((3, 3), 2, 1, ((2, 2), (2, 2))),  # "same", said in cells
+    ((3, 2), 3, 2, "same"),
     ((3, 3), (1, 2), (2, 1), "valid"),
     ((1, 1), 6, 1, "same"),
     ((1, 3), 6, 3, "same"),
     ((1, 1), 1, 2, "same"),
 ]
+WINDOWS += [pytest.param(window, marks=pytest.mark.once) for window in MORE]
 
 
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
@@ -108,6 +112,7 @@ def test_depthwise(window, multiplier, gradients):
     check(atrous_depthwise_conv, depthwise, x, kernel, gradients, **arguments)
 
 
+@pytest.mark.once
 def test_large_depthwise_kernels(gradients):
     rng = np.random.default_rng(0)
     x, kernel = rng.normal(size=(1, 9, 11, 2)), rng.normal(size=(7, 7, 2, 1))
@@ -243,10 +248,16 @@ def test_any_size(kind, strides):
     [
         AtrousConv2D(4, 3, rate=2),
         AtrousConv2D(4, (2, 3), rate=(3, 1), padding=((1, 0), (2, 4)), kernel_regularizer="l2"),
-        AtrousConv2D(6, 3, rate=2, strides=2, groups=3, use_bias=False, activation="relu"),
-        AtrousConv2D(3, 3, rate=2, groups=3),
+        pytest.param(
+            AtrousConv2D(6, 3, rate=2, strides=2, groups=3, use_bias=False, activation="relu"),
+            marks=pytest.mark.once,
+        ),
+        pytest.param(AtrousConv2D(3, 3, rate=2, groups=3), marks=pytest.mark.once),
         AtrousDepthwiseConv2D(3, rate=2, strides=(1, 2), depth_multiplier=2),
-        AtrousDepthwiseConv2D(3, rate=4, padding="valid", depthwise_initializer="he_normal"),
+        pytest.param(
+            AtrousDepthwiseConv2D(3, rate=4, padding="valid", depthwise_initializer="he_normal"),
+            marks=pytest.mark.once,
+        ),
         AtrousSeparableConv2D(
             4, 3, rate=2, padding=[[1, 0], [2, 4]], pointwise_constraint="max_norm"
         ),
@@ -306,6 +317,7 @@ def test_bad_paddings(kind, padding):
         make(kind, padding=padding)
 
 
+@pytest.mark.once
 def test_other_bad_arguments():
     with pytest.raises(ValueError, match="must be given as `rate` to AtrousConv2D. .*rate=2"):
         AtrousConv2D(4, 3, dilation_rate=2)

@@ -47,7 +47,10 @@ def test_a_constant_stays_constant():
     assert (y == np.float32(0.1)).all()
 
 
-@pytest.mark.parametrize("factor", [(2, 2), (3, 3), (4, 4), (5, 2), (8, 8)])
+@pytest.mark.parametrize(
+    "factor",
+    [(3, 3), (5, 2), *(pytest.param((n, n), marks=pytest.mark.once) for n in (2, 4, 8))],
+)
 def test_per_channel_equals_dense_with_the_same_kernel(factor):
     """Any kernel, not only the bilinear one, and its gradients: no tap is lost or moved."""
     rng = np.random.default_rng(1)
@@ -73,6 +76,7 @@ def test_per_channel_equals_dense_with_the_same_kernel(factor):
     np.testing.assert_allclose(moved[0], np.einsum("hwcc->hwc", moved[1]), atol=1e-6)
 
 
+@pytest.mark.once
 def test_against_torch():
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(2)
@@ -94,6 +98,7 @@ def test_against_torch():
     )
 
 
+@pytest.mark.once
 def test_other_numbers_of_filters_upsample_mixtures():
     """Each filter is a bilinear upsampling of some mixture of the channels."""
     x = np.random.default_rng(3).normal(size=(1, 6, 6, 4))
@@ -106,6 +111,7 @@ def test_other_numbers_of_filters_upsample_mixtures():
     np.testing.assert_allclose(y[:, 1:-1, 1:-1], wanted[:, 1:-1, 1:-1], atol=1e-5)
 
 
+@pytest.mark.once
 def test_frozen_has_no_trainable_weight():
     layer = BilinearInitConvTranspose(3, 2, learnable=False, use_bias=True)
     layer.build((None, None, None, 3))
@@ -135,7 +141,7 @@ def test_channels_first():
     "layer",
     [
         BilinearUpsampling(3),
-        BilinearInitConvTranspose(3, 2),
+        pytest.param(BilinearInitConvTranspose(3, 2), marks=pytest.mark.once),
         BilinearInitConvTranspose(4, 3, use_bias=True, kernel_regularizer="l2"),
         BilinearInitConvTranspose(3, (2, 4), per_channel=True, use_bias=True),
     ],

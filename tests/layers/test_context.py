@@ -17,7 +17,10 @@ def image(height, width, channels=3, seed=0):
     return rng.normal(size=(2, height, width, channels)).astype("float32")
 
 
-@pytest.mark.parametrize("bins", [1, 2, (6, 3)])
+@pytest.mark.parametrize(
+    "bins",
+    [pytest.param(1, marks=pytest.mark.once), pytest.param(2, marks=pytest.mark.once), (6, 3)],
+)
 def test_adaptive_pooling(bins):
     check_layer(AdaptiveAveragePooling2D(bins), image(5, 7))
     x = image(5, 7)
@@ -30,7 +33,14 @@ def test_adaptive_pooling(bins):
     )
 
 
-@pytest.mark.parametrize("size", [(5, 7), (1, 1), (1, 4)])
+@pytest.mark.parametrize(
+    "size",
+    [
+        (5, 7),
+        pytest.param((1, 1), marks=pytest.mark.once),
+        pytest.param((1, 4), marks=pytest.mark.once),
+    ],
+)
 def test_resize_like(size):
     x, like = image(*size), image(9, 13, 2)
     check_layer(ResizeLike(), x, like)

@@ -73,7 +73,10 @@ def scene(height, width, classes=4, seed=0):
     return logits.astype("float32"), image.clip(0, 255).astype("uint8"), labels
 
 
-@pytest.mark.parametrize("normalization", ["after", "before", "symmetric", None])
+@pytest.mark.parametrize(
+    "normalization",
+    ["symmetric", *(pytest.param(n, marks=pytest.mark.once) for n in ("after", "before", None))],
+)
 def test_exact_kernels(normalization):
     logits, image, _ = scene(13, 17)
     layer = CRFasRNN(
@@ -104,7 +107,7 @@ def test_learned_matrices():
     np.testing.assert_allclose(found, exact(logits, image, layer, matrices), atol=1e-4)
 
 
-@pytest.mark.parametrize("size", [(48, 40), (60, 80)])
+@pytest.mark.parametrize("size", [(48, 40), pytest.param((60, 80), marks=pytest.mark.once)])
 def test_the_lattice_is_close(size, compiled):
     """The labels of exact inference, except for one pixel in fifty."""
     logits, image, labels = scene(*size)
@@ -120,6 +123,7 @@ def test_the_lattice_is_close(size, compiled):
     assert right[0] < 0.75 and right[1] > 0.95
 
 
+@pytest.mark.once
 def test_pixels_that_are_not_known_take_no_part():
     logits, image, _ = scene(11, 12)
     known = np.ones((11, 12))
@@ -182,6 +186,8 @@ def check_gradients(gradients):
             ]
 
 
+# Quicker: the gradient of the lattice in tests/ops/test_permutohedral.py, on every backend.
+@pytest.mark.exhaustive
 @pytest.mark.skipif(BACKEND != "jax", reason="the other backends have float64 as they are")
 def test_gradients_on_jax():
     """In a process of its own: JAX_ENABLE_X64 applies to a whole process."""
@@ -202,13 +208,18 @@ def test_gradients_on_jax():
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("settings", [{"iterations": 2}, {"iterations": 1, "exact": True}])
+# The lattice compiles slowly; tests/models/test_with_crf.py trains and saves it on every backend.
+@pytest.mark.parametrize(
+    "settings",
+    [pytest.param({"iterations": 2}, marks=pytest.mark.once), {"iterations": 1, "exact": True}],
+)
 def test_contract(settings):
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(2, 13, 17, 3)).astype("float32")
     check_layer(CRFasRNN(**settings), logits, rng.uniform(0, 255, (2, 13, 17, 3)))
 
 
+@pytest.mark.once
 def test_other_iterations_after_training():
     logits, image, _ = scene(12, 10)
     layer = CRFasRNN(iterations=1)
@@ -239,6 +250,7 @@ def test_export_with_free_sizes(tmp_path):
         np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
+@pytest.mark.once
 def test_images_of_one_color_and_of_one_row(compiled):
     for size in ((6, 8), (1, 9), (1, 1)):
         logits, image, _ = scene(*size)

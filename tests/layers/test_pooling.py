@@ -51,7 +51,7 @@ def test_windows(kind, pool, rate, strides, padding, pads):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")
-@pytest.mark.parametrize("strides", [1, (2, 3)])
+@pytest.mark.parametrize("strides", [pytest.param(1, marks=pytest.mark.exhaustive), (2, 3)])
 @pytest.mark.parametrize("kind", [AtrousMaxPooling2D, AtrousAveragePooling2D])
 def test_export_with_free_sizes(kind, strides, tmp_path):
     """With strides, the zeros of "same" padding are known only when the graph runs."""

@@ -38,6 +38,7 @@ def test_contracts():
     check_layer(ReflectionPadding2D(((1, 2), (3, 0))), x)
 
 
+@pytest.mark.once
 def test_too_small():
     with pytest.raises(
         ValueError, match="too small.*stride 32.*at least 32×32 pixels.*height=31, width=40"

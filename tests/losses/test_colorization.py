@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from reference import log_softmax
 
 from keras_dense.losses import AbSmoothL1, ColorCrossEntropy
 from keras_dense.losses.colorization import rebalancing
@@ -8,6 +7,8 @@ from keras_dense.ops import ab_bins
 from keras_dense.ops.color import to_lab
 from keras_dense.testing import check_loss
 from keras_dense.testing.expect import value_and_gradient
+
+from .reference import log_softmax
 
 
 def batch(height=10, width=13, channels=313, stride=4, seed=0):
@@ -58,6 +59,7 @@ def cross_entropy(logits, grid=10, neighbors=5, sigma=5.0, balance=None):
     return price
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("stride", [1, 2, 4])
 @pytest.mark.parametrize("subsample", ["mean", "nearest"])
 def test_cross_entropy_against_numpy(stride, subsample):
@@ -96,7 +98,8 @@ def test_rebalanced(mix):
     assert np.isfinite(gradient).all() and gradient[:2].any() and not gradient[2].any()
 
 
-@pytest.mark.parametrize("beta", [1.0, 40.0])
+@pytest.mark.everywhere
+@pytest.mark.parametrize("beta", [1.0, pytest.param(40.0, marks=pytest.mark.once)])
 def test_smooth_l1_against_numpy(beta):
     image, ab = batch(channels=2)
     ab = (ab / 4).astype("float32")

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
-import reference
 
 from keras_dense.losses import CrossEntropy
 from keras_dense.testing.expect import value_and_gradient
 
+from . import reference
 
+
+@pytest.mark.everywhere
 @pytest.mark.parametrize("mode", ["multiclass", "binary", "multilabel"])
 @pytest.mark.parametrize("shape", [(2, 5, 7), (1, 1, 1), (3, 8, 2)])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

@@ -1,12 +1,13 @@
 import keras
 import numpy as np
 import pytest
-import reference
-from depths import batch
 
 from keras_dense.losses import BerHu, DepthL1, ScaleInvariantLog, Sum
 from keras_dense.testing import check_loss
 from keras_dense.testing.expect import value_and_gradient
+
+from . import reference
+from .depths import batch
 
 
 def rows(truth, prediction, weight=None):
@@ -81,6 +82,7 @@ def test_an_image_without_a_known_pixel_costs_nothing(loss):
     assert np.isfinite(gradient).all() and not gradient[1].any()
 
 
+@pytest.mark.everywhere
 def test_scale_invariant_log_by_the_formula():
     truth, prediction = batch()
     cases = [
@@ -177,6 +179,7 @@ def berhu(truth, prediction, threshold=0.2, weight=None):
     return (w * each).sum() / w.sum()
 
 
+@pytest.mark.everywhere
 def test_berhu_by_the_formula():
     truth, prediction = batch()
     weight = np.random.default_rng(2).integers(0, 3, truth.shape).astype("float32")
@@ -204,6 +207,7 @@ def test_berhu_gradient_leaves_the_limit_alone():
     assert value == 0.0 and np.isfinite(gradient).all()
 
 
+@pytest.mark.everywhere
 def test_l1_by_the_formula():
     truth, prediction = batch()
     weight = np.random.default_rng(3).random(truth.shape)
@@ -223,6 +227,7 @@ def test_sum_of_losses():
     assert float(total(truth, prediction)) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.everywhere
 def test_any_size_in_a_graph_that_does_not_know_it():
     model = keras.Sequential([keras.Input((None, None, 1)), keras.layers.Conv2D(1, 1)])
     model.compile("sgd", loss=ScaleInvariantLog(reduction_over="image", gradient_weight=1.0))

@@ -1,8 +1,6 @@
 import keras
 import numpy as np
 import pytest
-import reference
-from depths import batch
 from keras import ops
 
 from keras_dense.losses import (
@@ -16,6 +14,9 @@ from keras_dense.losses.depth_ssim import masked_ssim
 from keras_dense.ops.masked import image_median
 from keras_dense.testing import check_loss
 from keras_dense.testing.expect import value_and_gradient
+
+from . import reference
+from .depths import batch
 
 
 def known_of(truth):
@@ -98,7 +99,8 @@ def test_unknown_pixels_and_empty_images(loss):
     assert value == 0.0 and not gradient.any()
 
 
-@pytest.mark.parametrize("shape", [(2, 9, 13), (1, 1, 5)])
+@pytest.mark.everywhere
+@pytest.mark.parametrize("shape", [(2, 9, 13), pytest.param((1, 1, 5), marks=pytest.mark.once)])
 def test_gradient_matching_by_the_formula(shape):
     truth, prediction = batch(shape)
     known, p = known_of(truth), prediction[..., 0].astype("float64")
@@ -112,6 +114,7 @@ def test_gradient_matching_by_the_formula(shape):
         assert float(value) == pytest.approx(meters, rel=1e-5)
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("kind", ["least_squares", "median"])
 def test_scale_and_shift_by_the_formula(kind):
     truth, prediction = batch((3, 6, 5))
@@ -142,6 +145,7 @@ def test_scale_and_shift_cost_nothing(kind):
         assert constant == pytest.approx(np.mean(deviations), rel=1e-5)
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("kind", ["least_squares", "median"])
 def test_alignment_is_differentiated(kind):
     truth, prediction = batch()
@@ -156,6 +160,7 @@ def test_alignment_is_differentiated(kind):
     np.testing.assert_allclose(gradient, expected, atol=2e-4)
 
 
+@pytest.mark.everywhere
 def test_median_is_that_of_numpy():
     rng = np.random.default_rng(4)
     x = rng.normal(size=(6, 4, 5, 1)).astype("float32")
@@ -211,7 +216,8 @@ def windows(x, y, known, data_range, size=11, sigma=1.5):
     return result
 
 
-@pytest.mark.parametrize("reciprocal", [False, True])
+@pytest.mark.everywhere
+@pytest.mark.parametrize("reciprocal", [False, pytest.param(True, marks=pytest.mark.once)])
 def test_ssim_looks_at_nothing_unknown(reciprocal):
     truth, prediction = batch((2, 9, 14))
     truth[0, 2:7, 3:9] = 0.0
@@ -241,6 +247,7 @@ def roughness(depth, image):
     return total
 
 
+@pytest.mark.everywhere
 def test_edge_aware_smoothness():
     rng = np.random.default_rng(6)
     image = rng.integers(0, 256, (2, 6, 5, 3), dtype="uint8")

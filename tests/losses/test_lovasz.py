@@ -2,12 +2,13 @@ import itertools
 
 import numpy as np
 import pytest
-import reference
 from keras import ops
 
 from keras_dense.losses import Lovasz
 from keras_dense.losses.lovasz import lovasz_extension
 from keras_dense.testing.expect import value_and_gradient
+
+from . import reference
 
 
 def softmax_loss(labels, logits, classes="present"):
@@ -25,6 +26,7 @@ def hinge_loss(labels, logits):
     return reference.lovasz(np.maximum(1 - (2 * y - 1) * x, 0), y)
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("classes", ["present", "all"])
 def test_multiclass(classes):
     labels, logits = reference.batch(classes=5)
@@ -96,6 +98,7 @@ def test_an_empty_mask_punishes_the_worst_false_positive():
     assert np.count_nonzero(gradient) == 1
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("mode", ["multiclass", "binary"])
 def test_gradient(mode):
     labels, logits = reference.batch(mode, (1, 2, 4))

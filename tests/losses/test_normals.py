@@ -71,6 +71,7 @@ def test_contract(cls):
     check_loss(cls(), *batch(holes=False, channels=channels(cls)), void=0)
 
 
+@pytest.mark.everywhere
 @EVERY
 @pytest.mark.parametrize("shape", [(2, 5, 7), (1, 1, 30), (3, 16, 9)])
 def test_values(cls, shape):

@@ -2,10 +2,11 @@ import math
 
 import numpy as np
 import pytest
-import reference
 
 from keras_dense.losses import CrossEntropy, OhemCrossEntropy
 from keras_dense.testing.expect import value_and_gradient
+
+from . import reference
 
 
 def pixel_losses(labels, logits):
@@ -13,6 +14,7 @@ def pixel_losses(labels, logits):
     return np.sort(-reference.log_softmax(x)[np.arange(len(y)), y])[::-1]
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("mode", ["multiclass", "binary", "multilabel"])
 @pytest.mark.parametrize("ratio", [0.01, 0.25, 0.5, 1.0])
 def test_ratio_keeps_a_share_of_the_valid_pixels(mode, ratio):

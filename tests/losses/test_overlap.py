@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-import reference
 
 from keras_dense.losses import Dice, Jaccard, Tversky
 from keras_dense.testing.expect import value_and_gradient
+
+from . import reference
 
 # (loss, the prices of false positives and misses, pixels added)
 CASES = [
@@ -27,6 +28,7 @@ def multiclass(labels, logits, weight, cost, alpha, beta, smooth):
     return sum(each) / sum(cost[c] for c in present)
 
 
+@pytest.mark.everywhere
 @EVERY
 def test_multiclass(make, alpha, beta, smooth):
     labels, logits = reference.batch(classes=5)

@@ -6,11 +6,12 @@ import json
 import keras
 import numpy as np
 import pytest
-import reference
 from keras import ops
 
 from keras_dense import losses
 from keras_dense.testing.expect import expect_round_trip
+
+from . import reference
 
 RNG = np.random.default_rng(0)
 SHAPE = (2, 5, 6)
@@ -185,6 +186,7 @@ class Run:
         return [ops.convert_to_numpy(x).astype("float64") for x in (value, gradient, *others)]
 
 
+@pytest.mark.everywhere
 @EVERY
 def test_reductions_and_bad_samples(name):
     make, clean, unknown, prediction, cost = TABLE[name]
@@ -348,6 +350,7 @@ def test_colors_at_a_quarter_of_the_size():
     assert np.argwhere(np.isnan(ops.convert_to_numpy(found))).tolist() == [[1, 1, 1]]
 
 
+@pytest.mark.everywhere
 def test_labels_of_no_class_are_nan_at_their_pixels(compiled):
     kinds = losses.CrossEntropy(), losses.Dice()
     kinds += losses.CrossEntropy(reduction="none"), losses.Dice(per_image=True, reduction="none")
@@ -395,6 +398,7 @@ def test_options_may_be_scalars_of_numpy():
         losses.VirtualNormal((8, 8, 4, 4), seed=1.5)
 
 
+@pytest.mark.everywhere
 def test_a_logit_of_minus_infinity_rules_a_class_out(compiled):
     """As those who know that a class cannot be write it; the class that is costs as without it."""
 

@@ -1,8 +1,9 @@
 import keras
 import pytest
-import reference
 
 from keras_dense.losses import CrossEntropy, Dice, Sum
+
+from . import reference
 
 
 def test_value_and_nesting():

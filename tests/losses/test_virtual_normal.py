@@ -3,12 +3,13 @@ import itertools
 import keras
 import numpy as np
 import pytest
-from depths import batch
 from keras import ops
 
 from keras_dense.losses import VirtualNormal
 from keras_dense.testing import check_loss
 from keras_dense.testing.expect import value_and_gradient
+
+from .depths import batch
 
 CAMERA = (9.0, 11.0, 6.5, 5.0)
 
@@ -49,6 +50,7 @@ def by_hand(loss, truth, prediction):
     return kept.mean() if len(kept) else 0.0, len(differences)
 
 
+@pytest.mark.everywhere
 def test_by_the_formula():
     truth, prediction = batch((2, 10, 13))
     for drop in (0.25, 0.0):
@@ -107,6 +109,7 @@ def test_other_targets_are_looked_at_elsewhere():
     assert 0 <= min(seen[2]) and max(seen[2]) < 50 * 60
 
 
+@pytest.mark.everywhere
 def test_any_size_in_a_graph_that_does_not_know_it():
     model = keras.Sequential([keras.Input((None, None, 1)), keras.layers.Conv2D(1, 1)])
     model.compile("sgd", loss=VirtualNormal(CAMERA, triplets=50))

@@ -42,7 +42,8 @@ def test_boundary_is_what_erosion_takes(reach):
     np.testing.assert_array_equal(found, mask & ~eroded(mask, reach))
 
 
-@pytest.mark.parametrize("width", [0.02, 0.05])
+@pytest.mark.everywhere
+@pytest.mark.parametrize("width", [0.02, pytest.param(0.05, marks=pytest.mark.once)])
 def test_against_scipy_in_any_batches(width):
     truth, predicted = labels(1), labels(1)
     predicted[:, :, 3:] = predicted[:, :, :-3].copy()
@@ -67,6 +68,7 @@ def test_one_logit_and_weights():
     assert float(metric.result()) == pytest.approx(wanted, rel=1e-6)
 
 
+@pytest.mark.everywhere
 def test_within_fit_and_from_config():
     truth, predicted = labels(4), labels(5)
     scores = np.eye(4, dtype="float32")[predicted]

@@ -34,12 +34,14 @@ def put(metric, matrix):
     metric._high.assign((counts >> 24).astype("int32"))
 
 
-@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize(
+    "score", [SCORES[0], *(pytest.param(s, marks=pytest.mark.once) for s in SCORES[1:])]
+)
 def test_contract(score):
     check_metric(ConfusionMatrix(4, score=score), *batch())
 
 
-@pytest.mark.parametrize("mode", ["binary", "multilabel"])
+@pytest.mark.parametrize("mode", ["binary", pytest.param("multilabel", marks=pytest.mark.once)])
 def test_contract_of_other_modes(mode):
     labels, logits = batch(classes=2)
     if mode == "binary":
@@ -49,7 +51,15 @@ def test_contract_of_other_modes(mode):
         check_metric(ConfusionMatrix(2, mode=mode), hot, logits)
 
 
-@pytest.mark.parametrize("shape", [(3, 5, 7), (1, 1, 1), (2, 64, 33)])
+@pytest.mark.everywhere
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (3, 5, 7),
+        pytest.param((1, 1, 1), marks=pytest.mark.once),
+        pytest.param((2, 64, 33), marks=pytest.mark.once),
+    ],
+)
 def test_counts_and_every_form_of_a_target(shape):
     labels, logits = batch(shape)
     expected = count(labels, logits.argmax(-1), 4)
@@ -62,6 +72,7 @@ def test_counts_and_every_form_of_a_target(shape):
         assert metric.matrix().dtype == np.int64
 
 
+@pytest.mark.everywhere
 def test_scores_by_the_definitions():
     metric = ConfusionMatrix(4)
     labels, logits = batch()
@@ -187,6 +198,7 @@ def test_ignore_class_may_be_a_class_or_none():
     np.testing.assert_array_equal(metric.matrix(), count(labels, logits.argmax(-1), 4))
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("start", [2**24 - 3, 2**31 - 3, 6 * 10**9, 2**53 - 10**6])
 def test_counts_never_wrap_nor_lose_a_pixel(start):
     """Beyond float32's 2^24, int32's 2^31, a Cityscapes epoch: one pixel more is one more."""

@@ -48,12 +48,22 @@ def assert_scores(metric, wanted):
         assert type(scores[name]) is float
 
 
-@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize(
+    "score", [SCORES[0], *(pytest.param(s, marks=pytest.mark.once) for s in SCORES[1:])]
+)
 def test_contract(score):
     check_metric(NormalsErrors(score), *batch())
 
 
-@pytest.mark.parametrize("shape", [(3, 5, 7), (1, 1, 9), (2, 64, 33)])
+@pytest.mark.everywhere
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (3, 5, 7),
+        pytest.param((1, 1, 9), marks=pytest.mark.once),
+        pytest.param((2, 64, 33), marks=pytest.mark.once),
+    ],
+)
 def test_scores_by_the_definitions(shape):
     truth, prediction = batch(shape)
     wanted = expected(errors(truth, prediction))
@@ -142,6 +152,7 @@ def test_predictions_that_are_not_finite_or_nothing():
     assert float(metric.result()) == pytest.approx(90, rel=1e-6)
 
 
+@pytest.mark.everywhere
 def test_counts_never_wrap():
     """Two billion pixels and more in one bin: one more is one more."""
     truth = np.tile([0.0, 0, -1], (1, 1, 3, 1))

@@ -172,6 +172,7 @@ def test_arrays_like_lists(family):
         make(names[0]).update_state("truth", half)
 
 
+@pytest.mark.everywhere
 @EVERY
 def test_states_are_handed_on_as_keras_does(family, compiled):
     make, names, (truth, _, right, wrong) = FAMILIES[family]

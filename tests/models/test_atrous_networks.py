@@ -1,7 +1,5 @@
 """The dilated networks of the papers: what every builder promises, and what each paper says."""
 
-import math
-
 import keras
 import numpy as np
 import pytest
@@ -14,6 +12,8 @@ from keras_dense.models.deeplabv3 import multi_grid_rates
 from keras_dense.models.dilated_context import ContextIdentity
 from keras_dense.models.duc_hdc import hdc_rates
 from keras_dense.testing import check_model
+
+from .small import images, run, trained
 
 BUILDERS = {
     name: getattr(kd, name)
@@ -36,26 +36,11 @@ def mobilenet():
     return kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
 
 
-def images(count=1, height=64, width=64, channels=3, seed=0):
-    shape = (count, height, width, channels)
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype="uint8")
-
-
-def run(model, x):
-    """Without `predict`, which would compile networks that are used once."""
-    return keras.tree.map_structure(ops.convert_to_numpy, model(x, training=False))
-
-
-def trained(model):
-    return sum(math.prod(w.shape) for w in model.trainable_weights)
-
-
 # What every builder promises
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_contract(name, backbone):
-    sizes = ((64, 64), (97, 131))
+def test_contract(name, backbone, sizes):
     check_model(BUILDERS[name](backbone, 3), kd.heads.Segmentation(3), sizes=sizes)
 
 

@@ -6,10 +6,7 @@ from keras import layers, ops
 import keras_dense as kd
 from keras_dense.testing import check_model
 
-
-def images(count=1, height=64, width=64, channels=3, seed=0):
-    shape = (count, height, width, channels)
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype="uint8")
+from .small import images, plain_backbone
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +64,12 @@ def test_fully_connected_layers_are_transplanted():
 
 
 @pytest.mark.parametrize("builder", [kd.fcn32s, kd.fcn16s, kd.fcn8s])
-def test_contract(builder, backbone):
-    check_model(builder(kd.surgery.rebuild(backbone), 3), kd.heads.Segmentation(3))
+def test_contract(builder, sizes):
+    model = builder(plain_backbone(), 3)
+    check_model(model, kd.heads.Segmentation(3), sizes=sizes)
 
 
+@pytest.mark.once
 def test_options_keep_the_contract(backbone):
     heads = {"classes": kd.heads.Segmentation(3), "mask": kd.heads.Segmentation(1)}
     model = kd.fcn8s(kd.surgery.rebuild(backbone), heads=heads, per_channel=True, at_once=True)

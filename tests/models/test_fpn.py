@@ -5,24 +5,17 @@ import math
 import keras
 import numpy as np
 import pytest
-from keras import layers, ops
+from keras import layers
 
 import keras_dense as kd
 from keras_dense.testing import check_model
 
-
-def images(count=1, height=64, width=64, channels=3, seed=0):
-    shape = (count, height, width, channels)
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype="uint8")
+from .small import images, run
 
 
-def run(model, x):
-    return keras.tree.map_structure(ops.convert_to_numpy, model(x, training=False))
-
-
-def test_contract(backbone):
+def test_contract(backbone, sizes):
     model = kd.fpn(backbone, 3, filters=(8, 4))
-    check_model(model, kd.heads.Segmentation(3), sizes=((64, 64), (97, 131)))
+    check_model(model, kd.heads.Segmentation(3), sizes=sizes)
 
 
 def test_auxiliary_head_and_other_upsampling(backbone):
@@ -35,6 +28,7 @@ def test_auxiliary_head_and_other_upsampling(backbone):
     }
 
 
+@pytest.mark.exhaustive  # of a plain backbone: tests/models/test_keras_export.py
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")
 def test_export_with_free_sizes(backbone, tmp_path):
     import tensorflow as tf

@@ -11,20 +11,9 @@ import keras_dense as kd
 from keras_dense.layers import BilinearUpsampling, CropLike, HypercolumnMLP, PadToMultiple
 from keras_dense.testing import check_model
 
+from .small import images, run, trained
+
 TAPS = ("P1", "sum_3", "P3", "conv_4", "P5")
-
-
-def images(count=1, height=64, width=64, channels=3, seed=0):
-    shape = (count, height, width, channels)
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype="uint8")
-
-
-def run(model, x):
-    return keras.tree.map_structure(ops.convert_to_numpy, model(x, training=False))
-
-
-def trained(model):
-    return sum(math.prod(w.shape) for w in model.trainable_weights)
 
 
 def naive(backbone, classes, mlp=()):
@@ -119,7 +108,9 @@ def test_same_perceptron_as_the_naive_form(backbone):
 # What every builder promises
 
 
-@pytest.mark.parametrize("mlp", [(), (8,)], ids=["linear", "mlp"])
+@pytest.mark.parametrize(
+    "mlp", [pytest.param((), marks=pytest.mark.once), (8,)], ids=["linear", "mlp"]
+)
 def test_contract(mlp, backbone):
     model = kd.hypercolumn(backbone, 3, mlp=mlp)
     check_model(model, kd.heads.Segmentation(3), sizes=((97, 131),))

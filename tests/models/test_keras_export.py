@@ -3,9 +3,11 @@
 import keras
 import numpy as np
 import pytest
-from keras import layers, ops
+from keras import ops
 
 import keras_dense as kd
+
+from .small import plain_backbone
 
 BACKEND = keras.backend.backend()
 torch_only = pytest.mark.skipif(BACKEND != "torch", reason="what PyTorch's exporter writes")
@@ -18,24 +20,17 @@ pytestmark = [
 ]
 
 
-def backbone():
-    x = image = keras.Input((None, None, 3))
-    for _ in range(5):
-        x = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(x)
-    return kd.backbone(keras.Model(image, x))
-
-
 def network(name, size):
     """A small network with weights that tell pixels apart."""
     known = {
         "segnet": lambda: kd.segnet_basic(num_classes=3, input_shape=(*size, 3), filters=4),
         "two_heads": lambda: kd.fcn8s(
-            backbone(),
+            plain_backbone(),
             heads={"labels": kd.heads.Segmentation(3), "depth": kd.heads.Depth(max_depth=10.0)},
             input_shape=(*size, 3),
         ),
     }
-    build = known.get(name, lambda: getattr(kd, name)(backbone(), 3, input_shape=(*size, 3)))
+    build = known.get(name, lambda: getattr(kd, name)(plain_backbone(), 3, input_shape=(*size, 3)))
     model = build()
     draw = np.random.default_rng(0)
     for weight in model.trainable_weights:
@@ -75,8 +70,15 @@ def run_openvino(path, image):
 
 
 @torch_only
-@pytest.mark.parametrize("size", [(64, 64), (65, 71)])
-@pytest.mark.parametrize("name", ["fpn", "unet", "deeplabv3plus", "segnet", "two_heads"])
+@pytest.mark.parametrize("size", [pytest.param((64, 64), marks=pytest.mark.exhaustive), (65, 71)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "segnet",
+        "two_heads",
+        *(pytest.param(n, marks=pytest.mark.exhaustive) for n in ("fpn", "unet", "deeplabv3plus")),
+    ],
+)
 def test_pytorch_writes_onnx_at_fixed_sizes(name, size, tmp_path):
     model, image, path = network(name, size), image_of(*size), str(tmp_path / "model.onnx")
     model.export(path, format="onnx", verbose=False)
@@ -91,7 +93,7 @@ def test_pytorch_writes_openvino_at_a_fixed_size(tmp_path):
 
 
 @tensorflow_only
-@pytest.mark.parametrize("name", ["fpn", "segnet"])
+@pytest.mark.parametrize("name", ["fpn", pytest.param("segnet", marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize("format", ["onnx", "openvino", "litert", "tf_saved_model"])
 def test_tensorflow_writes_every_format(name, format, tmp_path):
     size = (65, 71)

@@ -13,6 +13,8 @@ from keras_dense.models.refinenet import chained_pooling, residual_unit
 from keras_dense.ops.windows import max_windows
 from keras_dense.testing import check_model
 
+from .small import images, run, trained
+
 
 def small_refinenet(backbone, num_classes=None, **kwargs):
     return kd.refinenet(backbone, num_classes, filters=(16, 8, 8, 8), poolings=2, **kwargs)
@@ -27,19 +29,6 @@ def small_gcn(backbone, num_classes=None, **kwargs):
 
 
 BUILDERS = {"refinenet": small_refinenet, "light": light_refinenet, "gcn": small_gcn}
-
-
-def images(count=1, height=64, width=64, seed=0):
-    shape = (count, height, width, 3)
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype="uint8")
-
-
-def run(model, x):
-    return keras.tree.map_structure(ops.convert_to_numpy, model(x, training=False))
-
-
-def trained(model):
-    return sum(math.prod(w.shape) for w in model.trainable_weights)
 
 
 # What every builder promises

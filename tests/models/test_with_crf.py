@@ -8,10 +8,10 @@ import keras_dense as kd
 from keras_dense.testing import check_model
 
 
-def test_contract(backbone):
+def test_contract(backbone, sizes):
     head = kd.heads.Segmentation(3)
     model = kd.with_crf(kd.fcn8s(backbone, heads=head), iterations=1)
-    check_model(model, head)
+    check_model(model, head, sizes=sizes)
     assert model.name == "fcn8s_crf"
 
 

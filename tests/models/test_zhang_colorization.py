@@ -34,9 +34,9 @@ def test_sees_lightness_around_zero():
     )
 
 
-def test_contract():
+def test_contract(sizes):
     head = kd.heads.Colorization(40)
-    check_model(kd.zhang_colorization(heads=head, width=0.05), head)
+    check_model(kd.zhang_colorization(heads=head, width=0.05), head, sizes=sizes)
 
 
 def test_other_heads_and_bad_input():

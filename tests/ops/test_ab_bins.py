@@ -12,6 +12,7 @@ def array(x):
     return ops.convert_to_numpy(x)
 
 
+@pytest.mark.once
 def test_the_published_313():
     bins = ab_bins()
     assert bins.shape == (313, 2)
@@ -23,6 +24,7 @@ def test_the_published_313():
     assert ends == {-90: (50, 90), 0: (-70, 100), 100: (-90, 0)}
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("grid", [5, 7, 10, 20, 33])
 def test_every_grid_surrounds_every_color(grid):
     """A color of sRGB, and a mixture of two, lies in a square whose four corners are bins."""
@@ -35,6 +37,7 @@ def test_every_grid_surrounds_every_color(grid):
         assert set(map(tuple, places.tolist())) <= known
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("grid", [10, 20, 33])
 def test_bins_are_the_corners_of_squares_in_the_hull(grid):
     """A square counts where a circle fits into what it shares with the hull: a linear program."""
@@ -55,7 +58,13 @@ def test_bins_are_the_corners_of_squares_in_the_hull(grid):
     assert set(map(tuple, ab_bins(grid).tolist())) == corners
 
 
-@pytest.mark.parametrize("grid, neighbors", [(10, 1), (10, 5), (10, 10), (20, 5), (7, 3)])
+@pytest.mark.parametrize(
+    "grid, neighbors",
+    [
+        (10, 5),
+        *(pytest.param(*c, marks=pytest.mark.once) for c in ((10, 1), (10, 10), (20, 5), (7, 3))),
+    ],
+)
 def test_nearest_bins_are_exact(grid, neighbors):
     ab = np.random.default_rng(0).uniform(-110, 110, (3, 40, 50, 2)).astype("float32")
     index, squared = map(array, nearest_bins(ab, grid, neighbors))
@@ -67,7 +76,10 @@ def test_nearest_bins_are_exact(grid, neighbors):
     assert index.dtype == "int32" and (np.diff(np.sort(index, -1), axis=-1) > 0).all()
 
 
-@pytest.mark.parametrize("neighbors, sigma", [(5, 5.0), (10, 5.0), (5, 12.0)])
+@pytest.mark.parametrize(
+    "neighbors, sigma",
+    [(5, 5.0), *(pytest.param(*c, marks=pytest.mark.once) for c in ((10, 5.0), (5, 12.0)))],
+)
 def test_soft_encoding(neighbors, sigma):
     ab = to_lab(np.random.default_rng(1).uniform(0, 255, (2, 6, 7, 3)))[..., 1:]
     index, weight = map(array, soft_encode(ab, 10, neighbors=neighbors, sigma=sigma))

@@ -41,6 +41,7 @@ def test_there_and_back():
     np.testing.assert_allclose(back, CUBE, atol=3e-3)
 
 
+@pytest.mark.once
 def test_gamut():
     assert array(color.in_gamut(color.rgb_to_lab(CUBE))).all()
     # A hundred times the chroma is no color of a screen, but for black, grays and white.
@@ -63,6 +64,7 @@ def test_lightness_and_gray():
     np.testing.assert_allclose(array(color.gray(grays)), grays, atol=1e-3)
 
 
+@pytest.mark.once
 def test_recolor_keeps_lightness():
     own = array(color.recolor(CUBE, array(color.rgb_to_lab(CUBE))[:, 1:]))
     np.testing.assert_allclose(own, CUBE, atol=3e-3)
@@ -72,6 +74,7 @@ def test_recolor_keeps_lightness():
     )  # skimage's white is (0, 0)
 
 
+@pytest.mark.once
 def test_full_size_keeps_places():
     """A cell's color comes back in the middle of the pixels it stands for."""
     ab = np.arange(3.0).reshape(1, 1, 3, 1) * np.ones((1, 2, 1, 2))

@@ -93,6 +93,7 @@ def test_all_cells_and_none():
     assert neighbors(np.zeros((1, 3, 3), bool), *window).shape == (0, 9)
 
 
+@pytest.mark.once
 def test_rows_beyond_the_cells_see_nothing():
     mask = np.array([[[True, True]]])
     table = neighbors(mask, (1, 3), (1, 1), ((0, 0), (1, 1)), rows=4)
@@ -108,6 +109,7 @@ def test_pool_rows(mode):
     np.testing.assert_allclose(got, wanted, atol=1e-6)
 
 
+@pytest.mark.once
 def test_lengths():
     lengths = [rows_for(n) for n in range(1, 3000)]
     assert all(n <= length for n, length in enumerate(lengths, 1))

@@ -81,6 +81,7 @@ class Unregistered(Scale):
     pass
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize(
     "layer",
     [

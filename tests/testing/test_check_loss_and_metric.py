@@ -115,6 +115,7 @@ def test_bad_losses(loss, message):
         check_loss(loss, LABELS, LOGITS)
 
 
+@pytest.mark.everywhere
 def test_a_loss_of_keras_may_be_checked_without_void_pixels():
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     check_loss(loss, LABELS, LOGITS, void=None)
@@ -129,5 +130,6 @@ def test_bad_metrics():
         check_metric(WrongDirection(3), LABELS, LOGITS, perfect=np.eye(3)[LABELS])
 
 
+@pytest.mark.everywhere
 def test_a_good_metric_and_its_direction():
     check_metric(ConfusionMatrix(3), LABELS, LOGITS, perfect=np.eye(3)[LABELS])

@@ -151,12 +151,14 @@ def test_optimizer_state_is_restored(tmp_path):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b))
 
 
+@pytest.mark.once
 def test_a_run_is_not_overwritten(tmp_path):
     fit(small(), Checkpoint(tmp_path), 1)
     with pytest.raises(ValueError, match="already holds a run.*restore"):
         fit(small(), Checkpoint(tmp_path), 1)
 
 
+@pytest.mark.once
 def test_a_spoilt_checkpoint_is_passed_over(tmp_path):
     fit(small(), Checkpoint(tmp_path, keep=2), 3)
     spoilt = tmp_path / "checkpoints" / "epoch_0003" / "state.weights.h5"
@@ -169,6 +171,7 @@ def test_a_spoilt_checkpoint_is_passed_over(tmp_path):
         Checkpoint(tmp_path).restore(small())
 
 
+@pytest.mark.once
 def test_another_network(tmp_path):
     fit(small(), Checkpoint(tmp_path), 1)
     other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(5)])
@@ -186,9 +189,12 @@ def test_bad_arguments(tmp_path):
         Checkpoint(tmp_path).restore(keras.Sequential([keras.Input((3,))]))
 
 
-@pytest.mark.parametrize(("steps", "batches"), [(2, 4), (2, 3), (None, 3), (9, 2)])
+@pytest.mark.parametrize(
+    ("steps", "batches"),
+    [(2, 3), *(pytest.param(*c, marks=pytest.mark.once) for c in ((2, 4), (None, 3), (9, 2)))],
+)
 def test_a_pass_goes_on_where_it_was(tmp_path, steps, batches):
-    """A run that is resumed after any epoch sees the rest of the pass, for any `steps_per_epoch`."""
+    """A run resumed after any epoch sees the rest of the pass, for any `steps_per_epoch`."""
     rng = np.random.default_rng(0)
     data = [{"image": rng.integers(0, 256, (2, 2, 3)).astype("uint8")} for _ in range(batches)]
 

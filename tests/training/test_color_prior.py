@@ -22,7 +22,7 @@ def images(*sizes):
     return [{"image": random.integers(0, 256, (*size, 3), dtype="uint8")} for size in sizes]
 
 
-@pytest.mark.parametrize("neighbors", [5, 10])
+@pytest.mark.parametrize("neighbors", [5, pytest.param(10, marks=pytest.mark.once)])
 def test_against_numpy(neighbors):
     samples = images((8, 12), (4, 4))
     total = sum(
@@ -39,6 +39,7 @@ def test_against_numpy(neighbors):
     assert prior.sum() == pytest.approx(1) and (prior == 0).sum() > 200
 
 
+@pytest.mark.once
 def test_unknown_pixels_and_nearest():
     (sample,) = images((5, 6))
     image = sample["image"].astype("float32")
@@ -48,6 +49,7 @@ def test_unknown_pixels_and_nearest():
     np.testing.assert_allclose(prior, expected, atol=1e-5)
 
 
+@pytest.mark.once
 def test_no_pixel():
     with pytest.raises(ValueError, match="no known pixel"):
         estimate_ab_prior([])

@@ -83,6 +83,7 @@ def test_scores_of_images_of_any_size():
         evaluate(thresholds(), [], Head())
 
 
+@pytest.mark.once
 def test_table():
     scores = {"iou": np.array([0.5, np.nan]), "mean_iou": 0.5, "dice": np.array([1.0, 0.0])}
     lines = class_table(scores, ["sky", "tree"], columns=["iou", "dice"]).splitlines()
@@ -100,6 +101,7 @@ def test_table():
         class_table(scores, columns=["recall"])
 
 
+@pytest.mark.once
 def test_preview(tmp_path):
     Image = pytest.importorskip("PIL.Image")
     dataset = [sample(6, 8, seed) for seed in range(5)]
@@ -126,6 +128,7 @@ def test_preview(tmp_path):
         Preview(dataset, tmp_path, Head(), count=0)
 
 
+@pytest.mark.once
 def test_median_frequency():
     samples = [{"segmentation": np.array([[0, 0, 1, 255]])}, {"segmentation": np.array([[0, 3]])}]
     frequency = np.array([3 / 5, 1 / 3, 1 / 2])
@@ -191,6 +194,7 @@ def constant(channels):
     return keras.Model(image, keras.layers.Conv2D(channels, 1)(image))
 
 
+@pytest.mark.once
 def test_scores_that_would_mean_nothing():
     image = np.zeros((1, 2, 3, 3), "float32")
     for head, target, message in (
@@ -216,6 +220,7 @@ def test_scores_that_would_mean_nothing():
         evaluate(constant(3), [(image,)], Segmentation(3))
 
 
+@pytest.mark.once
 def test_class_weights_of_labels_in_any_form():
     wanted = median_frequency([{"segmentation": np.array([[0, 0, 1, 255]])}], 2)
     for labels in ([[0, 0, 1, 255]], keras.ops.convert_to_tensor([[0, 0, 1, 255]])):

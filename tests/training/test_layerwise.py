@@ -43,7 +43,10 @@ def accumulating(rate):
     return keras.optimizers.SGD(rate, gradient_accumulation_steps=2)
 
 
-@pytest.mark.parametrize("make", [sgd, adamw, clipped, accumulating])
+@pytest.mark.parametrize(
+    "make",
+    [adamw, accumulating, *(pytest.param(m, marks=pytest.mark.once) for m in (sgd, clipped))],
+)
 def test_factors_of_one_change_nothing(make):
     plain = train(network(), make(0.05))
     model = network()
@@ -52,7 +55,7 @@ def test_factors_of_one_change_nothing(make):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("make", [sgd, adamw])
+@pytest.mark.parametrize("make", [sgd, pytest.param(adamw, marks=pytest.mark.once)])
 def test_zero_freezes(make):
     model = network()
     start = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
@@ -85,7 +88,7 @@ def test_equals_one_optimizer_for_each_group(make, factor):
         )
 
 
-@pytest.mark.parametrize("make", [sgd, adamw])
+@pytest.mark.parametrize("make", [sgd, pytest.param(adamw, marks=pytest.mark.once)])
 def test_a_saved_model_goes_on_exactly(make, tmp_path):
     whole = network()
     expected = train(whole, layerwise(whole, make(0.01), {"backbone": 0.1, "head": 2.0}), epochs=2)
@@ -121,6 +124,7 @@ def test_loss_scaling_around_it():
     assert all(np.all(np.isfinite(v)) for v in values)
 
 
+@pytest.mark.once
 def test_the_rate_can_be_read_and_set():
     model = network()
     optimizer = layerwise(model, keras.optimizers.SGD(0.5), {"backbone": 0.1})
@@ -129,6 +133,7 @@ def test_the_rate_can_be_read_and_set():
     assert float(optimizer.optimizer.learning_rate) == 0.25
 
 
+@pytest.mark.once
 def test_names():
     model = network()
     found = layerwise(model, "sgd", {"backbone": 0.1, "backbone/a": 0.5, "head": 3}).multipliers

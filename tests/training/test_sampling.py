@@ -28,7 +28,7 @@ def weights_of(model):
     return [ops.convert_to_numpy(w.value).copy() for w in model.weights]
 
 
-@pytest.mark.parametrize("auxiliary", [False, True])
+@pytest.mark.parametrize("auxiliary", [True, pytest.param(False, marks=pytest.mark.once)])
 def test_all_pixels_are_the_full_model(backbone, auxiliary):
     """The loss is the same, and so is what a step of gradient descent does."""
     head = kd.heads.Segmentation(2)

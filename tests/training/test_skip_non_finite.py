@@ -10,7 +10,9 @@ from keras_dense.training import SkipNonFinite
 def network():
     keras.utils.set_random_seed(1)
     image = keras.Input((None, None, 3))
-    x = layers.Conv2D(4, 3, padding="same")(layers.Rescaling(1 / 255)(image))
+    # No bias before batch normalization: its gradient is mere rounding, which Adam would scale up.
+    x = layers.Rescaling(1 / 255)(image)
+    x = layers.Conv2D(4, 3, padding="same", use_bias=False)(x)
     x = layers.Conv2D(3, 1)(layers.BatchNormalization()(x))
     model = keras.Model(image, x)
     head = kd.heads.Segmentation(3)
@@ -71,5 +73,5 @@ def test_too_many_bad_batches_are_an_error():
     x[:5, 0, 0, 0] = np.nan
     with pytest.raises(ValueError, match="3 of 4 steps of epoch 1 were skipped"):
         fit(network(), x, y, callbacks=[SkipNonFinite()])
-    with pytest.raises(ValueError, match=r"`limit` must be in \(0, 1\]. Received: limit=0"):
+    with pytest.raises(ValueError, match="`limit` must be a number > 0 and <= 1. Received: limi"):
         SkipNonFinite(limit=0)

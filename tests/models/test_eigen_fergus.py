@@ -11,23 +11,23 @@ from keras_dense.testing import check_model
 from .small import trained
 
 
-class Three:
+@keras.saving.register_keras_serializable("test_eigen_fergus")
+class Three(kd.heads.Head):
     """A head of three channels, such as normals."""
 
-    channels, weight, target = 3, 1.0, "normals"
-    loss = keras.losses.MeanSquaredError()
+    channels = 3
 
-    def metrics(self):
-        return []
+    def __init__(self, *, loss=None, weight=1.0, target="normals"):
+        super().__init__(loss=loss, weight=weight, target=target)
+
+    def default_loss(self):
+        return keras.losses.MeanSquaredError()
 
     def finish(self, x, name):
         return layers.Activation("tanh", dtype="float32", name=name)(x)
 
     def encode(self, sample):
-        return sample["normals"]
-
-    def decode(self, x):
-        return x
+        return sample[self.target]
 
 
 def small(**kwargs):

@@ -64,7 +64,8 @@ def test_sizes_of_figure_1(zero_weights):
         **{f"P{n}": 384 // 2**n for n in range(5)},
     }
     decoder = kd.decoders.unet((8, 4, 4, 2), padding="valid", batch_norm=False)
-    assert decoder(features).shape == (None, 388, 388, 2)
+    found = decoder(features, {"": kd.decoders.Wanted(2)})[""]
+    assert found.scores.shape == (None, 388, 388, 2)
 
 
 # What every builder promises

@@ -256,7 +256,8 @@ def test_a_map_smaller_than_fc6_is_continued_with_zeros():
     decoder = kd.decoders.deconvnet((1,), filters=8)
     features = {"P0": keras.Input((None, None, 4)), "P1": keras.Input((None, None, 4))}
     features["I1"] = keras.Input((None, None, 4), dtype="int32")
-    model = keras.Model(features, decoder(features))
+    found = decoder(features, {"": kd.decoders.Wanted(4)})[""]
+    model = keras.Model(features, found.scores)
     for size, cells in (((3, 9), (1, 3)), ((7, 7), (1, 1)), ((10, 8), (4, 2))):
         values = {
             "P0": np.zeros((1, 2 * size[0], 2 * size[1], 4)),

@@ -1,9 +1,10 @@
-"""Decoders of all networks by name, and what a decoder of your own is made of.
+"""Decoders of all networks by name, and the parts of a decoder of your own.
 
-A decoder turns the features of a backbone into the scores of every head (`Decoder`). The shortest
-is a function from features to one map; `scores` marks one that predicts by itself. Its parts are
-here as well: `feature` reads a feature or names those that exist, `stride_between` says how much
-coarser one map is than another, `upsample` and `conv_bn_relu` build layers.
+A decoder turns the features of a backbone into the scores of all heads (`Decoder`). Its shortest
+form is a function from features to one map, which heads read through a convolution
+(`read_through`); `scores` marks a function that predicts the scores of a head itself. Further parts
+are `feature`, which reads a feature by name, `stride_between`, the factor between two maps, and
+blocks of layers: `upsample`, `conv_bn_relu`, `aspp`.
 
 >>> import keras_dense as kd
 >>> def top_down(features):
@@ -19,6 +20,7 @@ coarser one map is than another, `upsample` and `conv_bn_relu` build layers.
 
 import keras  # noqa: F401  For the example.
 
+from keras_dense.models.blocks import aspp, conv_bn_relu
 from keras_dense.models.decoder import Decoder, Prediction, Wanted, read_through, scores
 from keras_dense.models.deconvnet import deconvnet_decoder as deconvnet
 from keras_dense.models.deeplab_largefov import deeplab_largefov_decoder as deeplab_largefov
@@ -35,7 +37,6 @@ from keras_dense.models.global_convolutional_network import (
 from keras_dense.models.hypercolumn import hypercolumn_decoder as hypercolumn
 from keras_dense.models.layer_cascade import layer_cascade_decoder as layer_cascade
 from keras_dense.models.nested_unet import nested_unet_decoder as nested_unet
-from keras_dense.models.parts import aspp, conv_bn_relu
 from keras_dense.models.pspnet import pspnet_decoder as pspnet
 from keras_dense.models.refinenet import refinenet_decoder as refinenet
 from keras_dense.models.resnet38 import resnet38_decoder as resnet38

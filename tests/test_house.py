@@ -25,7 +25,7 @@ ROOMS = (
 BACKENDS = {"tensorflow", "jax", "torch"}
 # Public modules whose names are checked below, where they exist.
 PUBLIC = [room for room in ROOMS if (PACKAGE / room / "__init__.py").exists()]
-PUBLIC.append("datasets.transforms")
+PUBLIC += ["datasets.transforms", "decoders"]
 
 
 def room_of(parts):

@@ -1,21 +1,22 @@
 """Networks, one file for each paper.
 
 Every builder is `name(backbone, num_classes, *, heads, weights, input_shape, name,
-initialize_from, …)` and takes in common:
+initialize_from, …)`. These arguments are common to all:
 
-- `backbone`: the name of a network of `keras.applications` or of `kd.backbones` ("resnet50",
-  "MobileNetV2", "xception65", …), a backbone from `kd.backbone`, or any functional `keras.Model`.
-- `num_classes`: short for `heads=kd.heads.Segmentation(num_classes)`; default 21.
-- `heads`: a head, or a dict of heads: their structure is that of the output. Not together with
+- `backbone`: str, a network of `keras.applications` or of `kd.backbones` ("resnet50",
+  "MobileNetV2", "xception65", …); a backbone from `kd.backbone`; or any functional `keras.Model`.
+- `num_classes`: int >= 1, short for `heads=kd.heads.Segmentation(num_classes)`; default 21.
+- `heads`: a head, or a dict of heads; the output has the same structure. Give either `heads` or
   `num_classes`. `kd.heads.with_auxiliary(head)` adds an auxiliary loss.
-- `weights`: of the backbone, where it is a name: "imagenet", `None` for random ones, or the path
-  of a weights file.
-- `input_shape`: `(height, width, channels)`, `None` for free sizes.
-- `name`: name of the model.
-- `initialize_from`: a model of the same layers to start from, or the path of its `.keras` file.
+- `weights`: weights of a backbone given by name: "imagenet", `None` (random), or the path of a
+  weights file.
+- `input_shape`: `(height, width, channels)`; `None` stands for any height or width.
+- `name`: str, name of the model.
+- `initialize_from`: a model to copy weights from, or the path of its `.keras` file; see
+  `kd.models.initialize`.
 
-It returns a `keras.Model` from RGB images 0–255 `(B, H, W, C)` to predictions of the same height
-and width, float32. All other arguments are the paper's own settings.
+A builder returns a `keras.Model` from RGB images 0–255 `(B, H, W, C)` to float32 predictions of the
+same height and width. Its other arguments are the settings of the paper.
 """
 
 from keras_dense.models.assemble import assemble

@@ -13,12 +13,17 @@ from keras_dense.surgery.strides import stride_between
 
 
 class Wanted(NamedTuple):
-    """What one head wants of a decoder.
+    """The scores that one head needs from a decoder.
 
     Attributes:
-        channels: int, the channels of its scores.
-        stride: int, the stride of its prediction; finer scores are pooled, coarser ones upsampled.
-        prefix: str, the start of the names of all layers that belong to this head alone.
+        channels: int, channels of the scores.
+        stride: int, stride of the prediction; finer scores are pooled, coarser ones upsampled.
+        prefix: str, prefix of the names of all layers that belong to this head alone.
+
+    Example:
+
+    >>> Wanted(channels=21)
+    Wanted(channels=21, stride=1, prefix='')
     """
 
     channels: int
@@ -27,11 +32,16 @@ class Wanted(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What a decoder predicts for one head.
+    """The prediction of a decoder for one head.
 
     Attributes:
-        scores: `(B, h, w, channels)`, at any stride below or equal to that of the image.
-        early: earlier predictions by name, which `kd.heads.Intermediate` hands out.
+        scores: `(B, h, w, channels)`, at any stride.
+        early: dict of earlier predictions by name, which `kd.heads.Intermediate` reads.
+
+    Example:
+
+    >>> Prediction("scores", early={"stage1": "earlier scores"}).early["stage1"]
+    'earlier scores'
     """
 
     scores: Tensor
@@ -39,18 +49,19 @@ class Prediction(NamedTuple):
 
 
 class Decoder:
-    """A decoder: `decoder(features, wanted)` gives a `Prediction` for every head.
+    """A function from the features of a backbone to the scores of all heads.
 
-    It is called once, with all features `{"P1": …, "P5": …}` and a dict from the key of each head
-    to what it wants. Most networks need less than that, and use a short form:
+    `decoder(features, wanted)` is called once. It gets all features `{"P1": …, "P5": …}` and a
+    dict with a `Wanted` for each head, and returns a dict with a `Prediction` under the same keys.
+    Most networks need less, and use a short form:
 
-    - a plain function from features to one map, which every head reads through a 1×1 convolution
-      (`read_through` says another kernel size);
-    - a function from features and one `Wanted` to scores, marked by `scores`, where there is no
-      common map because scores are added up.
+    - A plain function from features to one map. Every head reads it through a 1×1 convolution;
+      `read_through` sets another kernel size.
+    - A function from features and one `Wanted` to scores, decorated with `scores`. It suits
+      networks that add up scores, where heads have no map in common.
 
     Args:
-        predict: function of `features` and `wanted`, a dict.
+        predict: function of `features` and `wanted`.
 
     Example:
 
@@ -72,10 +83,13 @@ class Decoder:
 
 
 def scores(function: Callable[[Features, Wanted], Tensor]) -> Decoder:
-    """Decoder from a function that predicts the scores of one head.
+    """Make a decoder from a function that predicts the scores of one head.
 
     Args:
-        function: `function(features, wanted)`, called once for each head, returns the scores.
+        function: `function(features, wanted)`, called once for each head; returns its scores.
+
+    Returns:
+        A `Decoder`.
 
     Example:
 
@@ -92,10 +106,13 @@ def scores(function: Callable[[Features, Wanted], Tensor]) -> Decoder:
 
 
 def read_through(kernel_size: int) -> Callable[[Callable[[Features], Tensor]], Decoder]:
-    """Decoder from a function to one map, which heads read through a convolution.
+    """Make a decoder from a function to one map, which heads read through a convolution.
 
     Args:
-        kernel_size: int >= 1, of this convolution.
+        kernel_size: int >= 1, kernel size of this convolution.
+
+    Returns:
+        A decorator: it turns a function from features to a map into a `Decoder`.
 
     Example:
 
@@ -131,7 +148,7 @@ def read_through(kernel_size: int) -> Callable[[Callable[[Features], Tensor]], D
 
 
 def as_decoder(decoder: Any) -> Decoder:
-    """A decoder, or a function from features to a map as one.
+    """Make a decoder from a decoder, or from a function from features to a map.
 
     Raises:
         TypeError: for anything that cannot be called.
@@ -152,14 +169,14 @@ def as_decoder(decoder: Any) -> Decoder:
 def at_stride(
     x: Tensor, image: Tensor, stride: int, prefix: str = "", *, coarser_only: bool = False
 ) -> Tensor:
-    """A map at another stride: upsampled bilinearly, or averaged over the cells it covers.
+    """Bring a map to another stride: upsample it bilinearly, or average over cells.
 
     Args:
-        x: the map.
+        x: map `(B, h, w, C)`.
         image: the image, an input of the network.
-        stride: int, the stride to get.
-        prefix: str, the start of the names of new layers.
-        coarser_only: bool: only average; a map that would have to be upsampled stays.
+        stride: int, stride of the result.
+        prefix: str, prefix of the names of new layers.
+        coarser_only: bool, whether a map that would have to be upsampled is returned unchanged.
     """
     factor = stride_between(image, x)
     fine = all(stride % n == 0 for n in factor)

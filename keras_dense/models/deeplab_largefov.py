@@ -4,25 +4,28 @@ Chen, Papandreou, Kokkinos, Murphy, Yuille, "Semantic Image Segmentation with De
 Nets and Fully Connected CRFs", ICLR 2015.
 """
 
+import keras
 from keras import layers
 
-from keras_dense._types import Features, Tensor
-from keras_dense.backbones import application, check_shape, family_of
-from keras_dense.backbones import backbone as make_backbone
+from keras_dense._types import Features, PathLike, Shape, Tensor
 from keras_dense.heads import Heads
 from keras_dense.layers import AtrousAveragePooling2D, AtrousConv2D
-from keras_dense.models.parts import backbone_of, finished, is_vgg
+from keras_dense.models.build import HeadsLike, build, is_vgg_name, make_backbone
+from keras_dense.models.decoder import Decoder, read_through
 from keras_dense.surgery import dilate, rebuild
 from keras_dense.surgery.feature_pyramid import feature
 from keras_dense.surgery.graph import transfer
 from keras_dense.surgery.top import fully_connected
 
 
-def largefov_backbone(backbone):
-    """VGG as in the authors' network files: 3×3 pooling, the last two without stride, and the
-    convolutions after the first of these dilated by 2; a mean over 3×3 cells at the end.
+def largefov_backbone(backbone: keras.Model) -> keras.Model:
+    """VGG as in the authors' network files.
 
-    Not the exact dilation of VGG, whose pooling is 2×2 (that is `kd.surgery.dilate(backbone, 8)`).
+    All poolings are 3×3, the last two without stride, and the convolutions after the first of these
+    two are dilated by 2. A mean over 3×3 cells ends the network.
+
+    This differs from the exact dilation of VGG (`kd.surgery.dilate(backbone, 8)`), whose pooling
+    is 2×2.
     """
 
     def rewrite(node, copies, x, **kwargs):
@@ -34,7 +37,7 @@ def largefov_backbone(backbone):
                 x = copies(op, x, config={**config, "padding": "same"})
                 pool = AtrousAveragePooling2D(3, name=copies.name("block5_average"))
                 return pool(x) if op.name.startswith("block5") else x
-            # After a ReLU zeros around the map change no maximum.
+            # After a ReLU, zeros around the map change no maximum.
             x = layers.ZeroPadding2D(
                 1, name=copies.name(f"{op.name}_pad"), data_format="channels_last"
             )(x)
@@ -46,7 +49,7 @@ def largefov_backbone(backbone):
     return rebuild(backbone, rewrite)
 
 
-def fully_connected_branch(x, rate, *, suffix="", prefix=""):
+def fully_connected_branch(x: Tensor, rate: int, *, suffix: str = "", prefix: str = "") -> Tensor:
     """fc6 as a 3×3 convolution at a rate and fc7 as a 1×1 one, 1024 channels each, dropout .5."""
     x = AtrousConv2D(
         1024,
@@ -63,24 +66,34 @@ def fully_connected_branch(x, rate, *, suffix="", prefix=""):
     return layers.Dropout(0.5, name=f"{prefix}fc7_dropout{suffix}")(x)
 
 
-def deeplab_largefov_decoder(rate=12, *, level="P5"):
-    """The fully connected layers of VGG with a large field of view and a quarter of the width.
+def deeplab_largefov_decoder(rate: int = 12, *, level: str = "P5") -> Decoder:
+    """Fully connected layers of VGG with a large field of view and a quarter of the width.
 
     Args:
-        rate: of fc6.
-        level: the feature that is read.
+        rate: int >= 1, dilation rate of fc6.
+        level: str, the feature that is read.
 
     Returns:
         A decoder for `kd.assemble`.
+
+    Example:
+
+    >>> import keras_dense as kd
+    >>> image = keras.Input((None, None, 3))
+    >>> backbone = keras.Model(image, {"P3": layers.Conv2D(16, 8, strides=8)(image)})
+    >>> decoder = kd.decoders.deeplab_largefov(rate=4, level="P3")
+    >>> kd.assemble(backbone, decoder, kd.heads.Segmentation(5)).output_shape
+    (None, None, None, 5)
     """
 
+    @read_through(1)
     def decode(features: Features) -> Tensor:
         return fully_connected_branch(feature(features, level), rate)
 
     return decode
 
 
-def _decimate(model, classifier):
+def _decimate(model: keras.Model, classifier: keras.Model) -> None:
     """Start fc6 and fc7 from every third tap and every fourth channel of the classifier's."""
     first, second = (layer.get_weights() for layer in fully_connected(classifier))
     kernel = first[0].reshape(7, 7, -1, first[0].shape[-1])
@@ -89,26 +102,26 @@ def _decimate(model, classifier):
 
 
 def deeplab_largefov(
-    backbone="vgg16",
-    num_classes=None,
+    backbone: str | keras.Model = "vgg16",
+    num_classes: int | None = None,
     *,
-    heads=None,
-    weights="imagenet",
-    input_shape=(None, None, 3),
-    name=None,
-    initialize_from=None,
-    rate=12,
-):
+    heads: HeadsLike | None = None,
+    weights: PathLike | None = "imagenet",
+    input_shape: Shape = (None, None, 3),
+    name: str | None = None,
+    initialize_from: keras.Model | PathLike | None = None,
+    rate: int = 12,
+) -> keras.Model:
     """DeepLab-LargeFOV: VGG at stride 8, fc6 a 3×3 convolution of rate 12, 20.5 M weights.
 
-    With "vgg16" or "vgg19" the authors' network, fc6 and fc7 decimated from the classifier's where
-    it has weights. Another backbone is dilated exactly to stride 8 and gets the same two layers. The
-    paper's dense CRF comes afterwards.
+    "vgg16" and "vgg19" give the authors' network; its fc6 and fc7 start from the classifier's,
+    decimated, if that has weights. Another backbone is dilated exactly to stride 8 and gets the
+    same two layers. The paper applies a dense CRF afterwards, see `kd.with_crf`.
 
     Args:
-        backbone, num_classes, heads, weights, input_shape, name, initialize_from: as of every
-            builder, see `kd.models`. Of VGG a weights file must have the top.
-        rate: of fc6.
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
+            builders, see `kd.models`. For VGG, the weights file must include the top.
+        rate: int >= 1, dilation rate of fc6.
 
     Returns:
         A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.
@@ -118,23 +131,22 @@ def deeplab_largefov(
 
     Reference: Chen et al., ICLR 2015, sections 3.1, 3.2 and 5 (table 2, DeepLab-LargeFOV).
 
+    Example:
+
     >>> import keras_dense as kd
     >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
     >>> deeplab_largefov(backbone, 11).output_shape
     (None, None, None, 11)
     """
     heads, classifier = Heads.of(heads, num_classes), None
-    if is_vgg(backbone):
-        channels = check_shape(input_shape)[-1]
+    if is_vgg_name(backbone):
         if weights is not None:
-            vgg, _ = family_of(backbone)
-            classifier = application(vgg, weights, standardize=True, include_top=True)
-        source = backbone if classifier is None else classifier
-        backbone = largefov_backbone(make_backbone(source, None, channels=channels))
+            backbone = classifier = make_backbone(backbone, weights, input_shape, top=True)
+        backbone = largefov_backbone(make_backbone(backbone, None, input_shape))
     else:
-        backbone = dilate(backbone_of(backbone, weights, input_shape), 8)
+        backbone = dilate(make_backbone(backbone, weights, input_shape), 8)
     decoder = deeplab_largefov_decoder(rate)
-    model = finished(
+    model = build(
         backbone, decoder, heads, input_shape, name or "deeplab_largefov", initialize_from
     )
     if classifier is not None and initialize_from is None:

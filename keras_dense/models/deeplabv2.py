@@ -4,31 +4,46 @@ Chen, Papandreou, Kokkinos, Murphy, Yuille, "DeepLab: Semantic Image Segmentatio
 Convolutional Nets, Atrous Convolution, and Fully Connected CRFs", PAMI 2018.
 """
 
+from collections.abc import Sequence
+
+import keras
 from keras import layers
 
 from keras_dense import _check
-from keras_dense._types import Features, Tensor
+from keras_dense._types import Features, PathLike, Shape, Tensor
 from keras_dense.heads import Heads
-from keras_dense.models.decoder import Wanted, scores
+from keras_dense.models.blocks import add, summed_scores
+from keras_dense.models.build import HeadsLike, build, is_vgg_name, make_backbone
+from keras_dense.models.decoder import Decoder, Wanted, scores
 from keras_dense.models.deeplab_largefov import fully_connected_branch, largefov_backbone
-from keras_dense.models.parts import added, backbone_of, finished, is_vgg, summed_scores
 from keras_dense.surgery import dilate
 from keras_dense.surgery.feature_pyramid import feature
 
 _SCORES = {"class_name": "RandomNormal", "config": {"stddev": 0.01}}
 
 
-def deeplabv2_decoder(rates=(6, 12, 18, 24), *, hidden=False, level="P5"):
+def deeplabv2_decoder(
+    rates: Sequence[int] = (6, 12, 18, 24), *, hidden: bool = False, level: str = "P5"
+) -> Decoder:
     """Atrous spatial pyramid pooling by sum (figures 4 and 7): scores at four rates, added up.
 
     Args:
-        rates: of the 3×3 convolutions, in cells of the feature.
-        hidden: whether each branch has the fully connected layers of VGG, as convolutions of 1024
-            channels with dropout, before its scores.
-        level: the feature that is read.
+        rates: tuple of ints >= 1, dilation rates of the 3×3 convolutions, in cells of the feature.
+        hidden: bool, whether each branch has the fully connected layers of VGG before its scores,
+            as convolutions of 1024 channels with dropout.
+        level: str, the feature that is read.
 
     Returns:
-        A decoder for `kd.assemble` that predicts the scores of a head.
+        A decoder for `kd.assemble`.
+
+    Example:
+
+    >>> import keras_dense as kd
+    >>> image = keras.Input((None, None, 3))
+    >>> backbone = keras.Model(image, {"P3": layers.Conv2D(16, 8, strides=8)(image)})
+    >>> decoder = kd.decoders.deeplabv2((6, 12), level="P3")
+    >>> kd.assemble(backbone, decoder, kd.heads.Segmentation(5)).output_shape
+    (None, None, None, 5)
     """
     rates = _check.integers(rates, "rates")
 
@@ -44,43 +59,45 @@ def deeplabv2_decoder(rates=(6, 12, 18, 24), *, hidden=False, level="P5"):
             branches.append(
                 layers.Conv2D(channels, 1, name=f"{prefix}fc8_{n}", data_format="channels_last")(y)
             )
-        return added(branches, name=f"{prefix}aspp")
+        return add(branches, name=f"{prefix}aspp")
 
     return decode
 
 
 def deeplabv2(
-    backbone="resnet101",
-    num_classes=None,
+    backbone: str | keras.Model = "resnet101",
+    num_classes: int | None = None,
     *,
-    heads=None,
-    weights="imagenet",
-    input_shape=(None, None, 3),
-    name=None,
-    initialize_from=None,
-    output_stride=8,
-    rates=(6, 12, 18, 24),
-):
-    """DeepLabv2 (ASPP-L): a dilated backbone, and the sum of scores seen at four rates.
+    heads: HeadsLike | None = None,
+    weights: PathLike | None = "imagenet",
+    input_shape: Shape = (None, None, 3),
+    name: str | None = None,
+    initialize_from: keras.Model | PathLike | None = None,
+    output_stride: int = 8,
+    rates: Sequence[int] = (6, 12, 18, 24),
+) -> keras.Model:
+    """DeepLabv2 (ASPP-L): a dilated backbone, and the sum of scores at four rates.
 
-    With "vgg16" or "vgg19" the backbone is that of DeepLab-LargeFOV, and each rate has its own fully
-    connected layers; other backbones are dilated exactly and scored directly, as ResNet-101 is in
-    the paper. The paper's dense CRF comes afterwards.
+    With "vgg16" or "vgg19" the backbone is that of DeepLab-LargeFOV, and each rate has its own
+    fully connected layers. Other backbones are dilated exactly and scored directly, like ResNet-101
+    in the paper. The paper applies a dense CRF afterwards, see `kd.with_crf`.
 
     Args:
-        backbone, num_classes, heads, weights, input_shape, name, initialize_from: as of every
-            builder, see `kd.models`.
-        output_stride: of the dilated backbone (8 with VGG).
-        rates: of the four branches.
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
+            builders, see `kd.models`.
+        output_stride: int, stride of the dilated backbone (with VGG always 8).
+        rates: tuple of ints >= 1, dilation rates of the branches.
 
     Returns:
         A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.
 
     Raises:
-        ValueError, TypeError: for rates below 1, or another output stride than 8 with VGG; see
+        ValueError, TypeError: for rates below 1, or an output stride other than 8 with VGG; see
             `kd.backbone`, `kd.surgery.dilate`, `kd.heads.Segmentation`.
 
     Reference: Chen et al., PAMI 2018, sections 3.2 and 4.1.2.
+
+    Example:
 
     >>> import keras_dense as kd
     >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
@@ -88,13 +105,14 @@ def deeplabv2(
     (None, None, None, 11)
     """
     heads = Heads.of(heads, num_classes)
-    vgg = is_vgg(backbone)
+    vgg = is_vgg_name(backbone)
     if vgg and output_stride != 8:
         raise ValueError(
-            "The VGG of DeepLab has output stride 8. For another pass a backbone, which is dilated "
-            f"exactly: `kd.backbone({backbone!r})`. Received: output_stride={output_stride!r}"
+            "`output_stride` must be 8 for DeepLab's VGG. For another one pass a backbone, "
+            f"`kd.backbone({backbone!r})`, which is dilated exactly. "
+            f"Received: output_stride={output_stride!r}"
         )
     decoder = deeplabv2_decoder(rates, hidden=vgg)
-    backbone = backbone_of(backbone, weights, input_shape)
+    backbone = make_backbone(backbone, weights, input_shape)
     backbone = largefov_backbone(backbone) if vgg else dilate(backbone, output_stride)
-    return finished(backbone, decoder, heads, input_shape, name or "deeplabv2", initialize_from)
+    return build(backbone, decoder, heads, input_shape, name or "deeplabv2", initialize_from)

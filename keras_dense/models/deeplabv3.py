@@ -4,10 +4,16 @@ Chen, Papandreou, Schroff, Adam, "Rethinking Atrous Convolution for Semantic Ima
 2017.
 """
 
+from collections.abc import Sequence
+
+import keras
+
 from keras_dense import _check
-from keras_dense._types import Features, Tensor
+from keras_dense._types import Features, PathLike, Shape, Tensor
 from keras_dense.heads import Heads
-from keras_dense.models.parts import aspp, backbone_of, finished, windows_of_stage
+from keras_dense.models.blocks import aspp
+from keras_dense.models.build import HeadsLike, build, make_backbone, windowed_convolutions
+from keras_dense.models.decoder import Decoder, read_through
 from keras_dense.surgery import dilate
 from keras_dense.surgery.arguments import check_output_stride
 from keras_dense.surgery.feature_pyramid import feature
@@ -16,8 +22,8 @@ from keras_dense.surgery.feature_pyramid import feature
 RATES = (6, 12, 18)
 
 
-def rates_at(output_stride, rates=None):
-    """Rates of the pyramid for an output stride, those of the paper scaled, or `rates`.
+def rates_at(output_stride: int, rates: Sequence[int] | None = None) -> tuple[int, ...]:
+    """`rates`, or by default those of the paper, scaled to an output stride.
 
     >>> rates_at(16), rates_at(8)
     ((6, 12, 18), (12, 24, 36))
@@ -28,15 +34,17 @@ def rates_at(output_stride, rates=None):
     return tuple(max(r * 16 // output_stride, 1) for r in RATES)
 
 
-def multi_grid_rates(backbone, multi_grid, output_stride):
-    """Rates for `dilate` by layer name: unit rates of the last stage's 3×3 convolutions, times
-    the dilation of that stage.
+def multi_grid_rates(
+    backbone: keras.Model, multi_grid: str | Sequence[int] | None, output_stride: int
+) -> dict[str, int]:
+    """Dilation rates for `dilate` by layer name, for the 3×3 convolutions of the last stage.
 
-    "auto" takes the paper's (1, 2, 4) where that stage has three of them, as that of the bottleneck
-    ResNets (not V2, which stride in the block before), and none elsewhere.
+    Each is a unit rate times the dilation of that stage. "auto" takes the paper's (1, 2, 4) if the
+    stage has three of them, as in the bottleneck ResNets (but not V2, which strides one block
+    earlier), and none otherwise.
     """
     check_output_stride(output_stride)
-    names = windows_of_stage(backbone, 32)
+    names = windowed_convolutions(backbone, 32)
     if multi_grid == "auto":
         multi_grid = (1, 2, 4) if len(names) == 3 else None
     if multi_grid is None:
@@ -53,20 +61,33 @@ def multi_grid_rates(backbone, multi_grid, output_stride):
     }
 
 
-def deeplabv3_decoder(rates=RATES, *, image_pooling=True, level="P5"):
+def deeplabv3_decoder(
+    rates: Sequence[int] = RATES, *, image_pooling: bool = True, level: str = "P5"
+) -> Decoder:
     """Atrous spatial pyramid pooling on the last feature.
 
     Args:
-        rates: of the 3×3 convolutions, in cells of that feature.
-        image_pooling: whether the mean of the whole map is a part of the pyramid.
-        level: the feature that is read.
+        rates: tuple of ints >= 1, dilation rates of the 3×3 convolutions, in cells of the feature.
+        image_pooling: bool, whether the mean of the whole map is part of the pyramid.
+        level: str, the feature that is read.
 
     Returns:
         A decoder for `kd.assemble`.
+
+    Example:
+
+    >>> import keras_dense as kd
+    >>> image = keras.Input((None, None, 3))
+    >>> feature = keras.layers.Conv2D(16, 8, strides=8)(image)
+    >>> backbone = keras.Model(image, {"P3": feature})
+    >>> decoder = kd.decoders.deeplabv3((12, 24, 36), level="P3")
+    >>> kd.assemble(backbone, decoder, kd.heads.Segmentation(5)).output_shape
+    (None, None, None, 5)
     """
 
     rates = _check.integers(rates, "rates")
 
+    @read_through(1)
     def decode(features: Features) -> Tensor:
         return aspp(feature(features, level), rates, image_pooling=image_pooling)
 
@@ -74,19 +95,19 @@ def deeplabv3_decoder(rates=RATES, *, image_pooling=True, level="P5"):
 
 
 def deeplabv3(
-    backbone="resnet101",
-    num_classes=None,
+    backbone: str | keras.Model = "resnet101",
+    num_classes: int | None = None,
     *,
-    heads=None,
-    weights="imagenet",
-    input_shape=(None, None, 3),
-    name=None,
-    initialize_from=None,
-    output_stride=16,
-    rates=None,
-    image_pooling=True,
-    multi_grid="auto",
-):
+    heads: HeadsLike | None = None,
+    weights: PathLike | None = "imagenet",
+    input_shape: Shape = (None, None, 3),
+    name: str | None = None,
+    initialize_from: keras.Model | PathLike | None = None,
+    output_stride: int = 16,
+    rates: Sequence[int] | None = None,
+    image_pooling: bool = True,
+    multi_grid: str | Sequence[int] | None = "auto",
+) -> keras.Model:
     """DeepLabv3: a dilated backbone and atrous spatial pyramid pooling with image-level features.
 
     The authors train at output stride 16 and predict at 8, with the same weights:
@@ -94,13 +115,15 @@ def deeplabv3(
         fine = kd.deeplabv3(..., output_stride=8, initialize_from=trained)
 
     Args:
-        backbone, num_classes, heads, weights, input_shape, name, initialize_from: as of every
-            builder, see `kd.models`.
-        output_stride: of the dilated backbone: 32, 16, 8, …
-        rates: of the pyramid; default (6, 12, 18) at output stride 16, scaled for others.
-        image_pooling: whether the mean of the whole map is a part of the pyramid.
-        multi_grid: unit rates of the last stage's 3×3 convolutions, multiplied with the dilation;
-            "auto" is (1, 2, 4) where there are three (ResNets but V2), `None` elsewhere: none.
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
+            builders, see `kd.models`.
+        output_stride: int, stride of the dilated backbone: 32, 16, 8, …
+        rates: tuple of ints >= 1, dilation rates of the pyramid; default (6, 12, 18) at output
+            stride 16, scaled for others.
+        image_pooling: bool, whether the mean of the whole map is part of the pyramid.
+        multi_grid: tuple of ints >= 1, unit rates of the last stage's 3×3 convolutions, multiplied
+            by the dilation; `None`: all 1; "auto": (1, 2, 4) if there are three (ResNets except
+            V2), `None` otherwise.
 
     Returns:
         A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.
@@ -111,14 +134,16 @@ def deeplabv3(
 
     Reference: Chen et al., arXiv:1706.05587, sections 3.2, 3.3 and 4.1.
 
+    Example:
+
     >>> import keras_dense as kd
     >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
     >>> deeplabv3(backbone, 11).output_shape
     (None, None, None, 11)
     """
     heads, rates = Heads.of(heads, num_classes), rates_at(output_stride, rates)
-    backbone = backbone_of(backbone, weights, input_shape)
+    backbone = make_backbone(backbone, weights, input_shape)
     rates_of_units = multi_grid_rates(backbone, multi_grid, output_stride)
     backbone = dilate(backbone, output_stride, rates=rates_of_units)
     decoder = deeplabv3_decoder(rates, image_pooling=image_pooling)
-    return finished(backbone, decoder, heads, input_shape, name or "deeplabv3", initialize_from)
+    return build(backbone, decoder, heads, input_shape, name or "deeplabv3", initialize_from)

@@ -4,65 +4,67 @@ Yu, Koltun, "Multi-Scale Context Aggregation by Dilated Convolutions", ICLR 2016
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import layers, ops
 
 from keras_dense import _check
-from keras_dense._types import Features, Tensor
-from keras_dense.backbones import application, check_shape, family_of
+from keras_dense._types import Config, Features, PathLike, Shape, Tensor
 from keras_dense.heads import Heads
 from keras_dense.layers import AtrousConv2D, ReflectionPadding2D
-from keras_dense.models.decoder import Wanted, scores
-from keras_dense.models.parts import backbone_of, finished, is_vgg
-from keras_dense.surgery import convolutionalize, dilate, rebuild, replace_input
+from keras_dense.models.build import HeadsLike, build, is_vgg_name, make_backbone
+from keras_dense.models.decoder import Decoder, Wanted, scores
+from keras_dense.surgery import convolutionalize, dilate, rebuild
 from keras_dense.surgery.feature_pyramid import feature, image_of, resized
 from keras_dense.surgery.top import fully_connected
 
-# Half of what the front end sees around a cell of 8 pixels: (380 - 8) / 2.
+# Margin of the front end's receptive field around a cell of 8 pixels: (380 - 8) / 2.
 _MARGIN = 186
 
 
 @keras.saving.register_keras_serializable("keras_dense")
 class ContextIdentity(keras.initializers.Initializer):
-    """A kernel that passes its input on: the start of the context module (equations 4 and 5).
+    """Kernel that passes its input on: the start of the context module (equations 4 and 5).
 
-    Output channel b takes the center of the input channels that stand for the same class; with
-    widths c_in and c_out that are multiples of C, those with ⌊a C / c_in⌋ = ⌊b C / c_out⌋; and
-    noise elsewhere. Each has weight C / c_in, so that every layer keeps the scale; the paper's
-    C / c_out gives the same network, with smaller numbers where it is wide.
+    Output channel b takes the center of the input channels of the same class; with widths c_in and
+    c_out that are multiples of C, those with ⌊a C / c_in⌋ = ⌊b C / c_out⌋. All other taps are
+    noise. Each center has weight C / c_in, so that every layer keeps the scale; the paper's
+    C / c_out gives the same network, with smaller numbers in its wide layers.
 
     Args:
-        classes: the number of classes C.
-        stddev: of the noise that all taps together bring, of inputs around 1.
+        classes: int >= 1, the number of classes C.
+        stddev: float >= 0, standard deviation of the noise in the output, summed over all taps, for
+            inputs around 1.
 
     >>> kernel = ops.convert_to_numpy(ContextIdentity(2, stddev=0.0)((3, 3, 2, 2)))
     >>> kernel[1, 1].tolist(), float(abs(kernel).sum())
     ([[1.0, 0.0], [0.0, 1.0]], 2.0)
     """
 
-    def __init__(self, classes, stddev=0.0):
+    def __init__(self, classes: int, stddev: float = 0.0) -> None:
         self.classes = classes
         self.stddev = stddev
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
         height, width, before, after = shape
         same = (np.arange(before) * self.classes // before)[:, None] == (
             np.arange(after) * self.classes // after
         )
-        kernel = np.zeros(shape, "float32")
-        # Passing all of c_in / C channels on must not multiply what they carry.
+        kernel: Any = np.zeros(shape, "float32")
+        # The sum over c_in / C channels must keep their scale.
         kernel[height // 2, width // 2] = same * (self.classes / before)
         kernel = ops.convert_to_tensor(kernel, "float32")
         if self.stddev:
-            # Of a single tap it would add up: a wide layer has thousands of them.
+            # The noise of all taps adds up: a wide layer has thousands of them.
             stddev = self.stddev / math.sqrt(height * width * before)
             noise = keras.random.normal(shape, stddev=stddev, dtype="float32")
             kernel = kernel + noise * ops.cast(kernel == 0, "float32")
         return ops.cast(kernel, dtype or keras.config.floatx())
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {"classes": self.classes, "stddev": self.stddev}
 
 
@@ -71,27 +73,35 @@ RATES = (1, 1, 2, 4, 8, 16, 1)
 WIDTHS = {"basic": (1, 1, 1, 1, 1, 1, 1), "large": (2, 2, 4, 8, 16, 32, 32)}
 
 
-def dilated_context_decoder(context="large", *, rates=RATES, level="P5"):
-    """Scores of the front end, then seven 3×3 convolutions that see ever farther (table 1).
+def dilated_context_decoder(
+    context: str | None = "large", *, rates: Sequence[int] = RATES, level: str = "P5"
+) -> Decoder:
+    """Scores of the front end, then seven 3×3 convolutions of growing receptive field (table 1).
 
     Args:
-        context: "basic" (C channels throughout), "large" (2 C to 32 C), or `None`: the front end
-            alone.
-        rates: of the 3×3 convolutions; the authors' Cityscapes network goes on to 32 and 64:
-            (1, 1, 2, 4, 8, 16, 32, 64, 1).
-        level: the feature that is read.
+        context: str, "basic" (C channels throughout), "large" (2 C to 32 C), or `None`: the front
+            end alone.
+        rates: tuple of ints >= 1, dilation rates of the 3×3 convolutions; the authors' Cityscapes
+            network continues to 32 and 64: (1, 1, 2, 4, 8, 16, 32, 64, 1).
+        level: str, the feature that is read.
 
     Returns:
-        A decoder for `kd.assemble` that predicts the scores of a head.
+        A decoder for `kd.assemble`.
 
     Raises:
         ValueError: for an unknown context module, or rates below 1.
+
+    Example:
+
+    >>> import keras_dense as kd
+    >>> image = keras.Input((None, None, 3))
+    >>> backbone = keras.Model(image, {"P3": layers.Conv2D(16, 8, strides=8)(image)})
+    >>> decoder = kd.decoders.dilated_context("basic", level="P3")
+    >>> kd.assemble(backbone, decoder, kd.heads.Segmentation(5)).output_shape
+    (None, None, None, 5)
     """
     rates = _check.integers(rates, "rates")
-    if context is not None and context not in WIDTHS:
-        raise ValueError(
-            f"`context` must be 'basic', 'large' or None. Received: context={context!r}"
-        )
+    _check.choice(context, "context", (*WIDTHS, None))
 
     @scores
     def decode(features: Features, wanted: Wanted) -> Tensor:
@@ -108,7 +118,7 @@ def dilated_context_decoder(context="large", *, rates=RATES, level="P5"):
             return x
         widths = WIDTHS[context]
         widths = (*widths, *(widths[-1:] * (len(rates) - len(widths))))[: len(rates)]
-        # The border of the scores is zeros, put once around all that the module sees.
+        # Zeros around the scores, padded once for all layers.
         x = layers.ZeroPadding2D(
             sum(rates), name=f"{prefix}context_pad", data_format="channels_last"
         )(x)
@@ -135,9 +145,12 @@ def dilated_context_decoder(context="large", *, rates=RATES, level="P5"):
     return decode
 
 
-def front_end(classifier):
-    """VGG as the authors' front end: the last two poolings taken out and what follows dilated,
-    fully connected layers as convolutions, nothing padded inside, the image mirrored around."""
+def front_end(classifier: keras.Model) -> keras.Model:
+    """VGG as the authors' front end.
+
+    The last two poolings are removed and all later layers dilated. Fully connected layers become
+    convolutions. Nothing is padded inside; the image is mirrored around instead.
+    """
     dense = convolutionalize(classifier, include_top=False, dropout=0.5)
     fc6 = fully_connected(classifier)[0].name
 
@@ -160,30 +173,29 @@ def front_end(classifier):
 
 
 def dilated_context(
-    backbone="vgg16",
-    num_classes=None,
+    backbone: str | keras.Model = "vgg16",
+    num_classes: int | None = None,
     *,
-    heads=None,
-    weights="imagenet",
-    input_shape=(None, None, 3),
-    name=None,
-    initialize_from=None,
-    context="large",
-    rates=RATES,
-):
+    heads: HeadsLike | None = None,
+    weights: PathLike | None = "imagenet",
+    input_shape: Shape = (None, None, 3),
+    name: str | None = None,
+    initialize_from: keras.Model | PathLike | None = None,
+    context: str | None = "large",
+    rates: Sequence[int] = RATES,
+) -> keras.Model:
     """Dilated front end and context module: 141 M weights with VGG-16 and the large module.
 
-    With "vgg16" or "vgg19" the authors' front end at stride 8, without padding inside: the image
-    is mirrored by 186 pixels instead. Another backbone is dilated exactly to stride 8. A fresh
-    context module passes on what is positive in the scores ("basic": exactly, "large": but for a
-    little noise), so it can be trained after the front end: `initialize_from=` a network with
-    `context=None`.
+    "vgg16" and "vgg19" give the authors' front end at stride 8, without padding inside: the image
+    is mirrored by 186 pixels instead. Another backbone is dilated exactly to stride 8. A new
+    context module passes positive scores on ("basic": exactly, "large": with a little noise), so
+    it can be trained after the front end: pass a network with `context=None` as `initialize_from`.
 
     Args:
-        backbone, num_classes, heads, weights, input_shape, name, initialize_from: as of every
-            builder, see `kd.models`. Of VGG a weights file must have the top.
-        context: "basic" (C channels throughout), "large" (2 C to 32 C), or `None`.
-        rates: of the context module's 3×3 convolutions.
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
+            builders, see `kd.models`. For VGG, a weights file must include the top.
+        context: str, "basic" (C channels throughout), "large" (2 C to 32 C), or `None`.
+        rates: tuple of ints >= 1, dilation rates of the context module's 3×3 convolutions.
 
     Returns:
         A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.
@@ -194,6 +206,8 @@ def dilated_context(
 
     Reference: Yu, Koltun, ICLR 2016, sections 3 and 4.
 
+    Example:
+
     >>> import keras_dense as kd
     >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
     >>> dilated_context(backbone, 11).output_shape
@@ -201,13 +215,8 @@ def dilated_context(
     """
     heads = Heads.of(heads, num_classes)
     decoder = dilated_context_decoder(context, rates=rates)
-    if is_vgg(backbone):
-        channels = check_shape(input_shape)[-1]
-        vgg, _ = family_of(backbone)
-        backbone = front_end(application(vgg, weights, standardize=True, include_top=True))
-        backbone = backbone if channels == 3 else replace_input(backbone, channels)
+    if is_vgg_name(backbone):
+        backbone = front_end(make_backbone(backbone, weights, input_shape, top=True))
     else:
-        backbone = dilate(backbone_of(backbone, weights, input_shape), 8)
-    return finished(
-        backbone, decoder, heads, input_shape, name or "dilated_context", initialize_from
-    )
+        backbone = dilate(make_backbone(backbone, weights, input_shape), 8)
+    return build(backbone, decoder, heads, input_shape, name or "dilated_context", initialize_from)

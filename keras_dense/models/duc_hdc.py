@@ -4,22 +4,26 @@ Wang, Chen, Yuan, Liu, Huang, Hou, Cottrell, "Understanding Convolution for Sema
 Segmentation", WACV 2018.
 """
 
+from collections.abc import Sequence
 from itertools import chain, cycle, islice
 
+import keras
+
 from keras_dense import _check
-from keras_dense._types import Features, Tensor
+from keras_dense._types import Features, PathLike, Shape, Tensor
 from keras_dense.heads import Heads
 from keras_dense.layers import PixelShuffle
-from keras_dense.models.decoder import Wanted, scores
-from keras_dense.models.parts import backbone_of, finished, summed_scores, windows_of_stage
+from keras_dense.models.blocks import summed_scores
+from keras_dense.models.build import HeadsLike, build, make_backbone, windowed_convolutions
+from keras_dense.models.decoder import Decoder, Wanted, scores
 from keras_dense.surgery import dilate
 from keras_dense.surgery.feature_pyramid import feature
 
 
-def hdc_rates(count, stage):
+def hdc_rates(count: int, stage: int) -> list[int]:
     """Rates of hybrid dilated convolution for the 3×3 convolutions of a stage.
 
-    Neighboring rates without a common divisor leave no gaps in what is seen.
+    Neighboring rates without a common divisor leave no gaps in the receptive field.
 
     >>> hdc_rates(6, 4), hdc_rates(3, 5)
     ([2, 2, 5, 9, 1, 2], [5, 9, 17])
@@ -29,16 +33,28 @@ def hdc_rates(count, stage):
     return list(islice(chain([2], islice(cycle((1, 2, 5, 9)), 1, None)), count))
 
 
-def duc_hdc_decoder(rates=(6, 12, 18, 24), *, factor=8, level="P5"):
-    """Dense upsampling convolution (figure 1): all subpixels' scores as channels, then shuffled.
+def duc_hdc_decoder(
+    rates: Sequence[int] = (6, 12, 18, 24), *, factor: int = 8, level: str = "P5"
+) -> Decoder:
+    """Dense upsampling convolution (figure 1): the scores of all subpixels as channels, shuffled.
 
     Args:
-        rates: of the parallel 3×3 convolutions, whose scores are added up.
-        factor: by how much the shuffle upsamples.
-        level: the feature that is read.
+        rates: tuple of ints >= 1, dilation rates of the parallel 3×3 convolutions, whose scores are
+            added up.
+        factor: int >= 1, factor of the upsampling.
+        level: str, the feature that is read.
 
     Returns:
-        A decoder for `kd.assemble` that predicts the scores of a head.
+        A decoder for `kd.assemble`.
+
+    Example:
+
+    >>> import keras_dense as kd
+    >>> image = keras.Input((None, None, 3))
+    >>> backbone = keras.Model(image, {"P3": keras.layers.Conv2D(16, 8, strides=8)(image)})
+    >>> decoder = kd.decoders.duc_hdc((6, 12), factor=4, level="P3")
+    >>> kd.assemble(backbone, decoder, kd.heads.Segmentation(5)).output_shape
+    (None, None, None, 5)
     """
 
     rates = _check.integers(rates, "rates")
@@ -54,29 +70,29 @@ def duc_hdc_decoder(rates=(6, 12, 18, 24), *, factor=8, level="P5"):
 
 
 def duc_hdc(
-    backbone="resnet101",
-    num_classes=None,
+    backbone: str | keras.Model = "resnet101",
+    num_classes: int | None = None,
     *,
-    heads=None,
-    weights="imagenet",
-    input_shape=(None, None, 3),
-    name=None,
-    initialize_from=None,
-    cell_width=2,
-    rates=(6, 12, 18, 24),
-    hybrid=True,
-):
-    """DUC-HDC: a backbone of hybrid dilation at stride 8, upsampled by dense upsampling convolution.
+    heads: HeadsLike | None = None,
+    weights: PathLike | None = "imagenet",
+    input_shape: Shape = (None, None, 3),
+    name: str | None = None,
+    initialize_from: keras.Model | PathLike | None = None,
+    cell_width: int = 2,
+    rates: Sequence[int] = (6, 12, 18, 24),
+    hybrid: bool = True,
+) -> keras.Model:
+    """DUC-HDC: a backbone of hybrid dilation at stride 8, and dense upsampling convolution.
 
     Args:
-        backbone, num_classes, heads, weights, input_shape, name, initialize_from: as of every
-            builder, see `kd.models`. The authors' backbones have three 3×3 convolutions as stem:
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
+            builders, see `kd.models`. The authors' backbones start with three 3×3 convolutions:
             "resnet101c", "resnet152c".
-        cell_width: pixels of the image for each predicted one; the authors' files have 2, which
-            bilinear upsampling brings to full size. 1, 2, 4 or 8.
-        rates: of the parallel convolutions that predict.
-        hybrid: hybrid rates in the last two stages (2, 2, 5, 9, 1, 2, 5, 9, … and 5, 9, 17);
-            otherwise 2 and 4 throughout, as exact dilation has them.
+        cell_width: int, pixels of the image for each predicted cell: 1, 2, 4 or 8. The authors'
+            files have 2, which bilinear upsampling brings to full size.
+        rates: tuple of ints >= 1, dilation rates of the parallel convolutions that predict.
+        hybrid: bool, whether the last two stages have hybrid rates (2, 2, 5, 9, 1, 2, 5, 9, … and
+            5, 9, 17); otherwise they have 2 and 4 throughout, by exact dilation.
 
     Returns:
         A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.
@@ -87,18 +103,19 @@ def duc_hdc(
 
     Reference: Wang et al., WACV 2018, sections 3.1 (DUC), 3.2 (HDC) and 4.1.
 
+    Example:
+
     >>> import keras_dense as kd
     >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
     >>> duc_hdc(backbone, 11).output_shape
     (None, None, None, 11)
     """
-    if cell_width not in (1, 2, 4, 8):
-        raise ValueError(f"`cell_width` must be 1, 2, 4 or 8. Received: cell_width={cell_width!r}")
+    _check.choice(cell_width, "cell_width", (1, 2, 4, 8))
     heads, decoder = Heads.of(heads, num_classes), duc_hdc_decoder(rates, factor=8 // cell_width)
-    backbone = backbone_of(backbone, weights, input_shape)
-    hdc = {}
+    backbone = make_backbone(backbone, weights, input_shape)
+    hdc: dict[str, int] = {}
     for stage in (4, 5) if hybrid else ():
-        names = windows_of_stage(backbone, 2**stage)
+        names = windowed_convolutions(backbone, 2**stage)
         hdc |= dict(zip(names, hdc_rates(len(names), stage), strict=True))
     backbone = dilate(backbone, 8, rates=hdc)
-    return finished(backbone, decoder, heads, input_shape, name or "duc_hdc", initialize_from)
+    return build(backbone, decoder, heads, input_shape, name or "duc_hdc", initialize_from)

@@ -4,40 +4,56 @@ Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic Segmentatio
 PAMI 2017.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import layers
 
-from keras_dense._types import Features, Tensor
-from keras_dense.backbones import application, check_shape, family_of
+from keras_dense._types import Features, PathLike, Shape, Tensor
 from keras_dense.heads import Heads
-from keras_dense.models.decoder import Wanted, scores
-from keras_dense.models.parts import backbone_of, finished, is_vgg
+from keras_dense.models.build import HeadsLike, build, is_vgg_name, make_backbone
+from keras_dense.models.decoder import Decoder, Wanted, scores
 from keras_dense.models.upsampling import upsample
-from keras_dense.surgery import convolutionalize, replace_input
-from keras_dense.surgery.feature_pyramid import feature, last_features, stages
-from keras_dense.surgery.graph import functional, source_of
+from keras_dense.surgery import convolutionalize
+from keras_dense.surgery.feature_pyramid import feature, has_features, last_features, stages
+from keras_dense.surgery.graph import source_of
 from keras_dense.surgery.strides import stride_between
 from keras_dense.surgery.top import fully_connected
 
-# What the at-once training multiplies the skipped features by, since their scale grows with depth.
+# Factors of the skipped features in at-once training, since their scale grows with depth.
 _AT_ONCE = {"P4": 0.01, "P3": 0.0001}
 
 
-def fcn_decoder(skips=("P4", "P3"), *, learned=True, per_channel=False, at_once=False):
+def fcn_decoder(
+    skips: Sequence[str] = ("P4", "P3"),
+    *,
+    learned: bool = True,
+    per_channel: bool = False,
+    at_once: bool = False,
+) -> Decoder:
     """Scores of the coarsest feature, upsampled, plus the scores of finer ones.
 
     Args:
-        skips: levels to add, coarsest first: `()` is FCN-32s, `("P4",)` FCN-16s, `("P4", "P3")`
-            FCN-8s.
-        learned: whether the upsampling, which starts as bilinear, is trained.
-        per_channel: upsample each class by itself (no mixing, far fewer weights).
-        at_once: scale the skipped features as in the authors' at-once training.
+        skips: tuple of str, features to add, coarsest first: `()` is FCN-32s, `("P4",)` FCN-16s,
+            `("P4", "P3")` FCN-8s.
+        learned: bool, whether the upsampling, which starts as bilinear, is trained.
+        per_channel: bool, whether each class is upsampled alone (no mixing, far fewer weights).
+        at_once: bool, whether skipped features are scaled as in the authors' at-once training.
 
     Returns:
-        A decoder for `kd.assemble` that predicts the scores of a head.
+        A decoder for `kd.assemble`.
+
+    Example:
+
+    >>> import keras_dense as kd
+    >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> decoder = kd.decoders.fcn(("P4", "P3", "P2"), per_channel=True)
+    >>> kd.assemble(backbone, decoder, kd.heads.Segmentation(5)).output_shape
+    (None, None, None, 5)
     """
 
-    def upscore(x, like, name):
+    def upscore(x: Tensor, like: Tensor, name: str) -> Tensor:
         return upsample(
             x,
             stride_between(like, x),
@@ -77,77 +93,60 @@ def fcn_decoder(skips=("P4", "P3"), *, learned=True, per_channel=False, at_once=
     return decode
 
 
-def _transplanted(classifier, channels):
-    """The paper's backbone: hidden fully connected layers become convolutions with dropout, and the
-    skips read the maps right after pooling."""
+def _convolutional(classifier: keras.Model) -> keras.Model:
+    """The paper's backbone, from a classifier with hidden fully connected layers.
+
+    They become convolutions with dropout, and skips read the maps right after pooling.
+    """
     dense = convolutionalize(classifier, padding="same", include_top=False, dropout=0.5)
     features = {level: maps[0].tensor for level, maps in stages(dense).items()}
     features["P5"] = last_features(dense)["P5"]
-    backbone = keras.Model(dense.inputs[0], features, name="backbone")
-    return backbone if channels == 3 else replace_input(backbone, channels)
+    return keras.Model(dense.inputs[0], features, name="backbone")
 
 
-def fcn_backbone(backbone, weights, input_shape):
-    """A backbone in which hidden fully connected layers are convolutions, if there are any."""
-    if is_vgg(backbone):
-        name, _ = family_of(backbone)
-        backbone = application(name, weights, standardize=True, include_top=True)
-    classifier = not isinstance(backbone, str) and not isinstance(
-        functional(backbone, "backbone").output, dict
-    )
-    if classifier and fully_connected(backbone):
-        return _transplanted(backbone, check_shape(input_shape)[-1])
-    return backbone_of(backbone, weights, input_shape)
+def fcn_backbone(
+    backbone: str | keras.Model, weights: PathLike | None, input_shape: Shape
+) -> keras.Model:
+    """A backbone in which hidden fully connected layers, if there are any, are convolutions."""
+    named = isinstance(backbone, str)
+    if is_vgg_name(backbone) or not (named or has_features(backbone, "backbone")):
+        backbone = make_backbone(backbone, weights, input_shape, top=True)
+        if fully_connected(backbone):
+            return _convolutional(backbone)
+    return make_backbone(backbone, weights, input_shape)
 
 
 def _fcn(
-    skips, backbone, num_classes, heads, weights, input_shape, name, initialize_from, **decoder
-):
-    heads = Heads.of(heads, num_classes)
+    skips: Sequence[str],
+    backbone: str | keras.Model,
+    num_classes: int | None,
+    heads: HeadsLike | None,
+    weights: PathLike | None,
+    input_shape: Shape,
+    name: str,
+    initialize_from: keras.Model | PathLike | None,
+    **settings: Any,
+) -> keras.Model:
+    heads, decoder = Heads.of(heads, num_classes), fcn_decoder(skips, **settings)
     backbone = fcn_backbone(backbone, weights, input_shape)
-    return finished(
-        backbone, fcn_decoder(skips, **decoder), heads, input_shape, name, initialize_from
-    )
+    return build(backbone, decoder, heads, input_shape, name, initialize_from)
 
 
 def fcn32s(
-    backbone="vgg16",
-    num_classes=None,
+    backbone: str | keras.Model = "vgg16",
+    num_classes: int | None = None,
     *,
-    heads=None,
-    weights="imagenet",
-    input_shape=(None, None, 3),
-    name=None,
-    initialize_from=None,
-    learned=True,
-    per_channel=False,
-):
+    heads: HeadsLike | None = None,
+    weights: PathLike | None = "imagenet",
+    input_shape: Shape = (None, None, 3),
+    name: str | None = None,
+    initialize_from: keras.Model | PathLike | None = None,
+    learned: bool = True,
+    per_channel: bool = False,
+) -> keras.Model:
     """FCN-32s: class scores at stride 32, upsampled by one learned transposed convolution.
 
-    Args:
-        backbone: name of a `keras.applications` network ("vgg16", "ResNet50", …), a backbone from
-            `kd.backbone`, or a functional `keras.Model`. A classifier with hidden fully connected
-            layers (VGG, your own) is taken as in the paper: they become convolutions with
-            dropout .5, and skips read the maps right after pooling. Of other networks the last
-            feature of each stride is read.
-        num_classes: short for `heads=kd.heads.Segmentation(num_classes)`; default 21.
-        heads: a head, or a dict of heads; not together with `num_classes`.
-        weights: of the backbone, where it is a name: "imagenet", `None` for random ones, or the
-            path of a weights file (for VGG one with its top).
-        input_shape: `(height, width, channels)`, `None` for free sizes.
-        name: name of the model.
-        initialize_from: a model of the same layers to start from, or the path of its
-            `.keras` file.
-        learned: whether the upsampling, bilinear at first, is trained.
-        per_channel: upsample each class by itself, with far fewer weights.
-
-    Returns:
-        A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.
-
-    Raises:
-        ValueError, TypeError: see `kd.backbone`, `kd.heads.Segmentation`, `kd.assemble`.
-
-    Reference: Long, Shelhamer, Darrell, CVPR 2015, section 4; PAMI 2017.
+    For arguments, errors and the reference see `kd.fcn8s`, which adds scores of finer features.
 
     >>> import keras_dense as kd
     >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
@@ -169,45 +168,22 @@ def fcn32s(
 
 
 def fcn16s(
-    backbone="vgg16",
-    num_classes=None,
+    backbone: str | keras.Model = "vgg16",
+    num_classes: int | None = None,
     *,
-    heads=None,
-    weights="imagenet",
-    input_shape=(None, None, 3),
-    name=None,
-    initialize_from=None,
-    learned=True,
-    per_channel=False,
-    at_once=False,
-):
+    heads: HeadsLike | None = None,
+    weights: PathLike | None = "imagenet",
+    input_shape: Shape = (None, None, 3),
+    name: str | None = None,
+    initialize_from: keras.Model | PathLike | None = None,
+    learned: bool = True,
+    per_channel: bool = False,
+    at_once: bool = False,
+) -> keras.Model:
     """FCN-16s: FCN-32s with the scores of stride 16 added before upsampling.
 
-    Args:
-        backbone: name of a `keras.applications` network ("vgg16", "ResNet50", …), a backbone from
-            `kd.backbone`, or a functional `keras.Model`. A classifier with hidden fully connected
-            layers (VGG, your own) is taken as in the paper: they become convolutions with
-            dropout .5, and skips read the maps right after pooling. Of other networks the last
-            feature of each stride is read.
-        num_classes: short for `heads=kd.heads.Segmentation(num_classes)`; default 21.
-        heads: a head, or a dict of heads; not together with `num_classes`.
-        weights: of the backbone, where it is a name: "imagenet", `None` for random ones, or the
-            path of a weights file (for VGG one with its top).
-        input_shape: `(height, width, channels)`, `None` for free sizes.
-        name: name of the model.
-        initialize_from: a trained `fcn32s` to start from, or the path of its `.keras` file.
-        learned: whether the upsampling, bilinear at first, is trained.
-        per_channel: upsample each class by itself, with far fewer weights.
-        at_once: scale the skipped features (pool4 by .01, pool3 by .0001) as the authors do to
-            train all streams at once instead of in stages.
-
-    Returns:
-        A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.
-
-    Raises:
-        ValueError, TypeError: see `kd.backbone`, `kd.heads.Segmentation`, `kd.assemble`.
-
-    Reference: Long, Shelhamer, Darrell, CVPR 2015, section 4; PAMI 2017.
+    For arguments, errors and the reference see `kd.fcn8s`. In the paper it starts from a trained
+    FCN-32s, `initialize_from=fcn32s`.
 
     >>> import keras_dense as kd
     >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
@@ -230,38 +206,34 @@ def fcn16s(
 
 
 def fcn8s(
-    backbone="vgg16",
-    num_classes=None,
+    backbone: str | keras.Model = "vgg16",
+    num_classes: int | None = None,
     *,
-    heads=None,
-    weights="imagenet",
-    input_shape=(None, None, 3),
-    name=None,
-    initialize_from=None,
-    learned=True,
-    per_channel=False,
-    at_once=False,
-):
+    heads: HeadsLike | None = None,
+    weights: PathLike | None = "imagenet",
+    input_shape: Shape = (None, None, 3),
+    name: str | None = None,
+    initialize_from: keras.Model | PathLike | None = None,
+    learned: bool = True,
+    per_channel: bool = False,
+    at_once: bool = False,
+) -> keras.Model:
     """FCN-8s: FCN-16s with the scores of stride 8 added before upsampling.
 
+    A classifier with hidden fully connected layers (VGG by name, your own) is used as in the paper:
+    they become convolutions with dropout .5, and skips read the maps right after pooling. For other
+    networks, the last feature of each stride is read.
+
+    The paper trains in stages, each starting from the one before: `kd.fcn32s`, `kd.fcn16s`, and
+    this network with `initialize_from=` a trained FCN-16s (or FCN-32s).
+
     Args:
-        backbone: name of a `keras.applications` network ("vgg16", "ResNet50", …), a backbone from
-            `kd.backbone`, or a functional `keras.Model`. A classifier with hidden fully connected
-            layers (VGG, your own) is taken as in the paper: they become convolutions with
-            dropout .5, and skips read the maps right after pooling. Of other networks the last
-            feature of each stride is read.
-        num_classes: short for `heads=kd.heads.Segmentation(num_classes)`; default 21.
-        heads: a head, or a dict of heads; not together with `num_classes`.
-        weights: of the backbone, where it is a name: "imagenet", `None` for random ones, or the
-            path of a weights file (for VGG one with its top).
-        input_shape: `(height, width, channels)`, `None` for free sizes.
-        name: name of the model.
-        initialize_from: a trained `fcn16s` (or `fcn32s`) to start from, or the path of its
-            `.keras` file.
-        learned: whether the upsampling, bilinear at first, is trained.
-        per_channel: upsample each class by itself, with far fewer weights.
-        at_once: scale the skipped features (pool4 by .01, pool3 by .0001) as the authors do to
-            train all streams at once instead of in stages.
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
+            builders, see `kd.models`. For VGG, the weights file must include the top.
+        learned: bool, whether the upsampling, which starts as bilinear, is trained.
+        per_channel: bool, whether each class is upsampled alone, with far fewer weights.
+        at_once: bool, whether skipped features are scaled (pool4 by .01, pool3 by .0001), as the
+            authors do to train all streams at once instead of in stages.
 
     Returns:
         A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.
@@ -270,6 +242,8 @@ def fcn8s(
         ValueError, TypeError: see `kd.backbone`, `kd.heads.Segmentation`, `kd.assemble`.
 
     Reference: Long, Shelhamer, Darrell, CVPR 2015, section 4; PAMI 2017.
+
+    Example:
 
     >>> import keras_dense as kd
     >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)

@@ -5,13 +5,17 @@ CVPR 2017; Kirillov, Girshick, He, Dollár, "Panoptic Feature Pyramid Networks",
 """
 
 import math
+from collections.abc import Sequence
 
+import keras
 from keras import layers
 
 from keras_dense import _check
-from keras_dense._types import Features, Tensor
+from keras_dense._types import Features, PathLike, Shape, Tensor
 from keras_dense.heads import Heads
-from keras_dense.models.parts import added, backbone_of, finished
+from keras_dense.models.blocks import add
+from keras_dense.models.build import HeadsLike, build, make_backbone
+from keras_dense.models.decoder import Decoder, read_through
 from keras_dense.models.upsampling import check_upsampling, doublings, upsample
 from keras_dense.surgery.feature_pyramid import feature
 from keras_dense.surgery.strides import stride_between
@@ -19,42 +23,57 @@ from keras_dense.surgery.strides import stride_between
 LEVELS = ("P5", "P4", "P3", "P2")
 
 
-def _conv_gn_relu(x, filters, name):
+def _conv_gn_relu(x: Tensor, filters: int, name: str) -> Tensor:
     x = layers.Conv2D(
         filters, 3, padding="same", use_bias=False, name=name, data_format="channels_last"
     )(x)
-    # 32 groups, or as many as go into other widths.
+    # 32 groups, or the largest number that divides other widths.
     x = layers.GroupNormalization(math.gcd(32, filters), epsilon=1e-5, name=f"{name}_gn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
-def fpn_decoder(filters=(256, 128), *, levels=LEVELS, upsampling="bilinear", dropout=0.0):
-    """Features enriched from the coarsest down, then summed at the grid of the finest (figure 3).
+def fpn_decoder(
+    filters: Sequence[int] = (256, 128),
+    *,
+    levels: Sequence[str] = LEVELS,
+    upsampling: str = "bilinear",
+    dropout: float = 0.0,
+) -> Decoder:
+    """Features enriched from coarse to fine, then summed at the stride of the finest (figure 3).
 
-    Pyramid: a 1×1 convolution of each feature plus the coarser sum (nearest neighbor), then 3×3.
-    Branch: each of these maps is doubled in size by stages of 3×3 convolution, group norm, ReLU
-    and bilinear upsampling until it has stride 4, and all are summed.
+    Pyramid: a 1×1 convolution of each feature plus the coarser sum (nearest neighbor), then a 3×3
+    convolution. Branch: each of these maps is upsampled by 2 (bilinear) after a 3×3 convolution,
+    group norm and ReLU, as often as needed to reach stride 4; the results are summed.
 
     Args:
-        filters: channels of the pyramid and of the branch.
-        levels: the features that are read, coarsest first.
-        upsampling: in the branch, see `kd.decoders.upsample`.
-        dropout: of the sum.
+        filters: two ints >= 1, channels of the pyramid and of the branch.
+        levels: tuple of str, the features that are read, coarsest first.
+        upsampling: str, the way of upsampling in the branch, see `kd.decoders.upsample`.
+        dropout: float from 0 to 1, dropout rate of the sum.
 
     Returns:
         A decoder for `kd.assemble`.
 
     Raises:
         ValueError: for widths below 1, or an unknown upsampling.
+
+    Example:
+
+    >>> import keras_dense as kd
+    >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> decoder = kd.decoders.fpn((32, 16), levels=("P5", "P4", "P3"))
+    >>> kd.assemble(backbone, decoder, kd.heads.Segmentation(5)).output_shape
+    (None, None, None, 5)
     """
     filters, levels = _check.integers(filters, "filters"), tuple(levels)
     if len(filters) != 2 or len(levels) < 1:
         raise ValueError(
-            "`filters` must be two widths, of the pyramid and of the branch, and `levels` at "
-            f"least one. Received: filters={filters}, levels={levels}"
+            "`filters` must be two widths, of the pyramid and of the branch, and `levels` at least "
+            f"one level. Received: filters={filters}, levels={levels}"
         )
     check_upsampling(upsampling)
 
+    @read_through(1)
     def decode(features: Features) -> Tensor:
         width, branch = filters
         pyramid, above = {}, None
@@ -82,33 +101,33 @@ def fpn_decoder(filters=(256, 128), *, levels=LEVELS, upsampling="bilinear", dro
                 if factor is not None:
                     x = upsample(x, factor, upsampling, name=f"{name}_upsample")
             maps.append(x)
-        x = added(maps, "branches")
+        x = add(maps, "branches")
         return layers.Dropout(dropout, name="dropout")(x) if dropout else x
 
     return decode
 
 
 def fpn(
-    backbone="resnet101",
-    num_classes=None,
+    backbone: str | keras.Model = "resnet101",
+    num_classes: int | None = None,
     *,
-    heads=None,
-    weights="imagenet",
-    input_shape=(None, None, 3),
-    name=None,
-    initialize_from=None,
-    filters=(256, 128),
-    upsampling="bilinear",
-    dropout=0.0,
-):
+    heads: HeadsLike | None = None,
+    weights: PathLike | None = "imagenet",
+    input_shape: Shape = (None, None, 3),
+    name: str | None = None,
+    initialize_from: keras.Model | PathLike | None = None,
+    filters: Sequence[int] = (256, 128),
+    upsampling: str = "bilinear",
+    dropout: float = 0.0,
+) -> keras.Model:
     """Semantic FPN: a feature pyramid whose maps are summed at stride 4; 28.5 M on ResNet-50.
 
     Args:
-        backbone, num_classes, heads, weights, input_shape, name, initialize_from: as of every
-            builder, see `kd.models`. The features P2 to P5 are read.
-        filters: channels of the pyramid and of the segmentation branch.
-        upsampling: in the branch, see `kd.decoders.upsample`.
-        dropout: of the map that is predicted from.
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
+            builders, see `kd.models`. The features P2 to P5 are read.
+        filters: two ints >= 1, channels of the pyramid and of the segmentation branch.
+        upsampling: str, the way of upsampling in the branch, see `kd.decoders.upsample`.
+        dropout: float from 0 to 1, dropout rate of the map that heads read.
 
     Returns:
         A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.
@@ -119,6 +138,8 @@ def fpn(
 
     Reference: Kirillov et al., CVPR 2019, section 3.1 and figure 3.
 
+    Example:
+
     >>> import keras_dense as kd
     >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
     >>> fpn(backbone, 11, filters=(32, 16)).output_shape
@@ -126,5 +147,5 @@ def fpn(
     """
     heads = Heads.of(heads, num_classes)
     decoder = fpn_decoder(filters, upsampling=upsampling, dropout=dropout)
-    backbone = backbone_of(backbone, weights, input_shape)
-    return finished(backbone, decoder, heads, input_shape, name or "fpn", initialize_from)
+    backbone = make_backbone(backbone, weights, input_shape)
+    return build(backbone, decoder, heads, input_shape, name or "fpn", initialize_from)

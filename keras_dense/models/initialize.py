@@ -1,11 +1,14 @@
-"""Starting a network from another that shares layers with it."""
+"""Start of a network from the weights of another one."""
 
 import os
+from collections.abc import Iterator
 
 import keras
 
+from keras_dense._types import PathLike
 
-def _weighted(model, prefix=""):
+
+def _weighted(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:
     for layer in model.layers:
         path = f"{prefix}{layer.name}"
         if isinstance(layer, keras.Model):
@@ -14,14 +17,15 @@ def _weighted(model, prefix=""):
             yield path, layer
 
 
-def initialize(model, source):
-    """Copy the weights of every layer that both networks have, by name; the rest stays.
+def initialize(model: keras.Model, source: keras.Model | PathLike) -> keras.Model:
+    """Copy the weights of all layers that two networks share, by name.
 
-    This is how the stages of a FCN follow each other: FCN-16s starts from a trained FCN-32s, and
-    its new layers start so that its predictions are those of the FCN-32s.
+    Other layers stay as they are. This trains the stages of an FCN one after another: FCN-16s
+    starts from a trained FCN-32s, and its new layers start with zeros, so that at first it predicts
+    the same.
 
     Args:
-        model: the network to fill, changed in place.
+        model: the network that gets the weights, changed in place.
         source: a `keras.Model`, or the path of a `.keras` file.
 
     Returns:
@@ -29,7 +33,9 @@ def initialize(model, source):
 
     Raises:
         FileNotFoundError: for a path that does not exist.
-        ValueError: if no layer is shared, or a shared one has other shapes.
+        ValueError: if no layer is shared, or if a shared layer has other shapes.
+
+    Example:
 
     >>> def network(filters):
     ...     convolution = keras.layers.Conv2D(4, 3, name="first")
@@ -42,21 +48,24 @@ def initialize(model, source):
     """
     if isinstance(source, (str, os.PathLike)):
         if not os.path.exists(source):
-            raise FileNotFoundError(f"`initialize_from` does not exist. Received: {source!r}")
+            raise FileNotFoundError(
+                "`initialize_from` must be a model or an existing file. "
+                f"Received: initialize_from={source!r}"
+            )
         source = keras.saving.load_model(source, compile=False)
     stored = dict(_weighted(source))
     shared = [(path, layer) for path, layer in _weighted(model) if path in stored]
     if not shared:
         raise ValueError(
-            f"`initialize_from` shares no layer with {model.name!r}: is it the same network on the "
-            f"same backbone? Received a model {source.name!r} with layers {', '.join(stored)}"
+            f"`initialize_from` must share layers with {model.name!r}, as the same network on the "
+            f"same backbone does. Received: {source.name!r} with layers {', '.join(stored)}"
         )
     for path, layer in shared:
         have, want = ([w.shape for w in x.weights] for x in (stored[path], layer))
         if have != want:
             raise ValueError(
-                f"`initialize_from` has other shapes in the layer {path!r}: {have} there, {want} "
-                f"in {model.name!r}. Do both predict the same number of classes?"
+                f"`initialize_from` must have the shapes of {model.name!r}: {want} in the layer "
+                f"{path!r}. Do both predict the same number of classes? Received: {have}"
             )
     for path, layer in shared:
         layer.set_weights(stored[path].get_weights())

@@ -4,27 +4,44 @@ Zhou, Siddiquee, Tajbakhsh, Liang, "UNet++: A Nested U-Net Architecture for Medi
 Segmentation", DLMIA 2018.
 """
 
+from collections.abc import Sequence
+
 from keras import layers
 
 from keras_dense._types import Features, Tensor
-from keras_dense.models.unet_parts import check_filters, climb, double_conv
+from keras_dense.models.decoder import Decoder, read_through
+from keras_dense.models.unet_blocks import check_filters, double_conv, steps_up
 from keras_dense.models.upsampling import check_upsampling, upsample
 
 
-def nested_unet_decoder(filters=None, *, upsampling="up_conv", batch_norm=True):
-    """U-Nets of every depth within each other (figure 1a): features are refined before they join.
+def nested_unet_decoder(
+    filters: Sequence[int] | None = None,
+    *,
+    upsampling: str = "up_conv",
+    batch_norm: bool = True,
+) -> Decoder:
+    """Nested U-Nets of every depth (figure 1a): features are refined before they are joined.
 
     Node (i, j) of level i joins all nodes before it on its level, (i, 0) being the feature of the
     backbone, and node (i + 1, j - 1), upsampled.
 
     Args:
-        filters: widths of the levels, coarsest first; default as of `kd.decoders.unet`.
-        upsampling: see `kd.decoders.upsample`.
-        batch_norm: batch norm after each 3×3 convolution, which then has no bias.
+        filters: tuple of ints >= 1, widths of the levels, coarsest first; default: see
+            `kd.decoders.unet`.
+        upsampling: str, see `kd.decoders.upsample`.
+        batch_norm: bool, batch norm after each 3×3 convolution, which then has no bias.
 
     Returns:
-        A decoder for `kd.assemble`. On levels of which the backbone has no feature there is the last
-        node only.
+        A decoder for `kd.assemble`. A level where the backbone has no feature has the last node
+        only.
+
+    Example:
+
+    >>> import keras_dense as kd
+    >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> decoder = kd.decoders.nested_unet((16, 8, 8))
+    >>> kd.assemble(backbone, decoder, kd.heads.Segmentation(5)).output_shape
+    (None, None, None, 5)
     """
     filters = check_filters(filters)
     check_upsampling(upsampling)
@@ -44,8 +61,9 @@ def nested_unet_decoder(filters=None, *, upsampling="up_conv", batch_norm=True):
             x = layers.Concatenate(name=f"{name}_join")([*before, x])
         return double_conv(x, width, name, batch_norm=batch_norm)
 
+    @read_through(1)
     def decode(features: Features) -> Tensor:
-        coarsest, steps = climb(features, filters)
+        coarsest, steps = steps_up(features, filters)
         below = [coarsest]  # the nodes of the level below
         for n, width, factor, skip in steps:
             if skip is None:

@@ -5,16 +5,19 @@ Segmentation", CVPR 2017. Nekrasov, Shen, Reid, "Light-Weight RefineNet for Real
 Segmentation", BMVC 2018.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import layers
 
 from keras_dense import _check
-from keras_dense._types import Features, Tensor
-from keras_dense.backbones import backbone as make_backbone
-from keras_dense.backbones import check_shape, family_of
+from keras_dense._types import Features, PathLike, Shape, Tensor
+from keras_dense.backbones import family_of
 from keras_dense.heads import Heads
-from keras_dense.models.decoder import read_through
-from keras_dense.models.parts import added, backbone_of, finished
+from keras_dense.models.blocks import add
+from keras_dense.models.build import HeadsLike, build, make_backbone
+from keras_dense.models.decoder import Decoder, read_through
 from keras_dense.models.upsampling import upsample
 from keras_dense.surgery.feature_pyramid import feature
 from keras_dense.surgery.strides import stride_between
@@ -31,16 +34,18 @@ _MOBILENET = {
     "P5_160": "block_15_add",
     "P5": "block_16_project_BN",
 }
-_ON_MOBILENET = {
+_ON_MOBILENET: dict[str, Any] = {
     "levels": (("P5", "P5_160"), ("P4", "P4_64"), "P3", "P2"),
     "fusion": False,
     "activation": "relu6",
 }
 
 
-def _convolution(x, filters, kernel_size, use_bias=False, *, name):
-    # As in the authors' later training, PyTorch's default: less than what keeps the scale, since
-    # residuals and windows add up, and no batch norm tames them.
+def _convolution(
+    x: Tensor, filters: int, kernel_size: int, *, use_bias: bool = False, name: str
+) -> Tensor:
+    # PyTorch's default, as in the authors' later training. It is smaller than an initializer that
+    # keeps the scale, since residuals and windows add up and no batch norm rescales them.
     start = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
     return layers.Conv2D(
         filters,
@@ -53,7 +58,7 @@ def _convolution(x, filters, kernel_size, use_bias=False, *, name):
     )(x)
 
 
-def residual_unit(x, activation="relu", *, name):
+def residual_unit(x: Tensor, activation: str = "relu", *, name: str) -> Tensor:
     """Residual convolution unit: a residual block without batch norm (figure 3 b)."""
     filters, y = x.shape[-1], x
     for n in (1, 2):
@@ -62,8 +67,10 @@ def residual_unit(x, activation="relu", *, name):
     return layers.Add(name=f"{name}_add")([x, y])
 
 
-def chained_pooling(x, poolings, kernel_size=3, activation="relu", *, name):
-    """Chained residual pooling: ever larger windows, each a residual (figure 3 d)."""
+def chained_pooling(
+    x: Tensor, poolings: int, *, kernel_size: int = 3, activation: str = "relu", name: str
+) -> Tensor:
+    """Chained residual pooling: windows of growing size, each a residual (figure 3 d)."""
     x = layers.Activation(activation, name=f"{name}_{activation}")(x)
     y, parts = x, [x]
     for n in range(1, poolings + 1):
@@ -76,43 +83,52 @@ def chained_pooling(x, poolings, kernel_size=3, activation="relu", *, name):
 
 
 def refinenet_decoder(
-    light=False,
+    light: bool = False,
     *,
-    levels=LEVELS,
-    filters=FILTERS,
-    poolings=4,
-    dropout=None,
-    fusion=True,
-    activation="relu",
-):
+    levels: Sequence[str | Sequence[str]] = LEVELS,
+    filters: Sequence[int] = FILTERS,
+    poolings: int = 4,
+    dropout: float | None = None,
+    fusion: bool = True,
+    activation: str = "relu",
+) -> Decoder:
     """Blocks that refine a coarse map with the next finer feature, level by level (figure 2 c).
 
-    A block brings its features to `filters` channels, adds the map of the coarser block, and
-    pools. Convolutions are 3×3, and two residual units adapt each of its inputs; one more ends
+    A block projects its features to `filters` channels, adds the map of the coarser block, and
+    pools. Convolutions are 3×3. Two residual units adapt each input of a block, and one more ends
     it. The light form has 1×1 convolutions and no residual units.
 
     Args:
-        light: the light-weight form.
-        levels: the features that are read, coarsest first; of several features of one stride, a
-            tuple.
-        filters: channels of each block.
-        poolings: int ≥ 1, windows in the chain of a block: 4 in the published networks, 2 in the
+        light: bool, whether to use the light-weight form.
+        levels: the features that are read, coarsest first; a tuple groups several features of one
+            stride.
+        filters: tuple of ints >= 1, channels of each block.
+        poolings: int >= 1, windows in the chain of a block: 4 in the published networks, 2 in the
             paper's figure.
-        dropout: before the two coarsest blocks and before the scores; default .5, light 0.
-        fusion: whether a feature passes one more convolution before the coarser map is added.
-        activation: "relu", or another of `keras.activations`.
+        dropout: float from 0 to 1, dropout rate before the two coarsest blocks and before the
+            scores; default .5, light 0.
+        fusion: bool, whether a feature passes one more convolution before the coarser map is added.
+        activation: str, "relu" or another of `keras.activations`.
 
     Returns:
-        A decoder for `kd.assemble`. The heads read its map through a 3×3 convolution.
+        A decoder for `kd.assemble`. Heads read its map through a 3×3 convolution.
 
     Raises:
-        ValueError: for filters or poolings below 1, or not as many filters as levels.
+        ValueError: for filters or poolings below 1, or unequal numbers of filters and levels.
+
+    Example:
+
+    >>> import keras_dense as kd
+    >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
+    >>> decoder = kd.decoders.refinenet(light=True, levels=("P5", "P4"), filters=(16, 16))
+    >>> kd.assemble(backbone, decoder, kd.heads.Segmentation(5)).output_shape
+    (None, None, None, 5)
     """
     poolings = _check.integer(poolings, "poolings", low=1)
     filters = _check.integers(filters, "filters")
     if isinstance(levels, str) or len(levels) != len(filters):
         raise ValueError(
-            "`filters` must have a number for each of `levels`. "
+            "`filters` must have one width for each of `levels`. "
             f"Received: filters={filters}, levels={levels!r}"
         )
     kernel_size = 1 if light else 3
@@ -143,9 +159,11 @@ def refinenet_decoder(
             if x is not None:
                 x = _convolution(x, width, kernel_size, name=f"coarse_{level}")
                 paths.append(upsample(x, stride_between(y, x), name=f"upsample_{level}"))
-            x = added(paths, name=f"fusion_{level}")
-            x = chained_pooling(x, poolings, kernel_size, activation, name=f"pool_{level}")
-            # One ends the block; two adapt its map as an input of the next, or for the scores.
+            x = add(paths, name=f"fusion_{level}")
+            x = chained_pooling(
+                x, poolings, kernel_size=kernel_size, activation=activation, name=f"pool_{level}"
+            )
+            # One unit ends the block; two adapt its map to the next block, or to the scores.
             x = residual_units(x, 3, f"end_{level}")
         return dropped(x, "scores")
 
@@ -153,34 +171,36 @@ def refinenet_decoder(
 
 
 def refinenet(
-    backbone="resnet101",
-    num_classes=None,
+    backbone: str | keras.Model = "resnet101",
+    num_classes: int | None = None,
     *,
-    heads=None,
-    weights="imagenet",
-    input_shape=(None, None, 3),
-    name=None,
-    initialize_from=None,
-    light=False,
-    filters=None,
-    poolings=4,
-    dropout=None,
-):
+    heads: HeadsLike | None = None,
+    weights: PathLike | None = "imagenet",
+    input_shape: Shape = (None, None, 3),
+    name: str | None = None,
+    initialize_from: keras.Model | PathLike | None = None,
+    light: bool = False,
+    filters: Sequence[int] | None = None,
+    poolings: int = 4,
+    dropout: float | None = None,
+) -> keras.Model:
     """RefineNet: four blocks bring the map of stride 32 to stride 4, refined at every level.
 
-    118 M weights on ResNet-101. With `light=True` the light-weight form, which has a ninth of
-    the decoder's weights and no 3×3 convolution in it: 27 M, 46 M and 62 M weights on ResNet-50,
-    101 and 152, 3.3 M on MobileNetV2 (by that name with 256 channels throughout and the authors'
-    features, two of stride 16 and two of stride 32).
+    118 M weights on ResNet-101. `light=True` gives the light-weight form, whose decoder has a ninth
+    of the weights and no 3×3 convolutions: 27 M, 46 M and 62 M weights on ResNet-50, 101 and 152,
+    3.3 M on MobileNetV2 (by name; it then has 256 channels throughout and the authors' features,
+    two of stride 16 and two of stride 32).
 
     Args:
-        backbone, num_classes, heads, weights, input_shape, name, initialize_from: as of every
-            builder, see `kd.models`.
-        light: the light-weight form.
-        filters: channels of the four blocks, coarsest first; default (512, 256, 256, 256).
-        poolings: int ≥ 1, windows in the chain of a block: 4 in the published networks, 2 in the
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
+            builders, see `kd.models`.
+        light: bool, whether to build the light-weight form.
+        filters: tuple of ints >= 1, channels of the four blocks, coarsest first; default
+            (512, 256, 256, 256).
+        poolings: int >= 1, windows in the chain of a block: 4 in the published networks, 2 in the
             paper's figure.
-        dropout: before the two coarsest blocks and before the scores; default .5, light 0.
+        dropout: float from 0 to 1, dropout rate before the two coarsest blocks and before the
+            scores; default .5, light 0.
 
     Returns:
         A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.
@@ -191,20 +211,22 @@ def refinenet(
 
     Reference: Lin et al., CVPR 2017, section 3; Nekrasov et al., BMVC 2018, section 3.
 
+    Example:
+
     >>> import keras_dense as kd
     >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
     >>> refinenet(backbone, 11, light=True).output_shape
     (None, None, None, 11)
     """
     heads = Heads.of(heads, num_classes)
-    knobs = {"poolings": poolings, "dropout": dropout}
+    settings: dict[str, Any] = {"poolings": poolings, "dropout": dropout}
     mobile = isinstance(backbone, str) and family_of(backbone)[0] == "MobileNetV2"
     if light and mobile:
-        decoder = refinenet_decoder(light, filters=filters or (256,) * 4, **_ON_MOBILENET, **knobs)
-        channels = check_shape(input_shape)[-1]
-        backbone = make_backbone(backbone, weights, channels=channels, taps=_MOBILENET)
+        settings |= {"filters": filters or (256,) * 4, **_ON_MOBILENET}
+        decoder = refinenet_decoder(light, **settings)
+        backbone = make_backbone(backbone, weights, input_shape, taps=_MOBILENET)
     else:
-        decoder = refinenet_decoder(light, filters=filters or FILTERS, **knobs)
-        backbone = backbone_of(backbone, weights, input_shape)
+        decoder = refinenet_decoder(light, filters=filters or FILTERS, **settings)
+        backbone = make_backbone(backbone, weights, input_shape)
     name = name or ("light_weight_refinenet" if light else "refinenet")
-    return finished(backbone, decoder, heads, input_shape, name, initialize_from)
+    return build(backbone, decoder, heads, input_shape, name, initialize_from)

@@ -1,8 +1,13 @@
-"""The ways up: how a decoder makes a map finer."""
+"""Upsampling in decoders."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import keras
 from keras import layers
 
 from keras_dense import _check
+from keras_dense._types import Size, Tensor
 from keras_dense.layers import (
     ICNR,
     BilinearInitConvTranspose,
@@ -12,73 +17,73 @@ from keras_dense.layers import (
     PixelShuffle,
 )
 
-# Those that every decoder can have: "unpool" needs the indices of a pooling.
+# The ways that every decoder can use; "unpool" needs the indices of a pooling.
 UPSAMPLING = ("bilinear", "transposed", "up_conv", "resize_conv", "pixel_shuffle")
 
 
-def check_upsampling(upsampling, known=UPSAMPLING):
-    """`upsampling`, or an error that says what there is.
+def check_upsampling(upsampling: str, known: Sequence[str] = UPSAMPLING) -> str:
+    """`upsampling`, checked.
 
     >>> check_upsampling("bilinear")
     'bilinear'
     """
-    if upsampling not in known:
-        raise ValueError(
-            f"`upsampling` must be one of {', '.join(map(repr, known))}. "
-            f"Received: upsampling={upsampling!r}"
-        )
-    return upsampling
+    return _check.choice(upsampling, "upsampling", known)
 
 
 def upsample(
-    x,
-    factor,
-    upsampling="bilinear",
+    x: Tensor,
+    factor: Size,
+    upsampling: str = "bilinear",
     *,
-    filters=None,
-    indices=None,
-    like=None,
-    kernel_initializer="glorot_uniform",
-    name="upsample",
-    **settings,
-):
-    """A map made finer by a whole factor, in one of the ways that the papers know.
+    filters: int | None = None,
+    indices: Tensor | None = None,
+    like: Tensor | None = None,
+    kernel_initializer: str | keras.Initializer = "glorot_uniform",
+    name: str = "upsample",
+    **settings: Any,
+) -> Tensor:
+    """Upsample a map by an integer factor, in one of the ways known from papers.
 
-    `(B, H, W, C)` → `(B, f H, f W, filters)`. Every way but "unpool" starts without checkerboards:
-    a map that is constant stays constant inside, whatever the random weights are.
+    `(B, H, W, C)` → `(B, f H, f W, filters)`. Every way but "unpool" starts without checkerboard
+    artifacts: a constant map stays constant away from the border, for any random weights.
 
-    | `upsampling` | what it is | starts as |
+    | `upsampling` | layers | starts as |
     |---|---|---|
-    | "bilinear" | half-pixel bilinear; before it a 1×1 convolution where channels change | |
+    | "bilinear" | half-pixel bilinear; before it a 1×1 convolution if channels change | |
     | "transposed" | transposed convolution, stride f, kernel `2 f - f % 2` | bilinear |
     | "up_conv" | transposed convolution, stride f, kernel f (U-Net's up-convolution) | nearest |
     | "resize_conv" | nearest neighbor, then a 3×3 convolution | |
     | "pixel_shuffle" | 3×3 convolution to f² `filters`, then `PixelShuffle` | nearest |
-    | "unpool" | values back to where the maxima lay, zeros between; `MaxUnpool2D` | |
+    | "unpool" | `MaxUnpool2D`: values at the positions of the maxima, zeros elsewhere | |
 
     Args:
-        x: the map.
-        factor: int ≥ 1, or a pair `(vertical, horizontal)`. With 1 nothing is upsampled.
-        upsampling: one of the above.
-        filters: channels of the result; default: those of `x` (with "unpool" of `indices`).
-        indices: for "unpool", the second output of `MaxPoolWithArgmax2D(factor)`; a 1×1
-            convolution brings `x` to as many channels where it has others.
-        like: a map whose height and width the result gets, for maps that were pooled at odd sizes:
-            it is cut at the bottom and the right.
-        kernel_initializer: of the weights that mix channels.
-        name: of the layer that upsamples.
-        **settings: for the layer with the weights, such as `use_bias`, `learnable`.
+        x: map `(B, H, W, C)`.
+        factor: int >= 1, or a pair `(vertical, horizontal)`; 1 does not upsample.
+        upsampling: str, one of the above.
+        filters: int >= 1, channels of the result; default: those of `x` (with "unpool" those of
+            `indices`).
+        indices: for "unpool", the second output of `MaxPoolWithArgmax2D(factor)`. If `x` has
+            another number of channels, a 1×1 convolution adapts it.
+        like: map whose height and width the result gets, for maps that were pooled at odd sizes:
+            the result is cropped at the bottom and the right.
+        kernel_initializer: initializer of the weights that mix channels.
+        name: str, name of the layer that upsamples.
+        **settings: arguments of the layer with the weights, such as `use_bias`, `learnable`.
+
+    Returns:
+        A map `(B, f H, f W, filters)`.
 
     Raises:
-        ValueError: for an unknown way, a factor below 1, or indices that are missing or do not
-            go with `filters`.
+        ValueError: for an unknown way, a factor below 1, or indices that are missing or have
+            another number of channels than `filters`.
 
     Reference: Long et al., CVPR 2015 ("transposed"); Ronneberger et al., MICCAI 2015 ("up_conv");
     Odena et al., "Deconvolution and checkerboard artifacts", Distill 2016 ("resize_conv"); Shi et
     al., CVPR 2016, and Aitken et al., arXiv:1707.02937 ("pixel_shuffle"); Zeiler, Fergus, ECCV
     2014 ("unpool").
 
-    >>> import keras
+    Example:
+
     >>> x = keras.Input((None, 5, 16))
     >>> upsample(x, 2, "pixel_shuffle", filters=8).shape
     (None, None, 10, 8)
@@ -121,8 +126,8 @@ def upsample(
 def _unpool(x, factor, filters, indices, like, kernel_initializer, name, settings):
     if indices is None or filters not in (None, indices.shape[-1]):
         raise ValueError(
-            "upsampling='unpool' needs the `indices` of a pooling, and `filters` to be as many as "
-            "there are (or None). Received: "
+            "`indices` must be those of a pooling for upsampling='unpool', and `filters` None or "
+            "the number of their channels. Received: "
             f"filters={filters}, indices={None if indices is None else tuple(indices.shape)}"
         )
     if indices.shape[-1] != x.shape[-1]:
@@ -134,8 +139,8 @@ def _unpool(x, factor, filters, indices, like, kernel_initializer, name, setting
     return unpool(x, indices) if like is None else unpool(x, indices, like)
 
 
-def doublings(factor):
-    """The steps by which maps are doubled in size until a factor between two strides is made up.
+def doublings(factor: tuple[int, ...]) -> list[Any]:
+    """Factors of successive upsampling steps, by 2 wherever possible, that make up a factor.
 
     >>> doublings((8, 4)), doublings((1, 1))
     ([(2, 2), (2, 2), (2, 1)], [])

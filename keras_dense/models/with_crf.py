@@ -1,4 +1,4 @@
-"""A network with a conditional random field behind it (CRF-as-RNN).
+"""A network that ends in a conditional random field (CRF-as-RNN).
 
 Zheng et al., "Conditional Random Fields as Recurrent Neural Networks", ICCV 2015.
 """
@@ -16,10 +16,10 @@ from keras_dense.surgery.graph import functional
 def with_crf(
     model: keras.Model, key: str | None = None, *, name: str | None = None, **settings: Any
 ) -> keras.Model:
-    """The network with a dense CRF at its end, which sharpens its scores with the image.
+    """Add a dense CRF to the end of a network, which refines its scores with the image.
 
-    The layers and weights are those of `model`, so training one trains the other. Trained jointly
-    unless the network is held fast:
+    The new model shares layers and weights with `model`, so training one trains the other. Both
+    parts are trained jointly, unless the layers of the network are frozen:
 
         joint = kd.with_crf(model)
         for layer in model.layers:
@@ -27,21 +27,23 @@ def with_crf(
 
     Args:
         model: a model from an image `(B, H, W, channels)`, 0–255, to logits `(B, H, W, C)` of the
-            same size over at least 2 classes, or to a dict of outputs: such as any builder returns.
-        key: for a dict, which of the outputs the CRF is for; may be left out if there is one.
-        name: of the new model.
-        **settings: of `kd.layers.CRFasRNN`: `iterations`, `theta_alpha`, …
+            same size over at least 2 classes, or to a dict of outputs, such as any builder returns.
+        key: str, the output that the CRF refines; needed for a dict of several outputs.
+        name: str, name of the new model.
+        **settings: arguments of `kd.layers.CRFasRNN`: `iterations`, `theta_alpha`, …
 
     Returns:
-        A `keras.Model` of the same input and structure. Its layer "crf" is the `CRFasRNN`; set
-        `model.get_layer("crf").iterations = 10` to predict, and compile anew.
+        A `keras.Model` with the same input and output structure. Its layer "crf" is the `CRFasRNN`;
+        set `model.get_layer("crf").iterations = 10` to predict, and compile anew.
 
     Raises:
-        ValueError: for a `key` the model does not have, or outputs that are no scores of at least
-            2 classes at the size of the image.
-        TypeError: for a model whose graph cannot be read, or of several inputs.
+        ValueError: for a `key` that the model does not have, or outputs that are no scores of at
+            least 2 classes at the size of the image.
+        TypeError: for a model whose graph cannot be read, or with several inputs.
 
     Reference: Zheng et al., ICCV 2015, section 5.
+
+    Example:
 
     >>> import keras_dense as kd
     >>> backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
@@ -60,16 +62,16 @@ def with_crf(
         key = next(iter(outputs)) if key is None and len(outputs) == 1 else key
         if key not in outputs:
             raise ValueError(
-                f"`key` must say which output the CRF is for, one of {', '.join(outputs)}. "
+                f"`key` must be the output that the CRF refines, one of {', '.join(outputs)}. "
                 f"Received: key={key!r}"
             )
     elif key is not None:
-        raise ValueError(f"`key` is for models of several outputs. Received: key={key!r}")
+        raise ValueError(f"`key` must be None for a model of one output. Received: key={key!r}")
     logits = outputs if key is None else outputs[key]
-    sharp = CRFasRNN(**settings, dtype="float32", name="crf")(logits, model.input)
+    refined = CRFasRNN(**settings, dtype="float32", name="crf")(logits, model.input)
     head = carried(logits)
     if head is not None:
-        sharp = HeadOutput(head, name=f"{key or 'prediction'}_crf")(sharp)
+        refined = HeadOutput(head, name=f"{key or 'prediction'}_crf")(refined)
     if key is not None:
-        sharp = {**outputs, key: sharp}
-    return keras.Model(model.input, sharp, name=name or f"{model.name}_crf")
+        refined = {**outputs, key: refined}
+    return keras.Model(model.input, refined, name=name or f"{model.name}_crf")

@@ -6,14 +6,16 @@ Zhang, Isola, Efros, "Colorful Image Colorization", ECCV 2016 (the released netw
 import keras
 from keras import layers
 
-from keras_dense._types import Features, Tensor
+from keras_dense import _check
+from keras_dense._types import Features, PathLike, Shape, Tensor
 from keras_dense.backbones import check_shape
 from keras_dense.heads import Colorization, Heads
 from keras_dense.layers import AtrousConv2D, Lightness
-from keras_dense.models.parts import finished
+from keras_dense.models.build import HeadsLike, build
+from keras_dense.models.decoder import Decoder, read_through
 from keras_dense.surgery.feature_pyramid import feature
 
-# Filters, convolutions, dilation and stride of the last one, of conv1 to conv7.
+# conv1 to conv7: filters, convolutions, dilation rate, and stride of the last convolution.
 _BLOCKS = (
     (64, 2, 1, 2),
     (128, 2, 1, 2),
@@ -25,14 +27,14 @@ _BLOCKS = (
 )
 
 
-def zhang_backbone(width=1.0):
-    """conv1 to conv7: no pooling, strides in convolutions, the last three blocks at stride 8.
+def zhang_backbone(width: float = 1.0) -> keras.Model:
+    """conv1 to conv7: no pooling, strided convolutions, the last three blocks at stride 8.
 
-    It sees L − 50. Strided convolutions are padded by one on all sides, as published: their cells
-    lie on the first pixel of what they stand for.
+    The input is L − 50. Strided convolutions are padded by one on all sides, as published: their
+    cells lie on the first pixel of the cell.
 
     Args:
-        width: number > 0, what the published numbers of filters are multiplied by.
+        width: number > 0, factor of the published numbers of filters.
 
     >>> {level: x.shape[-1] for level, x in zhang_backbone(0.125).output.items()}
     {'P1': 8, 'P2': 16, 'P3': 64}
@@ -69,17 +71,18 @@ def zhang_backbone(width=1.0):
     return keras.Model(image, features, name="backbone")
 
 
-def _scaled(filters, width):
+def _scaled(filters: int, width: float) -> int:
     return max(1, round(filters * width))
 
 
-def zhang_decoder(filters=256):
+def zhang_decoder(filters: int = 256) -> Decoder:
     """conv8: a learned upsampling to stride 4 and two convolutions; the head's 1×1 reads them.
 
     Args:
-        filters: int ≥ 1, of the three.
+        filters: int >= 1, channels of the three.
     """
 
+    @read_through(1)
     def decode(features: Features) -> Tensor:
         x = feature(features, "P3", "Zhang's network")
         x = layers.Conv2DTranspose(
@@ -106,60 +109,60 @@ def zhang_decoder(filters=256):
 
 
 def zhang_colorization(
-    backbone=None,
-    num_classes=None,
+    backbone: str | keras.Model | None = None,
+    num_classes: int | None = None,
     *,
-    heads=None,
-    weights=None,
-    input_shape=(None, None, 3),
-    name=None,
-    initialize_from=None,
-    width=1.0,
-):
+    heads: HeadsLike | None = None,
+    weights: PathLike | None = None,
+    input_shape: Shape = (None, None, 3),
+    name: str | None = None,
+    initialize_from: keras.Model | PathLike | None = None,
+    width: float = 1.0,
+) -> keras.Model:
     """Zhang's colorization network: 22 convolutions from lightness to 313 bins of color.
 
-    32,236,011 weights as published, which counts 626 numbers for the colors of the bins (here
-    constants of the head) and leaves out what batch norms have seen. Trained from random weights
-    in the paper, with rare colors rebalanced: `Colorization(prior=…)`. Weights of the authors'
-    release load with `kd.weights.load_zhang_colorization`.
+    32,236,011 weights as published. This counts 626 numbers for the colors of the bins, which are
+    constants of the head here, and leaves out the moving statistics of batch norm. In the paper the
+    network is trained from random weights, with rare colors rebalanced: `Colorization(prior=…)`.
+    `kd.weights.load_zhang_colorization` loads the authors' weights.
 
     Args:
-        backbone: `None`: the network has a backbone of its own.
-        num_classes, heads, input_shape, name, initialize_from: as of every builder, see
-            `kd.models`; heads default to `kd.heads.Colorization()`. Other heads see lightness, too.
+        backbone: `None`; the network has its own backbone.
+        num_classes, heads, input_shape, name, initialize_from: common to all builders, see
+            `kd.models`. `heads` defaults to `kd.heads.Colorization()`; other heads see lightness
+            only, too.
         weights: `None`.
-        width: number > 0, what the published numbers of filters are multiplied by.
+        width: number > 0, factor of the published numbers of filters.
 
     Returns:
         A `keras.Model`: RGB images 0–255 `(B, H, W, 3)` → logits
-        `(B, ceil(H / 4), ceil(W / 4), 313)`. `kd.decoded(model, head)` gives images.
+        `(B, ceil(H / 4), ceil(W / 4), 313)`. `kd.decoded(model)` predicts images.
 
     Raises:
-        ValueError: for a backbone or weights, images of other than 3 channels, a width ≤ 0.
+        ValueError: for a backbone or weights, images with other than 3 channels, or a width <= 0.
 
     Reference: Zhang et al., ECCV 2016, section 2 and figure 2.
+
+    Example:
 
     >>> zhang_colorization(width=0.125).output_shape
     (None, None, None, 313)
     """
     if backbone is not None or weights is not None:
         raise ValueError(
-            "zhang_colorization has a backbone of its own, without weights of a classifier; start it "
-            "with `initialize_from=` or kd.weights.load_zhang_colorization. "
+            "`backbone` and `weights` must be None: zhang_colorization has its own backbone. Start "
+            "it by `initialize_from` or kd.weights.load_zhang_colorization. "
             f"Received: backbone={backbone!r}, weights={weights!r}"
         )
     if check_shape(input_shape)[-1] != 3:
-        raise ValueError(
-            f"`input_shape` must be that of RGB images. Received: input_shape={input_shape}"
-        )
-    if isinstance(width, bool) or not width > 0:
-        raise ValueError(f"`width` must be a number > 0. Received: width={width!r}")
+        raise _check.fail("input_shape", "the shape of RGB images", input_shape)
+    width = _check.number(width, "width", above=0)
     heads = (
         Heads(Colorization())
         if heads is None and num_classes is None
         else Heads.of(heads, num_classes)
     )
     backbone, decoder = zhang_backbone(width), zhang_decoder(_scaled(256, width))
-    return finished(
+    return build(
         backbone, decoder, heads, input_shape, name or "zhang_colorization", initialize_from
     )

@@ -170,6 +170,14 @@ def stride_between(fine: Tensor, coarse: Tensor) -> tuple[int, int]:
 
     Args:
         fine, coarse: symbolic tensors made from the same image.
+
+    Returns:
+        `(vertical, horizontal)`, ints.
+
+    >>> import keras
+    >>> image = keras.Input((None, None, 3))
+    >>> stride_between(image, keras.layers.Conv2D(4, 3, strides=2)(image))
+    (2, 2)
     """
     image = source_of(coarse)
     both = strides(keras.Model(image, {"fine": fine, "coarse": coarse}))

@@ -1,4 +1,4 @@
-"""Published checkpoints of other projects, read into the networks here."""
+"""Loaders of checkpoints that other projects publish."""
 
 from keras_dense.weights.zhang_colorization import load_zhang_colorization
 

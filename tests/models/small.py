@@ -1,4 +1,4 @@
-"""What the tests of networks share: a backbone, images, outputs, parameter counts."""
+"""Helpers of the tests of networks: a backbone, images, outputs, parameter counts."""
 
 import math
 

@@ -7,10 +7,10 @@ from keras import layers, ops
 
 import keras_dense as kd
 from keras_dense.layers import AtrousConv2D
+from keras_dense.models.build import windowed_convolutions
 from keras_dense.models.deeplabv3 import multi_grid_rates
 from keras_dense.models.dilated_context import ContextIdentity
 from keras_dense.models.duc_hdc import hdc_rates
-from keras_dense.models.parts import windows_of_stage
 from keras_dense.testing import check_model
 
 from .small import images, run, trained
@@ -156,7 +156,7 @@ def test_parameters_of_decoders():
 
 @pytest.mark.parametrize("build", [kd.deeplabv3, kd.deeplabv3plus])
 def test_without_the_mean_of_the_map(build, backbone):
-    """One branch less, of 256 channels: its convolution, and its share of the one that joins."""
+    """One branch of 256 channels less: its convolution, and its part of the projection."""
     with_mean, without = (build(backbone, 3, image_pooling=on) for on in (True, False))
     channels = backbone.output["P5"].shape[-1]
     assert with_mean.count_params() - without.count_params() == 256 * (channels + 4 + 256)
@@ -260,11 +260,11 @@ def test_pspnet_as_published_spreads_the_strided_convolution_too(mobilenet):
     assert rates == {"before": [1, 2, 2, 4], "after": [2, 2, 4, 4]}
 
 
-# VGG as the authors had it, in small
+# A small VGG, in the form of the authors
 
 
 def small_vgg(include_top=True, weights=None, input_tensor=None, **kwargs):
-    """The layers of VGG-16 by name, few channels, and fully connected layers of the true width."""
+    """The layers of VGG-16 by name, with few channels and its wide fully connected layers."""
     x = image = keras.Input((224, 224, 3)) if input_tensor is None else input_tensor
     for block, count in enumerate((2, 2, 3, 3, 3), 1):
         for n in range(1, count + 1):
@@ -346,7 +346,7 @@ def test_vgg_without_its_top(vgg, tmp_path):
             build("vgg16", 3, weights=tmp_path / "notop.weights.h5")
 
 
-# Auxiliary heads, from the data to the product
+# Auxiliary heads, from the data to labels
 
 
 class Stripes:
@@ -430,8 +430,8 @@ def test_too_small_an_image_and_too_many_channels(backbone):
         kd.pspnet(backbone, 3, input_shape=(None, None, 4))
 
 
-def test_bad_knobs(backbone):
-    for build, knob, values in (
+def test_bad_settings(backbone):
+    for build, setting, values in (
         (kd.deeplabv2, "rates", (6, (), (0,), (1.5,))),
         (kd.deeplabv3, "rates", (6, (), "12")),
         (kd.deeplabv3, "multi_grid", (2, "yes", (0,))),
@@ -441,25 +441,27 @@ def test_bad_knobs(backbone):
         (kd.pspnet, "bins", (6, (), (1, 0))),
     ):
         for value in values:
-            with pytest.raises(ValueError, match=f"`{knob}` must be a tuple of integers >= 1"):
-                build(backbone, 3, **{knob: value})
+            with pytest.raises(ValueError, match=f"`{setting}` must be a tuple of integers >= 1"):
+                build(backbone, 3, **{setting: value})
     with pytest.raises(ValueError, match="`multi_grid` must have a rate for each of the 2"):
         kd.deeplabv3(backbone, 3, multi_grid=(1, 2, 4))
     with pytest.raises(ValueError, match="`rate` must be an integer >= 1"):
         kd.deeplab_largefov(backbone, 3, rate=0)
-    with pytest.raises(ValueError, match="`cell_width` must be 1, 2, 4 or 8"):
+    with pytest.raises(ValueError, match="`cell_width` must be one of 1, 2, 4, 8"):
         kd.duc_hdc(backbone, 3, cell_width=3)
     with pytest.raises(ValueError, match="`context` must be"):
         kd.dilated_context(backbone, 3, context="huge")
     with pytest.raises(ValueError, match="`strided_rate` must be"):
         kd.pspnet(backbone, 3, strided_rate="between")
-    with pytest.raises(ValueError, match="The VGG of DeepLab has output stride 8.*kd.backbone"):
+    with pytest.raises(
+        ValueError, match="`output_stride` must be 8 for DeepLab's VGG.*kd.backbone"
+    ):
         kd.deeplabv2("vgg16", 3, weights=None, output_stride=16)
 
 
 @pytest.mark.parametrize("name", [n for n in BUILDERS if n not in ("deeplabv3", "deeplabv3plus")])
 def test_a_backbone_without_the_feature(name, backbone):
-    tap = windows_of_stage(backbone, 8)[0]
+    tap = windowed_convolutions(backbone, 8)[0]
     shallow = kd.surgery.feature_pyramid(backbone, taps={"P3": tap})
     with pytest.raises(ValueError, match="no feature P5 for the decoder to read. It has: P3"):
         BUILDERS[name](shallow, 3)

@@ -1,4 +1,4 @@
-"""Networks are what they are whatever `keras.config` says."""
+"""Networks do not depend on the settings of `keras.config`."""
 
 import ast
 import inspect
@@ -50,7 +50,7 @@ def build(name):
 
 
 def asks_the_configuration():
-    """Names of the layers that are of the configured format unless they are told another."""
+    """Names of the layers that take the configured format by default."""
     kinds = {**vars(keras.layers), **vars(kd.layers)}
     for name, kind in kinds.items():
         if inspect.isclass(kind) and issubclass(kind, layers.Layer):

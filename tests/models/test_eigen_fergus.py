@@ -11,23 +11,23 @@ from keras_dense.testing import check_model
 from .small import trained
 
 
-class Three:
+@keras.saving.register_keras_serializable("test_eigen_fergus")
+class Three(kd.heads.Head):
     """A head of three channels, such as normals."""
 
-    channels, weight, target = 3, 1.0, "normals"
-    loss = keras.losses.MeanSquaredError()
+    channels = 3
 
-    def metrics(self):
-        return []
+    def __init__(self, *, loss=None, weight=1.0, target="normals"):
+        super().__init__(loss=loss, weight=weight, target=target)
+
+    def default_loss(self):
+        return keras.losses.MeanSquaredError()
 
     def finish(self, x, name):
         return layers.Activation("tanh", dtype="float32", name=name)(x)
 
     def encode(self, sample):
-        return sample["normals"]
-
-    def decode(self, x):
-        return x
+        return sample[self.target]
 
 
 def small(**kwargs):
@@ -149,8 +149,8 @@ def test_scale_3_stays_where_its_pixels_are():
     image_kernel, bias = model.get_layer("scale3_image").get_weights()
     image_kernel[4, 4, 0, 0] = 1.0  # the center of the window
     model.get_layer("scale3_image").set_weights([image_kernel, bias])
-    said = 3  # channels of scale 2 before those of the image
-    for name, at in (("scale3_conv1", said), ("scale3_conv2", 0), ("scale3_scores", 0)):
+    offset = 3  # channels of scale 2 before those of the image
+    for name, at in (("scale3_conv1", offset), ("scale3_conv2", 0), ("scale3_scores", 0)):
         kernel, bias = model.get_layer(name).get_weights()
         kernel[2, 2, at, 0] = 1.0
         model.get_layer(name).set_weights([kernel, bias])
@@ -185,7 +185,7 @@ def test_bad_arguments():
         small(units=0)
     with pytest.raises(ValueError, match="`input_shape` must be"):
         small(input_shape=(228, 304))
-    with pytest.raises(ValueError, match="auxiliary only as"):
+    with pytest.raises(ValueError, match="Auxiliary `heads` of eigen_fergus must be"):
         small(heads=kd.heads.with_auxiliary(kd.heads.Depth()))
     with pytest.raises(ValueError, match="makes no prediction 'scale1'"):
         small(heads=kd.heads.with_intermediate(kd.heads.Depth(), "scale1", name="depth"))

@@ -29,7 +29,7 @@ def test_parameters_of_the_authors_files(builder, parameters, per_channel, zero_
 
 
 def vgg_like():
-    """VGG in small: five poolings, then fc6 of 7×7 windows and fc7, as in the paper."""
+    """A small VGG: five poolings, then fc6 of 7×7 windows and fc7, as in the paper."""
     image = keras.Input((224, 224, 3))
     x = image
     for stage in range(1, 6):
@@ -125,11 +125,13 @@ def test_stages_start_where_the_one_before_ended(backbone, tmp_path):
 
 def test_initialize_from_what_does_not_fit(backbone, tmp_path):
     first = kd.fcn32s(backbone, 4)
-    with pytest.raises(ValueError, match="other shapes in the layer 'score_P5'"):
+    with pytest.raises(ValueError, match="must have the shapes of .* in the layer 'score_P5'"):
         kd.fcn16s(backbone, 5, initialize_from=first)
-    with pytest.raises(ValueError, match="shares no layer with 'fcn16s'"):
+    with pytest.raises(ValueError, match="must share layers with 'fcn16s'"):
         kd.fcn16s(backbone, 5, initialize_from=vgg_like())
-    with pytest.raises(FileNotFoundError, match="`initialize_from` does not exist"):
+    with pytest.raises(
+        FileNotFoundError, match="`initialize_from` must be a model or an existing file"
+    ):
         kd.fcn16s(backbone, 5, initialize_from=tmp_path / "none.keras")
 
 
@@ -195,7 +197,7 @@ def test_bad_input(backbone):
     ids=["size", "channels"],
 )
 def test_bad_images(backbone, batch, match):
-    # Called, not `predict`ed: on JAX, Keras 3.15 takes the weights out of a model while `predict`
-    # runs, and an error there, whatever its cause, leaves the model and its backbone without them.
+    # Called, without `predict`: on JAX, Keras 3.15 takes the weights out of a model while `predict`
+    # runs, and any error there leaves the model (and its backbone) without them.
     with pytest.raises(ValueError, match=match):
         kd.fcn8s(backbone, 3)(batch)

@@ -67,7 +67,7 @@ def test_it_trains_and_is_drawn(backbone, tmp_path):
     history = balanced.fit(loader, epochs=1, verbose=0, callbacks=[preview]).history
     assert all(np.isfinite(values).all() for values in history.values())
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
-    assert preview.picture(model).shape == (4 * SIZE[0] + 12, 4 * SIZE[1], 3)
+    assert preview.drawing(model).shape == (4 * SIZE[0] + 12, 4 * SIZE[1], 3)
     found = kd.training.evaluate(
         model, kd.datasets.Loader(data, heads, 1, missing="unknown"), heads
     )

@@ -30,7 +30,7 @@ def naive(backbone, classes, mlp=()):
 
 
 def parts_of(kernel, backbone):
-    """A kernel on hypercolumns, cut into those of the taps."""
+    """A kernel on hypercolumns, split into kernels on the taps."""
     widths = [x.shape[-1] for x in backbone.output.values()]
     return dict(
         zip(backbone.output, np.split(kernel, np.cumsum(widths)[:-1], axis=-2), strict=True)
@@ -45,7 +45,7 @@ def random_weights(model, names, seed=0):
 
 
 def moved(slow, fast):
-    """Weights of the naive form, put into the other."""
+    """Copy the weights of the naive form into the fast one."""
     backbone = fast.get_layer("backbone")
     kernel, bias = slow.get_layer("scores").get_weights()
     for tap, part in parts_of(kernel, backbone).items():
@@ -160,7 +160,7 @@ def test_export_with_free_sizes(mlp, backbone, tmp_path):
 
 
 def largest(function, x):
-    """Numbers in the largest tensor that a computation makes, its input and output aside."""
+    """Size of the largest tensor in a computation, besides its input and output."""
     if keras.backend.backend() == "torch":
         import torch
         from torch.utils._python_dispatch import TorchDispatchMode
@@ -256,13 +256,13 @@ def test_fully_connected_layers_of_vgg(monkeypatch, channels):
 # Bad input
 
 
-def test_bad_knobs(backbone):
+def test_bad_settings(backbone):
     with pytest.raises(ValueError, match="must name layers of 'backbone'.*'block_77'"):
         kd.hypercolumn(backbone, 3, taps=("P1", "block_77"))
     for taps in ("P1", (), (1, 2), 3):
         with pytest.raises(ValueError, match="`taps` must be a tuple of levels or names of layers"):
             kd.hypercolumn(backbone, 3, taps=taps)
-    with pytest.raises(ValueError, match="`taps` names the same one twice"):
+    with pytest.raises(ValueError, match="`taps` must differ from each other"):
         kd.hypercolumn(backbone, 3, taps=("P1", "P1"))
     for mlp in (1024, (0,), (2.5,)):
         with pytest.raises(ValueError, match="`mlp` must be a tuple of integers >= 1"):
@@ -276,7 +276,7 @@ def test_a_tap_without_a_stride():
     x = layers.Conv2D(4, 3, strides=2, padding="same", name="half")(image)
     gate = layers.GlobalAveragePooling2D(keepdims=True, name="gate")(x)
     backbone = keras.Model(image, {"P1": layers.Multiply()([x, gate])}, name="mine")
-    with pytest.raises(ValueError, match="'gate' of 'mine' is none"):
+    with pytest.raises(ValueError, match="must be maps with a stride.*'gate' of 'mine'"):
         kd.hypercolumn(backbone, 3, taps=("half", "gate"))
 
 

@@ -40,7 +40,7 @@ def test_every_stage_has_stride_8_and_the_weights_of_the_backbone(backbone):
     assert [kd.surgery.strides(part) for part in parts] == [{"P1": 2, "P2": 4, "P3": 8}, 1, 1]
     thresholds = [model.get_layer(f"segmentation_stage{n}_unsure").threshold for n in (1, 2)]
     assert thresholds == [0.9, 0.8]
-    # Nobody has left: the dilated backbone.
+    # No pixel has left: the dilated backbone.
     x, mask = images(1, 64, 72), ops.ones((1, 8, 9, 1))
     y = parts[0](x, training=False)["P3"]
     for part in parts[1:]:
@@ -99,7 +99,9 @@ def test_export_with_free_sizes(backbone, tmp_path):
 
 
 def test_bad_input(backbone):
-    with pytest.raises(ValueError, match="`thresholds` must be a number, or one for each of the 2"):
+    with pytest.raises(
+        ValueError, match="`thresholds` must be a number, or one number for each of the 2"
+    ):
         kd.layer_cascade(backbone, 3, thresholds=(0.9, 0.9, 0.9))
     with pytest.raises(ValueError, match="`thresholds` must be a number > 0"):
         kd.layer_cascade(backbone, 3, thresholds=(0.9, 0.0))
@@ -107,9 +109,9 @@ def test_bad_input(backbone):
         kd.layer_cascade(backbone, 3, filters=0)
     heads = with_intermediate(Segmentation(3), STAGES)
     heads["edges"] = Segmentation(1)
-    with pytest.raises(ValueError, match="A cascade needs one kd.heads.Segmentation besides"):
+    with pytest.raises(ValueError, match="`heads` must hold one kd.heads.Segmentation besides"):
         kd.layer_cascade(backbone, heads=heads)
-    with pytest.raises(ValueError, match="no prediction 'stage3' on its way. It makes: stage1, s"):
+    with pytest.raises(ValueError, match="no prediction 'stage3' before its final one"):
         kd.layer_cascade(backbone, heads=with_intermediate(Segmentation(3), ["stage3"]))
     with pytest.raises(ValueError, match="no feature P6 for the decoder"):
         kd.layer_cascade(backbone, 3, levels=("P4", "P5", "P6"))
@@ -118,5 +120,5 @@ def test_bad_input(backbone):
     y = keras.layers.Conv2D(4, 3, 1, "same")(x)
     z = keras.layers.Add()([keras.layers.Conv2D(4, 3, 1, "same")(y), x])
     skipping = keras.Model(skipping, {"P3": x, "P4": y, "P5": z})
-    with pytest.raises(ValueError, match="`levels` must be features through which everything"):
+    with pytest.raises(ValueError, match="`levels` must be features through which all later"):
         kd.layer_cascade(skipping, heads=with_intermediate(Segmentation(3), STAGES))

@@ -163,7 +163,7 @@ def test_residual_blocks_pass_their_input_on():
 
 def test_chained_pooling_sums_ever_larger_windows():
     x = keras.Input((None, None, 2))
-    model = keras.Model(x, chained_pooling(x, 2, 1, name="pool"))
+    model = keras.Model(x, chained_pooling(x, 2, kernel_size=1, name="pool"))
     model.set_weights([np.eye(2, dtype="float32")[None, None]] * 2)
     y = np.random.default_rng(0).normal(size=(1, 13, 11, 2)).astype("float32")
     parts = [np.maximum(y, 0)]
@@ -205,11 +205,11 @@ def test_other_levels(backbone):
 # Bad input
 
 
-def test_bad_knobs(backbone):
+def test_bad_settings(backbone):
     for size in (0, 4, 3.0, True, "7"):
-        with pytest.raises(ValueError, match="`kernel_size` must be an odd int ≥ 1"):
+        with pytest.raises(ValueError, match="`kernel_size` must be an (odd )?integer >= 1"):
             kd.global_convolutional_network(backbone, 3, kernel_size=size)
-    with pytest.raises(ValueError, match="`levels` must name at least one feature"):
+    with pytest.raises(ValueError, match="`levels` must be a tuple of at least one feature"):
         kd.global_convolutional_network(backbone, 3, levels=())
     with pytest.raises(ValueError, match="`upsampling` must be one of"):
         kd.global_convolutional_network(backbone, 3, upsampling="unpool")
@@ -218,7 +218,7 @@ def test_bad_knobs(backbone):
             kd.refinenet(backbone, 3, poolings=poolings)
     with pytest.raises(ValueError, match="`filters` must be a tuple of integers >= 1"):
         kd.refinenet(backbone, 3, filters=256)
-    with pytest.raises(ValueError, match="`filters` must have a number for each of `levels`"):
+    with pytest.raises(ValueError, match="`filters` must have one width for each of `levels`"):
         kd.refinenet(backbone, 3, filters=(256,))
 
 

@@ -29,7 +29,7 @@ def test_contract(backbone, sizes):
 
 
 def test_scores_are_added_up_over_the_units(backbone):
-    """With the last unit's scores at 0, the one before has the last word."""
+    """With the last unit's scores at 0, the prediction is that of the unit before."""
     heads = with_intermediate(Segmentation(3), STAGES[:5])
     model = kd.stacked_deconvolutional_network(
         backbone, heads=heads, units=2, convolutions=1, **SMALL
@@ -97,10 +97,12 @@ def test_export_with_free_sizes(backbone, tmp_path):
 
 def test_bad_input(backbone):
     build = kd.stacked_deconvolutional_network
-    for knob in ("units", "growth", "convolutions"):
-        with pytest.raises(ValueError, match=f"`{knob}` must be"):
-            build(backbone, 3, **{knob: 0})
-    with pytest.raises(ValueError, match="`widths` must be three, for the strides 4, 8 and 16"):
+    for setting in ("units", "growth", "convolutions"):
+        with pytest.raises(ValueError, match=f"`{setting}` must be"):
+            build(backbone, 3, **{setting: 0})
+    with pytest.raises(
+        ValueError, match="`widths` must be three values, for the strides 4, 8 and 16"
+    ):
         build(backbone, 3, widths=(8, 8))
     with pytest.raises(ValueError, match="`levels` must be three"):
         build(backbone, 3, levels=("P2", "P5"))

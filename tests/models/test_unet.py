@@ -1,4 +1,4 @@
-"""U-Net: the paper's numbers, what "valid" sees at the border, other backbones, gates, nesting."""
+"""U-Net: the paper's numbers, "valid" at the border, other backbones, gates, nesting."""
 
 import keras
 import numpy as np
@@ -7,7 +7,7 @@ from keras import layers, ops
 
 import keras_dense as kd
 from keras_dense.models.unet import unet_backbone
-from keras_dense.models.unet_parts import attention_gate
+from keras_dense.models.unet_blocks import attention_gate
 from keras_dense.testing import check_model
 
 from .small import images, run
@@ -25,7 +25,7 @@ def backbone():
 
 
 def pyramid_of(levels):
-    """A backbone without weights: the mean color of ever larger cells, of 3 n channels at Pn."""
+    """A backbone without weights: mean colors of growing cells, with 3 n channels at Pn."""
     image = keras.Input((None, None, 3))
     maps = {n: layers.AveragePooling2D(2**n)(image) if n else image for n in levels}
     features = {f"P{n}": layers.Concatenate()([x] * n) if n > 1 else x for n, x in maps.items()}
@@ -64,7 +64,8 @@ def test_sizes_of_figure_1(zero_weights):
         **{f"P{n}": 384 // 2**n for n in range(5)},
     }
     decoder = kd.decoders.unet((8, 4, 4, 2), padding="valid", batch_norm=False)
-    assert decoder(features).shape == (None, 388, 388, 2)
+    found = decoder(features, {"": kd.decoders.Wanted(2)})[""]
+    assert found.scores.shape == (None, 388, 388, 2)
 
 
 # What every builder promises
@@ -123,11 +124,11 @@ def test_export_with_free_sizes(option, tmp_path):
         np.testing.assert_allclose(loaded.serve(x).numpy(), run(model, x), atol=1e-5)
 
 
-# What "valid" sees
+# "valid" at the border
 
 
 def test_inside_valid_is_same():
-    """Both see the same where no border is in sight, their grids being 2 pixels apart."""
+    """Both are equal away from the border; their grids are 2 pixels apart."""
     same, valid = (kd.unet(num_classes=2, filters=(8, 4), padding=p) for p in ("same", "valid"))
     valid.set_weights(same.get_weights())
     x = images(1, 82, 98)
@@ -138,7 +139,7 @@ def test_inside_valid_is_same():
 
 
 def test_valid_mirrors_the_image():
-    """As the overlap-tile strategy does: the same as of an image that was mirrored before."""
+    """The result is that of an image mirrored before, the overlap-tile strategy."""
     model = kd.unet(num_classes=2, filters=(8, 4), padding="valid")
     x = images(1, 36, 48)
     larger = np.pad(x, ((0, 0), (32, 32), (32, 32), (0, 0)), mode="reflect")
@@ -147,7 +148,7 @@ def test_valid_mirrors_the_image():
 
 
 def test_features_over_the_image():
-    """Where no border is in sight, P0 and P1 are those of the padded network."""
+    """P0 and P1 are those of the padded network away from the border."""
     same, valid = (unet_backbone((8, 4), padding=p) for p in ("same", "valid"))
     valid.set_weights(same.get_weights())
     x = images(1, 64, 64)
@@ -235,23 +236,29 @@ def test_nodes_of_a_nested_u_net():
 
 
 def test_bad_input(backbone):
-    with pytest.raises(ValueError, match="`padding` must be 'same' or 'valid'. Received: padding"):
+    with pytest.raises(
+        ValueError, match="`padding` must be one of 'same', 'valid'. Received: padding"
+    ):
         kd.unet(padding="full")
     for more in ({"nested": True}, {"backbone": backbone}):
-        with pytest.raises(ValueError, match="padding='valid' is for the paper's own network"):
+        with pytest.raises(ValueError, match="`padding` must be 'same' with a backbone"):
             kd.unet(padding="valid", **more)
     with pytest.raises(ValueError, match="Give either `nested` or `attention`"):
         kd.unet(nested=True, attention=True)
-    with pytest.raises(ValueError, match="`weights` are those of a backbone.*initialize_from"):
+    with pytest.raises(
+        ValueError, match="`weights` must be left out without a backbone.*initialize_from"
+    ):
         kd.unet(weights="unet.weights.h5")
     with pytest.raises(ValueError, match="`upsampling` must be one of.*'deconv'"):
         kd.unet(filters=SMALL, upsampling="deconv")
     for filters in (64, (), (8, 0)):
         with pytest.raises(ValueError, match="`filters` must be a tuple of integers >= 1"):
             kd.unet(filters=filters)
-    with pytest.raises(ValueError, match="has 4 widths, but there are only 3 levels finer than P3"):
+    with pytest.raises(
+        ValueError, match="must have at most 3 widths, one for each level finer than P3"
+    ):
         kd.unet(backbone, filters=(8,) * 4)
     with pytest.raises(ValueError, match="too small.*stride 16"):
         kd.unet(input_shape=(8, 64, 3))
-    with pytest.raises(ValueError, match="U-Net needs features V0, V1.*Received: P1"):
+    with pytest.raises(ValueError, match="`backbone` must have features V0, V1.*Received: P1"):
         kd.assemble(backbone, kd.decoders.unet(padding="valid"), kd.heads.Segmentation())

@@ -7,7 +7,7 @@ from keras import layers, ops
 
 import keras_dense as kd
 from keras_dense.layers import MaxUnpool2D
-from keras_dense.models.mirror import way_down
+from keras_dense.models.mirror import pooling_indices
 from keras_dense.testing import check_model
 
 from .small import images, run, trained
@@ -179,8 +179,8 @@ def test_segnet_basic_has_no_relu_on_the_way_up():
     assert model.get_layer("scores").kernel_size == (1, 1)
 
 
-def test_nothing_but_places_goes_across():
-    """Of finer features the decoder takes the size, whatever they hold."""
+def test_only_positions_go_from_encoder_to_decoder():
+    """Finer features give the decoder their size, and none of their values."""
     rng = np.random.default_rng(0)
     values = {"P3": rng.normal(size=(1, 2, 3, 6))}
     for n, width in enumerate((4, 5, 6)):
@@ -252,11 +252,12 @@ def test_deconvnet_keeps_the_fully_connected_layers(monkeypatch, tmp_path):
 
 
 def test_a_map_smaller_than_fc6_is_continued_with_zeros():
-    """What lies beyond the image has no influence but that of zeros."""
-    decoder = kd.decoders.deconvnet((1,), 8)
+    """Cells beyond the image count as zeros."""
+    decoder = kd.decoders.deconvnet((1,), filters=8)
     features = {"P0": keras.Input((None, None, 4)), "P1": keras.Input((None, None, 4))}
     features["I1"] = keras.Input((None, None, 4), dtype="int32")
-    model = keras.Model(features, decoder(features))
+    found = decoder(features, {"": kd.decoders.Wanted(4)})[""]
+    model = keras.Model(features, found.scores)
     for size, cells in (((3, 9), (1, 3)), ((7, 7), (1, 1)), ((10, 8), (4, 2))):
         values = {
             "P0": np.zeros((1, 2 * size[0], 2 * size[1], 4)),
@@ -301,10 +302,10 @@ def test_a_backbone_that_does_not_pool(name, reader):
     with pytest.raises(ValueError, match=f"no feature I2 for the {reader}.* from stride 2 to 4"):
         build(name, keras.Model(image, x))
     with pytest.raises(ValueError, match="no feature I1"):
-        way_down({})
+        pooling_indices({})
 
 
-def test_bad_knobs():
+def test_bad_settings():
     for bad in (3, (), (1, 0, 1)):
         with pytest.raises(ValueError, match="`depths` must be a tuple of integers >= 1"):
             build("segnet", depths=bad)
@@ -317,5 +318,7 @@ def test_bad_knobs():
                 build(name, filters=bad)
         with pytest.raises(ValueError, match="`kernel_size` must be an integer >= 1"):
             build("segnet_basic", kernel_size=bad)
-    with pytest.raises(ValueError, match="`weights` are those of a backbone.*weights='imagenet'"):
+    with pytest.raises(
+        ValueError, match="`weights` must be None without a backbone.*weights='imagenet'"
+    ):
         build("segnet_basic", weights="imagenet")

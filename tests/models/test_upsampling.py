@@ -1,4 +1,4 @@
-"""Every way up: sizes, starts without checkerboards, training, saving, export."""
+"""Every way of upsampling: sizes, no checkerboards at the start, training, saving, export."""
 
 import keras
 import numpy as np
@@ -56,7 +56,7 @@ def test_cut_to_the_size_of_a_map_that_was_pooled_at_an_odd_size(upsampling):
 @pytest.mark.parametrize("factor", [2, 3])
 @pytest.mark.parametrize("upsampling", UPSAMPLING)
 def test_what_is_constant_stays_constant(upsampling, factor):
-    """… inside, and bit for bit where all cells of a block have the same weights."""
+    """Constant inside, and bit for bit if all cells of a block have the same weights."""
     y = run(model_of(upsampling, factor, 6), np.full((1, 9, 11, 3), 0.7, "float32"))
     inside = y[:, 2 * factor : -2 * factor, 2 * factor : -2 * factor]
     np.testing.assert_allclose(inside, np.broadcast_to(inside[:, :1, :1], inside.shape), atol=1e-6)
@@ -88,7 +88,7 @@ def test_checkerboards_of_independent_weights_are_gone(upsampling, layer):
 
 
 def test_known_starts():
-    """Bilinear, nearest, and what the filters make of the channels."""
+    """Bilinear, nearest, and channels mixed by the filters."""
     x = np.random.default_rng(0).normal(size=(1, 5, 7, 3)).astype("float32")
     bilinear = run(model_of("bilinear", 3, None), x)
     same = run(model_of("transposed", 3, None), x)
@@ -204,7 +204,7 @@ def test_bad_arguments():
     for upsampling in (*UPSAMPLING, "unpool"):
         with pytest.raises(ValueError, match="must be an integer >= 1 or a pair of them"):
             upsample(x, 0, upsampling, indices=x)
-    with pytest.raises(ValueError, match="needs the `indices` of a pooling.*indices=None"):
+    with pytest.raises(ValueError, match="`indices` must be those of a pooling.*indices=None"):
         upsample(x, 2, "unpool")
-    with pytest.raises(ValueError, match="`filters` to be as many.*Received: filters=4"):
+    with pytest.raises(ValueError, match="`filters` None or the number.*Received: filters=4"):
         upsample(x, 2, "unpool", filters=4, indices=x)

@@ -1,4 +1,4 @@
-"""Networks with a CRF behind them."""
+"""Networks that end in a CRF."""
 
 import keras
 import numpy as np
@@ -52,14 +52,14 @@ def test_one_of_several_outputs(backbone):
     only = kd.with_crf(keras.Model(plain.input, {"things": plain.output["things"]}))
     assert list(only.output) == ["things"]
     for key in (None, "normals"):
-        with pytest.raises(ValueError, match="`key` must say which .* things, parts. Received"):
+        with pytest.raises(ValueError, match="`key` must be the output .* things, parts. Received"):
             kd.with_crf(plain, key)
-    with pytest.raises(ValueError, match="`key` is for models of several outputs"):
+    with pytest.raises(ValueError, match="`key` must be None for a model of one output"):
         kd.with_crf(kd.fcn8s(backbone, 3), "things")
 
 
 def test_bad_models(backbone):
-    with pytest.raises(ValueError, match="2 classes at least"):
+    with pytest.raises(ValueError, match="at least 2 classes"):
         kd.with_crf(kd.fcn8s(backbone, 1))
     image, other = keras.Input((8, 8, 3)), keras.Input((8, 8, 3))
     with pytest.raises(TypeError, match="must have one input"):
@@ -67,5 +67,5 @@ def test_bad_models(backbone):
     small = keras.layers.AveragePooling2D(2)(image)
     with pytest.raises(ValueError, match="same height and width"):
         kd.with_crf(keras.Model(image, small))
-    with pytest.raises(ValueError, match="`theta_beta` must be a number above 0"):
+    with pytest.raises(ValueError, match="`theta_beta` must be a number > 0"):
         kd.with_crf(kd.fcn8s(backbone, 3), theta_beta=0)

@@ -44,9 +44,9 @@ def test_other_heads_and_bad_input():
     model = kd.zhang_colorization(heads=heads, width=0.05)
     y = model.predict(np.zeros((1, 33, 42, 3)), verbose=0)
     assert y["color"].shape == (1, 9, 11, 40) and y["labels"].shape == (1, 33, 42, 3)
-    with pytest.raises(ValueError, match="has a backbone of its own.*backbone='vgg16'"):
+    with pytest.raises(ValueError, match="has its own backbone.*backbone='vgg16'"):
         kd.zhang_colorization("vgg16")
-    with pytest.raises(ValueError, match="`input_shape` must be that of RGB"):
+    with pytest.raises(ValueError, match="`input_shape` must be the shape of RGB"):
         kd.zhang_colorization(input_shape=(None, None, 1))
     with pytest.raises(ValueError, match="`width` must be a number > 0. Received: width=0"):
         kd.zhang_colorization(width=0)

@@ -1,18 +1,23 @@
-"""What U-Net and its relatives share: pairs of convolutions, gates, the levels on the way up."""
+"""Blocks that U-Net and its relatives share."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import layers
 
 from keras_dense import _check
+from keras_dense._types import Features, Tensor
 from keras_dense.layers import BilinearUpsampling
 from keras_dense.surgery.graph import source_of
 from keras_dense.surgery.strides import pair, strides
 
 
-def double_conv(x, filters, name, *, padding="same", batch_norm=False):
-    """Two 3×3 convolutions, each with a ReLU, and between them batch norm where it is wanted."""
+def double_conv(
+    x: Tensor, filters: int, name: str, *, padding: str = "same", batch_norm: bool = False
+) -> Tensor:
+    """Two 3×3 convolutions, each with a ReLU and, if wanted, batch norm before it."""
     for n in (1, 2):
         x = layers.Conv2D(
             filters,
@@ -29,17 +34,19 @@ def double_conv(x, filters, name, *, padding="same", batch_norm=False):
     return x
 
 
-def attention_gate(skip, gate, factor, filters, name):
-    """The skip times a map from 0 to 1 that says where the coarser map wants to look.
+def attention_gate(
+    skip: Tensor, gate: Tensor, factor: tuple[int, int], filters: int, name: str
+) -> Tensor:
+    """A skip, weighted from 0 to 1 by where a coarser map attends.
 
     α = σ(ψ ReLU(W_x skip + W_g gate)), computed on the grid of the coarser map and upsampled.
 
     Args:
-        skip: the feature `(B, f H, f W, C)`.
-        gate: the coarser map `(B, H, W, D)`.
-        factor: pair of ints between their grids.
-        filters: channels in between.
-        name: what the layers' names begin with.
+        skip: feature `(B, f H, f W, C)`.
+        gate: coarser map `(B, H, W, D)`.
+        factor: pair of ints, the factor between the two grids.
+        filters: int >= 1, channels of the intermediate map.
+        name: str, start of the names of the layers.
 
     Reference: Oktay et al., "Attention U-Net", MIDL 2018, equations 1 and 2.
     """
@@ -63,18 +70,20 @@ def attention_gate(skip, gate, factor, filters, name):
     return layers.Multiply(name=f"{name}_multiply")([skip, x])
 
 
-def climb(features, filters, letter="P"):
-    """The coarsest feature, and what there is on the way from it to the image.
+def steps_up(
+    features: Features, filters: Sequence[int] | None, letter: str = "P"
+) -> tuple[Tensor, list[tuple[int, int, Any, Tensor | None]]]:
+    """The coarsest feature, and the steps from it up to the image.
 
     Args:
         features: `{"P1": …, …}`.
         filters: widths of the finer levels, coarsest first; `None`: 16 at the image, twice as many
             at each coarser level.
-        letter: what the names of the features begin with.
+        letter: str, first letter of the names of the features.
 
     Returns:
         `(feature, steps)`: for each finer level a step `(n, filters, factor, skip)`; `skip` is
-        `None` where the backbone has no feature of that level.
+        `None` if the backbone has no feature at that level.
 
     Raises:
         ValueError: if there is no feature, or if there are more widths than levels.
@@ -82,15 +91,15 @@ def climb(features, filters, letter="P"):
     found = {int(k[1:]): x for k, x in features.items() if k[:1] == letter and k[1:].isdigit()}
     if not found or max(found) == 0:
         raise ValueError(
-            f"U-Net needs features {letter}0, {letter}1, … of which the last is coarser than the "
-            f"image. Received: {', '.join(features)}"
+            f"`backbone` must have features {letter}0, {letter}1, … for a U-Net, of which the last "
+            f"is coarser than the image. Received: {', '.join(features)}"
         )
     deepest = max(found)
     if filters is None:
         filters = tuple(16 * 2**n for n in range(deepest))[::-1]
     if len(filters) > deepest:
         raise ValueError(
-            f"`filters` has {len(filters)} widths, but there are only {deepest} levels finer than "
+            f"`filters` must have at most {deepest} widths, one for each level finer than "
             f"{letter}{deepest}. Received: filters={filters}"
         )
     image = source_of(found[deepest])
@@ -104,6 +113,6 @@ def climb(features, filters, letter="P"):
     return found[deepest], steps
 
 
-def check_filters(filters):
-    """Widths of a decoder as a tuple, or `None`."""
+def check_filters(filters: Sequence[int] | None) -> tuple[int, ...] | None:
+    """`filters` as a tuple, checked, or `None`."""
     return None if filters is None else _check.integers(filters, "filters")

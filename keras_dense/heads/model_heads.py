@@ -59,10 +59,16 @@ def found(model: keras.Model) -> Heads | None:
     return Heads({key: head for key, head in heads.items() if head is not None})
 
 
-def heads_of(model: keras.Model, heads: Given = None) -> Heads:
-    """The given heads, or without any those of the model; checked against its outputs."""
-    chosen = Heads(of(model) if heads is None else heads)
-    chosen.match(model)
+def heads_of(model: Any, heads: Given = None) -> Heads:
+    """The given heads, or without any those of the model; checked against its outputs.
+
+    With heads given, the model may be any object that predicts; there is nothing to check then.
+    """
+    if heads is None:
+        heads = of(model)
+    chosen = Heads(heads)
+    if isinstance(model, keras.Model) and hasattr(model, "_nodes_by_depth"):
+        chosen.match(model)
     return chosen
 
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from keras_dense import _check
+
 
 def voc_palette(n):
     """The colors of PASCAL VOC: class 0 black, then far apart for as long as possible.
@@ -23,8 +25,7 @@ def voc_palette(n):
     >>> voc_palette(4).tolist()
     [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
     """
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or not 1 <= n <= 256:
-        raise ValueError(f"voc_palette: n must be an integer from 1 to 256. Received: n={n!r}")
+    n = _check.integer(n, "n", low=1, high=256)
     classes = np.arange(n)[:, None]
     channels = np.arange(3)[None, :]
     colors = np.zeros((n, 3), int)

@@ -1,6 +1,5 @@
 """Base classes of layers whose output dtype differs from the compute dtype, in graphs too."""
 
-import inspect
 from typing import Any
 
 import keras
@@ -46,7 +45,7 @@ class RearrangingLayer(keras.layers.Layer):
 
     def compute_output_spec(self, *args, **kwargs):
         spec = super().compute_output_spec(*args, **kwargs)
-        first = next(iter(inspect.signature(self.call).parameters))
-        moved = args[0] if args else kwargs[first]
+        # By keyword, the first argument of `call` after `self`.
+        moved = args[0] if args else kwargs[self.call.__code__.co_varnames[1]]
         dtype = keras.backend.standardize_dtype(moved.dtype)
         return spec if "float" in dtype else keras.KerasTensor(spec.shape, dtype=dtype)

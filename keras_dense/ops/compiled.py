@@ -33,13 +33,13 @@ def compiled(function: Callable) -> Callable:
 
         return functools.wraps(function)(run)
     if backend == "jax":
-        import inspect
-
         import jax
 
-        parameters = inspect.signature(function).parameters.values()
-        static = [p.name for p in parameters if p.kind == p.KEYWORD_ONLY]
-        return jax.jit(function, static_argnames=static)
+        @functools.cache
+        def with_settings(settings):
+            return jax.jit(functools.partial(function, **dict(settings)))
+
+        return lambda *args, **settings: with_settings(tuple(sorted(settings.items())))(*args)
     import tensorflow as tf
 
     return tf.function(function, jit_compile=True)

@@ -286,7 +286,7 @@ BAD = {
         "a.exr", exr, {"Z": METERS},
         {"displayWindow": (np.zeros(2, "int32"), np.array([5, 5], "int32")),
          "dataWindow": (np.zeros(2, "int32"), np.array([2, 3], "int32"))},
-        {}, "must contain the whole image .*Received: the window",
+        {}, "must contain the whole image .*Received: its window",
     ),
     "exr, broken": ("a.exr", raw, b"nothing", {}, {}, "cannot be read as OpenEXR"),
     "another ending": ("a.raw", raw, b"nothing", {}, {}, "must end in one of .png"),

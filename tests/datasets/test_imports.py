@@ -58,5 +58,5 @@ def test_voc_palette():
     ]
     assert len({tuple(c) for c in voc_palette(256).tolist()}) == 256
     for bad in (0, 257, 2.0, True):
-        with pytest.raises(ValueError, match="n must be an integer from 1 to 256"):
+        with pytest.raises(ValueError, match="`n` must be an integer from 1 to 256"):
             voc_palette(bad)

@@ -116,7 +116,7 @@ def test_bad_input():
     for bad, photo in ((p, image[:, :4]), (p[0], image), (p, image[..., 0])):
         with pytest.raises(ValueError, match="of one height and width. Received"):
             dense_crf(bad, photo)
-    with pytest.raises(ValueError, match="2 classes at least: give p and 1 - p"):
+    with pytest.raises(ValueError, match="at least 2 classes: give p and 1 - p"):
         dense_crf(p[..., :1], image)
     for bad in (np.nan, np.inf):
         with pytest.raises(ValueError, match="`probabilities` must be finite numbers"):

@@ -169,7 +169,7 @@ LAYERS = {
         it("LocationBias"),
         dilate=MORE,
         region=SIZES,
-        body="needs maps of a known size",
+        body="Height and width of the input must be known",
         top=NO_FORM,
         known=True,
     ),
@@ -186,7 +186,11 @@ LAYERS = {
     "PhasePooling2D": Row(phases, field=inf, top="-"),
     "PixelShuffle": Row(it("PixelShuffle", 2), stride=1, **MOVES),
     "PlaceLike": Row(
-        with_image("PlaceLike", 0.5, 2.0, (SIZE, SIZE)), stride=1, **JOINS, region=SIZES, known=True
+        with_image("PlaceLike", first=0.5, step=2.0, size=(SIZE, SIZE)),
+        stride=1,
+        **JOINS,
+        region=SIZES,
+        known=True,
     ),
     "PoolKeptCells": Row(
         pooled_by_mask,

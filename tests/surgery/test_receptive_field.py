@@ -390,8 +390,8 @@ def test_unpooling(padding, like):
     """A value and its index come from one window; both see what the pooling saw."""
     image = keras.Input((None, None, 3))
     x = layers.Conv2D(2, 3, padding="same")(image)
-    pooled, indices = MaxPoolWithArgmax2D(3, 2, padding)(x)
-    y = MaxUnpool2D(3, 2, padding)(pooled, indices, **({"like": x} if like else {}))
+    pooled, indices = MaxPoolWithArgmax2D(3, strides=2, padding=padding)(x)
+    y = MaxUnpool2D(3, strides=2, padding=padding)(pooled, indices, **({"like": x} if like else {}))
     field = receptive_field(keras.Model(image, y))
     # Of 5 cells around one the windows contain it: those of 7 pixels.
     assert field == ReceptiveField((7, 7), (1, 1), (-3, -3))

@@ -71,14 +71,14 @@ def integer(value, name, low=None, high=None):
     return int(found)
 
 
-def number(value, name, low=None, high=None, *, above=None):
+def number(value, name, low=None, high=None, *, above=None, below=None):
     """A finite float.
 
     Args:
         value: what was given.
         name: str, the argument, for the message.
         low, high: the least and the largest that is allowed; `high` needs one of the others.
-        above: what it must be larger than.
+        above, below: numbers that it must be larger and smaller than.
 
     >>> number(np.float32(0.5), "dropout", 0, 1)
     0.5
@@ -90,11 +90,14 @@ def number(value, name, low=None, high=None, *, above=None):
     wrong = not is_number(found) or not math.isfinite(found)
     wrong = wrong or (low is not None and found < low) or (high is not None and found > high)
     wrong = wrong or (above is not None and not found > above)
+    wrong = wrong or (below is not None and not found < below)
     if wrong:
-        bound = _range(low, high)
+        bounds = [_range(low, high)]
         if above is not None:
-            bound = f" > {above}" if high is None else f" > {above} and <= {high}"
-        raise fail(name, f"a number{bound}", value)
+            bounds = [f" > {above}"] + ([] if high is None else [f" <= {high}"])
+        if below is not None:
+            bounds.append(f" < {below}")
+        raise fail(name, f"a number{' and'.join(bounds)}", value)
     return float(found)
 
 

@@ -145,9 +145,7 @@ class Auxiliary(Assisting):
         self.level = level
         self.levels = (level,)
         self.filters = _check.integer(filters, "filters", low=1)
-        self.dropout = _check.number(dropout, "dropout", 0)
-        if not self.dropout < 1:
-            raise _check.fail("dropout", "in [0, 1)", dropout)
+        self.dropout = _check.number(dropout, "dropout", 0, below=1)
 
     def read(self, key: str, features: Features, predictions: dict, heads: Any) -> Tensor:
         """Scores from the feature, through layers of its own."""

@@ -63,9 +63,7 @@ def batch_norm_momentum(model: keras.Model, momentum: float) -> int:
     >>> batch_norm_momentum(model, 0.95)
     1
     """
-    value = _check.number(momentum, "momentum", 0)
-    if value >= 1:
-        raise _check.fail("momentum", "in [0, 1)", momentum)
+    value = _check.number(momentum, "momentum", 0, below=1)
     layers = _batch_norms(model)
     for layer in layers:
         layer.momentum = value

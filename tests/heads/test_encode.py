@@ -103,5 +103,5 @@ def test_weights_that_are_none(weight):
     for make in (Segmentation, Depth, Normals, Colorization):
         with pytest.raises(ValueError, match="`weight` must be a number >= 0"):
             make(weight=weight)
-    with pytest.raises(ValueError, match=r"`dropout` must be in \[0, 1\)"):
+    with pytest.raises(ValueError, match="`dropout` must be a number >= 0 and < 1"):
         Auxiliary(Segmentation(2), dropout=1)

@@ -150,7 +150,9 @@ def test_bad_input(model):
         ValueError, match="must have stages that pixels can leave. Received: 'fcn32s'"
     ):
         LayerCascade(kd.fcn32s(backbone, 3))
-    with pytest.raises(ValueError, match="`thresholds` must be a number, or one for each of the 2"):
+    with pytest.raises(
+        ValueError, match="`thresholds` must be a number, or one number for each of the 2"
+    ):
         LayerCascade(model, thresholds=[0.9])
     with pytest.raises(ValueError, match="`thresholds` must be a number > 0"):
         LayerCascade(model, thresholds=-1.0)

@@ -146,7 +146,7 @@ def test_bad_arguments():
     model = network()
     with pytest.raises(ValueError, match=r"names \['trunc'\].*'backbone', 'middle', 'head'"):
         layerwise(model, "sgd", {"trunc": 0.1})
-    with pytest.raises(ValueError, match="at least 0. Received: -1"):
+    with pytest.raises(ValueError, match="`multipliers` must be a number >= 0. Received"):
         layerwise(model, "sgd", {"backbone": -1})
     with pytest.raises(TypeError, match="`multipliers` must be a dict"):
         layerwise(model, "sgd", 0.1)

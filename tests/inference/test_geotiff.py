@@ -46,6 +46,15 @@ def tiled(scene, head=None, model=None, **settings):
     return kd.inference.predict_tiled(model, scene, head, tile=16, progress=False, **settings)
 
 
+def test_jpeg_2000_is_read_by_windows(tmp_path):
+    image = shown(random(size=(70, 90)))
+    pytest.importorskip("PIL.Image").fromarray(image).save(tmp_path / "a.jp2", irreversible=False)
+    scene = GeoTiff(tmp_path / "a.jp2")
+    assert scene.shape == (70, 90, 3) and scene.dtype == np.uint8
+    np.testing.assert_array_equal(scene[10:50, 20:60], image[10:50, 20:60])
+    np.testing.assert_array_equal(tiled(scene, model=(m := pointwise())), tiled(image, model=m))
+
+
 def test_numbers_as_they_are(tmp_path):
     for dtype, high in (("uint8", 256), ("uint16", 60000), ("int16", 30000), ("float32", 256)):
         bands = random(dtype=dtype, high=high)

@@ -85,6 +85,39 @@ def test_pytorch_writes_onnx_at_fixed_sizes(name, size, tmp_path):
     check(run_onnx(path, image), model, image)
 
 
+EVERY = {
+    "fcn32s": {},
+    "deeplabv2": {},
+    "deeplabv3": {},
+    "pspnet": {},
+    "dilated_context": {},
+    "duc_hdc": {},
+    "refinenet": {"filters": (8, 8, 8, 8)},
+    "global_convolutional_network": {},
+    "hypercolumn": {},
+    "layer_cascade": {"filters": 8},
+    "stacked_deconvolutional_network": {"units": 2, "growth": 4, "widths": (4, 4, 4)},
+    "eigen_fergus": {"size": (64, 80), "units": 8, "filters": 8},
+}
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", EVERY)
+def test_every_network_is_written(name, tmp_path):
+    """PyTorch writes ONNX, TensorFlow and JAX a SavedModel."""
+    size = (65, 71)
+    model = getattr(kd, name)(backbone(), 3, input_shape=(*size, 3), **EVERY[name])
+    draw = np.random.default_rng(0)
+    for weight in model.trainable_weights:
+        weight.assign(draw.normal(0, 0.3, weight.shape))
+    image = image_of(*size)
+    model(image)
+    format = "onnx" if BACKEND == "torch" else "tf_saved_model"
+    path = str(tmp_path / ("model.onnx" if format == "onnx" else "model"))
+    model.export(path, format=format, verbose=False)
+    check(RUN[format](path, image), model, image)
+
+
 @torch_only
 def test_pytorch_writes_openvino_at_a_fixed_size(tmp_path):
     model, image, path = network("fpn", (65, 71)), image_of(65, 71), str(tmp_path / "model.xml")

@@ -106,7 +106,7 @@ EVERY = {
 def test_every_network_is_written(name, tmp_path):
     """PyTorch writes ONNX, TensorFlow and JAX a SavedModel."""
     size = (65, 71)
-    model = getattr(kd, name)(backbone(), 3, input_shape=(*size, 3), **EVERY[name])
+    model = getattr(kd, name)(plain_backbone(), 3, input_shape=(*size, 3), **EVERY[name])
     draw = np.random.default_rng(0)
     for weight in model.trainable_weights:
         weight.assign(draw.normal(0, 0.3, weight.shape))

@@ -30,6 +30,7 @@ def run(script, *arguments, cwd=None):
 
 @pytest.mark.once
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_quickstart(tmp_path):
     result = run("quickstart.py", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -204,6 +205,7 @@ def test_train_on_sampled_pixels(tmp_path):
 
 
 @pytest.mark.once
+@pytest.mark.exhaustive
 def test_compare_runs(tmp_path):
     four = {"segmentation": {"mean_iou": 0.42, "iou": [0.42]}, "depth": {"abs_rel": 0.54}}
     single = {"segmentation": {"mean_iou": 0.40}}, {"depth": {"abs_rel": 0.60}}

@@ -88,6 +88,7 @@ def run(program, directory, kill_at="never"):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_killed_run_continues_to_the_same_numbers(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)

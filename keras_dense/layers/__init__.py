@@ -10,12 +10,20 @@ from keras_dense.layers.atrous import (
     AtrousSeparableConv2D,
 )
 from keras_dense.layers.bilinear import BilinearInitConvTranspose, BilinearUpsampling
+from keras_dense.layers.cascade import (  # noqa: F401
+    Certainty,
+    KeepCells,
+    PoolKeptCells,
+    Settled,
+    Unsure,
+)
 from keras_dense.layers.colorization import AnnealedMean, Lightness, Recolor
 from keras_dense.layers.context import AdaptiveAveragePooling2D, PixelShuffle, ResizeLike
 from keras_dense.layers.crf import CRFasRNN
 from keras_dense.layers.depth import DepthActivation
 from keras_dense.layers.hypercolumn import GatherPixels, HypercolumnMLP
 from keras_dense.layers.local_response import LocalResponseNormalization
+from keras_dense.layers.phases import PhasePooling2D, TilePhases  # noqa: F401
 from keras_dense.layers.place import LocationBias, PlaceLike
 from keras_dense.layers.pooling import AtrousAveragePooling2D, AtrousMaxPooling2D
 from keras_dense.layers.size import CropLike, PadToMinimum, PadToMultiple, ReflectionPadding2D

@@ -6,6 +6,7 @@ form is a function from features to one map, which heads read through a convolut
 are `feature`, which reads a feature by name, `stride_between`, the factor between two maps, and
 blocks of layers: `upsample`, `conv_bn_relu`, `aspp`.
 
+>>> import keras
 >>> import keras_dense as kd
 >>> def top_down(features):
 ...     fine, coarse = kd.decoders.feature(features, "P3"), kd.decoders.feature(features, "P5")
@@ -17,8 +18,6 @@ blocks of layers: `upsample`, `conv_bn_relu`, `aspp`.
 >>> kd.assemble(backbone, top_down, kd.heads.Segmentation(5)).output_shape
 (None, None, None, 5)
 """
-
-import keras  # noqa: F401  For the example.
 
 from keras_dense.models.blocks import aspp, conv_bn_relu
 from keras_dense.models.decoder import Decoder, Prediction, Wanted, read_through, scores

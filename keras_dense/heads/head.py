@@ -111,7 +111,7 @@ class Head:
 
     def default_loss(self) -> keras.losses.Loss:
         """Loss that is used unless another one is given."""
-        raise NotImplementedError(f"{type(self).__name__} needs a `loss`, or `default_loss()`.")
+        raise TypeError(f"{type(self).__name__} needs a `loss`, or `default_loss()`.")
 
     def metrics(self) -> list:
         """Fresh metrics for `compile`."""
@@ -137,7 +137,7 @@ class Head:
 
     def encode(self, sample: Sample) -> Array:
         """Target of a sample, an array."""
-        raise NotImplementedError(f"{type(self).__name__} must have a method encode(sample).")
+        raise TypeError(f"{type(self).__name__} must have a method encode(sample).")
 
     def unknown(self, size: tuple[int, int]) -> Array:
         """Target of an image of `(height, width)` without a known pixel.

@@ -8,7 +8,7 @@ import keras
 from keras_dense.heads.collection import Heads, carried
 from keras_dense.heads.head import Head
 from keras_dense.layers.head_output import HeadOutput
-from keras_dense.surgery.graph import functional
+from keras_dense.surgery.graph import functional, has_graph
 
 Given = Head | Mapping[str, Head] | Heads | None
 
@@ -67,7 +67,7 @@ def heads_of(model: Any, heads: Given = None) -> Heads:
     if heads is None:
         heads = of(model)
     chosen = Heads(heads)
-    if isinstance(model, keras.Model) and hasattr(model, "_nodes_by_depth"):
+    if has_graph(model):
         chosen.match(model)
     return chosen
 

@@ -2,7 +2,6 @@
 
 # Layers that only surgery and models insert are not in `__all__`. They are imported since saved
 # models need them registered.
-import keras_dense.layers.phases  # noqa: F401
 import keras_dense.layers.region  # noqa: F401
 from keras_dense.layers.atrous import (
     AtrousConv2D,

@@ -19,16 +19,29 @@ from keras import tree
 from keras_dense._types import Nested, Tensor
 
 
+def has_graph(model: Any) -> bool:
+    """Whether `functional` can read a model: a functional or a built Sequential one.
+
+    >>> layers = [keras.Input((4,)), keras.layers.ReLU()]
+    >>> has_graph(keras.Sequential(layers)), has_graph("model.keras")
+    (True, False)
+    """
+    if isinstance(model, keras.Sequential):
+        return model.built
+    return isinstance(model, keras.Model) and hasattr(model, "_nodes_by_depth")
+
+
 def functional(model: Any, argument: str = "model") -> keras.Model:
     """`model` as a functional model.
 
     Raises:
         TypeError: for anything else, with the remedy; `argument` is its name in the message.
     """
-    if isinstance(model, keras.Sequential) and model.built:
-        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    if isinstance(model, keras.Model) and hasattr(model, "_nodes_by_depth"):
-        return model
+    if has_graph(model):
+        sequential = isinstance(model, keras.Sequential)
+        return (
+            keras.Model(model.inputs[0], model.outputs[0], name=model.name) if sequential else model
+        )
     kind = type(model).__name__
     if isinstance(model, keras.Sequential):
         hint = "Give the Sequential model an `Input` first (or call `build`)."

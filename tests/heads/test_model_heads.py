@@ -174,10 +174,17 @@ def test_heads_that_do_not_fit(heads, message):
             use()
 
 
+def test_given_heads_are_compared_with_a_sequential_model():
+    model = keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(3, 1)])
+    for use in (kd.decoded, kd.heads.attach, kd.testing.check_model):
+        with pytest.raises(ValueError, match="Received: Segmentation with 4 channels"):
+            use(model, kd.heads.Segmentation(4))
+
+
 def test_no_heads_at_all():
     with pytest.raises(TypeError, match="inherits from kd.heads.Head"):
         kd.heads.Heads("segmentation")
     with pytest.raises(TypeError, match="`decoder` must be a decoder"):
         kd.assemble(network(HEADS), "fpn", HEADS)
-    with pytest.raises(NotImplementedError, match="Head needs a `loss`"):
+    with pytest.raises(TypeError, match="Head needs a `loss`"):
         kd.heads.Head(target="x")

@@ -13,19 +13,17 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
 
-# Put together from layers: each test on one backend.
-COMPOSED = ("tests/backbones/", "tests/models/", "tests/surgery/")
-# Code that is the same on all backends: `keras.ops` alone, or NumPy. Each test on the first one.
-PORTABLE = (
-    "tests/datasets/",
-    "tests/heads/",
-    "tests/inference/",
-    "tests/losses/",
-    "tests/metrics/",
-    "tests/testing/",
+# Code that is the same on all backends: `keras.ops` alone, NumPy, or networks of layers that are
+# tested on all of them. Each test on the first one.
+PORTABLE = tuple(
+    f"tests/{name}"
+    for name in (
+        *("backbones/", "datasets/", "heads/", "inference/", "losses/", "metrics/", "models/"),
+        *("surgery/", "test_command", "testing/"),
+    )
 )
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
-# How many shares of twenty each backend takes of what runs on one only: they differ in cost.
+# How many shares of twenty each backend takes of what is exhaustive: they differ in cost.
 SHARES = {"torch": 18, "tensorflow": 1, "jax": 1}
 
 
@@ -48,50 +46,70 @@ def pytest_ignore_collect(collection_path):
 def pytest_collection_modifyitems(config, items):
     """Leave out what tests/run_backends.sh does not need; pytest alone runs everything.
 
-    `KERAS_DENSE_SUITE` is "quick", "rest" (marked exhaustive) or "all"; `KERAS_DENSE_BACKENDS`
-    names the backends that run in turn. CONTRIBUTING.md ("What runs where") has the rules.
+    `KERAS_DENSE_SUITE` is "quick", "rest" or "all"; `KERAS_DENSE_BACKENDS` names the backends that
+    run in turn. CONTRIBUTING.md ("What runs where") has the rules.
     """
-    kept = [
-        item
-        for item in items
-        if SUITE == "all" or (SUITE == "rest") == bool(item.get_closest_marker("exhaustive"))
-    ]
-    if len(BACKENDS) > 1:
-        kept = _share_of_this_backend(kept)
+    suites = ("quick", "rest") if SUITE == "all" else (SUITE,)
+    kept = [item for item in items if any(_runs_here(item, suite) for suite in suites)]
+    if not FIRST:
+        kept = _without_repeated(kept)
     names = {item.nodeid for item in kept}
     config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in names])
     items[:] = kept
 
 
-def _share_of_this_backend(items):
-    kept, cases = [], {}
-    for item in items:
-        if _runs_here(item):
-            kept.append(item)
-            if not FIRST and len(_values(item)) > 1 and not item.get_closest_marker("skipif"):
-                cases.setdefault(item.nodeid.split("[")[0], []).append(item)
-    spared = {item.nodeid for each in cases.values() for item in _repeated(each)}
-    return [item for item in kept if item.nodeid not in spared]
+def _runs_here(item, suite):
+    """Whether a suite runs a test on this backend."""
+    exhaustive = bool(item.get_closest_marker("exhaustive"))
+    if len(BACKENDS) < 2:
+        return exhaustive == (suite == "rest")
+    here = os.environ["KERAS_BACKEND"]
+    backends = _backends(item)
+    if exhaustive:
+        return suite == "rest" and here in backends
+    if here not in backends or FIRST:
+        return suite == "quick" and here in backends
+    if len(backends) < len(BACKENDS) or not _by_turns(item):
+        return suite == "quick"
+    # The first backend has proved it: one of the others now, the rest of them in the rest.
+    return (suite == "quick") == (here == _drawn(item, BACKENDS[1:]))
 
 
-def _runs_here(item):
+def _backends(item):
+    """The backends that run a test in either suite."""
     marked = item.get_closest_marker
     if marked("skipif"):
-        return True
+        return BACKENDS
     first = getattr(item, "originalname", "").startswith("test_bad_")
     if first or marked("once") or isinstance(item, pytest.DoctestItem):
-        return FIRST
-    shared = marked("slow") or item.nodeid.startswith(COMPOSED)
-    if marked("exhaustive") or shared and not (marked("everywhere") or "contract" in item.name):
-        # By name, for not all backends have the same list.
-        turn = [b for b in BACKENDS for _ in range(SHARES[b])]
-        return turn[zlib.crc32(item.nodeid.encode()) % len(turn)] == os.environ["KERAS_BACKEND"]
-    return (
-        FIRST
-        or not item.nodeid.startswith(PORTABLE)
-        or marked("everywhere")
-        or "contract" in item.name
-    )
+        return BACKENDS[:1]
+    if marked("exhaustive"):
+        return [_drawn(item, [b for b in BACKENDS for _ in range(SHARES[b])])]
+    portable = marked("slow") or item.nodeid.startswith(PORTABLE)
+    return BACKENDS[:1] if portable and not _on_all(item) else BACKENDS
+
+
+def _on_all(item):
+    return bool(item.get_closest_marker("everywhere")) or "contract" in item.name
+
+
+def _by_turns(item):
+    return _on_all(item) and not item.get_closest_marker("skipif")
+
+
+def _drawn(item, backends):
+    # By name, for not all backends have the same list.
+    return backends[zlib.crc32(item.nodeid.encode()) % len(backends)]
+
+
+def _without_repeated(items):
+    """Tests of several parameters with every value of each, but not with every combination."""
+    cases = {}
+    for item in items:
+        if len(_values(item)) > 1 and not item.get_closest_marker("skipif"):
+            cases.setdefault(item.nodeid.split("[")[0], []).append(item)
+    spared = {item.nodeid for each in cases.values() for item in _repeated(each)}
+    return [item for item in items if item.nodeid not in spared]
 
 
 def _values(item):

@@ -59,6 +59,7 @@ def names(path):
     return sorted(str(p.relative_to(path)) for p in path.rglob("*") if p.is_file())
 
 
+@pytest.mark.everywhere
 def test_labels_of_a_folder(labels, folder, tmp_path, capsys):
     path, model, head = labels
     out = tmp_path / "deep" / "out"
@@ -133,7 +134,8 @@ def test_unusual_photos(labels, tmp_path, capsys):
     exif = PIL.Exif()
     exif[0x0112] = 6  # turned by a quarter
     PIL.fromarray(rgb).save(folder / "turned.png", exif=exif)
-    assert main(["predict", labels[0], str(folder), "--out", str(out)]) == 1
+    with pytest.warns(UserWarning, match="alpha.png: has 2800 transparent pixels"):
+        assert main(["predict", labels[0], str(folder), "--out", str(out)]) == 1
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "1 of 5 images failed:" and len(said) == 2
     assert "one.png: is too small: 1×1 pixels, for a network of stride 32" in said[1]
@@ -248,6 +250,7 @@ def test_a_head_with_others_on_the_way(backbone, folder, tmp_path):
     assert names(tmp_path / "out") == ["0.png", "1.png", "2.png"]
 
 
+@pytest.mark.everywhere
 def test_evaluate(labels, folder, tmp_path, capsys):
     path, model, head = labels
     masks = tmp_path / "masks"

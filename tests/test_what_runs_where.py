@@ -36,6 +36,8 @@ FILES = {
     "tests/models/test_model.py": """
         import pytest
         def test_contract(): ...
+        def test_portable(): ...
+        @pytest.mark.exhaustive
         @pytest.mark.parametrize("n", range(30))
         def test_shared(n): ...
         @pytest.mark.skipif(False, reason="")
@@ -96,21 +98,25 @@ def folder(tmp_path_factory):
 def test_each_backend_runs_its_share(folder):
     found = {backend: collected(folder, backend, "quick") for backend in BACKENDS.split()}
     first, *others = found.values()
-    everywhere = {"test_one_parameter[u-0]", "test_one_parameter[v-0]", "test_contract"}
-    everywhere |= {"test_numbers", "test_export"}
-    alone = {"test_bad_arguments", "test_file", "test_more_numbers"}
-    assert everywhere | alone <= set(first) and "test_long" not in first
+    everywhere = {"test_one_parameter[u-0]", "test_one_parameter[v-0]", "test_export"}
+    by_turns = {"test_contract", "test_numbers"}
+    alone = {"test_bad_arguments", "test_file", "test_more_numbers", "test_portable"}
+    assert everywhere | by_turns | alone <= set(first) and "test_long" not in first
     assert sum(name.startswith("test_two_parameters") for name in first) == 6
     for names in others:
         assert everywhere <= set(names) and not alone & set(names)
         two = [name for name in names if name.startswith("test_two_parameters")]
         assert len(two) == 2  # one with each value of both, and the third is marked
         assert {n for name in two for n in "12uv" if n in name.partition("[")[2]} == set("12uv")
-    shared = [name for names in found.values() for name in names if name.startswith("test_shared")]
-    assert len(shared) == len(set(shared)) == 30
-    assert sum(name.startswith("test_shared") for name in first) > 15
+    # Two files have a contract.
+    turns = [name for names in others for name in names if name in by_turns]
+    assert sorted(turns) == ["test_contract", "test_contract", "test_numbers"]
 
 
-def test_the_rest_runs_on_one_backend(folder):
-    found = [collected(folder, backend, "rest") for backend in BACKENDS.split()]
-    assert sorted(found) == [[], [], ["test_long"]]
+def test_the_rest_has_what_the_quick_suite_left_out(folder):
+    first, *others = (collected(folder, backend, "rest") for backend in BACKENDS.split())
+    found = sorted(first + [name for names in others for name in names])
+    shared = [name for name in found if name.startswith("test_shared")]
+    assert len(shared) == len(set(shared)) == 30 and len(set(shared) & set(first)) > 15
+    alone = [name for name in found if name not in shared]
+    assert alone == ["test_contract", "test_contract", "test_long", "test_numbers"]

@@ -223,6 +223,7 @@ def test_answers(server, network):
     assert send(server[1], None, "/healthz", "GET")[0] == 200
 
 
+@pytest.mark.filterwarnings("ignore:.* transparent pixels:UserWarning")
 def test_images_of_all_kinds(server, network, tmp_path):
     """Images are read as by the command line: `read_image(upright=True)`."""
     rgb = Image.fromarray(pixels(3, 65, 97))

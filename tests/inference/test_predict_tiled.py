@@ -106,7 +106,6 @@ def test_a_photo_that_fits_is_predicted_as_it_is(backbone):
     np.testing.assert_array_equal(found, model.predict_on_batch(image[None])[0])
 
 
-@pytest.mark.everywhere
 def test_every_head_at_once(backbone):
     heads = {
         "labels": kd.heads.Segmentation(5),

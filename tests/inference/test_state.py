@@ -148,6 +148,7 @@ def test_a_stopped_run_knows_a_model_that_was_changed(change):
 
 
 @pytest.mark.once
+@pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer:UserWarning")
 def test_a_saved_model_is_the_same(tmp_path):
     image_ = keras.Input((None, None, 3))
     model = keras.Model(image_, layers.LeakyReLU(0.1)(layers.Conv2D(4, 3)(image_)))

@@ -96,6 +96,7 @@ def test_every_public_layer_has_a_row():
     assert public - layers == {kd.layers.ICNR}  # an initializer
 
 
+@pytest.mark.everywhere
 @rows
 def test_every_layer_passes_the_test_of_keras_for_layers(row):
     layer, arguments, shapes, output, weights = row

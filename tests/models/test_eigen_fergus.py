@@ -121,6 +121,7 @@ def gradients_move(model, heads):
     }
 
 
+@pytest.mark.filterwarnings("ignore:Gradients do not exist:UserWarning")  # That is what is tested.
 def test_stop_gradient():
     everything = gradients_move(small(), kd.heads.Depth())
     last = gradients_move(small(stop_gradient=True), kd.heads.Depth())

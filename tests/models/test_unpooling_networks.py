@@ -179,6 +179,10 @@ def test_segnet_basic_has_no_relu_on_the_way_up():
     assert model.get_layer("scores").kernel_size == (1, 1)
 
 
+def kind_of(key):
+    return "int32" if key.startswith("I") else None
+
+
 def test_only_positions_go_from_encoder_to_decoder():
     """Finer features give the decoder their size, and none of their values."""
     rng = np.random.default_rng(0)
@@ -189,7 +193,7 @@ def test_only_positions_go_from_encoder_to_decoder():
         places = (2 * rows * (24 >> n) + 2 * columns)[None, ..., None]
         values[f"I{n + 1}"] = np.repeat(places, width, -1).astype("int32")
     inputs = {
-        key: keras.Input((None, None, x.shape[-1]), dtype="int32" if key[0] == "I" else None)
+        key: keras.Input((None, None, x.shape[-1]), dtype=kind_of(key), name=key)
         for key, x in values.items()
     }
     found = kd.decoders.segnet((1, 2, 1))(inputs, {"": kd.decoders.Wanted(3)})
@@ -254,8 +258,10 @@ def test_deconvnet_keeps_the_fully_connected_layers(monkeypatch, tmp_path):
 def test_a_map_smaller_than_fc6_is_continued_with_zeros():
     """Cells beyond the image count as zeros."""
     decoder = kd.decoders.deconvnet((1,), filters=8)
-    features = {"P0": keras.Input((None, None, 4)), "P1": keras.Input((None, None, 4))}
-    features["I1"] = keras.Input((None, None, 4), dtype="int32")
+    features = {
+        key: keras.Input((None, None, 4), dtype=kind_of(key), name=key)
+        for key in ("P0", "P1", "I1")
+    }
     found = decoder(features, {"": kd.decoders.Wanted(4)})[""]
     model = keras.Model(features, found.scores)
     for size, cells in (((3, 9), (1, 3)), ((7, 7), (1, 1)), ((10, 8), (4, 2))):
@@ -289,7 +295,7 @@ def test_bad_input_of_every_builder(name):
 
 
 @pytest.mark.parametrize(
-    "name, reader", zip(NAMES, ("SegNet", "SegNet-Basic", "DeconvNet"), strict=True)
+    "name, reader", list(zip(NAMES, ("SegNet", "SegNet-Basic", "DeconvNet"), strict=True))
 )
 def test_a_backbone_that_does_not_pool(name, reader):
     x = image = keras.Input((None, None, 3))

@@ -1,0 +1,1 @@
+"""Weights of other projects: reading files, and mapping their names to layers."""

@@ -95,6 +95,7 @@ def convolution(
     name: str,
     strides: int = 1,
     *,
+    groups: int = 1,
     kernel_initializer: str | keras.initializers.Initializer = "glorot_uniform",
 ) -> Tensor:
     """A convolution without bias, padded equally on all sides even with strides."""
@@ -107,6 +108,7 @@ def convolution(
         size,
         strides,
         padding,
+        groups=groups,
         use_bias=False,
         kernel_initializer=kernel_initializer,
         name=name,

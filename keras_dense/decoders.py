@@ -45,7 +45,7 @@ from keras_dense.models.stacked_deconvolutional_network import (
     stacked_deconvolutional_network_decoder as stacked_deconvolutional_network,
 )
 from keras_dense.models.unet import unet_decoder as unet
-from keras_dense.models.upsampling import upsample
+from keras_dense.models.upsampling import fit, resize, upsample
 from keras_dense.surgery.feature_pyramid import feature
 from keras_dense.surgery.strides import stride_between
 
@@ -64,6 +64,7 @@ __all__ = [
     "duc_hdc",
     "fcn",
     "feature",
+    "fit",
     "fpn",
     "global_convolutional_network",
     "hypercolumn",
@@ -72,6 +73,7 @@ __all__ = [
     "pspnet",
     "read_through",
     "refinenet",
+    "resize",
     "resnet38",
     "scores",
     "segnet",

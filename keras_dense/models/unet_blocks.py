@@ -10,8 +10,15 @@ from keras import layers
 from keras_dense import _check
 from keras_dense._types import Features, Tensor
 from keras_dense.layers import BilinearUpsampling
+from keras_dense.models.blocks import conv_bn_relu
+from keras_dense.models.upsampling import upsample
 from keras_dense.surgery.graph import source_of
 from keras_dense.surgery.strides import pair, strides
+
+# What reduces the channels on the way up: the upsampling itself, to the width of the level, with a
+# ReLU after it; a 1×1 convolution, batch norm and ReLU after it; or nothing but the first 3×3
+# convolution of the level.
+REDUCTIONS = ("upsampling", "convolution", None)
 
 
 def double_conv(
@@ -32,6 +39,34 @@ def double_conv(
             x = layers.BatchNormalization(epsilon=1e-5, name=f"{name}_bn{n}")(x)
         x = layers.ReLU(name=f"{name}_relu{n}")(x)
     return x
+
+
+def step_up(
+    x: Tensor,
+    factor: tuple[int, int],
+    filters: int,
+    upsampling: str,
+    reduction: str | None,
+    *,
+    name: str,
+) -> Tensor:
+    """Upsampling from level to level, and what reduces the channels there, see `REDUCTIONS`."""
+    if reduction == "upsampling":
+        x = upsample(
+            x, factor, upsampling, filters=filters, kernel_initializer="he_normal", name=name
+        )
+        return layers.ReLU(name=f"{name}_relu")(x)
+    x = upsample(x, factor, upsampling, name=name)
+    return conv_bn_relu(x, filters, 1, name=f"{name}_reduce") if reduction else x
+
+
+def check_reduction(reduction: str | None) -> str | None:
+    """`reduction`, checked.
+
+    >>> check_reduction("convolution")
+    'convolution'
+    """
+    return _check.choice(reduction, "reduction", REDUCTIONS)
 
 
 def attention_gate(
@@ -116,3 +151,36 @@ def steps_up(
 def check_filters(filters: Sequence[int] | None) -> tuple[int, ...] | None:
     """`filters` as a tuple, checked, or `None`."""
     return None if filters is None else _check.integers(filters, "filters")
+
+
+def expanding_path(
+    features: Features,
+    filters: Sequence[int] | None,
+    *,
+    padding: str = "same",
+    upsampling: str = "up_conv",
+    reduction: str | None = "upsampling",
+    batch_norm: bool = True,
+    attention: bool = False,
+    center: bool = False,
+) -> dict[int, Tensor]:
+    """The maps of the expanding path by level, coarsest first; arguments of `kd.decoders.unet`."""
+    valid = padding == "valid"
+    x, steps = steps_up(features, filters, "V" if valid else "P")
+    if center:
+        x = double_conv(x, x.shape[-1], "center", batch_norm=batch_norm)
+    crop, maps = 4, {}
+    for n, width, factor, skip in steps:
+        coarse, name = x, f"up{n}"
+        x = step_up(x, factor, width, upsampling, reduction, name=name)
+        if valid:
+            skip = layers.Cropping2D(crop, name=f"{name}_crop", data_format="channels_last")(skip)
+            crop = 2 * crop + 8
+        if skip is not None:
+            if attention:
+                gate_width = max(1, width // 2)
+                skip = attention_gate(skip, coarse, factor, gate_width, f"{name}_attention")
+            x = layers.Concatenate(name=f"{name}_join")([skip, x])
+        x = double_conv(x, width, name, padding=padding, batch_norm=batch_norm)
+        maps[n] = x
+    return maps

@@ -49,7 +49,7 @@ from keras_dense.models.stacked_deconvolutional_network import (
 )
 from keras_dense.models.unet import unet_decoder as unet
 from keras_dense.models.upernet import upernet_decoder as upernet
-from keras_dense.models.upsampling import upsample
+from keras_dense.models.upsampling import fit, resize, upsample
 from keras_dense.surgery.feature_pyramid import feature
 from keras_dense.surgery.strides import stride_between
 
@@ -69,6 +69,7 @@ __all__ = [
     "fcn",
     "fcn_head",
     "feature",
+    "fit",
     "fpn",
     "global_convolutional_network",
     "hypercolumn",
@@ -79,6 +80,7 @@ __all__ = [
     "pspnet",
     "read_through",
     "refinenet",
+    "resize",
     "resnet38",
     "scores",
     "segnet",

@@ -12,6 +12,7 @@ from keras_dense.layers import (
     AtrousDepthwiseConv2D,
     ResizeLike,
 )
+from keras_dense.models.upsampling import resize
 
 
 def conv_bn_relu(
@@ -161,5 +162,5 @@ def pyramid_pooling(
             )(part)
         else:
             part = conv_bn_relu(part, filters, 1, name=f"pool{n}_conv")
-        maps.append(ResizeLike(name=f"pool{n}_upsample")(part, x))
+        maps.append(resize(part, x, name=f"pool{n}_upsample"))
     return layers.Concatenate(name="pyramid")(maps)

@@ -130,6 +130,7 @@ def deeplabv3(
     input_shape: Shape = (None, None, 3),
     name: str | None = None,
     initialize_from: keras.Model | PathLike | None = None,
+    grid: str | None = None,
     output_stride: int = 16,
     rates: Sequence[int] | None = None,
     image_pooling: bool = True,
@@ -142,8 +143,8 @@ def deeplabv3(
         fine = kd.deeplabv3(..., output_stride=8, initialize_from=trained)
 
     Args:
-        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
-            builders, see `kd.models`.
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from, grid: common to
+            all builders, see `kd.models`.
         output_stride: int, stride of the dilated backbone: 32, 16, 8, …
         rates: tuple of ints >= 1, dilation rates of the pyramid; default (6, 12, 18) at output
             stride 16, scaled for others; `()` leaves out its 3×3 convolutions.
@@ -173,4 +174,4 @@ def deeplabv3(
     rates_of_units = multi_grid_rates(backbone, multi_grid, output_stride)
     backbone = dilate(backbone, output_stride, rates=rates_of_units)
     decoder = deeplabv3_decoder(rates, image_pooling=image_pooling)
-    return build(backbone, decoder, heads, input_shape, name or "deeplabv3", initialize_from)
+    return build(backbone, decoder, heads, input_shape, name or "deeplabv3", initialize_from, grid)

@@ -92,7 +92,7 @@ def deeplabv3plus_decoder(
         )
         x = convolve(x, "refine") if refine else x
         factor = stride_between(low, x)
-        x = upsample(x, factor, upsampling, name="upsample_encoder")
+        x = upsample(x, factor, upsampling, like=low, name="upsample_encoder")
         x = layers.Concatenate(name="decoder_concatenate")([x, low])
         for n in range(1, convolutions + 1):
             x = convolve(x, f"decoder_{n}")
@@ -110,6 +110,7 @@ def deeplabv3plus(
     input_shape: Shape = (None, None, 3),
     name: str | None = None,
     initialize_from: keras.Model | PathLike | None = None,
+    grid: str | None = None,
     output_stride: int = 16,
     rates: Sequence[int] | None = None,
     separable: bool | None = None,
@@ -119,8 +120,8 @@ def deeplabv3plus(
     """DeepLabv3+: DeepLabv3 as encoder, and a small decoder that recovers edges.
 
     Args:
-        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
-            builders, see `kd.models`. The paper's backbones are "resnet101" and the aligned
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from, grid: common to
+            all builders, see `kd.models`. The paper's backbones are "resnet101" and the aligned
             "xception65" and "xception71".
         output_stride: int, stride of the dilated backbone: 32, 16, 8, …
         rates: tuple of ints >= 1, dilation rates of the pyramid; default (6, 12, 18) at output
@@ -154,4 +155,6 @@ def deeplabv3plus(
     decoder = deeplabv3plus_decoder(
         rates, separable=separable, image_pooling=image_pooling, upsampling=upsampling
     )
-    return build(backbone, decoder, heads, input_shape, name or "deeplabv3plus", initialize_from)
+    return build(
+        backbone, decoder, heads, input_shape, name or "deeplabv3plus", initialize_from, grid
+    )

@@ -16,7 +16,8 @@ from keras_dense.heads import Heads
 from keras_dense.models.blocks import add, conv_bn_relu
 from keras_dense.models.build import HeadsLike, build, make_backbone
 from keras_dense.models.decoder import Decoder, read_through
-from keras_dense.models.upsampling import check_upsampling, doublings, upsample
+from keras_dense.models.grid import current
+from keras_dense.models.upsampling import check_upsampling, doublings, resize, upsample
 from keras_dense.surgery.feature_pyramid import feature
 from keras_dense.surgery.strides import stride_between
 
@@ -51,6 +52,18 @@ def _pyramid(features: Features, levels: Sequence[str], width: int, smooth: bool
             )(x)
         pyramid.append(x)
     return pyramid
+
+
+def _brought(x: Tensor, finest: Tensor, level: str) -> Tensor:
+    """A map that was doubled several times, in the size of the finest.
+
+    Doubled maps of rounded sizes are too large, and none but the last step knows its size: so the
+    published networks resize them once more.
+    """
+    canvas = current()
+    if canvas is None or canvas.grid.divides:
+        return x
+    return resize(x, finest, name=f"branch_{level}_resize")
 
 
 def fpn_decoder(
@@ -117,7 +130,7 @@ def fpn_decoder(
                 x = convolve(x, name)
                 if factor is not None:
                     x = upsample(x, factor, upsampling, name=f"{name}_upsample")
-            maps.append(x)
+            maps.append(_brought(x, pyramid[-1], level) if factors else x)
         if merge == "add":
             x = add(maps, "branches")
         else:
@@ -136,6 +149,7 @@ def fpn(
     input_shape: Shape = (None, None, 3),
     name: str | None = None,
     initialize_from: keras.Model | PathLike | None = None,
+    grid: str | None = None,
     filters: Sequence[int] = (256, 128),
     upsampling: str = "bilinear",
     dropout: float = 0.0,
@@ -143,8 +157,8 @@ def fpn(
     """Semantic FPN: a feature pyramid whose maps are summed at stride 4; 28.5 M on ResNet-50.
 
     Args:
-        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
-            builders, see `kd.models`. The features P2 to P5 are read.
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from, grid: common to
+            all builders, see `kd.models`. The features P2 to P5 are read.
         filters: two ints >= 1, channels of the pyramid and of the segmentation branch.
         upsampling: str, the way of upsampling in the branch, see `kd.decoders.upsample`.
         dropout: float from 0 to 1, dropout rate of the map that heads read.
@@ -168,4 +182,4 @@ def fpn(
     heads = Heads.of(heads, num_classes)
     decoder = fpn_decoder(filters, upsampling=upsampling, dropout=dropout)
     backbone = make_backbone(backbone, weights, input_shape)
-    return build(backbone, decoder, heads, input_shape, name or "fpn", initialize_from)
+    return build(backbone, decoder, heads, input_shape, name or "fpn", initialize_from, grid)

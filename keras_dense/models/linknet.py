@@ -50,10 +50,10 @@ def linknet_decoder(filters: int = 32, *, upsampling: str = "transposed") -> Dec
     @read_through(1)
     def decode(features: Features) -> Tensor:
         x, steps = steps_up(features, None)
-        for n, _, factor, skip in steps:
-            name, narrow = f"up{n}", max(x.shape[-1] // 4, 1)
-            x = conv_bn_relu(x, narrow, 1, name=f"{name}_reduce")
-            x = upsample(x, factor, upsampling, like=skip, name=name, **bias)
+        for step in steps:
+            name, skip = f"up{step.level}", step.skip
+            x = conv_bn_relu(x, max(x.shape[-1] // 4, 1), 1, name=f"{name}_reduce")
+            x = upsample(x, step.factor, upsampling, like=step.like, name=name, **bias)
             x = layers.BatchNormalization(epsilon=1e-5, name=f"{name}_bn")(x)
             x = layers.ReLU(name=f"{name}_relu")(x)
             width = filters if skip is None else skip.shape[-1]
@@ -74,15 +74,16 @@ def linknet(
     input_shape: Shape = (None, None, 3),
     name: str | None = None,
     initialize_from: keras.Model | PathLike | None = None,
+    grid: str | None = None,
     filters: int = 32,
     upsampling: str = "transposed",
 ) -> keras.Model:
     """LinkNet: a U-Net that adds instead of concatenating, with narrow blocks on the way up.
 
     Args:
-        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
-            builders, see `kd.models`. The paper's backbone is a ResNet-18. The features P4 to P1
-            are added on the way up from P5.
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from, grid: common to
+            all builders, see `kd.models`. The paper's backbone is a ResNet-18. The features P4 to
+            P1 are added on the way up from P5.
         filters: int >= 1, channels at the size of the image.
         upsampling: str, see `kd.decoders.upsample`.
 
@@ -106,4 +107,4 @@ def linknet(
     heads = Heads.of(heads, num_classes)
     decoder = linknet_decoder(filters, upsampling=upsampling)
     backbone = make_backbone(backbone, weights, input_shape)
-    return build(backbone, decoder, heads, input_shape, name or "linknet", initialize_from)
+    return build(backbone, decoder, heads, input_shape, name or "linknet", initialize_from, grid)

@@ -91,14 +91,15 @@ def lraspp(
     input_shape: Shape = (None, None, 3),
     name: str | None = None,
     initialize_from: keras.Model | PathLike | None = None,
+    grid: str | None = None,
     output_stride: int = 16,
     filters: int = 128,
 ) -> keras.Model:
     """LR-ASPP: a mobile network for real time; 3.2 M weights with MobileNetV3-Large.
 
     Args:
-        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
-            builders, see `kd.models`. The features P3 and P5 are read.
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from, grid: common to
+            all builders, see `kd.models`. The features P3 and P5 are read.
         output_stride: int, stride of the dilated backbone: 32, 16 or 8.
         filters: int >= 1, channels that the last feature is reduced to.
 
@@ -121,4 +122,4 @@ def lraspp(
     """
     heads, decoder = Heads.of(heads, num_classes), lraspp_decoder(filters)
     backbone = dilate(make_backbone(backbone, weights, input_shape), output_stride)
-    return build(backbone, decoder, heads, input_shape, name or "lraspp", initialize_from)
+    return build(backbone, decoder, heads, input_shape, name or "lraspp", initialize_from, grid)

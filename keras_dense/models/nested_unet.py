@@ -12,10 +12,10 @@ from keras_dense import _check
 from keras_dense._types import Features, Tensor
 from keras_dense.models.decoder import Decoder, read_through
 from keras_dense.models.unet_blocks import (
+    Step,
     check_filters,
     check_reduction,
     double_conv,
-    step_up,
     steps_up,
 )
 from keras_dense.models.upsampling import check_upsampling
@@ -62,9 +62,9 @@ def nested_unet_decoder(
     check_upsampling(upsampling)
     scores_size = _check.integer(scores_size, "scores_size", low=1)
 
-    def node(n, j, width, factor, before, below):
-        name = f"node{n}_{j}"
-        x = step_up(below, factor, width, upsampling, reduction, name=f"{name}_up")
+    def node(step: Step, j: int, width: int, before: list[Tensor], below: Tensor) -> Tensor:
+        name = f"node{step.level}_{j}"
+        x = step.up(below, width, upsampling, reduction, f"{name}_up")
         if before:
             x = layers.Concatenate(name=f"{name}_join")([*before, x])
         return double_conv(x, width, name, batch_norm=batch_norm)
@@ -75,14 +75,15 @@ def nested_unet_decoder(
         if center:
             coarsest = double_conv(coarsest, coarsest.shape[-1], "center", batch_norm=batch_norm)
         below = [coarsest]  # the nodes of the level below
-        for n, width, factor, skip in steps:
-            if skip is None:
-                below = [node(n, len(below), width, factor, [], below[-1])]
+        for step in steps:
+            if step.skip is None:
+                below = [node(step, len(below), step.filters, [], below[-1])]
                 continue
-            nodes = [skip]
+            nodes = [step.skip]
             for j, x in enumerate(below, start=1):
                 inner = keep_width and j < len(below)
-                nodes.append(node(n, j, skip.shape[-1] if inner else width, factor, nodes, x))
+                width = step.skip.shape[-1] if inner else step.filters
+                nodes.append(node(step, j, width, nodes, x))
             below = nodes
         return below[-1]
 

@@ -82,6 +82,7 @@ def pspnet(
     input_shape: Shape = (None, None, 3),
     name: str | None = None,
     initialize_from: keras.Model | PathLike | None = None,
+    grid: str | None = None,
     output_stride: int = 8,
     bins: Sequence[int] = (1, 2, 3, 6),
     strided_rate: str = "before",
@@ -92,9 +93,9 @@ def pspnet(
     `heads=kd.heads.with_auxiliary(kd.heads.Segmentation(21))`.
 
     Args:
-        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
-            builders, see `kd.models`. The authors' network files start with three 3×3 convolutions:
-            "resnet50c", "resnet101c".
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from, grid: common to
+            all builders, see `kd.models`. The authors' network files start with three 3×3
+            convolutions: "resnet50c", "resnet101c".
         output_stride: int, stride of the dilated backbone.
         bins: tuple of ints >= 1, parts along each side at the levels of the pyramid.
         strided_rate: str, the dilation rate of a convolution that lost its stride: "before", the
@@ -121,4 +122,4 @@ def pspnet(
     heads, decoder = Heads.of(heads, num_classes), pspnet_decoder(bins)
     backbone = make_backbone(backbone, weights, input_shape)
     backbone = dilate(backbone, output_stride, strided_rate=strided_rate)
-    return build(backbone, decoder, heads, input_shape, name or "pspnet", initialize_from)
+    return build(backbone, decoder, heads, input_shape, name or "pspnet", initialize_from, grid)

@@ -88,6 +88,7 @@ def unet(
     input_shape: Shape = (None, None, 3),
     name: str | None = None,
     initialize_from: keras.Model | PathLike | None = None,
+    grid: str | None = None,
     filters: Sequence[int] | None = None,
     padding: str = "same",
     upsampling: str = "up_conv",
@@ -105,8 +106,8 @@ def unet(
     Args:
         backbone: `None` for the paper's contracting path; otherwise common to all builders: the
             features P4 to P1 (and P0, if there is one, as in VGG) are joined on the way up from P5.
-        num_classes, heads, weights, input_shape, name, initialize_from: common to all builders, see
-            `kd.models`. Without a backbone all weights start random.
+        num_classes, heads, weights, input_shape, name, initialize_from, grid: common to all
+            builders, see `kd.models`. Without a backbone all weights start random.
         filters: tuple of ints >= 1, widths of the expanding path, coarsest first. Default
             (512, 256, 128, 64), mirrored by the paper's contracting path; (256, 128, 64, 32, 16)
             on another backbone.
@@ -175,4 +176,4 @@ def unet(
         decoder = nested_unet_decoder(filters, **shared)
     else:
         decoder = unet_decoder(filters, padding=padding, attention=attention, **shared)
-    return build(backbone, decoder, heads, input_shape, name or "unet", initialize_from)
+    return build(backbone, decoder, heads, input_shape, name or "unet", initialize_from, grid)

@@ -65,7 +65,10 @@ def unet_backbone(
     features = {}
     for n, width in enumerate((*filters[::-1], 2 * filters[0])):
         if n:
-            x = layers.MaxPooling2D(name=f"down{n}_pool", data_format="channels_last")(x)
+            # "same": maps of rounded up sizes, where the image is not padded to a multiple.
+            x = layers.MaxPooling2D(
+                padding=padding, name=f"down{n}_pool", data_format="channels_last"
+            )(x)
         x = double_conv(x, width, f"down{n}", padding=padding, batch_norm=batch_norm)
         if dropout and n >= depth - 1:
             x = layers.Dropout(dropout, name=f"down{n}_dropout")(x)

@@ -107,6 +107,7 @@ def upernet(
     input_shape: Shape = (None, None, 3),
     name: str | None = None,
     initialize_from: keras.Model | PathLike | None = None,
+    grid: str | None = None,
     filters: int = 512,
     bins: Sequence[int] = (1, 2, 3, 6),
     upsampling: str = "bilinear",
@@ -117,8 +118,8 @@ def upernet(
     `heads=kd.heads.with_auxiliary(kd.heads.Segmentation(150))`.
 
     Args:
-        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
-            builders, see `kd.models`. The features P2 to P5 are read.
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from, grid: common to
+            all builders, see `kd.models`. The features P2 to P5 are read.
         filters: int >= 1, channels of all maps of the decoder.
         bins: tuple of ints >= 1, parts along each side in pyramid pooling.
         upsampling: str, the way between the levels, see `kd.decoders.upsample`.
@@ -142,4 +143,4 @@ def upernet(
     heads = Heads.of(heads, num_classes)
     decoder = upernet_decoder(filters, bins=bins, upsampling=upsampling)
     backbone = make_backbone(backbone, weights, input_shape)
-    return build(backbone, decoder, heads, input_shape, name or "upernet", initialize_from)
+    return build(backbone, decoder, heads, input_shape, name or "upernet", initialize_from, grid)

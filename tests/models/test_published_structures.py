@@ -4,7 +4,6 @@ Each is written again in PyTorch, and gets the weights of ours.
 """
 
 import keras
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,7 +13,7 @@ import keras_dense as kd
 from keras_dense.heads import Auxiliary, Segmentation
 from keras_dense.models.unet_backbone import whole_unet_backbone
 
-from .small import images, trained
+from .small import images, pyramid_of, trained
 from .torch_reference import Reference, compare, draw_weights
 
 torch.set_num_threads(1)
@@ -395,3 +394,108 @@ def test_the_same_function(build, size):
     corners = any(grid in ("smp", "tensorflow") for grid in build.__name__.split("_"))
     corners = corners and build not in (upernet_of_smp,)
     compare(model, lambda image: in_torch(Reference(model, corners), image), images(1, *size))
+
+
+# Their numbers of parameters, on features as wide as those of their backbones
+
+RESNET50 = (64, 256, 512, 1024, 2048)
+RESNET34 = (64, 64, 128, 256, 512)
+VGG16 = (128, 256, 512, 512, 512)
+MOBILENET_V3 = (16, 24, 40, 112, 960)
+AUXILIARY = 2_365_205  # torchvision's and MMSegmentation's, with 21 classes
+
+COUNTS = {
+    # torchvision's total, and how much of it is the backbone
+    "fcn_resnet50": (RESNET50, kd.decoders.fcn_head(), 35_322_218 - 23_508_032 - AUXILIARY),
+    "deeplabv3_resnet50": (
+        RESNET50,
+        kd.decoders.deeplabv3((12, 24, 36), refine=True),
+        42_004_074 - 23_508_032 - AUXILIARY,
+    ),
+    "deeplabv3_mobilenet": (
+        MOBILENET_V3,
+        kd.decoders.deeplabv3((12, 24, 36), refine=True),
+        11_029_328 - 2_971_952 - 3_851,
+    ),
+    "lraspp_mobilenet": (MOBILENET_V3, kd.decoders.lraspp(), 3_221_538 - 2_971_952),
+    # MMSegmentation's heads
+    "mm_fcn": (RESNET50, kd.decoders.fcn_head(512, convolutions=2, join=True), 23_606_805),
+    "mm_pspnet": (RESNET50, kd.decoders.pspnet(), 23_084_565),
+    "mm_pspnet_18": (
+        RESNET34,
+        kd.decoders.pspnet(filters=128, bin_filters=128),
+        1_445_781,
+    ),
+    "mm_deeplabv3": (
+        RESNET50,
+        kd.decoders.deeplabv3((12, 24, 36), filters=512, projection_size=3),
+        42_222_101,
+    ),
+    "mm_deeplabv3plus": (
+        RESNET50,
+        kd.decoders.deeplabv3plus((12, 24, 36), filters=512, separable=True, projection_size=3),
+        17_698_949,
+    ),
+    "mm_upernet": (RESNET50, kd.decoders.upernet(), 40_524_309),
+    "mm_semantic_fpn": (RESNET50, kd.decoders.fpn(norm="batch"), 4_970_901),
+    # The decoder and the head of segmentation_models_pytorch
+    "smp_unet": (
+        RESNET34,
+        kd.decoders.unet(upsampling="nearest", reduction=None, scores_size=3),
+        3_151_552 + 3_045,
+    ),
+    "smp_unet_vgg16": (
+        VGG16,
+        kd.decoders.unet(upsampling="nearest", reduction=None, center=True, scores_size=3),
+        9_033_408 + 3_045,
+    ),
+    "smp_nested_unet": (
+        RESNET34,
+        kd.decoders.nested_unet(
+            upsampling="nearest", reduction=None, keep_width=True, scores_size=3
+        ),
+        4_793_792 + 3_045,
+    ),
+    "smp_fpn": (RESNET34, kd.decoders.fpn(smooth=False), 1_870_592 + 2_709),
+    "smp_fpn_cat": (RESNET34, kd.decoders.fpn(smooth=False, merge="cat"), 1_870_592 + 10_773),
+    "smp_deeplabv3": (
+        RESNET34,
+        kd.decoders.deeplabv3((12, 24, 36), refine=True),
+        4_722_176 + 5_397,
+    ),
+    "smp_deeplabv3plus": (
+        RESNET34,
+        kd.decoders.deeplabv3plus(
+            (12, 24, 36), separable=True, depthwise_bn=False, refine=True, convolutions=1
+        ),
+        1_152_528 + 5_397,
+    ),
+    "smp_pspnet": (
+        RESNET34,
+        kd.decoders.pspnet(mean_bn=False, fuse_size=1, scores_size=3, level="P3"),
+        148_704 + 96_789,
+    ),
+    "smp_linknet": (RESNET34, kd.decoders.linknet(), 487_232 + 693),
+    "smp_upernet": (RESNET34, kd.decoders.upernet(256, normalize=True), 8_314_752 + 5_397),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_as_many_parameters(name, zero_weights):
+    widths, decoder, count = COUNTS[name]
+    assert trained(kd.assemble(pyramid_of(widths), decoder, Segmentation(21))) == count
+
+
+def test_as_many_parameters_as_the_u_net_of_mmsegmentation(zero_weights):
+    backbone, head = whole_unet_backbone(), Segmentation(21)
+    assert trained(backbone) == 28_949_568
+    heads = {"out": head, "aux": Auxiliary(head, "P1", filters=64)}
+    model = kd.assemble(backbone, kd.decoders.fcn_head(64, level="P0"), heads)
+    assert trained(model) == 28_949_568 + 38_357 + 75_221
+
+
+@pytest.mark.slow
+def test_as_many_parameters_as_lraspp_of_torchvision(zero_weights):
+    taps = {"P3": "expanded_conv_3_project_bn", "P5": "activation_19"}
+    backbone = kd.backbone("mobilenet_v3_large", weights=None, taps=taps)
+    assert trained(kd.lraspp(backbone)) == 3_221_538

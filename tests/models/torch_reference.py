@@ -1,4 +1,4 @@
-"""Networks of other libraries in PyTorch, with the weights of one of ours by the names of layers."""
+"""Layers of PyTorch with the weights of one of our networks, by the names of its layers."""
 
 import keras
 import numpy as np

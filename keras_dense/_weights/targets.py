@@ -58,7 +58,9 @@ def _layers(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def _named(layer: Any) -> dict[str, Any]:
     """Weights of a layer by name; by path within the layer where names occur twice."""
     weights = list(layer.weights)
-    names = [weight.name for weight in weights]
+    # Keras counts weights without a name: "variable_3". The layer has a name for them.
+    own = {id(value): name for name, value in vars(layer).items()}
+    names = [own.get(id(w), w.name) if w.name.startswith("variable") else w.name for w in weights]
     if len(set(names)) < len(names):
         names = [weight.path.removeprefix(f"{layer.path}/") for weight in weights]
     return dict(zip(names, weights, strict=True))

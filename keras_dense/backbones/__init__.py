@@ -1,6 +1,7 @@
 """Backbones by name: classifiers with their pretrained weights and input conventions."""
 
-from keras_dense.backbones.backbone import application, as_backbone, backbone, family_of
+from keras_dense.backbones.application import application, family_of
+from keras_dense.backbones.backbone import as_backbone, backbone
 from keras_dense.backbones.densenet161 import densenet161
 from keras_dense.backbones.network import check_shape
 from keras_dense.backbones.resnet import resnet50c, resnet101c, resnet152c
@@ -20,6 +21,7 @@ from keras_dense.backbones.resnet_v1b import (
     wide_resnet50_2,
     wide_resnet101_2,
 )
+from keras_dense.backbones.vgg_bn import vgg16_bn, vgg19_bn
 from keras_dense.backbones.xception import xception65, xception71
 
 __all__ = [
@@ -45,6 +47,8 @@ __all__ = [
     "resnext101_64x4d",
     "resnext50_32x4d",
     "wide_resnet101_2",
+    "vgg16_bn",
+    "vgg19_bn",
     "wide_resnet50_2",
     "xception65",
     "xception71",

@@ -23,11 +23,13 @@ from keras_dense.backbones.resnet_v1b import (
     wide_resnet50_2,
     wide_resnet101_2,
 )
+from keras_dense.backbones.vgg_bn import vgg16_bn, vgg19_bn
 from keras_dense.backbones.xception import xception65, xception71
 
 # Arguments of `Standardize` for RGB images 0–255, by the names that Keras gives the conventions.
 PREPROCESSING = {
     None: None,
+    "none": None,
     "tf": {"mean": 127.5, "std": 127.5},
     "torch": {
         "mean": (0.485 * 255, 0.456 * 255, 0.406 * 255),
@@ -141,4 +143,5 @@ OWN = (
         wide_resnet101_2,
         preprocessing="torch",
     ),
+    _own(vgg16_bn, vgg19_bn, preprocessing="torch"),
 )

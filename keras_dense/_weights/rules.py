@@ -44,12 +44,22 @@ class Rule:
             they are the fixed kernel that interpolates, which ours computes without weights.
         unless: a reason. Given one, tensors are left out without complaint if the model does not
             have the layer: "the auxiliary head". For "skip" it is the reason of the report.
+        theirs, ours: prefixes of all names, before those of the pattern and of the layer; see
+            `within`.
     """
 
     pattern: str
     layer: Template | None
     kind: str | Kind
     unless: str | None = None
+    theirs: str = ""
+    ours: str = ""
+
+    def match(self, name: str) -> re.Match | None:
+        """The match of a whole name, without the prefix."""
+        if not name.startswith(self.theirs):
+            return None
+        return re.fullmatch(self.pattern, name[len(self.theirs) :])
 
     def path(self, match: re.Match, prefixes: Mapping[str, str]) -> str | None:
         """The layer that a match refers to."""
@@ -58,7 +68,25 @@ class Rule:
         path = match.expand(self.layer) if isinstance(self.layer, str) else self.layer(match)
         for name, prefix in prefixes.items():
             path = None if path is None else path.replace(f"{{{name}}}", prefix)
-        return path
+        return None if path is None else f"{self.ours}{path}"
+
+
+def within(rules: Sequence[Rule], theirs: str, ours: str) -> tuple[Rule, ...]:
+    r"""Rules of a network for the same network as a part of another.
+
+    Args:
+        rules: of the part alone.
+        theirs: str, what names of the file begin with there, such as "backbone.".
+        ours: str, what paths of layers begin with, such as "backbone/".
+
+    >>> (rule,) = within([Rule(r"bn(\d)", r"bn\1", "batch_norm")], "backbone.", "backbone/")
+    >>> rule.path(rule.match("backbone.bn1"), {})
+    'backbone/bn1'
+    """
+    return tuple(
+        dataclasses.replace(rule, theirs=f"{theirs}{rule.theirs}", ours=f"{ours}{rule.ours}")
+        for rule in rules
+    )
 
 
 # Numbers that frameworks store beside weights.
@@ -66,7 +94,7 @@ COMMON = (
     Rule(r"(.*\.)?(num_batches_tracked|total_ops|total_params)", None, "skip", "counters"),
     Rule(r"(optimizer|lr_scheduler)([./].*)?", None, "skip", "the optimizer"),
 )
-# Names of wrappers, which every key has then.
+# What every key begins with if a wrapper was saved.
 WRAPPERS = ("module.", "state_dict.", "model_state.", "model.", "net.")
 _LAST = re.compile(r"(?:(.*)[./])?([^./]+?)(?::\d+)?")
 
@@ -81,14 +109,15 @@ def split(key: str) -> tuple[str, str]:
     return ("", key) if match is None else (match[1] or "", match[2])
 
 
-def unwrapped(tensors: Mapping[str, Array]) -> dict[str, Array]:
-    """Tensors without the prefixes that all their names share because a wrapper was saved.
+def unwrapped(tensors: Mapping[str, Array], rules: Sequence[Rule]) -> dict[str, Array]:
+    """Tensors without the prefixes of wrappers, where rules know no name with them.
 
-    >>> list(unwrapped({"module.model.a.weight": 1, "module.model.b.weight": 2}))
-    ['a.weight', 'b.weight']
+    >>> rules = [Rule("a", "a", "conv")]
+    >>> list(unwrapped({"module.net.a.weight": 1, "module.net.a.bias": 2}, rules))
+    ['a.weight', 'a.bias']
     """
     found = dict(tensors)
-    while found:
+    while found and not any(rule.match(split(key)[0]) for key in found for rule in rules):
         shared = [w for w in WRAPPERS if all(key.startswith(w) for key in found)]
         if not shared:
             break
@@ -136,10 +165,11 @@ def plan(
 
 class _Planner:
     def __init__(self, tensors, model, rules, prefixes):
-        self.tensors = unwrapped(tensors)
+        self.tensors = unwrapped(tensors, rules)
         self.model = model
         self.targets = targets(model)
-        self.rules = [(re.compile(rule.pattern), rule) for rule in (*rules, *COMMON)]
+        self.rules = (*rules, *COMMON)
+        self.named = self._by_name()
         self.prefixes = {"head": "", "auxiliary": "auxiliary_", **(prefixes or {})}
         self.groups: dict[tuple[int, str], _Group] = {}
         self.values: dict[str, tuple[Array, str]] = {}
@@ -172,24 +202,33 @@ class _Planner:
         values = {name: value for name, (value, _) in self.values.items()}
         return Plan(report, variables, values, tuple(self.tensors))
 
+    def _by_name(self) -> dict[str, Target | None]:
+        """Layers by their names alone, where no other has the same: surgery opens nested models."""
+        found: dict[str, Target | None] = {}
+        for path, target in self.targets.items():
+            name = path.rpartition("/")[2]
+            found[name] = None if name in found else target
+        return found
+
     def _place(self, key: str) -> None:
         """Find the rule of a tensor: leave it out, or put it into the group of its layer."""
         module, part = split(key)
         reason: str | None = None
-        for number, (pattern, rule) in enumerate(self.rules):
+        for number, rule in enumerate(self.rules):
             if rule.kind in ("skip", "bilinear"):
-                if pattern.fullmatch(key):
+                if rule.match(key):
                     self._skip(key, rule)
                     return
                 continue
             kind = kind_of(rule.kind)
             weight = kind.weight(part)
-            match = pattern.fullmatch(module)
-            path = rule.path(match, self.prefixes) if match and weight else None
+            match = rule.match(module) if weight else None
+            path = rule.path(match, self.prefixes) if match else None
             if path is None or weight is None:
                 continue
-            if path in self.targets:
-                group = self.groups.setdefault((number, module), _Group(kind, self.targets[path]))
+            target = self.targets.get(path) or self.named.get(path.rpartition("/")[2])
+            if target is not None:
+                group = self.groups.setdefault((number, module), _Group(kind, target))
                 group.found[weight], group.keys[weight] = self.tensors[key], key
                 return
             # A later rule may know another place for it.

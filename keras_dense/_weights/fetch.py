@@ -49,6 +49,8 @@ class Remote:
         members: names of files in an archive, which may contain `*`; the first is the result.
         notice: str, printed with a download: terms that are not permissive.
         file: str, the name in the cache; default: that of the first URL.
+        usage: str, a call that takes the path of a file instead, for messages; `{name}` and
+            `{path}` are replaced.
 
     >>> Remote("a", ("https://example.org/x/net-1167a1af.pth?raw=1",)).file
     'net-1167a1af.pth'
@@ -62,6 +64,7 @@ class Remote:
     members: Sequence[str] = ()
     notice: str | None = None
     file: str = ""
+    usage: str = "kd.weights.pretrained({name}, path={path})"
 
     def __post_init__(self) -> None:
         if not self.file and self.urls:
@@ -242,9 +245,8 @@ def _failure(remote: Remote, folder: pathlib.Path, reasons: list[str]) -> str:
     else:
         lines = [f"The file of {remote.name!r} could not be downloaded:", *reasons]
         where = f"Get it in another way, such as with a browser from {remote.urls[0]}, and pass it"
-    lines.append(
-        f"{where}: `kd.weights.pretrained({remote.name!r}, path='…/{remote.file or 'file'}')`"
-    )
+    path = repr(f"…/{remote.file or 'file'}")
+    lines.append(f"{where}: `{remote.usage.format(name=repr(remote.name), path=path)}`")
     if remote.urls:
         lines[-1] += f", or put it at {str(folder / remote.file)!r}."
         lines.append("A proxy is set by the variables HTTPS_PROXY and HTTP_PROXY.")

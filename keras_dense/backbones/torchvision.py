@@ -33,7 +33,9 @@ class File:
     def remote(self, name: str) -> Remote:
         """The file for download; `name` is for messages."""
         url = f"{_URL}{self.stem}.pth"
-        return Remote(name, (url,), int(self.size * 2**20), hash=self.stem.rpartition("-")[2])
+        digits = self.stem.rpartition("-")[2]
+        usage = "kd.backbone({name}, weights={path})"
+        return Remote(name, (url,), int(self.size * 2**20), hash=digits, usage=usage)
 
 
 @dataclasses.dataclass(frozen=True)

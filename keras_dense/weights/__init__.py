@@ -3,6 +3,7 @@
 model = kd.weights.pretrained("torchvision/deeplabv3_resnet50")
 """
 
+from keras_dense._weights.read import read
 from keras_dense._weights.report import Report
 from keras_dense.weights.catalogue import info, list
 from keras_dense.weights.load import load
@@ -18,4 +19,5 @@ __all__ = [
     "load",
     "load_zhang_colorization",
     "pretrained",
+    "read",
 ]

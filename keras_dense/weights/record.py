@@ -30,7 +30,6 @@ class Record:
         bytes: int, about the size of the file.
         hash: str, first hex digits of its SHA-256, or its MD5; `None` if none is published.
         trusted: bool, whether a file with another hash is refused.
-        members: names of the files in an archive.
         data: str, what it was trained on.
         scores: dict of published scores by their names, in percent for IoU and accuracy.
         scored_on: str, the data and the size of images of these scores.
@@ -62,7 +61,6 @@ class Record:
     bytes: int | None = None
     hash: str | None = None
     trusted: bool = True
-    members: Sequence[str] = ()
     data: str = ""
     scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
     scored_on: str = ""
@@ -99,7 +97,6 @@ class Record:
             size=self.bytes,
             hash=self.hash,
             trusted=self.trusted,
-            members=self.members,
             notice=notice,
             file=self.file,
         )

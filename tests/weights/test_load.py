@@ -1,5 +1,7 @@
 """Weights into a model that is there, and everything that may be wrong with a file."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -31,7 +33,7 @@ def other(tmp_path_factory):
     """A file of another network."""
     path = tmp_path_factory.mktemp("files") / "fcn.pth"
     tensors = published.zeros("torchvision/fcn_resnet50")
-    torch.save({k: torch.zeros(1).expand(v.shape) for k, v in tensors.items()}, path)
+    torch.save({k: torch.zeros(()).expand(v.shape) for k, v in tensors.items()}, path)
     return str(path)
 
 
@@ -158,7 +160,8 @@ def test_by_name_it_is_downloaded(tmp_path, monkeypatch, file):
         asked.append(remote.urls)
         return file
 
-    monkeypatch.setattr("keras_dense.weights.load.fetch", fetched)
+    # The function of this name hides the module.
+    monkeypatch.setattr(sys.modules["keras_dense.weights.load"], "fetch", fetched)
     model = network("mobilenet_v3_large", "lraspp", heads=kd.heads.Segmentation(21))
     assert kd.weights.load(model, NAME).complete
     assert asked == [kd.weights.info(NAME).urls]

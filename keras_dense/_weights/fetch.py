@@ -7,14 +7,11 @@ later one could take for the file.
 
 import contextlib
 import dataclasses
-import fnmatch
 import hashlib
 import os
 import pathlib
 import re
-import shutil
 import socket
-import tarfile
 import tempfile
 import time
 import urllib.parse
@@ -46,11 +43,10 @@ class Remote:
             if none is published.
         trusted: bool. A file with another hash is refused; with `False` it only causes a warning,
             where published hashes are known to be wrong at times.
-        members: names of files in an archive, which may contain `*`; the first is the result.
         notice: str, printed with a download: terms that are not permissive.
         file: str, the name in the cache; default: that of the first URL.
-        call: str, the call that takes the file from elsewhere, for messages; default: that of
-            `kd.weights.pretrained`.
+        usage: str, a call that takes the path of a file instead, for messages; `{name}` and
+            `{path}` are replaced.
 
     >>> Remote("a", ("https://example.org/x/net-1167a1af.pth?raw=1",)).file
     'net-1167a1af.pth'
@@ -61,10 +57,9 @@ class Remote:
     size: int | None = None
     hash: str | None = None
     trusted: bool = True
-    members: Sequence[str] = ()
     notice: str | None = None
     file: str = ""
-    call: str = ""
+    usage: str = "kd.weights.pretrained({name}, path={path})"
 
     def __post_init__(self) -> None:
         if not self.file and self.urls:
@@ -93,16 +88,11 @@ def fetch(remote: Remote) -> pathlib.Path:
 
     Raises:
         ConnectionError: if no place has the file; says why for each, and how to pass a file.
-        ValueError: for an archive that cannot be opened.
     """
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / remote.file
-    if not remote.file or not _is_there(path, remote):
-        path = _download(remote, folder)
-    if not remote.members:
-        return path
-    return extract(path, remote.members, folder / f"{remote.file}.members")
+    return path if _is_there(path, remote) else _download(remote, folder)
 
 
 def _is_there(path: pathlib.Path, remote: Remote) -> bool:
@@ -245,8 +235,8 @@ def _failure(remote: Remote, folder: pathlib.Path, reasons: list[str]) -> str:
     else:
         lines = [f"The file of {remote.name!r} could not be downloaded:", *reasons]
         where = f"Get it in another way, such as with a browser from {remote.urls[0]}, and pass it"
-    call = f"kd.weights.pretrained({remote.name!r}, path='…/{remote.file or 'file'}')"
-    lines.append(f"{where}: `{remote.call or call}`")
+    path = repr(f"…/{remote.file or 'file'}")
+    lines.append(f"{where}: `{remote.usage.format(name=repr(remote.name), path=path)}`")
     if remote.urls:
         lines[-1] += f", or put it at {str(folder / remote.file)!r}."
         lines.append("A proxy is set by the variables HTTPS_PROXY and HTTP_PROXY.")
@@ -258,61 +248,3 @@ def _note(remote: Remote, path: pathlib.Path) -> None:
     if remote.notice:
         print(remote.notice)
         path.with_name(f"{path.name}.license.txt").write_text(f"{remote.notice}\n", "utf-8")
-
-
-def extract(archive: PathLike, members: Sequence[str], folder: pathlib.Path) -> pathlib.Path:
-    """Files of a `.tar`, `.tar.gz`, … by name, in a folder.
-
-    Args:
-        archive: path of the archive.
-        members: names without folders, which may contain `*`.
-        folder: where they are written.
-
-    Returns:
-        The path of the first of them.
-
-    Raises:
-        ValueError: if the archive cannot be read, or lacks one of them.
-    """
-    archive = pathlib.Path(archive)
-    found = {name: _existing(folder, name) for name in members}
-    if any(path is None for path in found.values()):
-        try:
-            with tarfile.open(archive, "r:*") as tar:
-                held = _extract_from(tar, members, folder)
-        except (tarfile.TarError, EOFError, OSError) as error:
-            raise ValueError(
-                f"{str(archive)!r} is no archive that can be read ({error}): is it truncated? "
-                "Remove it, and it is downloaded again."
-            ) from error
-        found = {name: _existing(folder, name) for name in members}
-        missing = [name for name, path in found.items() if path is None]
-        if missing:
-            raise ValueError(
-                f"{str(archive)!r} must hold {', '.join(missing)}. Received: {', '.join(held)}"
-            )
-    first = found[members[0]]
-    return pathlib.Path(first or folder)
-
-
-def _existing(folder: pathlib.Path, name: str) -> pathlib.Path | None:
-    return next(iter(sorted(folder.glob(name))), None)
-
-
-def _extract_from(tar: tarfile.TarFile, members: Sequence[str], folder: pathlib.Path) -> list[str]:
-    """Write members to a folder, by their names alone: no path of the archive is followed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    held = []
-    for info in tar:
-        name = os.path.basename(info.name)
-        if not info.isfile():
-            continue
-        held.append(name)
-        source = tar.extractfile(info)
-        if source is None or not any(fnmatch.fnmatchcase(name, m) for m in members):
-            continue
-        handle, part = tempfile.mkstemp(_PART, ".", folder)
-        with os.fdopen(handle, "wb") as file:
-            shutil.copyfileobj(source, file)
-        os.replace(part, folder / name)
-    return held

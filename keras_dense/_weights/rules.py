@@ -109,7 +109,7 @@ def split(key: str) -> tuple[str, str]:
     return ("", key) if match is None else (match[1] or "", match[2])
 
 
-def unwrapped(tensors: Mapping[str, Array], rules: Sequence[Rule]) -> dict[str, Array]:
+def unwrapped(tensors: Mapping[str, Array], rules: Sequence[Rule] = ()) -> dict[str, Array]:
     """Tensors without the prefixes of wrappers, where rules know no name with them.
 
     >>> rules = [Rule("a", "a", "conv")]

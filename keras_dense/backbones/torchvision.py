@@ -31,14 +31,11 @@ class File:
     size: float
 
     def remote(self, name: str) -> Remote:
-        """The file for download, for a backbone of this name."""
-        return Remote(
-            f"torchvision's {name}",
-            (f"{_URL}{self.stem}.pth",),
-            int(self.size * 2**20),
-            hash=self.stem.rpartition("-")[2],
-            call=f"kd.backbone({name!r}, weights='…/{self.stem}.pth')",
-        )
+        """The file for download; `name` is for messages."""
+        url = f"{_URL}{self.stem}.pth"
+        digits = self.stem.rpartition("-")[2]
+        usage = "kd.backbone({name}, weights={path})"
+        return Remote(name, (url,), int(self.size * 2**20), hash=digits, usage=usage)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,16 +2,14 @@
 
 import hashlib
 import http.server
-import io
 import os
 import pathlib
-import tarfile
 import threading
 
 import pytest
 
 from keras_dense._weights import fetch as module
-from keras_dense._weights.fetch import Remote, cache_folder, extract, fetch
+from keras_dense._weights.fetch import Remote, cache_folder, fetch
 
 pytestmark = pytest.mark.once
 
@@ -175,33 +173,6 @@ def test_terms_are_printed_once_and_kept(server, capsys):
         fetch(remote)
     assert capsys.readouterr().out.count("For research only.") == 1
     assert (cache_folder() / "net.pth.license.txt").read_text() == "For research only.\n"
-
-
-def archive(path, names):
-    with tarfile.open(path, "w:gz") as tar:
-        for name in names:
-            info = tarfile.TarInfo(name)
-            info.size = len(name)
-            tar.addfile(info, io.BytesIO(name.encode()))
-    return path
-
-
-def test_members_of_an_archive(tmp_path):
-    names = ["net/model.ckpt.index", "net/model.ckpt.data-00000-of-00001", "../../evil", "a.txt"]
-    path = archive(tmp_path / "a.tar.gz", names)
-    found = extract(path, ("model.ckpt.index", "model.ckpt.data-*"), tmp_path / "out")
-    assert found == tmp_path / "out" / "model.ckpt.index"
-    assert found.read_bytes() == b"net/model.ckpt.index"
-    assert sorted(p.name for p in found.parent.iterdir()) == [
-        "model.ckpt.data-00000-of-00001",
-        "model.ckpt.index",
-    ]
-    with pytest.raises(ValueError, match="must hold frozen.pb. Received: model.ckpt.index, "):
-        extract(path, ("frozen.pb",), tmp_path / "other")
-    cut = tmp_path / "cut.tar.gz"
-    cut.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(ValueError, match="no archive that can be read .*truncated"):
-        extract(cut, ("model.ckpt.index",), tmp_path / "more")
 
 
 def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):

@@ -28,7 +28,7 @@ def _strided_windows_after(model):
 
     Empty where anything else reads it, too.
     """
-    readers: dict[int, list] = defaultdict(list)
+    readers = defaultdict(list)
 
     def visit(node, *args, **kwargs):
         op = node.operation

@@ -92,7 +92,8 @@ def test_weights_of_another_network(tmp_path):
         with pytest.raises(ValueError, match=r"a\.weights\.h5' do not fit .*another network"):
             kd.backbone(name, tmp_path / "a.weights.h5", **kwargs)
     with pytest.raises(
-        FileNotFoundError, match="must be 'imagenet', None, or the path of an existing file"
+        FileNotFoundError,
+        match="must be 'imagenet', 'torchvision', None, or the path of an existing file",
     ):
         kd.backbone("mobilenet", tmp_path / "none.weights.h5")
 

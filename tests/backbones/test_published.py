@@ -263,9 +263,9 @@ def test_vgg_with_batch_norm(zero_weights):
     names = [x.name for x in kd.surgery.insert_batch_norm(plain).layers if x.weights]
     top = ["fc1", "fc2", "predictions"]
     assert [x.name for x in model.layers if x.weights] == names + top
-    trunk = kd.backbones.vgg19_bn(include_top=False, name="mine")
-    assert trunk.name == "mine" and trunk.output_shape == (None, None, None, 512)
-    assert sum(np.prod(w.shape) for w in trunk.trainable_weights) == 20_035_392
+    features = kd.backbones.vgg19_bn(include_top=False, name="mine")
+    assert features.name == "mine" and features.output_shape == (None, None, None, 512)
+    assert sum(np.prod(w.shape) for w in features.trainable_weights) == 20_035_392
     backbone = kd.backbone("vgg19-bn", None)
     assert kd.surgery.strides(backbone) == {f"P{n}": 2**n for n in range(6)}
 

@@ -139,7 +139,7 @@ def pair(value, name, low=1):
         raise fail(name, f"an integer{_range(low, None)} or a pair of them", value) from None
 
 
-def integers(value, name, low=1, length=None):
+def integers(value, name, low=1, length=None, *, empty=False):
     """A tuple of one or more ints.
 
     Args:
@@ -147,12 +147,18 @@ def integers(value, name, low=1, length=None):
         name: str, the argument, for the message.
         low: int, the least that is allowed.
         length: int, how many there must be.
+        empty: bool, whether there may be none.
 
     >>> integers([6, 12, 18], "rates")
     (6, 12, 18)
+    >>> integers((), "rates", empty=True)
+    ()
     """
+    listed = _listed(value)
+    if empty and listed == ():
+        return ()
     try:
-        found = tuple(integer(v, name, low) for v in _listed(value) or ())
+        found = tuple(integer(v, name, low) for v in listed or ())
     except ValueError:
         found = ()
     if not found or length not in (None, len(found)):

@@ -29,12 +29,15 @@ from keras_dense.models.deeplabv3plus import deeplabv3plus_decoder as deeplabv3p
 from keras_dense.models.dilated_context import dilated_context_decoder as dilated_context
 from keras_dense.models.duc_hdc import duc_hdc_decoder as duc_hdc
 from keras_dense.models.fcn import fcn_decoder as fcn
+from keras_dense.models.fcn_head import fcn_head_decoder as fcn_head
 from keras_dense.models.fpn import fpn_decoder as fpn
 from keras_dense.models.global_convolutional_network import (
     global_convolutional_network_decoder as global_convolutional_network,
 )
 from keras_dense.models.hypercolumn import hypercolumn_decoder as hypercolumn
 from keras_dense.models.layer_cascade import layer_cascade_decoder as layer_cascade
+from keras_dense.models.linknet import linknet_decoder as linknet
+from keras_dense.models.lraspp import lraspp_decoder as lraspp
 from keras_dense.models.nested_unet import nested_unet_decoder as nested_unet
 from keras_dense.models.pspnet import pspnet_decoder as pspnet
 from keras_dense.models.refinenet import refinenet_decoder as refinenet
@@ -45,7 +48,8 @@ from keras_dense.models.stacked_deconvolutional_network import (
     stacked_deconvolutional_network_decoder as stacked_deconvolutional_network,
 )
 from keras_dense.models.unet import unet_decoder as unet
-from keras_dense.models.upsampling import upsample
+from keras_dense.models.upernet import upernet_decoder as upernet
+from keras_dense.models.upsampling import fit, resize, upsample
 from keras_dense.surgery.feature_pyramid import feature
 from keras_dense.surgery.strides import stride_between
 
@@ -63,15 +67,20 @@ __all__ = [
     "dilated_context",
     "duc_hdc",
     "fcn",
+    "fcn_head",
     "feature",
+    "fit",
     "fpn",
     "global_convolutional_network",
     "hypercolumn",
     "layer_cascade",
+    "linknet",
+    "lraspp",
     "nested_unet",
     "pspnet",
     "read_through",
     "refinenet",
+    "resize",
     "resnet38",
     "scores",
     "segnet",
@@ -79,5 +88,6 @@ __all__ = [
     "stacked_deconvolutional_network",
     "stride_between",
     "unet",
+    "upernet",
     "upsample",
 ]

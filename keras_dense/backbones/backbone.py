@@ -1,16 +1,18 @@
 """A classifier by name, with its pretrained weights and its input convention, as a backbone."""
 
-import difflib
-import warnings
 from typing import Any
 
 import keras
 
 from keras_dense import _check
-from keras_dense._types import PathLike, Tensor
-from keras_dense.backbones.network import channels_last, load_weights
-from keras_dense.backbones.table import FAMILIES, OWN, PREPROCESSING, Family
-from keras_dense.layers import Standardize
+from keras_dense._types import PathLike
+from keras_dense.backbones.application import (
+    Preprocessing,
+    application,
+    arguments,
+    family_of,
+    standardized,
+)
 from keras_dense.surgery.feature_pyramid import (
     align,
     feature_pyramid,
@@ -24,100 +26,6 @@ from keras_dense.surgery.feature_pyramid import (
 )
 from keras_dense.surgery.graph import functional
 from keras_dense.surgery.replace_input import replace_input
-
-
-def _key(name: str) -> str:
-    return name.lower().replace("_", "").replace("-", "")
-
-
-_FAMILIES = {name: family for family in FAMILIES + OWN for name in family.members}
-_NAMES = {_key(name): name for name in _FAMILIES}
-
-
-def family_of(name: str) -> tuple[str, Family]:
-    """The name of a network as its source spells it, and its row of the table.
-
-    Raises:
-        ValueError: for an unknown name; the nearest names are suggested.
-
-    >>> name, family = family_of("resnet50")
-    >>> name, family.preprocessing
-    ('ResNet50', 'caffe')
-    """
-    if _key(name) not in _NAMES:
-        near = difflib.get_close_matches(_key(name), _NAMES, n=3, cutoff=0.5)
-        hint = f" Did you mean {' or '.join(repr(_NAMES[n]) for n in near)}?" if near else ""
-        raise ValueError(
-            "`backbone` must be the name of a network of keras.applications or of "
-            f"keras_dense.backbones, or a functional `keras.Model`. Received: {name!r}.{hint} "
-            f"Known names: {', '.join(_NAMES.values())}"
-        )
-    name = _NAMES[_key(name)]
-    return name, _FAMILIES[name]
-
-
-def application(
-    name: str,
-    weights: PathLike | None = "imagenet",
-    *,
-    standardize: bool = False,
-    **kwargs: Any,
-) -> keras.Model:
-    """A network of `keras.applications` or of this package by name, with its weights.
-
-    Args:
-        name: str, in any case.
-        weights: "imagenet", `None` for random ones, or the path of a weights file.
-        standardize: bool, whether the network takes images 0–255 and standardizes them itself, as
-            its weights expect.
-        **kwargs: passed to the function that builds the network, such as `include_top=False`.
-
-    Returns:
-        A functional `keras.Model`.
-
-    Raises:
-        ValueError: for an unknown name, or weights that do not fit.
-        FileNotFoundError: for a weights file that does not exist.
-        ConnectionError: where ImageNet weights cannot be downloaded.
-
-    >>> application("mobilenet_v2", weights=None, alpha=0.35, include_top=False).output_shape[-1]
-    1280
-    """
-    name, family = family_of(name)
-    build = channels_last()(family.builder(name))
-    if standardize:
-        size = (224, 224) if kwargs.get("include_top") else family.build_size
-        image = keras.Input((*size, 3), name="image")
-        kwargs["input_tensor"] = _standardized(image, family.preprocessing)
-    if weights is None:
-        return build(weights=None, **kwargs)
-    if weights != "imagenet":
-        model = build(weights=None, **kwargs)
-        load_weights(model, weights, f"{name}({_arguments(kwargs)})")
-        return model
-    try:
-        with warnings.catch_warnings():
-            # MobileNets take the weights of 224×224 for free sizes, and say so.
-            warnings.filterwarnings("ignore", "`input_shape` is undefined or non-square")
-            return build(weights="imagenet", **kwargs)
-    except Exception as error:
-        if "URL fetch failure" not in str(error):
-            raise
-        raise ConnectionError(
-            f"The ImageNet weights of {name} could not be downloaded. Pass a file that you have, "
-            f"`weights='path/to/{name.lower()}.weights.h5'`, or start from random ones with "
-            f"`weights=None`. Keras says: {error}"
-        ) from error
-
-
-def _arguments(kwargs: dict[str, Any]) -> str:
-    shown = {key: value for key, value in kwargs.items() if key != "input_tensor"}
-    return ", ".join(f"{key}={value!r}" for key, value in shown.items())
-
-
-def _standardized(image: Tensor, preprocessing: str | None) -> Tensor:
-    settings = PREPROCESSING[_check.choice(preprocessing, "preprocessing", tuple(PREPROCESSING))]
-    return Standardize(**settings, name="standardize")(image) if settings else image
 
 
 def as_backbone(
@@ -172,7 +80,7 @@ def backbone(
     *,
     channels: int = 3,
     taps: dict[str, str] | None = None,
-    preprocessing: str | None = None,
+    preprocessing: Preprocessing | None = None,
     name: str = "backbone",
     **kwargs: Any,
 ) -> keras.Model:
@@ -184,18 +92,30 @@ def backbone(
 
     Args:
         source: the name of a network of `keras.applications` in any case ("vgg16", "ResNet50",
-            "mobilenet_v2"), of one that it lacks ("xception65", "xception71", "resnet50c",
-            "resnet101c", "resnet152c", "resnet38", "densenet161": see `kd.backbones`), or a
-            functional `keras.Model`: your own classifier, a KerasHub or KerasCV backbone.
-        weights: for a name, "imagenet" (where `keras.applications` has them), `None` (random), or
-            the path of a weights file of that network (with or without its top). A model brings
-            its own.
+            "mobilenet_v2"), of one that it lacks, or a functional `keras.Model`: your own
+            classifier, a KerasHub or KerasCV backbone. Keras lacks torchvision's ResNets
+            ("resnet18", "resnet34", "resnet50_v1b", "resnet101_v1b", "resnet152_v1b",
+            "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d", "wide_resnet50_2",
+            "wide_resnet101_2"), those of MMSegmentation ("resnet18_v1c", "resnet50_v1c",
+            "resnet101_v1c") and of PSPNet ("resnet50c", "resnet101c", "resnet152c"), "vgg16_bn",
+            "vgg19_bn", "densenet161", "resnet38", "xception65" and "xception71": see
+            `kd.backbones`.
+        weights: for a name, `None` (random), "imagenet" (of `keras.applications`, or of
+            torchvision for networks that only it has), "torchvision" or "torchvision/v2"
+            (ImageNet, the first or the second version of torchvision's file), or the path of a
+            file: weights of Keras (".weights.h5", with or without the top), or a checkpoint of
+            torchvision, timm, SMP or MMSegmentation (".pth", ".pt", ".safetensors") that has
+            torchvision's names; `backbone.`, `encoder.` and `module.` before them do no harm. For
+            weights of PyTorch the network is built as PyTorch has it: padding, batch norm,
+            standardization. A model brings its own weights.
         channels: int ≥ 1, number of image channels; any other than 3 adapts the first convolution
             (`kd.surgery.replace_input`).
         taps: `{"P3": "layer name", …}`, other features than the walk would choose.
-        preprocessing: for a model, the range that it expects: `None` (images as they are),
-            "tf" (−1…1), "torch" (ImageNet mean and standard deviation) or "caffe" (BGR minus the
-            ImageNet mean). For a name it is known.
+        preprocessing: the range that the weights expect: "tf" (−1…1), "torch" (ImageNet mean and
+            standard deviation), "caffe" (BGR minus the ImageNet mean), "none" (images as they
+            are), or `{"mean": …, "std": …, "reverse_channels": …}`, the arguments of
+            `kd.layers.Standardize`. `None`: as the weights of a name expect; for a model, images as
+            they are.
         name: str, the name of the model.
         **kwargs: passed to the function that builds the network, such as `alpha=0.5`.
 
@@ -228,20 +148,16 @@ def _backbone(
     """`backbone`, with errors that name the argument of the caller."""
     channels = _check.integer(channels, "channels", low=1)
     if isinstance(source, str):
-        if preprocessing is not None:
-            raise ValueError(
-                "`preprocessing` must be None for a network by name, whose weights are known. "
-                f"Received: preprocessing={preprocessing!r}"
-            )
-        return _from_name(source, weights, channels, taps, name, **kwargs)
+        return _from_name(source, weights, channels, taps, preprocessing, name, **kwargs)
     if kwargs:
-        raise TypeError(f"A model takes no further arguments. Received: {_arguments(kwargs)}")
+        raise TypeError(f"A model takes no further arguments. Received: {arguments(kwargs)}")
     return _from_model(source, channels, taps, preprocessing, name, argument)
 
 
-def _from_name(source, weights, channels, taps, name, **kwargs):
+def _from_name(source, weights, channels, taps, preprocessing, name, **kwargs):
     app, family = family_of(source)
-    model = application(source, weights, standardize=True, include_top=False, **kwargs)
+    settings = {"standardize": True, "preprocessing": preprocessing, "include_top": False}
+    model = application(source, weights, **settings, **kwargs)
     if has_valid_windows(model) or family.build_size != (None, None):
         model = align(model, resized(image_of(model)))
     chosen = family.taps.get(app) if taps is None else taps
@@ -254,7 +170,7 @@ def _from_model(model, channels, taps, preprocessing, name, argument):
     pyramid = pyramid_of(model, taps, name, argument=argument)
     if preprocessing is not None:
         image = keras.Input(pyramid.input_shape[1:], name="image")
-        pyramid = keras.Model(image, pyramid(_standardized(image, preprocessing)), name=name)
+        pyramid = keras.Model(image, pyramid(standardized(image, preprocessing)), name=name)
         pyramid = feature_pyramid(pyramid, name=name)
     adapted = pyramid.input_shape[-1] == channels
     return pyramid if adapted else replace_input(pyramid, channels, name=name)

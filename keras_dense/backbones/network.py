@@ -81,7 +81,8 @@ def image_input(
         raise ValueError(
             f"`weights` must be None (random) or the path of a weights file: no ImageNet weights "
             f"of {name!r} are published for Keras. Received: weights='imagenet'. Networks of "
-            "keras.applications have them ('ResNet101', 'Xception', …)."
+            "keras.applications have them ('ResNet101', 'Xception', …), and `kd.backbone` reads "
+            "those of torchvision ('resnet101_v1b', …)."
         )
     if input_tensor is not None:
         return input_tensor
@@ -95,6 +96,7 @@ def convolution(
     name: str,
     strides: int = 1,
     *,
+    groups: int = 1,
     kernel_initializer: str | keras.initializers.Initializer = "glorot_uniform",
 ) -> Tensor:
     """A convolution without bias, padded equally on all sides even with strides."""
@@ -107,6 +109,7 @@ def convolution(
         size,
         strides,
         padding,
+        groups=groups,
         use_bias=False,
         kernel_initializer=kernel_initializer,
         name=name,

@@ -8,11 +8,28 @@ import keras
 from keras_dense.backbones.densenet161 import densenet161
 from keras_dense.backbones.resnet import resnet50c, resnet101c, resnet152c
 from keras_dense.backbones.resnet38 import resnet38
+from keras_dense.backbones.resnet_v1b import (
+    resnet18,
+    resnet18_v1c,
+    resnet34,
+    resnet50_v1b,
+    resnet50_v1c,
+    resnet101_v1b,
+    resnet101_v1c,
+    resnet152_v1b,
+    resnext50_32x4d,
+    resnext101_32x8d,
+    resnext101_64x4d,
+    wide_resnet50_2,
+    wide_resnet101_2,
+)
+from keras_dense.backbones.vgg_bn import vgg16_bn, vgg19_bn
 from keras_dense.backbones.xception import xception65, xception71
 
 # Arguments of `Standardize` for RGB images 0–255, by the names that Keras gives the conventions.
 PREPROCESSING = {
     None: None,
+    "none": None,
     "tf": {"mean": 127.5, "std": 127.5},
     "torch": {
         "mean": (0.485 * 255, 0.456 * 255, 0.406 * 255),
@@ -110,4 +127,21 @@ OWN = (
     ),
     _own(resnet50c, resnet101c, resnet152c, preprocessing="caffe"),
     _own(resnet38, densenet161, preprocessing="torch"),
+    _own(
+        resnet18,
+        resnet34,
+        resnet50_v1b,
+        resnet101_v1b,
+        resnet152_v1b,
+        resnet18_v1c,
+        resnet50_v1c,
+        resnet101_v1c,
+        resnext50_32x4d,
+        resnext101_32x8d,
+        resnext101_64x4d,
+        wide_resnet50_2,
+        wide_resnet101_2,
+        preprocessing="torch",
+    ),
+    _own(vgg16_bn, vgg19_bn, preprocessing="torch"),
 )

@@ -8,7 +8,11 @@ from keras_dense.layers.atrous import (
     AtrousDepthwiseConv2D,
     AtrousSeparableConv2D,
 )
-from keras_dense.layers.bilinear import BilinearInitConvTranspose, BilinearUpsampling
+from keras_dense.layers.bilinear import (
+    AlignedUpsampling,
+    BilinearInitConvTranspose,
+    BilinearUpsampling,
+)
 from keras_dense.layers.cascade import (  # noqa: F401
     Certainty,
     KeepCells,
@@ -25,7 +29,13 @@ from keras_dense.layers.local_response import LocalResponseNormalization
 from keras_dense.layers.phases import PhasePooling2D, TilePhases  # noqa: F401
 from keras_dense.layers.place import LocationBias, PlaceLike
 from keras_dense.layers.pooling import AtrousAveragePooling2D, AtrousMaxPooling2D
-from keras_dense.layers.size import CropLike, PadToMinimum, PadToMultiple, ReflectionPadding2D
+from keras_dense.layers.size import (
+    CropLike,
+    FitLike,
+    PadToMinimum,
+    PadToMultiple,
+    ReflectionPadding2D,
+)
 from keras_dense.layers.standardize import Standardize
 from keras_dense.layers.unit_normals import UnitNormals
 from keras_dense.layers.unpooling import MaxPoolWithArgmax2D, MaxUnpool2D
@@ -33,6 +43,7 @@ from keras_dense.layers.upsample import ICNR
 
 __all__ = [
     "AdaptiveAveragePooling2D",
+    "AlignedUpsampling",
     "AnnealedMean",
     "AtrousAveragePooling2D",
     "AtrousConv2D",
@@ -44,6 +55,7 @@ __all__ = [
     "CRFasRNN",
     "CropLike",
     "DepthActivation",
+    "FitLike",
     "GatherPixels",
     "HypercolumnMLP",
     "ICNR",

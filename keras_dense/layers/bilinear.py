@@ -10,16 +10,20 @@ from keras import ops
 from keras_dense import _check
 from keras_dense._types import Array, Config, Shape, Size, Tensor
 from keras_dense.ops.image import depthwise_conv_transpose, upsample_bilinear
+from keras_dense.ops.resize import resize_bilinear
 
 
-def bilinear_kernel(factor: int) -> Array:
+def bilinear_kernel(factor: int, align_corners: bool = False) -> Array:
     """Weights of bilinear interpolation by `factor` along one axis, `2 f - f % 2` of them.
 
-    >>> bilinear_kernel(2).tolist()
-    [0.25, 0.75, 0.75, 0.25]
+    With `align_corners` the old cells lie on new ones: the center is a tap, so that of an even
+    number the last one is 0.
+
+    >>> bilinear_kernel(2).tolist(), bilinear_kernel(2, align_corners=True).tolist()
+    ([0.25, 0.75, 0.75, 0.25], [0.5, 1.0, 0.5, 0.0])
     """
     size = 2 * factor - factor % 2
-    center = (size - 1) / 2
+    center = factor - 1 if align_corners else (size - 1) / 2
     return 1 - np.abs(np.arange(size) - center) / factor
 
 
@@ -84,6 +88,58 @@ class BilinearUpsampling(_Upsampling):
 
 
 @keras.saving.register_keras_serializable("keras_dense")
+class AlignedUpsampling(_Upsampling):
+    """Bilinear upsampling by an integer factor with aligned corners.
+
+    The first and the last cell of both maps lie on each other. H and W may be unknown.
+
+    | `size` | result | cell i is read at |
+    |---|---|---|
+    | "multiple" | `(B, f H, f W, C)` | `i (n - 1) / (f n - 1)` |
+    | "corners" | `(B, f (H - 1) + 1, f (W - 1) + 1, C)` | `i / f` |
+
+    "multiple" is `torch.nn.UpsamplingBilinear2d(scale_factor=f)`, whose cells drift against the
+    old ones; with "corners" every old cell is a new one, too.
+
+    Args:
+        factor: int ≥ 1, or a pair `(vertical, horizontal)`.
+        size: "multiple" or "corners".
+        data_format: "channels_last" or "channels_first"; default: the setting of the Keras config.
+
+    Raises:
+        ValueError: if a factor is below 1, or the size or the data format is unknown.
+
+    >>> import numpy as np
+    >>> x = np.array([[0.0, 4.0]], "float32").reshape(1, 1, 2, 1)
+    >>> ops.convert_to_numpy(AlignedUpsampling((1, 2), size="corners")(x))[0, 0, :, 0].tolist()
+    [0.0, 2.0, 4.0]
+    """
+
+    def __init__(self, factor: Size, *, size: str = "multiple", **kwargs: Any) -> None:
+        super().__init__(factor, **kwargs)
+        self.size = _check.choice(size, "size", ("multiple", "corners"))
+
+    def _new(self, cells, factor):
+        return cells * factor if self.size == "multiple" else (cells - 1) * factor + 1
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        shape = list(input_shape)
+        for axis, factor in zip((1, 2) if self._last else (2, 3), self.factor, strict=True):
+            shape[axis] = None if shape[axis] is None else self._new(shape[axis], factor)
+        return tuple(shape)
+
+    def call(self, inputs: Tensor) -> Tensor:
+        def resized(x):
+            sizes = zip(ops.shape(x)[1:3], self.factor, strict=True)
+            return resize_bilinear(x, *(self._new(n, f) for n, f in sizes), align_corners=True)
+
+        return self._channels_last(resized, ops.cast(inputs, self.compute_dtype))
+
+    def get_config(self) -> Config:
+        return {**super().get_config(), "size": self.size}
+
+
+@keras.saving.register_keras_serializable("keras_dense")
 class BilinearInitConvTranspose(_Upsampling):
     """Transposed convolution that starts as bilinear upsampling and learns from there.
 
@@ -100,6 +156,9 @@ class BilinearInitConvTranspose(_Upsampling):
             form has `k² C` weights; the dense one has `k² C filters`, as in the authors' FCN files.
         learnable: bool; `False` freezes the bilinear kernel and the bias.
         use_bias: bool, add a bias for each filter.
+        align_corners: bool, whether the kernel starts so that the old cells lie on new ones: the
+            result, cut by `(f - 1) // 2` at the top and the left and `f // 2` at the bottom and the
+            right, is then the bilinear one with aligned corners (`AlignedUpsampling`, "corners").
         channel_initializer: initializer of the mixing matrix, used if `filters` is not C.
         kernel_regularizer, kernel_constraint: as in `keras.layers.Conv2DTranspose`.
         data_format: "channels_last" or "channels_first"; default: the setting of the Keras config.
@@ -126,6 +185,7 @@ class BilinearInitConvTranspose(_Upsampling):
         per_channel: bool = False,
         learnable: bool = True,
         use_bias: bool = False,
+        align_corners: bool = False,
         channel_initializer: Any = "glorot_uniform",
         kernel_regularizer: Any = None,
         kernel_constraint: Any = None,
@@ -137,6 +197,7 @@ class BilinearInitConvTranspose(_Upsampling):
         self.per_channel = _check.flag(per_channel, "per_channel")
         self.learnable = _check.flag(learnable, "learnable")
         self.use_bias = _check.flag(use_bias, "use_bias")
+        self.align_corners = _check.flag(align_corners, "align_corners")
         self.channel_initializer = keras.initializers.get(channel_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.kernel_constraint = keras.constraints.get(kernel_constraint)
@@ -148,7 +209,7 @@ class BilinearInitConvTranspose(_Upsampling):
                 f"`filters` must be {channels}, the channels of the input, with per_channel=True. "
                 f"Received: filters={self.filters}"
             )
-        taps = np.einsum("h,w->hw", *(bilinear_kernel(f) for f in self.factor))
+        taps = np.einsum("h,w->hw", *(bilinear_kernel(f, self.align_corners) for f in self.factor))
 
         def bilinear(shape, dtype=None):
             if self.per_channel:
@@ -202,6 +263,7 @@ class BilinearInitConvTranspose(_Upsampling):
             "per_channel": self.per_channel,
             "learnable": self.learnable,
             "use_bias": self.use_bias,
+            "align_corners": self.align_corners,
             "channel_initializer": keras.initializers.serialize(self.channel_initializer),
             "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
             "kernel_constraint": keras.constraints.serialize(self.kernel_constraint),

@@ -8,7 +8,12 @@ from keras import ops
 from keras_dense import _check
 from keras_dense._types import Config, Shape, Size, Tensor
 from keras_dense.layers.dtypes import RearrangingLayer
-from keras_dense.ops import adaptive_average_pool, pixel_shuffle, resize_bilinear
+from keras_dense.ops.resize import (
+    adaptive_average_pool,
+    pixel_shuffle,
+    resize_bilinear,
+    resize_nearest,
+)
 
 
 @keras.saving.register_keras_serializable("keras_dense")
@@ -60,25 +65,64 @@ class ResizeLike(keras.layers.Layer):
     it returns `(B, H, W, C)`. All sizes may be unknown. A map known to be 1×1 is repeated. If the
     factor is a known integer, `BilinearUpsampling` gives the same result with less work.
 
+    Args:
+        align_corners: bool. `True` puts the first and the last cell of both maps on each other, as
+            `torch.nn.functional.interpolate(align_corners=True)`.
+        interpolation: "bilinear", or "nearest": cell i of m is cell `floor(i n / m)` of n.
+        stride: int ≥ 1 or a pair `(vertical, horizontal)`, rows and columns of `like` per cell of
+            the result, which is `(B, ceil(H / stride), ceil(W / stride), C)`.
+
+    Raises:
+        ValueError: if a stride is below 1, the interpolation is unknown, or corners are to be
+            aligned without interpolation.
+
     >>> import numpy as np
-    >>> y = ResizeLike()(np.array([0.0, 3.0]).reshape(1, 1, 2, 1), np.zeros((1, 1, 3, 8)))
-    >>> ops.convert_to_numpy(y)[0, 0, :, 0].tolist()
-    [0.0, 1.5, 3.0]
+    >>> x, like = np.array([0.0, 3.0]).reshape(1, 1, 2, 1), np.zeros((1, 1, 4, 8))
+    >>> ops.convert_to_numpy(ResizeLike()(x, like))[0, 0, :, 0].tolist()
+    [0.0, 0.75, 2.25, 3.0]
+    >>> ops.convert_to_numpy(ResizeLike(align_corners=True)(x, like))[0, 0, :, 0].tolist()
+    [0.0, 1.0, 2.0, 3.0]
     """
+
+    def __init__(
+        self,
+        *,
+        align_corners: bool = False,
+        interpolation: str = "bilinear",
+        stride: Size = 1,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.align_corners = _check.flag(align_corners, "align_corners")
+        self.interpolation = _check.choice(interpolation, "interpolation", ("bilinear", "nearest"))
+        self.stride = _check.pair(stride, "stride")
+        if align_corners and interpolation == "nearest":
+            raise ValueError(
+                '`align_corners` must be False with interpolation="nearest". '
+                "Received: align_corners=True"
+            )
 
     def build(self, x_shape, like_shape=None):
         """No weights. Keras passes the shapes of all inputs."""
 
     def compute_output_shape(self, x_shape, like_shape):
-        return (x_shape[0], *like_shape[1:3], x_shape[3])
+        sizes = zip(like_shape[1:3], self.stride, strict=True)
+        return (x_shape[0], *(None if n is None else -(-n // s) for n, s in sizes), x_shape[3])
 
     def call(self, x: Tensor, like: Tensor) -> Tensor:
         x = ops.cast(x, self.compute_dtype)
-        height, width = ops.shape(like)[1:3]
+        sizes = zip(ops.shape(like)[1:3], self.stride, strict=True)
+        height, width = (n if s == 1 else (n + s - 1) // s for n, s in sizes)
         if tuple(x.shape[1:3]) == (1, 1):
             # Not `x + zeros`: TensorFlow's graph optimizer would move a bias of `x` behind the sum.
             return ops.broadcast_to(x, (ops.shape(x)[0], height, width, x.shape[3]))
-        return resize_bilinear(x, height, width)
+        if self.interpolation == "nearest":
+            return resize_nearest(x, height, width)
+        return resize_bilinear(x, height, width, align_corners=self.align_corners)
+
+    def get_config(self) -> Config:
+        config = {"align_corners": self.align_corners, "interpolation": self.interpolation}
+        return {**super().get_config(), **config, "stride": self.stride}
 
 
 @keras.saving.register_keras_serializable("keras_dense")

@@ -9,52 +9,80 @@ from keras import ops
 from keras_dense import _check
 from keras_dense._types import Config, Shape, Tensor
 from keras_dense.layers.dtypes import RearrangingLayer
-from keras_dense.ops.image import at_least, crop_like, pad_map, pad_reflect, pad_to_multiple
-
-
-def _grown(size, multiple):
-    return None if size is None else size + -size % multiple
+from keras_dense.ops.image import (
+    at_least,
+    crop_like,
+    fit_like,
+    pad_map,
+    pad_reflect,
+    pad_to_multiple,
+)
 
 
 @keras.saving.register_keras_serializable("keras_dense")
 class PadToMultiple(RearrangingLayer):
-    """Pad an image to the next multiple of a stride, mirrored at the bottom and the right.
+    """Pad an image at the bottom and the right to the next multiple of a stride.
 
     Pixels keep their coordinates, so a later `CropLike` undoes it. `(B, H, W, C)` →
-    `(B, ceil(H / m) m, ceil(W / m) m, C)`; H and W may be unknown.
+    `(B, ceil(H / m) m, ceil(W / m) m, C)`; H and W may be unknown. The image is mirrored there, or
+    goes on in one color.
 
     Args:
         multiple: int ≥ 1, usually the stride of the network that follows.
+        remainder: int from 0 to below `multiple`. With 1, the result has one row and one column
+            more than a multiple, or as many pixels as the image: `ceil((H - 1) / m) m + 1`.
+        color: sequence of floats, one for each channel; default: mirrored.
 
     Raises:
-        ValueError: if the image is smaller than `multiple` on an axis.
+        ValueError: for a multiple below 1 or a remainder out of range; if the image is mirrored and
+            smaller than `multiple` on an axis; or if `color` has not one number for each channel.
 
     >>> import numpy as np
     >>> tuple(PadToMultiple(32)(np.zeros((1, 97, 131, 3))).shape)
     (1, 128, 160, 3)
+    >>> tuple(PadToMultiple(32, remainder=1, color=[127.5])(np.zeros((1, 97, 131, 1))).shape)
+    (1, 97, 161, 1)
     """
 
-    def __init__(self, multiple: int, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        multiple: int,
+        *,
+        remainder: int = 0,
+        color: Sequence[float] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.multiple = _check.integer(multiple, "multiple", low=1)
+        self.remainder = _check.integer(remainder, "remainder", low=0, high=self.multiple - 1)
+        self.color = None if color is None else [_check.number(c, "color") for c in color]
+
+    def _grown(self, size):
+        return None if size is None else size + (self.remainder - size) % self.multiple
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, channels = input_shape
         for size in (height, width):
-            if size is not None and size < self.multiple:
+            if self.color is None and size is not None and size < self.multiple:
                 raise ValueError(
                     f"The image is too small for a network of stride {self.multiple}: it must have "
                     f"at least {self.multiple}×{self.multiple} pixels. Enlarge it, or choose a "
                     f"backbone of smaller stride. Received: height={height}, width={width}"
                 )
-        return (batch, _grown(height, self.multiple), _grown(width, self.multiple), channels)
+        if self.color is not None and len(self.color) != channels:
+            raise ValueError(
+                "`color` must have a number for each channel of the image. "
+                f"Received: color={self.color}, an image of {channels} channels"
+            )
+        return (batch, self._grown(height), self._grown(width), channels)
 
     def call(self, inputs: Tensor) -> Tensor:
         self.compute_output_shape(inputs.shape)
-        return pad_to_multiple(inputs, self.multiple)
+        return pad_to_multiple(inputs, self.multiple, self.remainder, self.color)
 
     def get_config(self) -> Config:
-        return {**super().get_config(), "multiple": self.multiple}
+        config = {"multiple": self.multiple, "remainder": self.remainder, "color": self.color}
+        return {**super().get_config(), **config}
 
 
 @keras.saving.register_keras_serializable("keras_dense")
@@ -133,6 +161,51 @@ class CropLike(RearrangingLayer):
 
     def get_config(self) -> Config:
         return {**super().get_config(), "stride": self.stride}
+
+
+@keras.saving.register_keras_serializable("keras_dense")
+class FitLike(RearrangingLayer):
+    """Cut a map to the height and width of another, or continue it where it is smaller.
+
+    Call it with two tensors: `FitLike()(x, like)`, shapes `(B, H, W, C)` and `(B, h, w, D)`; it
+    returns `(B, h, w, C)`. Unlike `CropLike` it takes maps that are smaller than `like`: their
+    edges are repeated. All sizes may be unknown.
+
+    Args:
+        stride: int ≥ 1 or a pair `(vertical, horizontal)`, rows and columns of `like` per cell of
+            the map; the result is `(B, ceil(h / stride), ceil(w / stride), C)`.
+        centered: bool. `False` cuts off at the bottom and the right only; `True` on both sides
+            alike, of an odd number one more at the bottom and the right.
+
+    Raises:
+        ValueError: if a stride is below 1.
+
+    >>> import numpy as np
+    >>> x = np.arange(5.0).reshape(1, 1, 5, 1)
+    >>> y = FitLike(centered=True)(x, np.zeros((1, 1, 2, 1)))
+    >>> keras.ops.convert_to_numpy(y)[0, 0, :, 0].tolist()
+    [1.0, 2.0]
+    """
+
+    def __init__(
+        self, stride: int | Sequence[int] = 1, *, centered: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.stride = _check.pair(stride, "stride")
+        self.centered = _check.flag(centered, "centered")
+
+    def build(self, x_shape, like_shape=None):
+        """No weights. Keras passes the shapes of all inputs."""
+
+    def compute_output_shape(self, x_shape, like_shape):
+        sizes = zip(like_shape[1:3], self.stride, strict=True)
+        return (x_shape[0], *(None if n is None else -(-n // s) for n, s in sizes), x_shape[3])
+
+    def call(self, x: Tensor, like: Tensor) -> Tensor:
+        return fit_like(x, like, self.stride, self.centered)
+
+    def get_config(self) -> Config:
+        return {**super().get_config(), "stride": self.stride, "centered": self.centered}
 
 
 def _as_margin(margin):

@@ -12,6 +12,9 @@ initialize_from, …)`. These arguments are common to all:
   weights file.
 - `input_shape`: `(height, width, channels)`; `None` stands for any height or width.
 - `name`: str, name of the model.
+- `grid`: str, how the image is padded and maps are resized: "multiple", "multiple_corners",
+  "image", "image_corners" or "corners", see `kd.models.grid`; default: "multiple". Published
+  weights need the grid that they were trained on.
 - `initialize_from`: a model to copy weights from, or the path of its `.keras` file; see
   `kd.models.initialize`.
 
@@ -34,12 +37,15 @@ from keras_dense.models.global_convolutional_network import global_convolutional
 from keras_dense.models.hypercolumn import hypercolumn
 from keras_dense.models.initialize import initialize
 from keras_dense.models.layer_cascade import layer_cascade
+from keras_dense.models.linknet import linknet
+from keras_dense.models.lraspp import lraspp
 from keras_dense.models.pspnet import pspnet
 from keras_dense.models.refinenet import refinenet
 from keras_dense.models.resnet38 import resnet38
 from keras_dense.models.segnet import segnet, segnet_basic
 from keras_dense.models.stacked_deconvolutional_network import stacked_deconvolutional_network
 from keras_dense.models.unet import unet
+from keras_dense.models.upernet import upernet
 from keras_dense.models.with_crf import with_crf
 from keras_dense.models.zhang_colorization import zhang_colorization
 
@@ -61,6 +67,8 @@ __all__ = [
     "hypercolumn",
     "initialize",
     "layer_cascade",
+    "linknet",
+    "lraspp",
     "pspnet",
     "refinenet",
     "resnet38",
@@ -68,6 +76,7 @@ __all__ = [
     "segnet_basic",
     "stacked_deconvolutional_network",
     "unet",
+    "upernet",
     "with_crf",
     "zhang_colorization",
 ]

@@ -50,9 +50,10 @@ def build(
     input_shape: Shape,
     name: str,
     initialize_from: keras.Model | PathLike | None = None,
+    grid: str | None = None,
 ) -> keras.Model:
     """Assemble a model and, if asked, copy weights into it."""
-    model = assemble(backbone, decoder, heads, input_shape=input_shape, name=name)
+    model = assemble(backbone, decoder, heads, input_shape=input_shape, name=name, grid=grid)
     return model if initialize_from is None else initialize(model, initialize_from)
 
 

@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 from keras import layers
 
 from keras_dense import _check
-from keras_dense._types import Features, Tensor
-from keras_dense.layers import BilinearUpsampling
+from keras_dense._types import Features, Size, Tensor
+from keras_dense.layers import AtrousAveragePooling2D
+from keras_dense.models.grid import current
+from keras_dense.models.upsampling import interpolate
 from keras_dense.surgery.graph import source_of
 from keras_dense.surgery.strides import stride_between
 
@@ -184,9 +186,22 @@ def at_stride(
         return x
     if not fine:
         up: Any = tuple(n // stride if n % stride == 0 else n for n in factor)
-        x = BilinearUpsampling(up, data_format="channels_last", name=f"{prefix}upsample")(x)
         factor = tuple(n // u for n, u in zip(factor, up, strict=True))
+        x = interpolate(x, up, image, stride=factor, name=f"{prefix}upsample")
     pool = tuple(stride // n for n in factor)
+    return average(x, pool, name=f"{prefix}pool")
+
+
+def average(x: Tensor, pool: Size, *, name: str) -> Tensor:
+    """Average over blocks of cells; of sizes that they do not divide, blocks at the border are cut.
+
+    >>> import keras
+    >>> average(keras.Input((9, 8, 5)), 1, name="pool").shape
+    (None, 9, 8, 5)
+    """
+    canvas, pool = current(), _check.pair(pool, "pool")
     if pool == (1, 1):
         return x
-    return layers.AveragePooling2D(pool, name=f"{prefix}pool", data_format="channels_last")(x)
+    if canvas is None or canvas.grid.divides:
+        return layers.AveragePooling2D(pool, name=name, data_format="channels_last")(x)
+    return AtrousAveragePooling2D(pool, strides=pool, padding="same", name=name)(x)

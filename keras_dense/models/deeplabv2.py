@@ -73,6 +73,7 @@ def deeplabv2(
     input_shape: Shape = (None, None, 3),
     name: str | None = None,
     initialize_from: keras.Model | PathLike | None = None,
+    grid: str | None = None,
     output_stride: int = 8,
     rates: Sequence[int] = (6, 12, 18, 24),
 ) -> keras.Model:
@@ -83,8 +84,8 @@ def deeplabv2(
     in the paper. The paper applies a dense CRF afterwards, see `kd.with_crf`.
 
     Args:
-        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
-            builders, see `kd.models`.
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from, grid: common to
+            all builders, see `kd.models`.
         output_stride: int, stride of the dilated backbone (with VGG always 8).
         rates: tuple of ints >= 1, dilation rates of the branches.
 
@@ -115,4 +116,4 @@ def deeplabv2(
     decoder = deeplabv2_decoder(rates, hidden=vgg)
     backbone = make_backbone(backbone, weights, input_shape)
     backbone = largefov_backbone(backbone) if vgg else dilate(backbone, output_stride)
-    return build(backbone, decoder, heads, input_shape, name or "deeplabv2", initialize_from)
+    return build(backbone, decoder, heads, input_shape, name or "deeplabv2", initialize_from, grid)

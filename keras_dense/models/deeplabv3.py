@@ -11,7 +11,7 @@ import keras
 from keras_dense import _check
 from keras_dense._types import Features, PathLike, Shape, Tensor
 from keras_dense.heads import Heads
-from keras_dense.models.blocks import aspp
+from keras_dense.models.blocks import aspp, conv_bn_relu
 from keras_dense.models.build import HeadsLike, build, make_backbone, windowed_convolutions
 from keras_dense.models.decoder import Decoder, read_through
 from keras_dense.surgery import dilate
@@ -30,7 +30,7 @@ def rates_at(output_stride: int, rates: Sequence[int] | None = None) -> tuple[in
     """
     check_output_stride(output_stride)
     if rates is not None:
-        return _check.integers(rates, "rates")
+        return _check.integers(rates, "rates", empty=True)
     return tuple(max(r * 16 // output_stride, 1) for r in RATES)
 
 
@@ -62,13 +62,28 @@ def multi_grid_rates(
 
 
 def deeplabv3_decoder(
-    rates: Sequence[int] = RATES, *, image_pooling: bool = True, level: str = "P5"
+    rates: Sequence[int] = RATES,
+    *,
+    filters: int = 256,
+    image_pooling: bool = True,
+    separable: bool = False,
+    depthwise_bn: bool = True,
+    projection_size: int = 1,
+    refine: bool = False,
+    dropout: float = 0.1,
+    level: str = "P5",
 ) -> Decoder:
     """Atrous spatial pyramid pooling on the last feature.
 
+    Published networks differ in small ways: those of torchvision refine the result; those of
+    MMSegmentation have 512 filters and a 3×3 projection.
+
     Args:
-        rates: tuple of ints >= 1, dilation rates of the 3×3 convolutions, in cells of the feature.
-        image_pooling: bool, whether the mean of the whole map is part of the pyramid.
+        rates: tuple of ints >= 1, dilation rates of the 3×3 convolutions, in cells of the feature;
+            `()` for none of them.
+        filters, image_pooling, separable, depthwise_bn, projection_size, dropout: see
+            `kd.decoders.aspp`.
+        refine: bool, whether a 3×3 convolution, batch norm and ReLU follow the pyramid.
         level: str, the feature that is read.
 
     Returns:
@@ -85,11 +100,23 @@ def deeplabv3_decoder(
     (None, None, None, 5)
     """
 
-    rates = _check.integers(rates, "rates")
+    rates = _check.integers(rates, "rates", empty=True)
+    filters = _check.integer(filters, "filters", low=1)
+    projection_size = _check.integer(projection_size, "projection_size", low=1)
 
     @read_through(1)
     def decode(features: Features) -> Tensor:
-        return aspp(feature(features, level), rates, image_pooling=image_pooling)
+        x = aspp(
+            feature(features, level),
+            rates,
+            filters=filters,
+            image_pooling=image_pooling,
+            separable=separable,
+            depthwise_bn=depthwise_bn,
+            projection_size=projection_size,
+            dropout=dropout,
+        )
+        return conv_bn_relu(x, filters, 3, name="refine") if refine else x
 
     return decode
 
@@ -103,6 +130,7 @@ def deeplabv3(
     input_shape: Shape = (None, None, 3),
     name: str | None = None,
     initialize_from: keras.Model | PathLike | None = None,
+    grid: str | None = None,
     output_stride: int = 16,
     rates: Sequence[int] | None = None,
     image_pooling: bool = True,
@@ -115,11 +143,11 @@ def deeplabv3(
         fine = kd.deeplabv3(..., output_stride=8, initialize_from=trained)
 
     Args:
-        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
-            builders, see `kd.models`.
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from, grid: common to
+            all builders, see `kd.models`.
         output_stride: int, stride of the dilated backbone: 32, 16, 8, …
         rates: tuple of ints >= 1, dilation rates of the pyramid; default (6, 12, 18) at output
-            stride 16, scaled for others.
+            stride 16, scaled for others; `()` leaves out its 3×3 convolutions.
         image_pooling: bool, whether the mean of the whole map is part of the pyramid.
         multi_grid: tuple of ints >= 1, unit rates of the last stage's 3×3 convolutions, multiplied
             by the dilation; `None`: all 1; "auto": (1, 2, 4) if there are three (ResNets except
@@ -146,4 +174,4 @@ def deeplabv3(
     rates_of_units = multi_grid_rates(backbone, multi_grid, output_stride)
     backbone = dilate(backbone, output_stride, rates=rates_of_units)
     decoder = deeplabv3_decoder(rates, image_pooling=image_pooling)
-    return build(backbone, decoder, heads, input_shape, name or "deeplabv3", initialize_from)
+    return build(backbone, decoder, heads, input_shape, name or "deeplabv3", initialize_from, grid)

@@ -25,8 +25,15 @@ from keras_dense.surgery.strides import stride_between
 def deeplabv3plus_decoder(
     rates: Sequence[int] = RATES,
     *,
-    separable: bool = False,
+    filters: int = 256,
+    low_filters: int = 48,
+    convolutions: int = 2,
+    separable: bool | str = False,
     image_pooling: bool = True,
+    depthwise_bn: bool = True,
+    projection_size: int = 1,
+    refine: bool = False,
+    dropout: float = 0.1,
     low_level: str = "P2",
     level: str = "P5",
     upsampling: str = "bilinear",
@@ -35,10 +42,14 @@ def deeplabv3plus_decoder(
 
     Args:
         rates: tuple of ints >= 1, dilation rates of the pyramid's 3×3 convolutions, in cells of the
-            last feature.
+            last feature; `()` for none of them.
+        filters: int >= 1, channels of the pyramid and of the convolutions behind it.
+        low_filters: int >= 1, channels that the finer feature is reduced to.
+        convolutions: int >= 1, number of 3×3 convolutions after the finer feature is joined.
         separable: bool, whether the 3×3 convolutions are depthwise separable, as in the paper's
-            fast variant.
-        image_pooling: bool, whether the mean of the whole map is part of the pyramid.
+            fast variant; "decoder": all but those of the pyramid.
+        image_pooling, depthwise_bn, projection_size, dropout: see `kd.decoders.aspp`.
+        refine: bool, whether one more 3×3 convolution follows the pyramid before it is upsampled.
         low_level, level: str, the features that are read.
         upsampling: str, the way from the pyramid to the finer feature, see `kd.decoders.upsample`.
 
@@ -54,18 +65,38 @@ def deeplabv3plus_decoder(
     (None, None, None, 5)
     """
 
-    rates, upsampling = _check.integers(rates, "rates"), check_upsampling(upsampling)
+    rates = _check.integers(rates, "rates", empty=True)
+    filters = _check.integer(filters, "filters", low=1)
+    low_filters = _check.integer(low_filters, "low_filters", low=1)
+    convolutions = _check.integer(convolutions, "convolutions", low=1)
+    projection_size = _check.integer(projection_size, "projection_size", low=1)
+    separable = _check.choice(separable, "separable", (True, False, "decoder"))
+    upsampling = check_upsampling(upsampling)
+
+    def convolve(x: Tensor, name: str) -> Tensor:
+        halves = {"separable": bool(separable), "depthwise_bn": depthwise_bn}
+        return conv_bn_relu(x, filters, 3, **halves, name=name)
 
     @read_through(1)
     def decode(features: Features) -> Tensor:
-        low = conv_bn_relu(feature(features, low_level), 48, 1, name="low_level")
-        x = feature(features, level)
-        x = aspp(x, rates, image_pooling=image_pooling, separable=separable)
+        low = conv_bn_relu(feature(features, low_level), low_filters, 1, name="low_level")
+        x = aspp(
+            feature(features, level),
+            rates,
+            filters=filters,
+            image_pooling=image_pooling,
+            separable=separable is True,
+            depthwise_bn=depthwise_bn,
+            projection_size=projection_size,
+            dropout=dropout,
+        )
+        x = convolve(x, "refine") if refine else x
         factor = stride_between(low, x)
-        x = upsample(x, factor, upsampling, name="upsample_encoder")
+        x = upsample(x, factor, upsampling, like=low, name="upsample_encoder")
         x = layers.Concatenate(name="decoder_concatenate")([x, low])
-        x = conv_bn_relu(x, 256, 3, separable=separable, name="decoder_1")
-        return conv_bn_relu(x, 256, 3, separable=separable, name="decoder_2")
+        for n in range(1, convolutions + 1):
+            x = convolve(x, f"decoder_{n}")
+        return x
 
     return decode
 
@@ -79,6 +110,7 @@ def deeplabv3plus(
     input_shape: Shape = (None, None, 3),
     name: str | None = None,
     initialize_from: keras.Model | PathLike | None = None,
+    grid: str | None = None,
     output_stride: int = 16,
     rates: Sequence[int] | None = None,
     separable: bool | None = None,
@@ -88,8 +120,8 @@ def deeplabv3plus(
     """DeepLabv3+: DeepLabv3 as encoder, and a small decoder that recovers edges.
 
     Args:
-        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
-            builders, see `kd.models`. The paper's backbones are "resnet101" and the aligned
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from, grid: common to
+            all builders, see `kd.models`. The paper's backbones are "resnet101" and the aligned
             "xception65" and "xception71".
         output_stride: int, stride of the dilated backbone: 32, 16, 8, …
         rates: tuple of ints >= 1, dilation rates of the pyramid; default (6, 12, 18) at output
@@ -123,4 +155,6 @@ def deeplabv3plus(
     decoder = deeplabv3plus_decoder(
         rates, separable=separable, image_pooling=image_pooling, upsampling=upsampling
     )
-    return build(backbone, decoder, heads, input_shape, name or "deeplabv3plus", initialize_from)
+    return build(
+        backbone, decoder, heads, input_shape, name or "deeplabv3plus", initialize_from, grid
+    )

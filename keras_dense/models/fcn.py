@@ -58,6 +58,7 @@ def fcn_decoder(
             x,
             stride_between(like, x),
             "transposed",
+            like=like,
             per_channel=per_channel,
             learnable=learned,
             name=name,
@@ -125,11 +126,12 @@ def _fcn(
     input_shape: Shape,
     name: str,
     initialize_from: keras.Model | PathLike | None,
+    grid: str | None,
     **settings: Any,
 ) -> keras.Model:
     heads, decoder = Heads.of(heads, num_classes), fcn_decoder(skips, **settings)
     backbone = fcn_backbone(backbone, weights, input_shape)
-    return build(backbone, decoder, heads, input_shape, name, initialize_from)
+    return build(backbone, decoder, heads, input_shape, name, initialize_from, grid)
 
 
 def fcn32s(
@@ -141,6 +143,7 @@ def fcn32s(
     input_shape: Shape = (None, None, 3),
     name: str | None = None,
     initialize_from: keras.Model | PathLike | None = None,
+    grid: str | None = None,
     learned: bool = True,
     per_channel: bool = False,
 ) -> keras.Model:
@@ -162,6 +165,7 @@ def fcn32s(
         input_shape,
         name or "fcn32s",
         initialize_from,
+        grid,
         learned=learned,
         per_channel=per_channel,
     )
@@ -176,6 +180,7 @@ def fcn16s(
     input_shape: Shape = (None, None, 3),
     name: str | None = None,
     initialize_from: keras.Model | PathLike | None = None,
+    grid: str | None = None,
     learned: bool = True,
     per_channel: bool = False,
     at_once: bool = False,
@@ -199,6 +204,7 @@ def fcn16s(
         input_shape,
         name or "fcn16s",
         initialize_from,
+        grid,
         learned=learned,
         per_channel=per_channel,
         at_once=at_once,
@@ -214,6 +220,7 @@ def fcn8s(
     input_shape: Shape = (None, None, 3),
     name: str | None = None,
     initialize_from: keras.Model | PathLike | None = None,
+    grid: str | None = None,
     learned: bool = True,
     per_channel: bool = False,
     at_once: bool = False,
@@ -228,8 +235,8 @@ def fcn8s(
     this network with `initialize_from=` a trained FCN-16s (or FCN-32s).
 
     Args:
-        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
-            builders, see `kd.models`. For VGG, the weights file must include the top.
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from, grid: common to
+            all builders, see `kd.models`. For VGG, the weights file must include the top.
         learned: bool, whether the upsampling, which starts as bilinear, is trained.
         per_channel: bool, whether each class is upsampled alone, with far fewer weights.
         at_once: bool, whether skipped features are scaled (pool4 by .01, pool3 by .0001), as the
@@ -259,6 +266,7 @@ def fcn8s(
         input_shape,
         name or "fcn8s",
         initialize_from,
+        grid,
         learned=learned,
         per_channel=per_channel,
         at_once=at_once,

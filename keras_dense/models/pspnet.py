@@ -11,19 +11,35 @@ from keras import layers
 from keras_dense import _check
 from keras_dense._types import Features, PathLike, Shape, Tensor
 from keras_dense.heads import Heads
-from keras_dense.layers import AdaptiveAveragePooling2D, ResizeLike
-from keras_dense.models.blocks import conv_bn_relu
+from keras_dense.models.blocks import conv_bn_relu, pyramid_pooling
 from keras_dense.models.build import HeadsLike, build, make_backbone
 from keras_dense.models.decoder import Decoder, read_through
 from keras_dense.surgery import dilate
 from keras_dense.surgery.feature_pyramid import feature
 
 
-def pspnet_decoder(bins: Sequence[int] = (1, 2, 3, 6), *, level: str = "P5") -> Decoder:
+def pspnet_decoder(
+    bins: Sequence[int] = (1, 2, 3, 6),
+    *,
+    filters: int = 512,
+    bin_filters: int | None = None,
+    mean_bn: bool = True,
+    fuse_size: int = 3,
+    scores_size: int = 1,
+    dropout: float = 0.1,
+    level: str = "P5",
+) -> Decoder:
     """Pyramid pooling (figure 3c): the map and its means over 1, 4, 9 and 36 parts.
 
     Args:
         bins: tuple of ints >= 1, parts along each side.
+        filters: int >= 1, channels of the result.
+        bin_filters: int >= 1, channels of the means; default: those of the map, divided by their
+            number.
+        mean_bn: bool, batch norm of the mean of the whole map; without, its convolution has a bias.
+        fuse_size: int >= 1, kernel size of the convolution that fuses all.
+        scores_size: int >= 1, kernel size of the convolution that heads read the result through.
+        dropout: float from 0 to below 1, dropout rate of the result.
         level: str, the feature that is read.
 
     Returns:
@@ -40,19 +56,19 @@ def pspnet_decoder(bins: Sequence[int] = (1, 2, 3, 6), *, level: str = "P5") -> 
     """
 
     bins = _check.integers(bins, "bins")
+    filters = _check.integer(filters, "filters", low=1)
+    fuse_size = _check.integer(fuse_size, "fuse_size", low=1)
+    scores_size = _check.integer(scores_size, "scores_size", low=1)
+    if bin_filters is not None:
+        bin_filters = _check.integer(bin_filters, "bin_filters", low=1)
 
-    @read_through(1)
+    @read_through(scores_size)
     def decode(features: Features) -> Tensor:
         x = feature(features, level)
-        width = x.shape[-1] // len(bins)
-        maps = [x]
-        for n in bins:
-            part = AdaptiveAveragePooling2D(n, name=f"pool{n}")(x)
-            part = conv_bn_relu(part, width, 1, name=f"pool{n}_conv")
-            maps.append(ResizeLike(name=f"pool{n}_upsample")(part, x))
-        x = layers.Concatenate(name="pyramid")(maps)
-        x = conv_bn_relu(x, 512, 3, name="fuse")
-        return layers.Dropout(0.1, name="dropout")(x)
+        width = x.shape[-1] // len(bins) if bin_filters is None else bin_filters
+        x = pyramid_pooling(x, bins, width, mean_bn=mean_bn)
+        x = conv_bn_relu(x, filters, fuse_size, name="fuse")
+        return layers.Dropout(dropout, name="dropout")(x)
 
     return decode
 
@@ -66,6 +82,7 @@ def pspnet(
     input_shape: Shape = (None, None, 3),
     name: str | None = None,
     initialize_from: keras.Model | PathLike | None = None,
+    grid: str | None = None,
     output_stride: int = 8,
     bins: Sequence[int] = (1, 2, 3, 6),
     strided_rate: str = "before",
@@ -76,9 +93,9 @@ def pspnet(
     `heads=kd.heads.with_auxiliary(kd.heads.Segmentation(21))`.
 
     Args:
-        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
-            builders, see `kd.models`. The authors' network files start with three 3×3 convolutions:
-            "resnet50c", "resnet101c".
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from, grid: common to
+            all builders, see `kd.models`. The authors' network files start with three 3×3
+            convolutions: "resnet50c", "resnet101c".
         output_stride: int, stride of the dilated backbone.
         bins: tuple of ints >= 1, parts along each side at the levels of the pyramid.
         strided_rate: str, the dilation rate of a convolution that lost its stride: "before", the
@@ -105,4 +122,4 @@ def pspnet(
     heads, decoder = Heads.of(heads, num_classes), pspnet_decoder(bins)
     backbone = make_backbone(backbone, weights, input_shape)
     backbone = dilate(backbone, output_stride, strided_rate=strided_rate)
-    return build(backbone, decoder, heads, input_shape, name or "pspnet", initialize_from)
+    return build(backbone, decoder, heads, input_shape, name or "pspnet", initialize_from, grid)

@@ -2,16 +2,23 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple, cast
 
 import keras
 from keras import layers
 
 from keras_dense import _check
 from keras_dense._types import Features, Tensor
-from keras_dense.layers import BilinearUpsampling
+from keras_dense.models.blocks import conv_bn_relu
+from keras_dense.models.grid import as_grid, current
+from keras_dense.models.upsampling import upsample
 from keras_dense.surgery.graph import source_of
 from keras_dense.surgery.strides import pair, strides
+
+# What reduces the channels on the way up: the upsampling itself, to the width of the level, with a
+# ReLU after it; a 1×1 convolution, batch norm and ReLU after it; or nothing but the first 3×3
+# convolution of the level.
+REDUCTIONS = ("upsampling", "convolution", None)
 
 
 def double_conv(
@@ -34,6 +41,51 @@ def double_conv(
     return x
 
 
+class Step(NamedTuple):
+    """The way from one level of a network up to the next.
+
+    Attributes:
+        level: int, the finer level.
+        filters: int, its width.
+        factor: pair of ints, the factor between the two.
+        skip: the feature of the backbone at the finer level, `None` if there is none.
+        like: the map whose size is reached: the feature, or the image.
+    """
+
+    level: int
+    filters: int
+    factor: tuple[int, int]
+    skip: Tensor | None
+    like: Tensor | None
+
+    def up(
+        self, x: Tensor, filters: int, upsampling: str, reduction: str | None, name: str
+    ) -> Tensor:
+        """A map of the coarser level at the finer one, with its channels reduced."""
+        if reduction == "upsampling":
+            x = upsample(
+                x,
+                self.factor,
+                upsampling,
+                filters=filters,
+                like=self.like,
+                kernel_initializer="he_normal",
+                name=name,
+            )
+            return layers.ReLU(name=f"{name}_relu")(x)
+        x = upsample(x, self.factor, upsampling, like=self.like, name=name)
+        return conv_bn_relu(x, filters, 1, name=f"{name}_reduce") if reduction else x
+
+
+def check_reduction(reduction: str | None) -> str | None:
+    """`reduction`, checked.
+
+    >>> check_reduction("convolution")
+    'convolution'
+    """
+    return _check.choice(reduction, "reduction", REDUCTIONS)
+
+
 def attention_gate(
     skip: Tensor, gate: Tensor, factor: tuple[int, int], filters: int, name: str
 ) -> Tensor:
@@ -54,6 +106,7 @@ def attention_gate(
         filters,
         factor,
         strides=factor,
+        padding="same",
         use_bias=False,
         name=f"{name}_skip",
         data_format="channels_last",
@@ -66,13 +119,13 @@ def attention_gate(
         1, 1, activation="sigmoid", name=f"{name}_alpha", data_format="channels_last"
     )(x)
     if factor != (1, 1):
-        x = BilinearUpsampling(factor, data_format="channels_last", name=f"{name}_upsample")(x)
+        x = upsample(x, factor, like=skip, name=f"{name}_upsample")
     return layers.Multiply(name=f"{name}_multiply")([skip, x])
 
 
 def steps_up(
     features: Features, filters: Sequence[int] | None, letter: str = "P"
-) -> tuple[Tensor, list[tuple[int, int, Any, Tensor | None]]]:
+) -> tuple[Tensor, list[Step]]:
     """The coarsest feature, and the steps from it up to the image.
 
     Args:
@@ -82,8 +135,7 @@ def steps_up(
         letter: str, first letter of the names of the features.
 
     Returns:
-        `(feature, steps)`: for each finer level a step `(n, filters, factor, skip)`; `skip` is
-        `None` if the backbone has no feature at that level.
+        `(feature, steps)`, with a `Step` to each finer level.
 
     Raises:
         ValueError: if there is no feature, or if there are more widths than levels.
@@ -108,7 +160,8 @@ def steps_up(
     for n, width in zip(range(deepest - 1, -1, -1), filters, strict=False):
         finer = stride.get(n, tuple(min(s, 2**n) for s in here))
         factor = tuple(math.floor(a / b) for a, b in zip(here, finer, strict=True))
-        steps.append((n, width, factor, found.get(n)))
+        like = found.get(n, image if finer == (1, 1) else None)
+        steps.append(Step(n, width, cast(tuple[int, int], factor), found.get(n), like))
         here = finer
     return found[deepest], steps
 
@@ -116,3 +169,40 @@ def steps_up(
 def check_filters(filters: Sequence[int] | None) -> tuple[int, ...] | None:
     """`filters` as a tuple, checked, or `None`."""
     return None if filters is None else _check.integers(filters, "filters")
+
+
+def expanding_path(
+    features: Features,
+    filters: Sequence[int] | None,
+    *,
+    padding: str = "same",
+    upsampling: str = "up_conv",
+    reduction: str | None = "upsampling",
+    batch_norm: bool = True,
+    attention: bool = False,
+    center: bool = False,
+) -> dict[int, Tensor]:
+    """The maps of the expanding path by level, coarsest first; arguments of `kd.decoders.unet`."""
+    valid, canvas = padding == "valid", current()
+    if valid and canvas is not None:
+        as_grid(canvas.grid.name, ("multiple",), 'with `padding="valid"` sizes are exact.')
+    x, steps = steps_up(features, filters, "V" if valid else "P")
+    if center:
+        x = double_conv(x, x.shape[-1], "center", batch_norm=batch_norm)
+    crop, maps = 4, {}
+    for step in steps:
+        coarse, skip, name = x, step.skip, f"up{step.level}"
+        if valid:
+            step = step._replace(like=None)  # cropped after it
+        x = step.up(x, step.filters, upsampling, reduction, name)
+        if valid:
+            skip = layers.Cropping2D(crop, name=f"{name}_crop", data_format="channels_last")(skip)
+            crop = 2 * crop + 8
+        if skip is not None:
+            if attention:
+                width = max(1, step.filters // 2)
+                skip = attention_gate(skip, coarse, step.factor, width, f"{name}_attention")
+            x = layers.Concatenate(name=f"{name}_join")([skip, x])
+        x = double_conv(x, step.filters, name, padding=padding, batch_norm=batch_norm)
+        maps[step.level] = x
+    return maps

@@ -94,20 +94,40 @@ def _torch_pad(x, vertical, horizontal, mode):
     return y.to(x.dtype)
 
 
-def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Grow H and W to the next multiples of `multiple`, mirrored at the bottom and the right.
+def pad_to_multiple(
+    x: Tensor, multiple: int, remainder: int = 0, color: Sequence[float] | None = None
+) -> Tensor:
+    """Grow H and W at the bottom and the right to the next multiples, plus a remainder.
 
-    The mirrored rows do not repeat the edge row, so at least `multiple // 2 + 1` rows are needed.
+    The image is mirrored there, or goes on in one color. The mirrored rows do not repeat the edge
+    row, so at least `multiple // 2 + 1` rows are needed.
+
+    Args:
+        x: `(B, H, W, C)`.
+        multiple: int >= 1.
+        remainder: int from 0 to below `multiple`.
+        color: one number for each channel, rounded for integers; `None`: mirrored.
 
     >>> import numpy as np
     >>> tuple(pad_to_multiple(np.ones((1, 5, 8, 3)), 4).shape)
     (1, 8, 8, 3)
+    >>> y = pad_to_multiple(np.ones((1, 1, 2, 1)), 4, remainder=1, color=[7.0])
+    >>> ops.convert_to_numpy(y)[0, 0, :, 0].tolist()
+    [1.0, 1.0, 7.0, 7.0, 7.0]
     """
-    height, width = ops.shape(x)[1:3]
-    bottom, right = to_multiple(height, multiple), to_multiple(width, multiple)
+    # n leaves the remainder r if n + (multiple - r) leaves none.
+    sizes = (n + multiple - remainder if remainder else n for n in ops.shape(x)[1:3])
+    bottom, right = (to_multiple(n, multiple) for n in sizes)
     if isinstance(bottom, int) and isinstance(right, int) and not (bottom or right):
         return x
-    return pad_map(x, (0, bottom), (0, right), mode="reflect")
+    if color is None:
+        return pad_map(x, (0, bottom), (0, right), mode="reflect")
+    inside = pad_map(ops.ones_like(x[:1, :, :, :1]), (0, bottom), (0, right))
+    if "int" in keras.backend.standardize_dtype(x.dtype):
+        color = [round(value) for value in color]
+    return pad_map(x, (0, bottom), (0, right)) + (1 - inside) * ops.cast(
+        ops.convert_to_tensor(color), x.dtype
+    )
 
 
 def to_multiple(size: Any, multiple: Any) -> Any:
@@ -159,6 +179,40 @@ def crop_like(x: Tensor, like: Tensor, stride: int = 1) -> Tensor:
     if known and tuple(x.shape[1:3]) == (height, width):
         return x  # Otherwise runtimes would copy it.
     return x[:, :height, :width]
+
+
+def fit_like(
+    x: Tensor, like: Tensor, stride: Sequence[int] = (1, 1), centered: bool = False
+) -> Tensor:
+    """A map cut to the size of another divided by a stride, edges repeated where it is smaller.
+
+    Args:
+        x: `(B, H, W, C)`.
+        like: `(B, h, w, D)`.
+        stride: pair of ints; the result has `ceil(h / stride)` rows.
+        centered: bool, whether cells are cut off or added on both sides alike (of an odd number one
+            more at the bottom and the right), instead of only at the bottom and the right.
+
+    >>> import numpy as np
+    >>> x = np.array([1.0, 2, 3, 4]).reshape(1, 1, 4, 1)
+    >>> y = fit_like(x, np.zeros((1, 2, 3, 1)))
+    >>> ops.convert_to_numpy(y)[0, :, :, 0].tolist()
+    [[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]
+    """
+    for axis, step in zip((1, 2), stride, strict=True):
+        have, want = ops.shape(x)[axis], (ops.shape(like)[axis] + step - 1) // step
+        before = at_least(have - want, 0) // 2 if centered else 0
+        if isinstance(have, int) and isinstance(want, int):
+            if have == want:
+                continue
+            if have > want:
+                x = x[:, before : before + want] if axis == 1 else x[:, :, before : before + want]
+                continue
+        if centered:
+            before = before - at_least(want - have, 0) // 2
+        index = ops.arange(want, dtype="int32") + before
+        x = take(x, ops.clip(index, 0, have - 1), axis)
+    return x
 
 
 def sum_blocks(x: Tensor, factor: int) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any
 from keras import backend, ops
 
 from keras_dense._types import ArrayLike, Size, Tensor
+from keras_dense.ops.image import at_least, take
 
 
 def _number(x):
@@ -27,13 +28,19 @@ def _matrix_of_bins(bins, size):
     return _number(inside) / _number(stop - start)
 
 
-def _matrix_of_positions(size, new):
+def _matrix_of_positions(size, new, align_corners=False):
     """`(new, size)`: row i mixes the two cells between which the i-th new cell lies.
 
-    Its center is at `((2 i + 1) n - m) / (2 m)`; all but the last division is done in integers.
+    Its center is at `((2 i + 1) n - m) / (2 m)`, with aligned corners at `i (n - 1) / (m - 1)`; all
+    but the last division is done in integers.
     """
     cells = ops.expand_dims(ops.arange(size, dtype="int32"), 0)
-    position = (2 * ops.expand_dims(ops.arange(new, dtype="int32"), 1) + 1) * size - new
+    new_cells = ops.expand_dims(ops.arange(new, dtype="int32"), 1)
+    if align_corners:
+        steps = at_least(new - 1, 1)
+        distance = ops.absolute(new_cells * (size - 1) - steps * cells)
+        return _number(ops.maximum(steps - distance, 0)) / _number(steps)
+    position = (2 * new_cells + 1) * size - new
     position = ops.minimum(ops.maximum(position, 0), 2 * new * (size - 1))
     distance = ops.absolute(position - 2 * new * cells)
     return _number(ops.maximum(2 * new - distance, 0)) / _number(2 * new)
@@ -76,17 +83,22 @@ def adaptive_average_pool(x: ArrayLike, bins: Size) -> Tensor:
     return _apply(x, rows, columns, vertical, horizontal)
 
 
-def resize_bilinear(x: ArrayLike, height: Any, width: Any) -> Tensor:
-    """Half-pixel bilinear resizing to any size, edges repeated, without antialiasing.
+def resize_bilinear(
+    x: ArrayLike, height: Any, width: Any, *, align_corners: bool = False
+) -> Tensor:
+    """Bilinear resizing to any size, edges repeated, without antialiasing.
 
-    Equals `keras.ops.image.resize(x, (height, width), "bilinear")`, which cannot be traced if a
-    size is known only at run time. The matrices are dense: meant for maps, not for large
-    photographs.
+    Half-pixel by default. Equals `keras.ops.image.resize(x, (height, width), "bilinear")`, which
+    cannot be traced if a size is known only at run time, and
+    `torch.nn.functional.interpolate(x, mode="bilinear", align_corners=…)`. The matrices are dense:
+    meant for maps, not for large photographs.
 
     Args:
         x: `(B, H, W, C)`, H and W may be unknown.
         height, width: ints, or integer scalars such as parts of `ops.shape(like)`;
             `2 height H` must stay below 2³¹.
+        align_corners: bool. `True` puts the first and the last cell on the first and the last cell
+            of the result: cell i of m is read at `i (n - 1) / (m - 1)` of n cells.
 
     Returns:
         `(B, height, width, C)`, computed in float32, in the dtype of `x` (float32 for integers).
@@ -97,8 +109,32 @@ def resize_bilinear(x: ArrayLike, height: Any, width: Any) -> Tensor:
     [0.0, 1.5, 3.0]
     """
     old_height, old_width = ops.shape(x)[1:3]
-    rows, columns = _matrix_of_positions(old_height, height), _matrix_of_positions(old_width, width)
+    rows = _matrix_of_positions(old_height, height, align_corners)
+    columns = _matrix_of_positions(old_width, width, align_corners)
     return _apply(x, rows, columns, height, width)
+
+
+def resize_nearest(x: ArrayLike, height: Any, width: Any) -> Tensor:
+    """Resizing to any size by repeating or leaving out cells.
+
+    Cell i of m is cell `floor(i n / m)` of n, as in `torch.nn.functional.interpolate`; upsampling
+    by an integer factor repeats every cell as often.
+
+    Args:
+        x: `(B, H, W, C)`, H and W may be unknown.
+        height, width: ints, or integer scalars.
+
+    Returns:
+        `(B, height, width, C)`, in the dtype of `x`.
+
+    >>> import numpy as np
+    >>> y = resize_nearest(np.array([0.0, 3.0]).reshape(1, 1, 2, 1), 1, 3)
+    >>> ops.convert_to_numpy(y)[0, 0, :, 0].tolist()
+    [0.0, 0.0, 3.0]
+    """
+    for axis, new in ((1, height), (2, width)):
+        x = take(x, ops.arange(new, dtype="int32") * ops.shape(x)[axis] // new, axis)
+    return x
 
 
 def resize_placed(

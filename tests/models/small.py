@@ -17,6 +17,16 @@ def plain_backbone():
     return kd.backbone(keras.Model(image, x))
 
 
+def pyramid_of(channels):
+    """A backbone without weights, whose features are as wide as those of a real one."""
+    image = keras.Input((None, None, 3))
+    features, x = {}, image
+    for level, width in enumerate(channels, 1):
+        x = layers.AveragePooling2D(2)(x)
+        features[f"P{level}"] = layers.Concatenate()([x[..., :1]] * width)
+    return keras.Model(image, features, name="backbone")
+
+
 def images(count=1, height=64, width=64, channels=3, seed=0):
     shape = (count, height, width, channels)
     return np.random.default_rng(seed).integers(0, 256, shape, dtype="uint8")

@@ -1,4 +1,4 @@
-"""RefineNet, its light form, and the global convolutional network."""
+"""RefineNet, its light form, the global convolutional network, UPerNet and LinkNet."""
 
 import math
 
@@ -13,7 +13,7 @@ from keras_dense.models.refinenet import chained_pooling, residual_unit
 from keras_dense.ops.windows import max_windows
 from keras_dense.testing import check_model
 
-from .small import images, run, trained
+from .small import images, pyramid_of, run, trained
 
 
 def small_refinenet(backbone, num_classes=None, **kwargs):
@@ -28,7 +28,21 @@ def small_gcn(backbone, num_classes=None, **kwargs):
     return kd.global_convolutional_network(backbone, num_classes, kernel_size=7, **kwargs)
 
 
-BUILDERS = {"refinenet": small_refinenet, "light": light_refinenet, "gcn": small_gcn}
+def small_upernet(backbone, num_classes=None, **kwargs):
+    return kd.upernet(backbone, num_classes, filters=8, **kwargs)
+
+
+def small_linknet(backbone, num_classes=None, **kwargs):
+    return kd.linknet(backbone, num_classes, filters=8, **kwargs)
+
+
+BUILDERS = {
+    "refinenet": small_refinenet,
+    "light": light_refinenet,
+    "gcn": small_gcn,
+    "upernet": small_upernet,
+    "linknet": small_linknet,
+}
 
 
 # What every builder promises
@@ -72,16 +86,6 @@ def test_export_with_free_sizes(name, backbone, tmp_path):
 
 
 # The authors' parameter counts
-
-
-def pyramid_of(channels):
-    """A backbone without weights, whose features are as wide as those of a real one."""
-    image = keras.Input((None, None, 3))
-    features, x = {}, image
-    for level, width in enumerate(channels, 1):
-        x = keras.layers.AveragePooling2D(2)(x)
-        features[f"P{level}"] = keras.layers.Concatenate()([x[..., :1]] * width)
-    return keras.Model(image, features, name="backbone")
 
 
 RESNET = (64, 256, 512, 1024, 2048)
@@ -193,6 +197,18 @@ def test_map_reaches_the_stride_of_the_paper(build, count, backbone):
     assert len(names) == count
 
 
+def test_linknet_adds_the_features_that_there_are(backbone):
+    model = kd.linknet(kd.surgery.dilate(backbone, 8), 3, filters=4)
+    links = [x.name for x in model.layers if x.name.endswith("_link")]
+    assert links == ["up4_link", "up3_link", "up2_link", "up1_link"]
+    assert kd.surgery.strides(model) == 1
+    assert not isinstance(model.get_layer("up4"), kd.layers.BilinearInitConvTranspose)
+    learned = model.get_layer("up0")
+    assert learned.factor == (2, 2) and learned.use_bias and learned.filters == 2
+    fixed = kd.linknet(backbone, 3, upsampling="bilinear")
+    assert isinstance(fixed.get_layer("up0"), kd.layers.BilinearUpsampling)
+
+
 def test_other_levels(backbone):
     model = kd.global_convolutional_network(backbone, 3, kernel_size=3, levels=("P4", "P1"))
     assert run(model, images(1, 33, 47)).shape == (1, 33, 47, 3)
@@ -200,6 +216,9 @@ def test_other_levels(backbone):
     model = kd.assemble(backbone, decoder, kd.heads.Segmentation(3))
     assert run(model, images(1, 33, 47)).shape == (1, 33, 47, 3)
     assert not any(isinstance(x, keras.layers.Dropout) for x in model.layers)
+    decoder = kd.decoders.upernet(4, bins=(1, 2), levels=("P4",))
+    model = kd.assemble(backbone, decoder, kd.heads.Segmentation(3))
+    assert run(model, images(1, 33, 47)).shape == (1, 33, 47, 3)
 
 
 # Bad input
@@ -220,6 +239,16 @@ def test_bad_settings(backbone):
         kd.refinenet(backbone, 3, filters=256)
     with pytest.raises(ValueError, match="`filters` must have one width for each of `levels`"):
         kd.refinenet(backbone, 3, filters=(256,))
+    for build in (kd.upernet, kd.linknet, kd.lraspp):
+        with pytest.raises(ValueError, match="`filters` must be an integer >= 1"):
+            build(backbone, 3, filters=0)
+    for build in (kd.upernet, kd.linknet):
+        with pytest.raises(ValueError, match="`upsampling` must be one of"):
+            build(backbone, 3, upsampling="unpool")
+    with pytest.raises(ValueError, match="`bins` must be a tuple of integers >= 1"):
+        kd.upernet(backbone, 3, bins=())
+    with pytest.raises(ValueError, match="`levels` must be one or more names of features"):
+        kd.decoders.upernet(levels=())
 
 
 @pytest.mark.parametrize("name", BUILDERS)
@@ -229,6 +258,8 @@ def test_bad_input_of_every_builder(name, backbone):
         build("vgg61", 3, weights=None)
     with pytest.raises(ValueError, match="either `num_classes` or `heads`"):
         build(backbone, 3, heads=kd.heads.Segmentation(3))
+    if name == "linknet":
+        return  # reads what there is
     shallow = kd.surgery.feature_pyramid(backbone, taps={"P3": "sum_3"})
     with pytest.raises(ValueError, match="no feature P5 for the decoder to read. It has: P3"):
         build(shallow, 3)

@@ -6,7 +6,7 @@ import pytest
 from keras import layers, ops
 
 import keras_dense as kd
-from keras_dense.models.unet import unet_backbone
+from keras_dense.models.unet_backbone import unet_backbone
 from keras_dense.models.unet_blocks import attention_gate
 from keras_dense.testing import check_model
 

@@ -1,0 +1,97 @@
+"""Published networks, whole: downloaded, built and read."""
+
+import os
+
+import keras
+
+from keras_dense._types import PathLike, Shape
+from keras_dense._weights.fetch import fetch
+from keras_dense._weights.read import read
+from keras_dense.heads import Auxiliary, Heads
+from keras_dense.models.build import HeadsLike
+from keras_dense.weights.catalogue import info
+from keras_dense.weights.load import finish, ready_for
+from keras_dense.weights.record import Record
+
+
+def pretrained(
+    name: str,
+    path: PathLike | None = None,
+    *,
+    num_classes: int | None = None,
+    heads: HeadsLike | None = None,
+    strict: bool = True,
+    auxiliary: bool = False,
+    input_shape: Shape = (None, None, 3),
+) -> keras.Model:
+    """A published network with its weights, which knows its classes and their colors.
+
+    The file is downloaded on first use, to the folder `keras_dense` in the cache of Keras
+    (`~/.keras`, or the variable `KERAS_HOME` of the environment).
+
+    Args:
+        name: str, one of `kd.weights.list()`.
+        path: the file, if you have it: nothing is downloaded then.
+        num_classes, heads: other classes or heads than those of the file, for training, with
+            `strict=False`: their scores start with random weights.
+        strict: bool. `True`: every weight of the network must be in the file, and everything of the
+            file must have a place. `False`: what does not fit stays random, with a warning.
+        auxiliary: bool, whether the auxiliary head of the file, which only helps training, becomes
+            an output, too. By default it is left out.
+        input_shape: `(height, width, channels)` of the image; `None` stands for any height or
+            width.
+
+    Returns:
+        A `keras.Model`: RGB images 0–255 `(B, H, W, 3)` → predictions of the same size. Its classes
+        are those of `kd.heads.of(model)`.
+
+    Raises:
+        ValueError: for an unknown name, a file of another network, or other classes without
+            `strict=False`; the message lists what does not fit.
+        FileNotFoundError: for a path that does not exist.
+        ConnectionError: if the file cannot be downloaded; the message says where to get it.
+
+    Example:
+
+    ```python
+    model = kd.weights.pretrained("torchvision/deeplabv3_resnet50")
+    labels = kd.decoded(model).predict(images)
+    kd.heads.of(model).class_names
+
+    # A file that is there already:
+    model = kd.weights.pretrained("torchvision/fcn_resnet50", path="fcn_resnet50_coco.pth")
+
+    # Other classes, for training:
+    model = kd.weights.pretrained("torchvision/fcn_resnet50", num_classes=11, strict=False)
+    ```
+    """
+    record = info(name)
+    wanted = _heads(record, num_classes, heads, auxiliary)
+    # First of all: without a network the error should come at once.
+    file = fetch(record.remote) if path is None else path
+    tensors = read(file)
+    model = record.builder(heads=wanted, input_shape=input_shape, **record.arguments)
+    ready = ready_for(model, tensors, record.rules, os.fspath(file))
+    del tensors
+    finish(ready, strict=strict, fresh=True)
+    return model
+
+
+def _heads(
+    record: Record, num_classes: int | None, heads: HeadsLike | None, auxiliary: bool
+) -> HeadsLike:
+    """The heads to build: those that are given, or the one of the file, and its auxiliary one."""
+    if heads is None and num_classes is None:
+        found = Heads(record.head())
+    else:
+        found = Heads.of(heads, num_classes)
+    if not auxiliary:
+        return found.pack(found)
+    if record.auxiliary is None:
+        raise ValueError(
+            f"`auxiliary` must be False for {record.name!r}, whose file has no auxiliary head."
+        )
+    if not found.single:
+        raise ValueError("`auxiliary` must be False with a dict of `heads`: name it among them.")
+    head = found[""]
+    return {"segmentation": head, "auxiliary": Auxiliary(head, **record.auxiliary)}

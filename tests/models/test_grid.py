@@ -67,9 +67,9 @@ def build(name, grid, backbone):
 
 
 def randomize(model):
-    """Weights that keep the scale, none of them zero."""
+    """Weights that keep the scale, none of them zero; the same by path on every grid."""
     rng = np.random.default_rng(0)
-    for w in model.weights:
+    for w in sorted(model.weights, key=lambda w: w.path):
         if "seed" in w.path:
             continue
         values = rng.normal(size=w.shape, scale=(2 / max(np.prod(w.shape[:-1]), 1)) ** 0.5)

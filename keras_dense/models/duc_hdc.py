@@ -6,6 +6,7 @@ Segmentation", WACV 2018.
 
 from collections.abc import Sequence
 from itertools import chain, cycle, islice
+from typing import Any
 
 import keras
 
@@ -68,7 +69,7 @@ def duc_hdc_decoder(
         channels = factor * factor * channels
         seen = feature(features, level)
         image = source_of(seen)
-        stride = tuple(max(n // factor, 1) for n in stride_between(image, seen))
+        stride: Any = tuple(max(n // factor, 1) for n in stride_between(image, seen))
         x = summed_scores(seen, channels, rates, prefix=prefix)
         x = PixelShuffle(factor, name=f"{prefix}duc")(x)
         return fit(x, image, stride=stride, name=f"{prefix}duc_fit")

@@ -7,6 +7,7 @@ pixels, by the pixels, and for the pixels", arXiv:1702.06506.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import layers
@@ -78,7 +79,7 @@ def hypercolumn_decoder(
             stride = 1
         for tap, x in found.items():
             # Finer than the head predicts: averaged before the scores, with fewer channels.
-            pool = tuple(max(stride // n, 1) for n in factors[tap])
+            pool: Any = tuple(max(stride // n, 1) for n in factors[tap])
             factor = tuple(max(n // stride, 1) for n in factors[tap])
             x = average(x, pool, name=f"{prefix}pool_{tap}")
             if batch_norm:

@@ -203,6 +203,8 @@ def resize(x: Tensor, like: Tensor, *, name: str) -> Tensor:
     Returns:
         A map `(B, H, W, C)`.
 
+    Example:
+
     >>> resize(keras.Input((3, 3, 8)), keras.Input((None, 10, 4)), name="resize").shape
     (None, None, 10, 8)
     """
@@ -226,6 +228,11 @@ def fit(x: Tensor, like: Tensor, *, stride: Size = 1, name: str) -> Tensor:
 
     Returns:
         A map `(B, ceil(H / stride), ceil(W / stride), C)`.
+
+    Example:
+
+    >>> fit(keras.Input((10, 14, 8)), keras.Input((9, 13, 4)), name="fit").shape
+    (None, 9, 13, 8)
     """
     canvas, stride = current(), _check.pair(stride, "stride")
     if canvas is None and stride[0] == stride[1]:

@@ -117,7 +117,7 @@ class _Tracer:
         self.found = {}
 
     def walk(self, model, *size):
-        """What the outputs see of an image of that size."""
+        """The pixels that the outputs see of an image of that size."""
         return walk(model, _Seen(tuple(Interval(1, 0, 0, n) for n in size)), self)
 
     def __call__(self, node, *args, **kwargs):

@@ -17,7 +17,9 @@ from keras_dense.models.unet_blocks import steps_up
 from keras_dense.models.upsampling import check_upsampling, upsample
 
 
-def linknet_decoder(filters: int = 32, *, upsampling: str = "transposed") -> Decoder:
+def linknet_decoder(
+    filters: int = 32, *, upsampling: str = "transposed", use_bias: bool = False
+) -> Decoder:
     """Narrow blocks that upsample, each added to the feature of its size (figure 2).
 
     A block reduces the channels to a quarter (1×1), upsamples, and widens them to those of the next
@@ -28,6 +30,8 @@ def linknet_decoder(filters: int = 32, *, upsampling: str = "transposed") -> Dec
             feature.
         upsampling: str, see `kd.decoders.upsample`; by default transposed convolutions of 4×4,
             which start as bilinear upsampling, instead of the paper's 3×3.
+        use_bias: bool, whether the transposed convolutions have a bias. Batch norm after them makes
+            it useless, but files of segmentation_models_pytorch have it.
 
     Returns:
         A decoder for `kd.assemble`. It adds those of the features P0, P1, … that the backbone has.
@@ -45,7 +49,7 @@ def linknet_decoder(filters: int = 32, *, upsampling: str = "transposed") -> Dec
     """
     filters = _check.integer(filters, "filters", low=1)
     upsampling = check_upsampling(upsampling)
-    bias = {} if upsampling in ("bilinear", "nearest") else {"use_bias": True}
+    bias = {} if upsampling in ("bilinear", "nearest") else {"use_bias": use_bias}
 
     @read_through(1)
     def decode(features: Features) -> Tensor:

@@ -67,7 +67,7 @@ def upernet_decoder(
     dropout = _check.number(dropout, "dropout", 0, below=1)
 
     def read(features: Features, level: str) -> Tensor:
-        x = feature(features, level, "UPerNet")
+        x = feature(features, level)
         if normalize:
             x = layers.LayerNormalization(epsilon=1e-6, name=f"norm_{level}")(x)
         return x

@@ -424,7 +424,7 @@ def test_too_small_an_image_and_too_many_channels(backbone):
 def test_bad_settings(backbone):
     for build, setting, values in (
         (kd.deeplabv2, "rates", (6, (), (0,), (1.5,))),
-        (kd.deeplabv3, "rates", (6, (), "12")),
+        (kd.deeplabv3, "rates", (6, (0,), "12")),
         (kd.deeplabv3, "multi_grid", (2, "yes", (0,))),
         (kd.deeplabv3plus, "rates", (6,)),
         (kd.dilated_context, "rates", (1, (1, -2))),

@@ -316,7 +316,7 @@ def fpn_cat_of_smp_in_torch(t, image):
 
 
 def linknet_of_smp():
-    return kd.linknet(backbone(), 5, filters=6)
+    return kd.assemble(backbone(), kd.decoders.linknet(6, use_bias=True), Segmentation(5))
 
 
 def linknet_of_smp_in_torch(t, image):
@@ -485,7 +485,7 @@ COUNTS = {
         kd.decoders.pspnet(mean_bn=False, fuse_size=1, scores_size=3, level="P3"),
         148_704 + 96_789,
     ),
-    "smp_linknet": (RESNET34, kd.decoders.linknet(), 487_232 + 693),
+    "smp_linknet": (RESNET34, kd.decoders.linknet(use_bias=True), 487_232 + 693),
     "smp_upernet": (RESNET34, kd.decoders.upernet(256, normalize=True), 8_314_752 + 5_397),
 }
 

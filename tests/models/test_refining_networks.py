@@ -50,8 +50,11 @@ BUILDERS = {
 
 @pytest.mark.parametrize("name", BUILDERS)
 def test_contract(name, backbone):
-    sizes = ((97, 131),)
-    check_model(BUILDERS[name](backbone, 3), kd.heads.Segmentation(3), sizes=sizes)
+    # LinkNet's transposed convolutions start as the identity between two batch norms: at first the
+    # scale of the one before has no effect, and hardly moves.
+    settings = {"upsampling": "up_conv"} if name == "linknet" else {}
+    model = BUILDERS[name](backbone, 3, **settings)
+    check_model(model, kd.heads.Segmentation(3), sizes=((97, 131),))
 
 
 @pytest.mark.parametrize("name", BUILDERS)
@@ -202,9 +205,9 @@ def test_linknet_adds_the_features_that_there_are(backbone):
     links = [x.name for x in model.layers if x.name.endswith("_link")]
     assert links == ["up4_link", "up3_link", "up2_link", "up1_link"]
     assert kd.surgery.strides(model) == 1
-    assert not isinstance(model.get_layer("up4"), kd.layers.BilinearInitConvTranspose)
-    learned = model.get_layer("up0")
-    assert learned.factor == (2, 2) and learned.use_bias and learned.filters == 2
+    learned = [x for x in model.layers if isinstance(x, kd.layers.BilinearInitConvTranspose)]
+    assert [x.name for x in learned] == ["up2", "up1", "up0"]
+    assert {(x.factor, x.filters, x.use_bias) for x in learned} == {((2, 2), 2, False)}
     fixed = kd.linknet(backbone, 3, upsampling="bilinear")
     assert isinstance(fixed.get_layer("up0"), kd.layers.BilinearUpsampling)
 

@@ -1,8 +1,8 @@
 """The segmentation networks of MMSegmentation.
 
 FCN, PSPNet, DeepLabv3, DeepLabv3+, UPerNet and Semantic FPN on ResNets with a stem of three
-convolutions ("v1c"), and U-Nets with three heads, trained on photographs, streets, aerial images
-and retinas. Those trained with crops of 769 pixels align corners.
+convolutions ("v1c") and on MobileNetV2, and U-Nets with three heads; trained on photographs,
+streets, aerial images and retinas. Those trained with crops of 769 pixels align corners.
 
 >>> import keras_dense as kd
 >>> kd.weights.list("mmseg/pspnet_r101_*")[:2]
@@ -27,8 +27,8 @@ from keras_dense.models.fpn import fpn_decoder
 from keras_dense.models.pspnet import pspnet_decoder
 from keras_dense.models.unet_backbone import FILTERS, whole_unet_backbone
 from keras_dense.models.upernet import upernet_decoder
-from keras_dense.surgery import dilate
-from keras_dense.weights.mmseg_data import DATA
+from keras_dense.surgery import dilate, pad_symmetrically, set_epsilon
+from keras_dense.weights.mmseg_data import DATA, classes_in
 from keras_dense.weights.mmseg_files import FILES, File
 from keras_dense.weights.mmseg_rules import RULES
 from keras_dense.weights.record import Record
@@ -57,6 +57,7 @@ BACKBONES = {
     "r101": "resnet101_v1c",
     "r50b": "resnet50_v1b",
     "r101b": "resnet101_v1b",
+    "mobilenet_v2": "mobilenet_v2",
 }
 # Heads are narrower on ResNet-18.
 _NARROW: dict[str, Mapping[str, Any]] = {
@@ -80,15 +81,13 @@ def network(
 
     Args:
         structure: str, "fcn", "pspnet", "deeplabv3", "deeplabv3plus", "upernet" or "fpn".
-        backbone_name: str, such as "resnet50_v1c".
+        backbone_name: str, such as "resnet50_v1c", or "mobilenet_v2".
         heads: a head, or a dict of heads.
         input_shape: `(height, width, channels)` of the image.
         grid: str, "image", or "image_corners" for those that align corners.
         **settings: further arguments of the decoder.
     """
-    trunk, stride = backbone(backbone_name, weights=None), _STRIDES.get(structure, 8)
-    if stride < 32:
-        trunk = dilate(trunk, stride, rates=_undilated(backbone_name))
+    trunk = _backbone(backbone_name, _STRIDES.get(structure, 8))
     return assemble(
         trunk,
         DECODERS[structure](**settings),
@@ -99,11 +98,30 @@ def network(
     )
 
 
-def _undilated(backbone_name: str) -> dict[str, int]:
-    """The convolutions that MMSegmentation does not dilate: each second one of a basic block."""
-    if not backbone_name.startswith("resnet18"):
-        return {}
-    return {f"layer{stage}_{n}_conv2": 1 for stage in (3, 4) for n in (0, 1)}
+def _backbone(name: str, stride: int) -> keras.Model:
+    """A backbone; unlike those of `kd.surgery.dilate`, not all its convolutions are dilated."""
+    if name == "mobilenet_v2":
+        return _mobilenet()
+    model = backbone(name, weights=None)
+    if stride == 32:
+        return model
+    rates = {}
+    if name.startswith("resnet18"):
+        rates = {f"layer{stage}_{n}_conv2": 1 for stage in (3, 4) for n in (0, 1)}
+    return dilate(model, stride, rates=rates)
+
+
+def _mobilenet() -> keras.Model:
+    """MobileNetV2 at stride 8: only the first block of a stage is dilated."""
+    model = keras.applications.MobileNetV2(
+        input_shape=(None, None, 3), include_top=False, weights=None
+    )
+    model = set_epsilon(pad_symmetrically(model), 1e-5)
+    taps = {"P2": "block_2_add", "P4": "block_12_add", "P5": "block_16_project_BN"}
+    model = backbone(model, taps=taps, preprocessing="torch")
+    rates = {7: 1, 8: 1, 9: 1, 10: 2, 11: 1, 12: 1, 14: 1, 15: 1, 16: 4}
+    rates_of_layers = {f"block_{block}_depthwise": rate for block, rate in rates.items()}
+    return dilate(model, 8, strided_rate="after", rates=rates_of_layers)
 
 
 def unet(
@@ -154,6 +172,7 @@ def _network_of(file: File) -> dict[str, Any]:
             "grid": "multiple",
             "auxiliary": {"level": "P1", "filters": 64},
         }
+    mobile = file.backbone == "mobilenet_v2"
     small, grid = file.backbone == "r18", "image_corners" if file.aligned else "image"
     arguments = {"structure": file.structure, "backbone_name": BACKBONES[file.backbone]}
     arguments |= {"grid": grid, **(_NARROW[file.structure] if small else {})}
@@ -161,7 +180,7 @@ def _network_of(file: File) -> dict[str, Any]:
     return {
         "builder": network,
         "arguments": arguments,
-        "rules": RULES[file.structure],
+        "rules": RULES[f"mobilenet_v2_{file.structure}" if mobile else file.structure],
         "grid": grid,
         "auxiliary": None if file.structure == "fpn" else auxiliary,
     }
@@ -187,6 +206,7 @@ def _record(file: File) -> Record:
         page="https://github.com/open-mmlab/mmsegmentation",
         test_size=test_size.format(crop=file.crop.replace("x", "×")),
         normalization="RGB, mean and standard deviation of ImageNet, within the model",
+        classes_in=classes_in,
         **_network_of(file),
     )
 

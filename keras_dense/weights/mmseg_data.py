@@ -2,9 +2,11 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from keras_dense.heads.palette import voc_palette
 from keras_dense.weights.classes import ADE20K, CITYSCAPES, VOC, Classes
 
 
@@ -98,3 +100,27 @@ DATA: dict[str, Data] = {
     "chase_db1": _vessels("CHASE_DB1", "training", "validation", "960×999", 85),
     "hrf": _vessels("HRF", "training", "validation", "2336×3504", 170),
 }
+
+
+def classes_in(meta: Mapping[str, Any]) -> Classes | None:
+    """The classes that a file names beside its tensors; `None` if it names none.
+
+    >>> print(classes_in({"meta": {"CLASSES": ("road", "field ")}}))
+    2 classes of the file
+    >>> classes_in({"meta": {"dataset_meta": {"classes": ["road"]}}}).names
+    ('road',)
+    """
+    said = meta.get("meta")
+    said = said if isinstance(said, dict) else {}
+    newer = said.get("dataset_meta")
+    newer = newer if isinstance(newer, dict) else {}
+    names = said.get("CLASSES") or newer.get("classes")
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+        return None
+    try:
+        palette = np.array(said.get("PALETTE") or newer.get("palette"), "uint8")
+    except (TypeError, ValueError, OverflowError):
+        palette = np.zeros(0, "uint8")
+    if palette.shape != (len(names), 3):
+        palette = voc_palette(len(names))
+    return Classes("the file", tuple(name.strip() for name in names), palette)

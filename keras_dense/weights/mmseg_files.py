@@ -74,6 +74,12 @@ _FILES = """
 73.06 239.3 deeplabv3plus_r101-d8_4x4_512x512_80k_vaihingen_20211231_230816-8a095afa
 61.35 47.7 deeplabv3plus_r18-d8_4x4_896x896_80k_isaid_20220110_180526-7059991d
 67.06 166.6 deeplabv3plus_r50-d8_4x4_896x896_80k_isaid_20220110_180526-598be439
+70.23 52.2 pspnet_m-v2-d8_512x1024_80k_cityscapes_20200825_124817-19e81d51
+29.68 52.5 pspnet_m-v2-d8_512x512_160k_ade20k_20200825_214953-f5942f7a
+73.84 71.2 deeplabv3_m-v2-d8_512x1024_80k_cityscapes_20200825_124836-bef03590
+34.08 71.5 deeplabv3_m-v2-d8_512x512_160k_ade20k_20200825_223255-63986343
+75.2 58.4 deeplabv3plus_m-v2-d8_512x1024_80k_cityscapes_20200825_124836-d256dd4b
+34.02 58.8 deeplabv3plus_m-v2-d8_512x512_160k_ade20k_20200825_223255-465a01d4
 75.92 253.7 upernet_r50_512x512_40k_voc12aug_20200613_162257-ca9bcc6b
 77.43 326.4 upernet_r101_512x512_40k_voc12aug_20200613_163549-e26476ac
 42.05 254.1 upernet_r50_512x512_160k_ade20k_20200615_184328-8534de8d
@@ -114,10 +120,11 @@ _FILES = """
 """
 
 _STEM = re.compile(
-    r"(?P<structure>[a-z0-9]+)_(?:(?P<backbone>r\d+b?)(?:-d8)?|unet_s5-d16)_"
+    r"(?P<structure>[a-z0-9]+)_(?:(?P<backbone>r\d+b?|m-v2)(?:-d8)?|unet_s5-d16)_"
     r"(?P<loss>ce-1\.0-dice-3\.0_)?(?:4x4_)?(?P<crop>\d+x\d+)_(?P<schedule>\d+k)_"
     r"(?P<data>[a-z0-9_-]+)_\d{8}_\d{6}-(?P<hash>[0-9a-f]{8})"
 )
+_BACKBONES = {None: "unet", "m-v2": "mobilenet_v2"}
 # The schedule of the file without a suffix.
 _USUAL = {"voc": "40k", "ade20k": "160k"}
 
@@ -131,7 +138,8 @@ class File:
         score: float, percent.
         size: float, MiB.
         structure: str, such as "pspnet".
-        backbone: str, "r18", "r50", "r101", the last two with "b" for a plain stem; or "unet".
+        backbone: str, "r18", "r50", "r101", also with "b" for a plain stem; "mobilenet_v2"; or
+            "unet".
         data: str, a key of `mmseg_data.DATA`.
         crop: str, the size of crops in training, such as "512x1024".
         schedule: str, thousands of steps, such as "80k".
@@ -169,7 +177,8 @@ class File:
     def url(self) -> str:
         """The address: folders of the method and of the training, which the file is named after."""
         method = {"fpn": "sem_fpn"}.get(self.structure, self.structure)
-        method = "unet" if self.backbone == "unet" else method
+        if self.backbone in ("unet", "mobilenet_v2"):
+            method = self.backbone
         training = re.sub(r"_\d{8}_\d{6}-[0-9a-f]{8}$", "", self.stem)
         return f"{ROOT}/{method}/{training}/{self.stem}.pth"
 
@@ -185,7 +194,7 @@ def _file(row: str) -> File:
         float(score),
         float(size),
         structure=match["structure"],
-        backbone=match["backbone"] or "unet",
+        backbone=_BACKBONES.get(match["backbone"], match["backbone"]),
         data="voc" if data == "voc12aug" else data,
         crop=match["crop"],
         schedule=match["schedule"],

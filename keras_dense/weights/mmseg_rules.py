@@ -119,6 +119,45 @@ def _block(pattern: str, template: str) -> tuple[Rule, Rule]:
     )
 
 
+def _mobile(convolutions: Sequence[str]) -> Callable[[re.Match], str | None]:
+    """The layer of a block of MobileNetV2, which is counted within its stage; ours through."""
+
+    def name(match: re.Match) -> str | None:
+        stage, number, convolution = (int(group) for group in match.groups())
+        block = sum((1, 2, 3, 4, 3, 3, 1)[: stage - 1]) + number
+        if convolution >= len(convolutions):
+            return None
+        prefix = f"block_{block}" if block else "expanded_conv"
+        return f"{prefix}_{convolutions[convolution]}"
+
+    return name
+
+
+def _mobile_block(pattern: str, names: Sequence[str]) -> tuple[Rule, ...]:
+    """Rules of the convolutions of a block, named in their order, and of their batch norms."""
+    rules: list[Rule] = []
+    norm = _mobile([f"{name}_BN" for name in names])
+    for number, name in enumerate(names):
+        one = rf"{pattern}\.conv\.({number})"
+        kind = "depthwise" if name == "depthwise" else "conv"
+        rules += [
+            Rule(rf"{one}\.conv", _mobile(names), kind),
+            Rule(rf"{one}\.bn", norm, "batch_norm"),
+        ]
+    return tuple(rules)
+
+
+_MOBILENET = within(
+    (
+        Rule(r"conv1\.conv", "Conv1", "conv"),
+        Rule(r"conv1\.bn", "bn_Conv1", "batch_norm"),
+        # The first block does not expand.
+        *_mobile_block(r"layer(1)\.(\d)", ("depthwise", "project")),
+        *_mobile_block(r"layer([2-7])\.(\d)", ("expand", "depthwise", "project")),
+    ),
+    "backbone.",
+    "backbone/",
+)
 _RESNET = within(RESNET, "backbone.", "backbone/")
 _UNET = (
     # Pooling is number 0 of every level but the first.
@@ -133,6 +172,9 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "deeplabv3plus": _RESNET + _DEEPLABV3PLUS,
     "upernet": _RESNET + _UPERNET,
     "fpn": _RESNET + _FPN,
+    "mobilenet_v2_pspnet": _MOBILENET + _PSPNET,
+    "mobilenet_v2_deeplabv3": _MOBILENET + _DEEPLABV3,
+    "mobilenet_v2_deeplabv3plus": _MOBILENET + _DEEPLABV3PLUS,
     "unet_fcn": _UNET + _FCN,
     "unet_pspnet": _UNET + _PSPNET,
     "unet_deeplabv3": _UNET + _DEEPLABV3,

@@ -36,6 +36,8 @@ CONFIGS = {
     "deeplabv3plus_r18_loveda": "deeplabv3plus/deeplabv3plus_r18-d8_4xb4-80k_loveda-512x512",
     "pspnet_r18_cityscapes_769": "pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-769x769",
     "fcn_r50b_cityscapes": "fcn/fcn_r50b-d8_4xb2-80k_cityscapes-512x1024",
+    "deeplabv3plus_mobilenet_v2_cityscapes": "mobilenet_v2/"
+    "mobilenet-v2-d8_deeplabv3plus_4xb2-80k_cityscapes-512x1024",
 }
 
 
@@ -128,6 +130,39 @@ def predict(model, image):
             .numpy()
             for key, y in found.items()
         }
+
+
+def published_files():
+    """Address and score of each file by its name, as the package lists them."""
+    yaml, found = importlib.import_module("yaml"), {}
+    for path in folder().glob("*/metafile.yaml"):
+        for model in yaml.safe_load(path.read_text())["Models"]:
+            results, url = model["Results"], model.get("Weights")
+            metrics = (results[0] if isinstance(results, list) else results)["Metrics"]
+            stem = pathlib.PurePosixPath(url or "").stem
+            found[stem] = url, metrics.get("mIoU", metrics.get("Dice"))
+    return found
+
+
+def classes():
+    """Names and palettes by the names of data sets in the catalogue."""
+    package()
+    data = importlib.import_module("mmseg.datasets")
+    known = {
+        "voc": "PascalVOCDataset",
+        "ade20k": "ADE20KDataset",
+        "cityscapes": "CityscapesDataset",
+        "loveda": "LoveDADataset",
+        "potsdam": "PotsdamDataset",
+        "vaihingen": "ISPRSDataset",
+        "isaid": "iSAIDDataset",
+        "drive": "DRIVEDataset",
+        "stare": "STAREDataset",
+        "chase_db1": "ChaseDB1Dataset",
+        "hrf": "HRFDataset",
+    }
+    metas = {name: getattr(data, kind).METAINFO for name, kind in known.items()}
+    return {name: (meta["classes"], meta["palette"]) for name, meta in metas.items()}
 
 
 def main():

@@ -87,9 +87,9 @@ def network(
         grid: str, "image", or "image_corners" for those that align corners.
         **settings: further arguments of the decoder.
     """
-    trunk = _backbone(backbone_name, _STRIDES.get(structure, 8))
+    model = _backbone(backbone_name, _STRIDES.get(structure, 8))
     return assemble(
-        trunk,
+        model,
         DECODERS[structure](**settings),
         heads,
         input_shape=input_shape,

@@ -14,7 +14,7 @@ from keras_dense.weights.load import ready_for
 from . import published
 
 QUICK = "mmseg/deeplabv3plus_r18_loveda"
-# JAX takes a minute for depthwise convolutions of many rates: another network runs everywhere.
+# One network runs on every backend.
 MARKS = {QUICK: (), "mmseg/pspnet_r18_cityscapes_769": pytest.mark.everywhere}
 NAMES = [
     pytest.param(name, marks=MARKS.get(name, pytest.mark.exhaustive))

@@ -1,15 +1,18 @@
 """Published networks, whole: downloaded, built and read."""
 
 import contextlib
+import dataclasses
 import gc
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import keras
 
 from keras_dense._types import PathLike, Shape
 from keras_dense._weights.fetch import fetch
-from keras_dense._weights.read import read
+from keras_dense._weights.read import read_file
 from keras_dense.heads import Auxiliary, Heads
 from keras_dense.models.build import HeadsLike
 from keras_dense.weights.catalogue import info
@@ -34,7 +37,8 @@ def pretrained(
 
     Args:
         name: str, one of `kd.weights.list()`.
-        path: the file, if you have it: nothing is downloaded then.
+        path: the file, if you have it: nothing is downloaded then. Where files name their classes
+            (MMSegmentation's), it may be one of your own classes.
         num_classes, heads: other classes or heads than those of the file, for training, with
             `strict=False`: their scores start with random weights.
         strict: bool. `True`: every weight of the network must be in the file, and everything of the
@@ -74,9 +78,13 @@ def pretrained(
     file = fetch(record.remote) if path is None else path
     if not os.path.exists(file) and not os.path.exists(f"{os.fspath(file)}.index"):
         raise FileNotFoundError(f"`path` must be a file that exists. Received: path={file!r}")
+    if record.classes_in and heads is None and num_classes is None:
+        # Read twice: while the network is built, there is no memory for the tensors.
+        record = _as_named(record, read_file(file).meta)
+        wanted = _heads(record, None, None, auxiliary)
     with _collected():
         model = record.builder(heads=wanted, input_shape=input_shape, **record.arguments)
-    tensors = read(file)
+    tensors = read_file(file).tensors
     ready = ready_for(model, tensors, record.rules, os.fspath(file))
     del tensors
     finish(ready, strict=strict, fresh=True)
@@ -98,6 +106,20 @@ def _collected() -> Iterator[None]:
         if not frozen:
             gc.collect()
             gc.unfreeze()
+
+
+def _as_named(record: Record, meta: Mapping[str, Any]) -> Record:
+    """The record with the classes that its file names, if it names others."""
+    named = record.classes_in(meta) if record.classes_in else None
+    if named is None or record.classes is None:
+        return record
+    if list(named.names) != list(record.classes.names):
+        warnings.warn(
+            f"The file given for {record.name!r} names {named}, such as {named.names[0]!r}, where "
+            f"the catalogue has {record.classes}. Its own are used.",
+            stacklevel=3,
+        )
+    return dataclasses.replace(record, classes=named)
 
 
 def _heads(

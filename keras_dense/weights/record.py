@@ -42,6 +42,8 @@ class Record:
         auxiliary: dict of arguments of `kd.heads.Auxiliary` for the auxiliary head of the file;
             `None` if it has none.
         make_head: function that makes the head; default: a `Segmentation` of the `classes`.
+        classes_in: function from what a file says beside its tensors to the `Classes` that it
+            names, or `None`; for projects whose files do.
 
     Example:
 
@@ -72,6 +74,7 @@ class Record:
     grid: str = "multiple"
     auxiliary: Mapping[str, Any] | None = None
     make_head: Callable[[], Head] | None = None
+    classes_in: Callable[[Mapping[str, Any]], Classes | None] | None = None
 
     @property
     def source(self) -> str:

@@ -596,7 +596,7 @@ def test_bad_options():
             build(reduction="pooling")
         with pytest.raises(ValueError, match="`scores_size` must be an integer >= 1"):
             build(scores_size=0)
-    with pytest.raises(ValueError, match="`preprocessing` must be one of None, 'tf'"):
+    with pytest.raises(ValueError, match="`preprocessing` must be one of None, 'none', 'tf'"):
         whole_unet_backbone(preprocessing="imagenet")
     with pytest.raises(ValueError, match="`grid` must be 'multiple'.*padding=\"valid\".*image"):
         kd.unet(filters=(8, 4), padding="valid", grid="image")

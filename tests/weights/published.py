@@ -7,6 +7,8 @@ import pathlib
 import numpy as np
 
 KEYS = pathlib.Path(__file__).parent / "keys"
+# Scores of MMSegmentation's networks with the random numbers.
+SCORES = pathlib.Path(__file__).parent / "fixtures" / "mmseg_scores.npz"
 
 
 def shapes(source):
@@ -32,3 +34,14 @@ def random(name, seed=0):
             values = rng.normal(0, 0.1, shape)
         tensors[key] = values.astype("float32" if shape else "int64")
     return tensors
+
+
+def image(name):
+    """An image of a size that no stride divides, except for networks that refuse such sizes."""
+    size = (64, 96) if "unet" in name else (75, 101)
+    return np.random.default_rng(1).integers(0, 256, (1, *size, 3)).astype("uint8")
+
+
+def sample(scores):
+    """A part of scores `(1, H, W, classes)` that is small enough for a fixture."""
+    return scores[0, ::9, ::13, ::4].astype("float32")

@@ -17,6 +17,8 @@ from keras_dense.models.pspnet import pspnet_decoder
 from keras_dense.models.unet import unet_decoder
 from keras_dense.weights.smp_encoders import Encoder
 
+_NEVER = "layers that the network never calls"
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -118,8 +120,8 @@ def _double_conv(
             yield from _attention(rf"{theirs}\.attention1", f"{ours}_attention1", turn, sizes)
         yield from _attention(rf"{theirs}\.attention2", f"{ours}_attention2", (0,), (width,))
         if len(sizes) == 1:
-            # Weights that are never used.
-            yield Rule(rf"{theirs}\.attention1\..*", None, "skip", "attention without a skip")
+            # Without a skip it is never called.
+            yield Rule(rf"{theirs}\.attention1\..*", None, "skip", _NEVER)
 
 
 def _unet_options(settings: Mapping[str, Any], encoder: Encoder) -> dict[str, Any]:
@@ -160,10 +162,11 @@ def _unet(settings: Mapping[str, Any], encoder: Encoder) -> Plan:
 
 def _nested_unet(settings: Mapping[str, Any], encoder: Encoder) -> Plan:
     depth, widths = settings["encoder_depth"], _widths(settings)
-    options = _unet_options(settings, encoder)
+    # On a VGG it has two convolutions on P5, but never calls them.
+    options = {**_unet_options(settings, encoder), "center": False}
     skips = (*encoder.widths[: depth - 1][::-1], 0)
     inputs = (encoder.widths[depth - 1], *widths[:-1])
-    rules = list(_center())
+    rules = [Rule(r"decoder\.center\..*", None, "skip", _NEVER)]
     for line in range(depth):
         last = line == depth - 1
         for d in range(1 if last else line + 1):

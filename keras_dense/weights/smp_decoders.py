@@ -1,195 +1,36 @@
 """The decoders of segmentation_models_pytorch: ours with its options, and rules for its names."""
 
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from keras_dense import _check
-from keras_dense._weights.kinds import blocks, classes
+from keras_dense._weights.kinds import blocks
 from keras_dense._weights.rules import Rule
-from keras_dense.models.decoder import Decoder
 from keras_dense.models.deeplabv3 import deeplabv3_decoder
 from keras_dense.models.deeplabv3plus import deeplabv3plus_decoder
 from keras_dense.models.fpn import fpn_decoder
 from keras_dense.models.linknet import linknet_decoder
-from keras_dense.models.nested_unet import nested_unet_decoder
 from keras_dense.models.pspnet import pspnet_decoder
-from keras_dense.models.unet import unet_decoder
 from keras_dense.weights.smp_encoders import Encoder
-
-_NEVER = "layers that the network never calls"
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """A decoder for settings.
-
-    Attributes:
-        decoder: the decoder.
-        rules: from its names in the file to layers.
-        grid: str, see `kd.assemble`.
-        output_stride: int, stride of the backbone.
-        upsampling: int, the factor between its result and the image.
-    """
-
-    decoder: Decoder
-    rules: Sequence[Rule]
-    grid: str
-    output_stride: int = 32
-    upsampling: int = 1
-
-
-@dataclasses.dataclass(frozen=True)
-class Family:
-    """A class of segmentation_models_pytorch.
-
-    Attributes:
-        defaults: its settings beside those of all classes.
-        plan: function from settings and encoder to a `Plan`.
-        old: former names of settings.
-    """
-
-    defaults: Mapping[str, Any]
-    plan: Callable[[Mapping[str, Any], Encoder], Plan]
-    old: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-
-def _normalized(settings: Mapping[str, Any]) -> bool:
-    """Whether batch norm follows each convolution of the decoder.
-
-    Raises:
-        ValueError: for other normalizations.
-    """
-    use = settings["decoder_use_norm"]
-    plain = {"type": "batchnorm", "eps": 1e-5}
-    if isinstance(use, dict) and {**plain, **use, "momentum": 0} == {**plain, "momentum": 0}:
-        return True
-    known = {True: True, "batchnorm": True, False: False, "identity": False}
-    if isinstance(use, dict) or use not in known:
-        raise _check.fail("decoder_use_norm", "'batchnorm', True or False", use)
-    return known[use]
-
-
-def _always_normalized(settings: Mapping[str, Any]) -> None:
-    if not _normalized(settings):
-        use = settings["decoder_use_norm"]
-        raise _check.fail("decoder_use_norm", "'batchnorm' or True for this network", use)
-
-
-def _upsampling(settings: Mapping[str, Any], known: Sequence[str] = ("nearest", "bilinear")) -> str:
-    """The interpolation of a decoder; "area" and "nearest-exact" double maps as "nearest" does."""
-    way = settings["decoder_interpolation"]
-    way = "nearest" if way in ("area", "nearest-exact") else way
-    return _check.choice(way, "decoder_interpolation", known)
-
-
-def _widths(settings: Mapping[str, Any]) -> tuple[int, ...]:
-    depth = settings["encoder_depth"]
-    return _check.integers(settings["decoder_channels"], "decoder_channels", length=depth)
-
-
-def _conv_norm(theirs: str, ours: str, norm: str = "", kind: Any = "conv") -> Iterator[Rule]:
-    """Rules of a convolution "0" and the batch norm "1" behind it."""
-    yield Rule(rf"{theirs}\.0", ours, kind)
-    yield Rule(rf"{theirs}\.1", norm or f"{ours}_bn", "batch_norm")
-
-
-# U-Net and U-Net++
-
-
-def _attention(theirs: str, ours: str, turn: Sequence[int], sizes: Sequence[int]) -> Iterator[Rule]:
-    """Squeeze and excitation of a concatenation whose maps lie in another order here."""
-    starts = [sum(sizes[:n]) for n in range(len(sizes))]
-    order = [starts[n] + k for n in turn for k in range(sizes[n])]
-    read = blocks("conv", turn, sizes)
-    yield Rule(rf"{theirs}\.attention\.cSE\.1", f"{ours}_squeeze", read)
-    yield Rule(rf"{theirs}\.attention\.cSE\.3", f"{ours}_excite", classes("conv", order))
-    yield Rule(rf"{theirs}\.attention\.sSE\.0", f"{ours}_spatial", read)
-
-
-def _double_conv(
-    theirs: str, ours: str, sizes: Sequence[int], width: int, attention: bool
-) -> Iterator[Rule]:
-    """Two convolutions after a concatenation, whose maps lie in the reverse order here."""
-    turn = range(len(sizes))[::-1]
-    for n in (1, 2):
-        kind = blocks("conv", turn, sizes) if n == 1 and len(sizes) > 1 else "conv"
-        yield from _conv_norm(rf"{theirs}\.conv{n}", f"{ours}_conv{n}", f"{ours}_bn{n}", kind)
-    if attention:
-        if len(sizes) > 1:
-            yield from _attention(rf"{theirs}\.attention1", f"{ours}_attention1", turn, sizes)
-        yield from _attention(rf"{theirs}\.attention2", f"{ours}_attention2", (0,), (width,))
-        if len(sizes) == 1:
-            # Without a skip it is never called.
-            yield Rule(rf"{theirs}\.attention1\..*", None, "skip", _NEVER)
-
-
-def _unet_options(settings: Mapping[str, Any], encoder: Encoder) -> dict[str, Any]:
-    return {
-        "upsampling": _upsampling(settings),
-        "reduction": None,
-        "batch_norm": _normalized(settings),
-        "attention": _attention_of(settings),
-        "center": encoder.center,
-        "scores_size": 3,
-    }
-
-
-def _attention_of(settings: Mapping[str, Any]) -> bool | str:
-    kind = settings["decoder_attention_type"]
-    return bool(_check.choice(kind, "decoder_attention_type", (None, "scse"))) and "scse"
-
-
-def _center() -> Iterator[Rule]:
-    for n in (1, 2):
-        yield from _conv_norm(rf"decoder\.center\.{n - 1}", f"center_conv{n}", f"center_bn{n}")
-
-
-def _unet(settings: Mapping[str, Any], encoder: Encoder) -> Plan:
-    depth, widths = settings["encoder_depth"], _widths(settings)
-    options = _unet_options(settings, encoder)
-    rules = list(_center())
-    x = encoder.widths[depth - 1]
-    for n, width in enumerate(widths):
-        level = depth - 1 - n
-        sizes = (x, encoder.widths[level - 1]) if level else (x,)
-        theirs = rf"decoder\.blocks\.{n}"
-        rules += _double_conv(theirs, f"up{level}", sizes, width, bool(options["attention"]))
-        x = width
-    # At sizes that do not divide it resizes to the skip, or to the image.
-    return Plan(unet_decoder(widths, **options), rules, "image")
-
-
-def _nested_unet(settings: Mapping[str, Any], encoder: Encoder) -> Plan:
-    depth, widths = settings["encoder_depth"], _widths(settings)
-    # On a VGG it has two convolutions on P5, but never calls them.
-    options = {**_unet_options(settings, encoder), "center": False}
-    skips = (*encoder.widths[: depth - 1][::-1], 0)
-    inputs = (encoder.widths[depth - 1], *widths[:-1])
-    rules = [Rule(r"decoder\.center\..*", None, "skip", _NEVER)]
-    for line in range(depth):
-        last = line == depth - 1
-        for d in range(1 if last else line + 1):
-            x = skips[line - 1] if d else inputs[line]
-            sizes = (x,) if last else (x, *(skips[line],) * (line + 1 - d))
-            width = skips[line] if d else widths[line]
-            theirs = rf"decoder\.blocks\.x_{d}_{line}"
-            ours = f"node{depth - 1 - line}_{line + 1 - d}"
-            rules += _double_conv(theirs, ours, sizes, width, bool(options["attention"]))
-    return Plan(nested_unet_decoder(widths, keep_width=True, **options), rules, "multiple")
-
-
-# The others
+from keras_dense.weights.smp_plan import (
+    OLD_NORM,
+    Family,
+    Plan,
+    always_normalized,
+    conv_norm,
+    interpolation_of,
+)
+from keras_dense.weights.smp_unets import NESTED_UNET, UNET
 
 
 def _linknet(settings: Mapping[str, Any], encoder: Encoder) -> Plan:
-    _always_normalized(settings)
+    always_normalized(settings)
     rules: list[Rule] = []
     for n in range(settings["encoder_depth"]):
         ours, theirs = f"up{settings['encoder_depth'] - 1 - n}", rf"decoder\.blocks\.{n}\.block"
-        rules += _conv_norm(rf"{theirs}\.0", f"{ours}_reduce")
-        rules += _conv_norm(rf"{theirs}\.1", ours, kind="transposed")
-        rules += _conv_norm(rf"{theirs}\.2", f"{ours}_widen")
+        rules += conv_norm(rf"{theirs}\.0", f"{ours}_reduce")
+        rules += conv_norm(rf"{theirs}\.1", ours, kind="transposed")
+        rules += conv_norm(rf"{theirs}\.2", f"{ours}_widen")
     return Plan(linknet_decoder(32), rules, "multiple_corners")
 
 
@@ -197,7 +38,7 @@ def _fpn(settings: Mapping[str, Any], encoder: Encoder) -> Plan:
     depth = settings["encoder_depth"]
     if depth < 4:
         raise _check.fail("encoder_depth", "4 or 5 for FPN", depth)
-    _upsampling(settings, ("nearest",))
+    interpolation_of(settings, ("nearest",))
     levels = [f"P{n}" for n in range(depth, depth - 4, -1)]
     rules = [Rule(r"decoder\.p5", f"lateral_{levels[0]}", "conv")]
     for n, level in enumerate(levels):
@@ -223,15 +64,15 @@ def _fpn(settings: Mapping[str, Any], encoder: Encoder) -> Plan:
 
 
 def _pspnet(settings: Mapping[str, Any], encoder: Encoder) -> Plan:
-    _always_normalized(settings)
+    always_normalized(settings)
     depth, bins = settings["encoder_depth"], (1, 2, 3, 6)
     width = encoder.widths[depth - 1]
     rules = [Rule(r"decoder\.psp\.blocks\.0\.pool\.1\.0", "pool1_conv", "conv")]
     for n, count in enumerate(bins[1:], 1):
-        rules += _conv_norm(rf"decoder\.psp\.blocks\.{n}\.pool\.1", f"pool{count}_conv")
+        rules += conv_norm(rf"decoder\.psp\.blocks\.{n}\.pool\.1", f"pool{count}_conv")
     # The map comes after its means there, before them here.
     sizes = (*(width // 4,) * 4, width)
-    rules += _conv_norm(r"decoder\.conv", "fuse", kind=blocks("conv", (4, 0, 1, 2, 3), sizes))
+    rules += conv_norm(r"decoder\.conv", "fuse", kind=blocks("conv", (4, 0, 1, 2, 3), sizes))
     decoder = pspnet_decoder(
         bins,
         filters=settings["psp_out_channels"],
@@ -247,18 +88,18 @@ def _pspnet(settings: Mapping[str, Any], encoder: Encoder) -> Plan:
 def _pyramid(settings: Mapping[str, Any], theirs: str) -> tuple[dict[str, Any], list[Rule]]:
     """Arguments and rules of atrous spatial pyramid pooling."""
     separable = _check.flag(settings["decoder_aspp_separable"], "decoder_aspp_separable")
-    rules = [*_conv_norm(rf"{theirs}\.convs\.0", "aspp_1x1")]
+    rules = [*conv_norm(rf"{theirs}\.convs\.0", "aspp_1x1")]
     for n in (1, 2, 3):
         branch, ours = rf"{theirs}\.convs\.{n}", f"aspp_3x3_{n}"
         if separable:
             rules += _separable(rf"{branch}\.0", ours)
             rules.append(Rule(rf"{branch}\.1", f"{ours}_bn", "batch_norm"))
         else:
-            rules += _conv_norm(branch, ours)
+            rules += conv_norm(branch, ours)
     rules += [
         Rule(rf"{theirs}\.convs\.4\.1", "aspp_image", "conv"),
         Rule(rf"{theirs}\.convs\.4\.2", "aspp_image_bn", "batch_norm"),
-        *_conv_norm(rf"{theirs}\.project", "aspp_project"),
+        *conv_norm(rf"{theirs}\.project", "aspp_project"),
     ]
     arguments = {
         "rates": _check.integers(settings["decoder_atrous_rates"], "decoder_atrous_rates"),
@@ -304,7 +145,7 @@ def _deeplabv3plus(settings: Mapping[str, Any], encoder: Encoder) -> Plan:
     rules += [
         *_separable(r"decoder\.aspp\.1", "refine"),
         Rule(r"decoder\.aspp\.2", "refine_bn", "batch_norm"),
-        *_conv_norm(r"decoder\.block1", "low_level"),
+        *conv_norm(r"decoder\.block1", "low_level"),
         *_separable(r"decoder\.block2\.0", "decoder_1"),
         Rule(r"decoder\.block2\.1", "decoder_1_bn", "batch_norm"),
     ]
@@ -312,14 +153,6 @@ def _deeplabv3plus(settings: Mapping[str, Any], encoder: Encoder) -> Plan:
     return Plan(decoder, rules, "multiple_corners", stride, 4)
 
 
-_OLD_NORM = {"decoder_use_batchnorm": "decoder_use_norm"}
-_UNET = {
-    "encoder_depth": 5,
-    "decoder_use_norm": "batchnorm",
-    "decoder_channels": (256, 128, 64, 32, 16),
-    "decoder_attention_type": None,
-    "decoder_interpolation": "nearest",
-}
 _DEEPLAB = {
     "encoder_depth": 5,
     "decoder_channels": 256,
@@ -327,8 +160,8 @@ _DEEPLAB = {
     "decoder_aspp_dropout": 0.5,
 }
 FAMILIES = {
-    "Unet": Family(_UNET, _unet, _OLD_NORM),
-    "UnetPlusPlus": Family(_UNET, _nested_unet, _OLD_NORM),
+    "Unet": UNET,
+    "UnetPlusPlus": NESTED_UNET,
     "FPN": Family(
         {
             "encoder_depth": 5,
@@ -370,5 +203,5 @@ FAMILIES = {
         _pspnet,
         {"psp_use_batchnorm": "decoder_use_norm"},
     ),
-    "Linknet": Family({"encoder_depth": 5, "decoder_use_norm": "batchnorm"}, _linknet, _OLD_NORM),
+    "Linknet": Family({"encoder_depth": 5, "decoder_use_norm": "batchnorm"}, _linknet, OLD_NORM),
 }

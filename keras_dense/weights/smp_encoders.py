@@ -207,17 +207,17 @@ _DENSENETS = {
     169: (64, 256, 512, 1280, 1664),
     201: (64, 256, 512, 1792, 1920),
 }
-# Depth beside B0, size of the image, widths of the features; of the encoders of lukemelas also the
-# numbers of the blocks that are read.
+# Depth beside B0, size of the image, widths of the features; numbers of the blocks that the
+# encoders of lukemelas read, and the width of the first one, which those of timm read.
 _EFFICIENTNETS = {
-    0: (1.0, 224, (32, 24, 40, 112, 320), (2, 4, 8, 15)),
-    1: (1.1, 240, (32, 24, 40, 112, 320), (4, 7, 15, 22)),
-    2: (1.2, 260, (32, 24, 48, 120, 352), (4, 7, 15, 22)),
-    3: (1.4, 300, (40, 32, 48, 136, 384), (4, 7, 17, 25)),
-    4: (1.8, 380, (48, 32, 56, 160, 448), (5, 9, 21, 31)),
-    5: (2.2, 456, (48, 40, 64, 176, 512), (7, 12, 26, 38)),
-    6: (2.6, 528, (56, 40, 72, 200, 576), (8, 14, 30, 44)),
-    7: (3.1, 600, (64, 48, 80, 224, 640), (10, 17, 37, 54)),
+    0: (1.0, 224, (32, 24, 40, 112, 320), (2, 4, 8, 15), 16),
+    1: (1.1, 240, (32, 24, 40, 112, 320), (4, 7, 15, 22), 16),
+    2: (1.2, 260, (32, 24, 48, 120, 352), (4, 7, 15, 22), 16),
+    3: (1.4, 300, (40, 32, 48, 136, 384), (4, 7, 17, 25), 24),
+    4: (1.8, 380, (48, 32, 56, 160, 448), (5, 9, 21, 31), 24),
+    5: (2.2, 456, (48, 40, 64, 176, 512), (7, 12, 26, 38), 24),
+    6: (2.6, 528, (56, 40, 72, 200, 576), (8, 14, 30, 44), 32),
+    7: (3.1, 600, (64, 48, 80, 224, 640), (10, 17, 37, 54), 32),
 }
 
 
@@ -228,10 +228,20 @@ def _block_taps(blocks: Sequence[str]) -> tuple[str, ...]:
 def _efficientnets() -> dict[str, Encoder]:
     found = {}
     stages = _block_taps([rf"block{stage}[a-z]" for stage in (2, 3, 5, 7)])
-    for n, (depth, size, widths, read) in _EFFICIENTNETS.items():
+    for n, (depth, size, widths, read, first) in _EFFICIENTNETS.items():
         name = f"EfficientNetB{n}"
         found[f"timm-efficientnet-b{n}"] = Encoder(
             name, _TIMM, widths, stages, symmetric=True, epsilon=1e-5
+        )
+        found[f"tu-efficientnet_b{n}"] = Encoder(
+            name,
+            _TIMM,
+            (first, *widths[1:]),
+            (r"block1[a-z]_(add|project_bn)", *stages[1:]),
+            prefix="encoder.model.",
+            symmetric=True,
+            epsilon=1e-5,
+            strided_rate="before",
         )
         places = _places(depth)
         taps = _block_taps([_letter(*places[k], "")[:-1] for k in read])

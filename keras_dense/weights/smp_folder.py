@@ -87,11 +87,9 @@ def folder_of(path: PathLike) -> Folder:
             f"`path` must be a folder with {CONFIG!r}, as `save_pretrained` of "
             f"segmentation_models_pytorch writes it. Received: path='{place}'"
         )
+    config, transforms = _object(folder / CONFIG), folder / _TRANSFORMS
     file = place if place.is_file() and place.name != CONFIG else _weights_in(folder)
-    transforms = folder / _TRANSFORMS
-    return Folder(
-        file, _object(folder / CONFIG), _object(transforms) if transforms.is_file() else None
-    )
+    return Folder(file, config, _object(transforms) if transforms.is_file() else None)
 
 
 def _weights_in(folder: pathlib.Path) -> pathlib.Path:
@@ -124,7 +122,10 @@ def _scaled(mean: Any, std: Any, top: float) -> dict[str, Any]:
     """Mean and deviation of values 0–1, for values from 0 to `top`."""
 
     def times(values: Any) -> Any:
-        return [v * top for v in values] if isinstance(values, (list, tuple)) else values * top
+        values = values if isinstance(values, (list, tuple)) else [values]
+        # One number is that of all channels. Rounded, 0.406 of 255 is 103.53.
+        found = [round(float(v) * top, 9) for v in values]
+        return found if len(found) > 1 else found[0]
 
     return {"mean": times(mean), "std": times(std)}
 

@@ -1,5 +1,6 @@
 """Files as projects publish them: names and shapes of their networks, and random numbers."""
 
+import contextlib
 import gzip
 import json
 import pathlib
@@ -32,3 +33,18 @@ def random(name, seed=0):
             values = rng.normal(0, 0.1, shape)
         tensors[key] = values.astype("float32" if shape else "int64")
     return tensors
+
+
+@contextlib.contextmanager
+def declared_operations():
+    """Let torchvision be imported where its compiled part does not fit PyTorch."""
+    import torch
+
+    library = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        try:
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        except RuntimeError:
+            break  # They are there.
+    yield
+    del library

@@ -65,6 +65,7 @@ def normalized(settings: Mapping[str, Any]) -> bool:
 
 
 def always_normalized(settings: Mapping[str, Any]) -> None:
+    """Raise a `ValueError` for a decoder without batch norm, where ours has it in any case."""
     if not normalized(settings):
         use = settings["decoder_use_norm"]
         raise _check.fail("decoder_use_norm", "'batchnorm' or True for this network", use)
@@ -80,8 +81,14 @@ def interpolation_of(
 
 
 def widths_of(settings: Mapping[str, Any]) -> tuple[int, ...]:
-    depth = settings["encoder_depth"]
-    return _check.integers(settings["decoder_channels"], "decoder_channels", length=depth)
+    """The widths of a U-Net, one for each level."""
+    depth, widths = settings["encoder_depth"], settings["decoder_channels"]
+    widths = _check.integers(widths, "decoder_channels", length=depth)
+    if settings["decoder_attention_type"] and min(widths) < 16:
+        # It reduces channels to a sixteenth, which is none there.
+        wanted = "widths of at least 16 with decoder_attention_type='scse'"
+        raise _check.fail("decoder_channels", wanted, widths)
+    return widths
 
 
 def conv_norm(theirs: str, ours: str, norm: str = "", kind: Any = "conv") -> Iterator[Rule]:

@@ -27,7 +27,10 @@ CASES = (
         {"encoder_depth": 3, "decoder_channels": [32, 16, 24], "decoder_attention_type": "scse"},
     ),
     ("UnetPlusPlus", {"encoder_name": "vgg16_bn", **_UNET}),
-    ("UnetPlusPlus", {"decoder_attention_type": "scse", **_UNET}),
+    (
+        "UnetPlusPlus",
+        {"decoder_attention_type": "scse", "decoder_channels": [32, 16, 24, 16, 16]},
+    ),
     (
         "UnetPlusPlus",
         {

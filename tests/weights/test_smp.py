@@ -263,6 +263,7 @@ def test_bad_settings(tmp_path):
     bad("`decoder_use_norm` must be", decoder_use_batchnorm="inplace")
     bad("`decoder_interpolation` must be", decoder_interpolation="bicubic")
     bad("`decoder_attention_type` must be", decoder_attention_type="cbam")
+    bad("at least 16 with decoder_attention_type='scse'", decoder_attention_type="scse")
     bad("`activation` must be", activation="argmax")
     bad("`activation` must be None or 'sigmoid' for one", activation="softmax", classes=1)
     bad("settings of Unet that are known here: encoder_name, .*decoder_new=3", decoder_new=3)

@@ -95,7 +95,7 @@ def pretrained(
 def _record(
     name: str, path: PathLike | None, preprocessing: Preprocessing | None
 ) -> tuple[Record, PathLike | None]:
-    """What is known about a network, and the path of its file if it is there."""
+    """The record of a network, and the path of its file if it is there."""
     if name == smp.NAME:
         if path is None:
             raise _check.fail("path", f"the folder of the network for {name!r}", path)

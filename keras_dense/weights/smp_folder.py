@@ -143,7 +143,7 @@ def _steps(transform: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _normalization(stored: Mapping[str, Any]) -> Preprocessing:
-    """What the transforms do to values; those that only change sizes are left to the caller."""
+    """The standardization among transforms; changes of size are left to the caller."""
     found: Preprocessing | None = None
     for step in _steps(stored.get("transform", stored)):
         kind = step["__class_fullname__"].rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""What the decoders of segmentation_models_pytorch have in common: settings, and their rules."""
+"""Parts common to the decoders of segmentation_models_pytorch: settings, and their rules."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,7 +49,7 @@ class Family:
 
 
 def normalized(settings: Mapping[str, Any]) -> bool:
-    """Whether batch norm follows each convolution of the decoder.
+    """Check whether batch norm follows each convolution of the decoder.
 
     Raises:
         ValueError: for other normalizations.
@@ -84,7 +84,7 @@ def widths_of(settings: Mapping[str, Any]) -> tuple[int, ...]:
     """The widths of a U-Net, one for each level."""
     depth, widths = settings["encoder_depth"], settings["decoder_channels"]
     widths = _check.integers(widths, "decoder_channels", length=depth)
-    if settings["decoder_attention_type"] and min(widths) < 16:
+    if settings["decoder_attention_type"] == "scse" and min(widths) < 16:
         # It reduces channels to a sixteenth, which is none there.
         wanted = "widths of at least 16 with decoder_attention_type='scse'"
         raise _check.fail("decoder_channels", wanted, widths)

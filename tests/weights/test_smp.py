@@ -278,6 +278,13 @@ def test_bad_settings(tmp_path):
 
 
 @pytest.mark.once
+def test_bad_attention_of_decoders():
+    for decoder in (kd.decoders.unet, kd.decoders.nested_unet):
+        with pytest.raises(ValueError, match="`attention` must be.*scse.*Received: attention='se'"):
+            decoder(attention="se")
+
+
+@pytest.mark.once
 def test_bad_folders(small, tmp_path):
     with pytest.raises(ValueError, match="`path` must be the folder of the network for 'smp'"):
         kd.weights.pretrained("smp")

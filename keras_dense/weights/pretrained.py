@@ -1,6 +1,9 @@
 """Published networks, whole: downloaded, built and read."""
 
+import contextlib
+import gc
 import os
+from collections.abc import Iterator
 
 import keras
 
@@ -83,9 +86,12 @@ def pretrained(
     wanted = _heads(record, num_classes, heads, auxiliary)
     # First of all: without a network the error should come at once.
     file = fetch(record.remote) if path is None else path
-    tensors = read(file)
+    if not os.path.exists(file) and not os.path.exists(f"{os.fspath(file)}.index"):
+        raise FileNotFoundError(f"`path` must be a file that exists. Received: path={file!r}")
     shape = (None, None, record.channels) if input_shape is None else check_shape(input_shape)
-    model = record.builder(heads=wanted, input_shape=shape, **record.arguments)
+    with _collected():
+        model = record.builder(heads=wanted, input_shape=shape, **record.arguments)
+    tensors = read(file)
     ready = ready_for(model, tensors, record.rules, os.fspath(file))
     del tensors
     finish(ready, strict=strict, fresh=True)
@@ -104,6 +110,23 @@ def _record(
     if preprocessing is not None:
         raise _check.fail("preprocessing", f"None for {name!r}, which has its own", preprocessing)
     return record, path
+
+
+@contextlib.contextmanager
+def _collected() -> Iterator[None]:
+    """Release what is dropped inside: surgery copies the backbone, and the file needs that memory.
+
+    Older objects, of which there are many more, are not looked at.
+    """
+    frozen = gc.get_freeze_count() > 0
+    if not frozen:
+        gc.freeze()
+    try:
+        yield
+    finally:
+        if not frozen:
+            gc.collect()
+            gc.unfreeze()
 
 
 def _heads(

@@ -141,7 +141,6 @@ def test_the_network_written_again_has_the_published_names(fcn):
 
 
 @pytest.mark.slow
-@pytest.mark.everywhere
 def test_gives_what_the_published_network_gives(fcn):
     network, path = fcn
     check_same(network, FCN, path, auxiliary=True)

@@ -16,6 +16,7 @@ from keras_dense.models.unet_blocks import (
     check_filters,
     check_reduction,
     double_conv,
+    squeeze_and_excite,
     steps_up,
 )
 from keras_dense.models.upsampling import check_upsampling
@@ -27,6 +28,7 @@ def nested_unet_decoder(
     upsampling: str = "up_conv",
     reduction: str | None = "upsampling",
     batch_norm: bool = True,
+    attention: bool | str = False,
     keep_width: bool = False,
     center: bool = False,
     scores_size: int = 1,
@@ -42,6 +44,7 @@ def nested_unet_decoder(
         upsampling: str, see `kd.decoders.upsample`.
         reduction: str, what reduces the channels on the way up, see `kd.decoders.unet`.
         batch_norm: bool, batch norm after each 3×3 convolution, which then has no bias.
+        attention: `False`, or "scse", see `kd.decoders.unet`.
         keep_width: bool, whether nodes other than the last of a level have the channels of its
             feature instead.
         center, scores_size: see `kd.decoders.unet`.
@@ -61,13 +64,16 @@ def nested_unet_decoder(
     filters, reduction = check_filters(filters), check_reduction(reduction)
     check_upsampling(upsampling)
     scores_size = _check.integer(scores_size, "scores_size", low=1)
+    attention = _check.choice(attention, "attention", (False, "scse"))
 
     def node(step: Step, j: int, width: int, before: list[Tensor], below: Tensor) -> Tensor:
         name = f"node{step.level}_{j}"
         x = step.up(below, width, upsampling, reduction, f"{name}_up")
         if before:
             x = layers.Concatenate(name=f"{name}_join")([*before, x])
-        return double_conv(x, width, name, batch_norm=batch_norm)
+            x = squeeze_and_excite(x, f"{name}_attention1") if attention else x
+        x = double_conv(x, width, name, batch_norm=batch_norm)
+        return squeeze_and_excite(x, f"{name}_attention2") if attention else x
 
     @read_through(scores_size)
     def decode(features: Features) -> Tensor:

@@ -28,7 +28,7 @@ def unet_decoder(
     upsampling: str = "up_conv",
     reduction: str | None = "upsampling",
     batch_norm: bool = True,
-    attention: bool = False,
+    attention: bool | str = False,
     center: bool = False,
     scores_size: int = 1,
 ) -> Decoder:
@@ -45,7 +45,9 @@ def unet_decoder(
             convolution after it, with batch norm and ReLU. `None`, that of
             segmentation_models_pytorch: the first 3×3 convolution of each level.
         batch_norm: bool, batch norm after each 3×3 convolution, which then has no bias.
-        attention: bool, whether to gate the features before they are joined (Attention U-Net).
+        attention: bool, whether to gate the features before they are joined (Attention U-Net); or
+            "scse": squeeze and excitation of channels and cells, where features are joined and at
+            the end of each level.
         center: bool, whether the coarsest feature goes through two 3×3 convolutions first.
         scores_size: int >= 1, kernel size of the convolution that heads read the result through.
 
@@ -68,7 +70,7 @@ def unet_decoder(
         "upsampling": upsampling,
         "reduction": check_reduction(reduction),
         "batch_norm": batch_norm,
-        "attention": attention,
+        "attention": _check.choice(attention, "attention", (False, True, "scse")),
         "center": center,
     }
 

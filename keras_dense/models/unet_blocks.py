@@ -41,6 +41,38 @@ def double_conv(
     return x
 
 
+def squeeze_and_excite(x: Tensor, name: str, reduction: int = 16) -> Tensor:
+    """A map, weighted by channel and by cell, and both summed (scSE).
+
+    Args:
+        x: map `(B, H, W, C)`.
+        name: str, start of the names of the layers.
+        reduction: int >= 1, the weights of the channels come from C / reduction numbers.
+
+    Reference: Roy, Navab, Wachinger, "Concurrent Spatial and Channel Squeeze & Excitation in Fully
+    Convolutional Networks", MICCAI 2018, section 2.
+    """
+
+    def convolve(x: Tensor, filters: int, part: str, activation: str) -> Tensor:
+        return layers.Conv2D(
+            filters, 1, activation=activation, name=f"{name}_{part}", data_format="channels_last"
+        )(x)
+
+    mean = layers.GlobalAveragePooling2D(
+        keepdims=True, name=f"{name}_mean", data_format="channels_last"
+    )(x)
+    channels = x.shape[-1]
+    by_channel = convolve(mean, max(1, channels // reduction), "squeeze", "relu")
+    by_channel = convolve(by_channel, channels, "excite", "sigmoid")
+    by_cell = convolve(x, 1, "spatial", "sigmoid")
+    return layers.Add(name=f"{name}_add")(
+        [
+            layers.Multiply(name=f"{name}_by_channel")([x, by_channel]),
+            layers.Multiply(name=f"{name}_by_cell")([x, by_cell]),
+        ]
+    )
+
+
 class Step(NamedTuple):
     """The way from one level of a network up to the next.
 
@@ -179,7 +211,7 @@ def expanding_path(
     upsampling: str = "up_conv",
     reduction: str | None = "upsampling",
     batch_norm: bool = True,
-    attention: bool = False,
+    attention: bool | str = False,
     center: bool = False,
 ) -> dict[int, Tensor]:
     """The maps of the expanding path by level, coarsest first; arguments of `kd.decoders.unet`."""
@@ -199,10 +231,14 @@ def expanding_path(
             skip = layers.Cropping2D(crop, name=f"{name}_crop", data_format="channels_last")(skip)
             crop = 2 * crop + 8
         if skip is not None:
-            if attention:
+            if attention is True:
                 width = max(1, step.filters // 2)
                 skip = attention_gate(skip, coarse, step.factor, width, f"{name}_attention")
             x = layers.Concatenate(name=f"{name}_join")([skip, x])
+            if attention == "scse":
+                x = squeeze_and_excite(x, f"{name}_attention1")
         x = double_conv(x, step.filters, name, padding=padding, batch_norm=batch_norm)
+        if attention == "scse":
+            x = squeeze_and_excite(x, f"{name}_attention2")
         maps[step.level] = x
     return maps

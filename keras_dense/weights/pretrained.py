@@ -10,11 +10,15 @@ from typing import Any
 
 import keras
 
+from keras_dense import _check
 from keras_dense._types import PathLike, Shape
 from keras_dense._weights.fetch import fetch
 from keras_dense._weights.read import read_file
+from keras_dense.backbones import check_shape
+from keras_dense.backbones.application import Preprocessing
 from keras_dense.heads import Auxiliary, Heads
 from keras_dense.models.build import HeadsLike
+from keras_dense.weights import smp
 from keras_dense.weights.catalogue import info
 from keras_dense.weights.load import finish, ready_for
 from keras_dense.weights.record import Record
@@ -28,7 +32,8 @@ def pretrained(
     heads: HeadsLike | None = None,
     strict: bool = True,
     auxiliary: bool = False,
-    input_shape: Shape = (None, None, 3),
+    input_shape: Shape | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> keras.Model:
     """A published network with its weights, which knows its classes and their colors.
 
@@ -36,9 +41,11 @@ def pretrained(
     (`~/.keras`, or the variable `KERAS_HOME` of the environment).
 
     Args:
-        name: str, one of `kd.weights.list()`.
+        name: str, one of `kd.weights.list()`; or "smp", a network of your own that was trained with
+            segmentation_models_pytorch and stored by `save_pretrained`.
         path: the file, if you have it: nothing is downloaded then. Where files name their classes
-            (MMSegmentation's), it may be one of your own classes.
+            (MMSegmentation's), it may be one of your own classes. Of "smp" the folder with
+            "config.json" and the weights.
         num_classes, heads: other classes or heads than those of the file, for training, with
             `strict=False`: their scores start with random weights.
         strict: bool. `True`: every weight of the network must be in the file, and everything of the
@@ -46,7 +53,10 @@ def pretrained(
         auxiliary: bool, whether the auxiliary head of the file, which only helps training, becomes
             an output, too. By default it is left out.
         input_shape: `(height, width, channels)` of the image; `None` stands for any height or
-            width.
+            width. Default: any size, and the channels of the file.
+        preprocessing: of "smp", what happens to images 0–255 within the model, see `kd.backbone`.
+            Default: as "albumentations_config_eval.json" in the folder says; without that file, as
+            the weights that the encoder started from expect. Changes of size are left to you.
 
     Returns:
         A `keras.Model`: RGB images 0–255 `(B, H, W, 3)` → predictions of the same size. Its classes
@@ -68,11 +78,15 @@ def pretrained(
     # A file that is there already:
     model = kd.weights.pretrained("torchvision/fcn_resnet50", path="fcn_resnet50_coco.pth")
 
+    # A folder of segmentation_models_pytorch, with names for its classes:
+    head = kd.heads.Segmentation(3, class_names=["sky", "road", "car"])
+    model = kd.weights.pretrained("smp", path="runs/my_unet", heads=head)
+
     # Other classes, for training:
     model = kd.weights.pretrained("torchvision/fcn_resnet50", num_classes=11, strict=False)
     ```
     """
-    record = info(name)
+    record, path = _record(name, path, preprocessing)
     wanted = _heads(record, num_classes, heads, auxiliary)
     # First of all: without a network the error should come at once.
     file = fetch(record.remote) if path is None else path
@@ -82,13 +96,28 @@ def pretrained(
         # Read twice: while the network is built, there is no memory for the tensors.
         record = _as_named(record, read_file(file).meta)
         wanted = _heads(record, None, None, auxiliary)
+    shape = (None, None, record.channels) if input_shape is None else check_shape(input_shape)
     with _collected():
-        model = record.builder(heads=wanted, input_shape=input_shape, **record.arguments)
+        model = record.builder(heads=wanted, input_shape=shape, **record.arguments)
     tensors = read_file(file).tensors
     ready = ready_for(model, tensors, record.rules, os.fspath(file))
     del tensors
     finish(ready, strict=strict, fresh=True)
     return model
+
+
+def _record(
+    name: str, path: PathLike | None, preprocessing: Preprocessing | None
+) -> tuple[Record, PathLike | None]:
+    """The record of a network, and the path of its file if it is there."""
+    if name == smp.NAME:
+        if path is None:
+            raise _check.fail("path", f"the folder of the network for {name!r}", path)
+        return smp.record_of(path, preprocessing)
+    record = info(name)
+    if preprocessing is not None:
+        raise _check.fail("preprocessing", f"None for {name!r}, which has its own", preprocessing)
+    return record, path
 
 
 @contextlib.contextmanager

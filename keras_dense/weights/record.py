@@ -39,6 +39,7 @@ class Record:
         test_size: str, size of images that its authors recommend.
         normalization: str, what happens to the image within the model.
         grid: str, the grid that it computes on, see `kd.assemble`.
+        channels: int, channels of the image.
         auxiliary: dict of arguments of `kd.heads.Auxiliary` for the auxiliary head of the file;
             `None` if it has none.
         make_head: function that makes the head; default: a `Segmentation` of the `classes`.
@@ -72,6 +73,7 @@ class Record:
     test_size: str = ""
     normalization: str = ""
     grid: str = "multiple"
+    channels: int = 3
     auxiliary: Mapping[str, Any] | None = None
     make_head: Callable[[], Head] | None = None
     classes_in: Callable[[Mapping[str, Any]], Classes | None] | None = None

@@ -26,7 +26,7 @@ FILES = {
     "mobilenetv2_voc_8bit": "deeplabv3_mnv2_pascal_quant.tflite",
     "mobilenetv2_dm05_voc_8bit": "deeplabv3_mnv2_dm05_pascal_quant.tflite",
 }
-GRIDS = ("corners", "image", "image_corners", "multiple", "multiple_corners")
+GRIDS = ("corners", "image", "multiple")
 SIDE, MEAN = 513, 128
 
 

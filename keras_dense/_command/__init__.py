@@ -27,7 +27,17 @@ def main(argv=None):
             name, help=module.HELP, description=module.__doc__.splitlines()[0]
         )
         if module is not check:
-            one.add_argument("model", help="a .keras file")
+            one.add_argument(
+                "model",
+                nargs="?" if module is info else None,
+                help="a .keras file, or the name of a published network, such as "
+                "torchvision/deeplabv3_resnet50 (python -m keras_dense info lists them)",
+            )
+            one.add_argument(
+                "--weights",
+                metavar="FILE",
+                help="the file of a published network, which is downloaded otherwise",
+            )
             one.add_argument(
                 "--heads",
                 metavar="JSON",

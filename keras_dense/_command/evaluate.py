@@ -40,8 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.out is not None:
-        check_scores_file(args.out, [args.model, heads_file(args.heads)])
-    model, head = _chosen(*load_heads(load_model(args.model), args.model, args.heads), args.head)
+        check_scores_file(args.out, [args.model, args.weights, heads_file(args.heads)])
+    model, head = _chosen(
+        *load_heads(load_model(args.model, args.weights), args.model, args.heads), args.head
+    )
     try:
         dataset = _dataset(args, head)
     except (OSError, ValueError) as error:

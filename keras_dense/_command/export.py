@@ -29,7 +29,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    read = [args.model, heads_file(args.heads), args.images]
+    read = [args.model, args.weights, heads_file(args.heads), args.images]
     keep_apart([args.out], read)
     for source in filter(None, read):
         if args.out.is_dir() and args.out.resolve() in pathlib.Path(source).resolve().parents:
@@ -45,7 +45,7 @@ def run(args):
         settings["quantize"] = args.quantize
     if args.images is not None:
         settings["images"] = _images(args.images)
-    model = load_model(args.model)
+    model = load_model(args.model, args.weights)
     model, heads = load_heads(model, args.model, args.heads)
     make_folder(args.out.absolute().parent)
     try:

@@ -1,10 +1,15 @@
-"""Prints inputs, outputs, strides, receptive fields and heads of a model."""
+"""Prints inputs, outputs, strides, receptive fields and heads of a model.
+
+Of a published network, also what is known about it; nothing is downloaded. Without a model: the
+names of published networks.
+"""
 
 import math
 
 import keras
 
-from keras_dense._command.load import Unusable, load_heads, load_model
+from keras_dense import weights as published
+from keras_dense._command.load import Unusable, is_published, load_heads, load_model
 from keras_dense.surgery import receptive_field, strides
 from keras_dense.surgery.strides import total_stride
 
@@ -16,7 +21,15 @@ def add_arguments(parser):
 
 
 def run(args):
-    model = load_model(args.model)
+    if args.model is None:
+        print("\n".join(published.list()))
+        return 0
+    if args.weights is None and is_published(args.model):
+        record = published.info(args.model)
+        print(record)
+        model = record.builder(heads=record.head(), input_shape=(None, None, 3), **record.arguments)
+    else:
+        model = load_model(args.model, args.weights)
     _say("model", f"{model.name}, {len(model.layers)} layers")
     trained = sum(math.prod(w.shape) for w in model.trainable_weights)
     _say("parameters", f"{model.count_params():,}, {trained:,} of them trainable")

@@ -5,6 +5,7 @@ import pathlib
 
 import keras
 
+from keras_dense import weights as published
 from keras_dense.heads import Heads, Segmentation, attach
 from keras_dense.heads.model_heads import found
 
@@ -13,15 +14,23 @@ class Unusable(Exception):
     """A reason why a command is impossible, in words for its user."""
 
 
-def load_model(path):
-    """The model of a `.keras` file, which must take one batch of images.
+def load_model(named, weights=None):
+    """The model of a `.keras` file, or a published network by name; the file comes first.
+
+    Args:
+        named: path or name. The model must take one batch of images.
+        weights: path of the file of a published network; default: it is downloaded.
 
     Raises:
-        Unusable: if there is no such file, it cannot be read, or its model takes something else.
+        Unusable: if there is no such model, it cannot be read, or it takes something else.
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(named)
+    if is_published(named):
+        return _pretrained(str(named), weights)
+    if weights is not None:
+        raise Unusable("--weights goes with the name of a published network, not with a file")
     if not path.is_file():
-        raise Unusable(f"there is no model {str(path)!r}")
+        raise Unusable(f"there is no model {str(path)!r}{published_hint(named)}")
     try:
         model = keras.saving.load_model(path, compile=False)
     # Deserialization of a layer may raise anything.
@@ -34,6 +43,35 @@ def load_model(path):
             f"{str(path)!r} must take one batch of images (B, H, W, C); it takes "
             f"{shapes or 'unknown inputs'}"
         )
+    return model
+
+
+def is_published(named):
+    """Check for the name of a published network where there is no such file."""
+    return not pathlib.Path(named).is_file() and str(named) in published.list()
+
+
+def published_hint(named):
+    """A hint to published networks, for what might be a name of one."""
+    if pathlib.Path(named).suffix:
+        return ""
+    try:
+        published.info(str(named))
+    except ValueError as error:
+        return str(error).partition(repr(str(named)))[2]
+    return ""
+
+
+def _pretrained(name, weights):
+    try:
+        model = published.pretrained(name, weights)
+    except ConnectionError as error:
+        raise Unusable(f"{error}\nHere a file is passed with --weights FILE.") from error
+    except (OSError, ValueError) as error:
+        raise Unusable(str(error)) from error
+    size = published.info(name).test_size
+    if size:
+        print(f"{name}: its authors recommend images of this size: {size}")
     return model
 
 

@@ -48,7 +48,7 @@ def run(args):
     if args.tile is not None and (args.scales or args.flip):
         raise Unusable("--tile does not go with --scales and --flip")
     files = image_files(args.images)
-    model = load_model(args.model)
+    model = load_model(args.model, args.weights)
     tiled = args.tile is not None or None not in model.input.shape[1:3]
     for name, given in (("--large", args.large), ("--overlap", args.overlap is not None)):
         if given and not tiled:
@@ -58,7 +58,7 @@ def run(args):
     settings = {name: getattr(args, name) for name in ("tile", "overlap", "scales", "flip")}
     results = Results(args, model, heads, settings)
     sources = [pathlib.Path(path) for path in args.images]
-    sources += [args.model, heads_file(args.heads)]
+    sources += [args.model, args.weights, heads_file(args.heads)]
     waiting, done, old = results.prepare(files, [pathlib.Path(x) for x in sources if x])
     if done:
         print(f"{done} images were done before (--overwrite does them anew)")

@@ -164,7 +164,7 @@ def check_file(path: PathLike, remote: Remote) -> str | None:
 
 
 def page_in(head: bytes) -> str | None:
-    """What the first bytes of a file are, if they are text of a server instead of weights.
+    """Description of a file by its first bytes, if it is text of a server instead of weights.
 
     >>> page_in(b"<!DOCTYPE html><title>404 Not Found</title>")
     "a web page ('404 Not Found')"

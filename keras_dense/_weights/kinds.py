@@ -6,15 +6,16 @@ that each becomes, and how its axes are turned. Modifiers such as `bgr` make a k
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from keras_dense._types import Array, Shape
+from keras_dense._types import Array
 from keras_dense._weights.targets import Target
 
 # From a tensor of the file and the shape of the weight to the tensor as Keras has it.
-Turn = Callable[[Array, Shape], Array]
+Sizes: TypeAlias = tuple[int, ...]
+Turn: TypeAlias = Callable[[Array, Sizes], Array]
 # Names that frameworks give to the same thing: PyTorch, Keras, TensorFlow 1; Caffe numbers them.
 KERNEL = ("weight", "kernel", "weights", "depthwise_weights", "depthwise_kernel", "0")
 BIAS = ("bias", "biases", "1")
@@ -22,7 +23,7 @@ BIAS = ("bias", "biases", "1")
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """How the tensors of a module become the weights of a layer.
+    """Conversion of the tensors of a module to the weights of a layer.
 
     Attributes:
         parts: dict from a weight of the layer to the last parts of the keys that hold it.
@@ -61,13 +62,13 @@ class Kind:
 
 
 def _axes(*order: int) -> Turn:
-    def turn(x: Array, shape: Shape) -> Array:
+    def turn(x: Array, shape: Sizes) -> Array:
         return x.transpose(order)
 
     return turn
 
 
-def _depthwise(x: Array, shape: Shape) -> Array:
+def _depthwise(x: Array, shape: Sizes) -> Array:
     # Several filters for each channel lie next to each other in both.
     if len(shape) == 4 and shape[3] > 1 and x.shape[0] == shape[2] * shape[3]:
         x = x.reshape(shape[2], shape[3], *x.shape[2:])
@@ -86,27 +87,27 @@ def matrix(x: Array) -> Array:
     return x
 
 
-def _linear(x: Array, shape: Shape) -> Array:
+def _linear(x: Array, shape: Sizes) -> Array:
     if x.ndim == 4 and x.shape[2:] == (1, 1):
         x = x[:, :, 0, 0]
     return matrix(x).T
 
 
-def _linear_as_conv(x: Array, shape: Shape) -> Array:
+def _linear_as_conv(x: Array, shape: Sizes) -> Array:
     return _linear(x, shape)[None, None]
 
 
-def _linear_as_window(x: Array, shape: Shape) -> Array:
+def _linear_as_window(x: Array, shape: Sizes) -> Array:
     """A fully connected layer on a map as a convolution whose window is the map."""
     x = matrix(x)
     return x.reshape(x.shape[0], -1, *shape[:2]).transpose(2, 3, 1, 0)
 
 
-def _vector(x: Array, shape: Shape) -> Array:
+def _vector(x: Array, shape: Sizes) -> Array:
     return x.reshape(-1)
 
 
-def _diagonal(x: Array, shape: Shape) -> Array:
+def _diagonal(x: Array, shape: Sizes) -> Array:
     """A kernel for each channel `(C, 1, k, k)` as one of all, zero between channels."""
     if x.shape[1] != 1:  # It is one already.
         return x.transpose(2, 3, 1, 0)
@@ -167,7 +168,7 @@ def _conv(turn: Turn, **settings: Any) -> Kind:
     return Kind({"kernel": KERNEL, "bias": BIAS}, {"kernel": turn, "bias": _vector}, **settings)
 
 
-def _same(x: Array, shape: Shape) -> Array:
+def _same(x: Array, shape: Sizes) -> Array:
     return x
 
 
@@ -265,7 +266,7 @@ def blocks(kind: str | Kind, order: Sequence[int], sizes: Sequence[int] | None =
     """
     axis = kind_of(kind).axes[0]
 
-    def change(x: Array, shape: Shape) -> Array:
+    def change(x: Array, shape: Sizes) -> Array:
         if (sum(sizes) if sizes else x.shape[axis] % len(order)) != (x.shape[axis] if sizes else 0):
             raise ValueError(f"{x.shape[axis]} channels cannot be cut into {sizes or len(order)}")
         parts = np.split(x, np.cumsum(sizes)[:-1] if sizes else len(order), axis)
@@ -284,7 +285,7 @@ def classes(kind: str | Kind, chosen: slice | Sequence[int]) -> Kind:
     index = chosen if isinstance(chosen, slice) else list(chosen)
     axis = kind_of(kind).axes[1]
 
-    def kernel(x: Array, shape: Shape) -> Array:
+    def kernel(x: Array, shape: Sizes) -> Array:
         return np.moveaxis(np.moveaxis(x, axis, 0)[index], 0, axis)
 
     return _then(kind, {"kernel": kernel, "bias": lambda x, shape: x[index]})

@@ -23,7 +23,7 @@ _SIGNS = (
     (r"features\.\d+\.weight", "a VGG or AlexNet of torchvision"),
     (r"blocks\.\d+\.attn\.", "a vision transformer"),
 )
-_RESNETS = {
+_RESNETS: dict[tuple[int, ...], str] = {
     (2, 2, 2, 2): "ResNet-18",
     (3, 4, 6, 3): "ResNet-34 or -50",
     (3, 4, 23, 3): "ResNet-101",

@@ -99,7 +99,8 @@ class Plan:
                 )
         elif report.read and strict and len(report.read) >= report.total / 2:
             hints.append("With `strict=False` what fits is read, and the rest stays as it is.")
-        for name in report.missing[:3]:
+        # Of another network, near names mean nothing.
+        for name in report.missing[:3] if len(report.read) >= report.total / 2 else ():
             plain = name.replace("/", ".").replace("_", ".")
             near = difflib.get_close_matches(plain, report.unread, n=2, cutoff=0.5)
             if near:

@@ -1,4 +1,4 @@
-"""What was read of a file, and what was not."""
+"""Report of what was read of a file, and what was not."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

@@ -274,6 +274,7 @@ class _Planner:
 
     def _fill(self) -> None:
         """Values that a kind implies: a scale of 1 for a batch norm without one."""
+        value: Array
         for group in self.groups.values():
             target = group.target
             for name, fill in group.kind.fills.items():

@@ -6,8 +6,6 @@ from typing import Any
 
 import keras
 
-from keras_dense._types import Shape
-
 
 @dataclasses.dataclass(frozen=True)
 class Target:
@@ -23,7 +21,7 @@ class Target:
     layer: Any
     weights: dict[str, Any]
 
-    def shape(self, weight: str) -> Shape:
+    def shape(self, weight: str) -> tuple[int, ...]:
         """The shape of a weight; `()` for one that the layer does not have."""
         return tuple(self.weights[weight].shape) if weight in self.weights else ()
 

@@ -4,7 +4,7 @@ import difflib
 import os
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -12,8 +12,9 @@ from keras import layers
 
 from keras_dense._types import Array, Nested, PathLike
 from keras_dense._weights.fetch import fetch
+from keras_dense._weights.read import read
 from keras_dense._weights.report import Report
-from keras_dense._weights.rules import plan, unwrapped
+from keras_dense._weights.rules import Rule, plan, unwrapped
 from keras_dense.backbones.torchvision import NETWORKS, Network
 from keras_dense.layers import Standardize
 from keras_dense.surgery.feature_pyramid import image_of, resized
@@ -157,17 +158,18 @@ def variant(model: keras.Model, network: Network) -> keras.Model:
     return _rebuilt(model, rewrite) if network.altered else model
 
 
-def backbone_tensors(tensors: Mapping[str, Array]) -> dict[str, Array]:
+def backbone_tensors(tensors: Mapping[str, Array], rules: Sequence[Rule]) -> dict[str, Array]:
     """The tensors of a classifier, or of the backbone within a network of another project.
 
-    >>> list(backbone_tensors({"module.encoder.conv1.weight": 1, "module.decoder.a.weight": 2}))
+    >>> tensors = {"model.encoder.conv1.weight": 1, "model.decoder.conv1.weight": 2}
+    >>> list(backbone_tensors(tensors, [Rule("conv1", "conv1", "conv")]))
     ['conv1.weight']
     """
-    found = unwrapped(tensors)
+    found = unwrapped(tensors, rules)
     for prefix in _PREFIXES:
         inner = {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)}
         if inner:
-            return unwrapped(inner)
+            return inner
     return found
 
 
@@ -184,9 +186,7 @@ def load(model: keras.Model, path: PathLike, network: Network, name: str) -> Rep
         ValueError: for a file that cannot be read, or holds another network. The network keeps its
             weights.
     """
-    from keras_dense._weights.read import read
-
-    tensors = backbone_tensors(read(path))
+    tensors = backbone_tensors(read(path), network.rules)
     ready = plan(tensors, model, network.rules, source=os.fspath(path))
     ready.check(strict=True)
     return ready.apply(restore=False)

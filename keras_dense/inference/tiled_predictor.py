@@ -17,7 +17,14 @@ from keras_dense.inference.network import final_heads, network_of
 from keras_dense.inference.outputs import Outputs
 from keras_dense.inference.pixels import Pixels, checked_range
 from keras_dense.inference.state import Computation, digest
-from keras_dense.inference.tiles import LARGEST, OVERLAP, Axis, Stitcher, reach_of
+from keras_dense.inference.tiles import (
+    LARGEST,
+    OVERLAP,
+    Axis,
+    Stitcher,
+    reach_of,
+    warn_if_stretched,
+)
 from keras_dense.surgery.feature_pyramid import image_of
 
 # The last network of each living model: another image needs no new compilation.
@@ -313,6 +320,7 @@ def _plan(model, size, fixed, tile, overlap):
                 # So that the last tile lies on the network's maps, too.
                 side -= (side - length) % grid
             axes.append(Axis.of(length, side, shared, grid))
+    warn_if_stretched(model, tuple(size), tuple(axis.tile for axis in axes))
     return Plan(*axes, min(reach, LARGEST))
 
 

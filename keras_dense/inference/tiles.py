@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import tree
 
-from keras_dense.surgery.receptive_field import receptive_field
+from keras_dense.surgery.receptive_field import on_one_grid, receptive_field
 from keras_dense.surgery.strides import total_stride
 
 LARGEST = 1536  # side of a tile where none is asked for: more overlaps less, and takes more memory
@@ -123,6 +123,29 @@ def reach_of(model: keras.Model, *, warn: bool = True) -> tuple[float, int]:
             # A pixel of a coarse map that is upsampled later sees two more cells.
             reach = max(reach, ceil(farthest + (2 * stride if stride > 1 else 0)))
     return reach, grid
+
+
+def warn_if_stretched(model: keras.Model, size: tuple, tile: tuple) -> None:
+    """Warn if tiles lie on another grid than the whole image would.
+
+    Args:
+        model: functional `keras.Model`.
+        size, tile: pairs, height and width of the image and of a tile.
+    """
+    if size == tile:
+        return
+    try:
+        same = on_one_grid(model, size, tile)
+    except ValueError:
+        return  # Unknown operations: `reach_of` warns.
+    if not same:
+        warnings.warn(
+            "Tiles are predicted a little differently from the whole image: the model stretches "
+            "its maps to the size of what it sees (its grid is not 'multiple' or 'corners'), and "
+            f"the image, {size[0]}×{size[1]}, or a tile, {tile[0]}×{tile[1]}, is no multiple of "
+            "its stride.",
+            stacklevel=2,
+        )
 
 
 class Stitcher:

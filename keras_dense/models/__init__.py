@@ -12,6 +12,9 @@ initialize_from, …)`. These arguments are common to all:
   weights file.
 - `input_shape`: `(height, width, channels)`; `None` stands for any height or width.
 - `name`: str, name of the model.
+- `grid`: str, how the image is padded and maps are resized: "multiple", "multiple_corners",
+  "image", "image_corners" or "corners", see `kd.models.grid`; default: "multiple". Published
+  weights need the grid that they were trained on.
 - `initialize_from`: a model to copy weights from, or the path of its `.keras` file; see
   `kd.models.initialize`.
 

@@ -56,18 +56,10 @@ def assemble(
     """Assemble a model from images of any size to predictions of the same size.
 
     The image is padded at the bottom and the right to a multiple of the backbone's stride; the
-    predictions are upsampled (half-pixel bilinear) and cropped to the image. Networks trained
-    elsewhere compute on other grids. A head with a `stride` predicts at a fraction of the size,
-    rounded up. With a head that predicts colors (`kd.heads.Colorization`), the backbone gets the
-    image in gray.
-
-    | `grid` | the image is padded to | maps of stride s have | resizing | used by |
-    |---|---|---|---|---|
-    | "multiple" | s·k, mirrored | H/s cells | by factors, half-pixel | this library |
-    | "multiple_corners" | s·k, mirrored | H/s cells | by factors, aligned corners | SMP |
-    | "image" | – | ceil(H/s) cells | to the finer map, half-pixel | torchvision |
-    | "image_corners" | – | ceil(H/s) cells | to the finer map, aligned corners | MMSegmentation |
-    | "corners" | s·k + 1, mean color | H/s + 1 cells | to the finer map, aligned corners | DeepLab |
+    predictions are upsampled (half-pixel bilinear) and cropped to the image. `grid` chooses other
+    ways, on which published networks were trained. A head with a `stride` predicts at a fraction of
+    the size, rounded up. With a head that predicts colors (`kd.heads.Colorization`), the backbone
+    gets the image in gray.
 
     Args:
         backbone: a backbone from `kd.backbone` or `kd.surgery.feature_pyramid`, or your own: a
@@ -79,7 +71,8 @@ def assemble(
         input_shape: `(height, width, channels)` of the image; `None` stands for any height or
             width.
         name: str, name of the model.
-        grid: str, a row of the table; default: "multiple".
+        grid: str, "multiple", "multiple_corners", "image", "image_corners" or "corners": see the
+            table in `kd.models.grid`; default: "multiple".
 
     Returns:
         A `keras.Model`: `(B, H, W, C)`, RGB 0–255, uint8 or float → float32 predictions

@@ -14,7 +14,10 @@ from keras_dense.heads import Heads
 from keras_dense.layers import CropLike, PadToMinimum
 from keras_dense.models.build import HeadsLike, build, is_vgg_name, make_backbone
 from keras_dense.models.decoder import Decoder, read_through
+from keras_dense.models.grid import as_grid
 from keras_dense.models.mirror import (
+    GRIDS,
+    REASON,
     backbone_with_indices,
     conv_bn,
     mirror,
@@ -98,6 +101,7 @@ def deconvnet(
     input_shape: Shape = (None, None, 3),
     name: str | None = None,
     initialize_from: keras.Model | PathLike | None = None,
+    grid: str | None = None,
     depths: Sequence[int] | None = None,
     filters: int = 4096,
 ) -> keras.Model:
@@ -108,8 +112,8 @@ def deconvnet(
     other size, too; fc6 then slides over the image.
 
     Args:
-        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
-            builders, see `kd.models`. The backbone must halve its maps by max pooling alone, as
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from, grid: common to
+            all builders, see `kd.models`. The backbone must halve its maps by max pooling alone, as
             VGG or a network of your own. It gets batch norms where it has none, and keeps its
             weights; a VGG keeps those of fc6 and fc7, too (a weights file must include the top).
         depths: tuple of ints >= 1, deconvolutions at each level, finest first; default: as many as
@@ -137,13 +141,14 @@ def deconvnet(
     """
     heads, classifier = Heads.of(heads, num_classes), None
     filters = _check.integer(filters, "filters", low=1)
+    grid = as_grid(grid, GRIDS, REASON).name
     if is_vgg_name(backbone) and weights is not None:
         backbone = classifier = make_backbone(backbone, weights, input_shape, top=True)
     backbone = backbone_with_indices(backbone, weights, input_shape)
     mirrored, pools = mirror_arguments(backbone, "DeconvNet")
     depths = mirrored if depths is None else depths
     decoder = deconvnet_decoder(depths, filters=filters, pools=pools)
-    model = build(backbone, decoder, heads, input_shape, name or "deconvnet", initialize_from)
+    model = build(backbone, decoder, heads, input_shape, name or "deconvnet", initialize_from, grid)
     if classifier is not None and initialize_from is None:
         for layer, dense in zip(("fc6", "fc7"), fully_connected(classifier), strict=True):
             _keep(model.get_layer(layer), *dense.get_weights())

@@ -110,6 +110,7 @@ def deeplab_largefov(
     input_shape: Shape = (None, None, 3),
     name: str | None = None,
     initialize_from: keras.Model | PathLike | None = None,
+    grid: str | None = None,
     rate: int = 12,
 ) -> keras.Model:
     """DeepLab-LargeFOV: VGG at stride 8, fc6 a 3×3 convolution of rate 12, 20.5 M weights.
@@ -119,8 +120,8 @@ def deeplab_largefov(
     same two layers. The paper applies a dense CRF afterwards, see `kd.with_crf`.
 
     Args:
-        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
-            builders, see `kd.models`. For VGG, the weights file must include the top.
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from, grid: common to
+            all builders, see `kd.models`. For VGG, the weights file must include the top.
         rate: int >= 1, dilation rate of fc6.
 
     Returns:
@@ -147,7 +148,7 @@ def deeplab_largefov(
         backbone = dilate(make_backbone(backbone, weights, input_shape), 8)
     decoder = deeplab_largefov_decoder(rate)
     model = build(
-        backbone, decoder, heads, input_shape, name or "deeplab_largefov", initialize_from
+        backbone, decoder, heads, input_shape, name or "deeplab_largefov", initialize_from, grid
     )
     if classifier is not None and initialize_from is None:
         _decimate(model, classifier)

@@ -17,12 +17,15 @@ from keras_dense.heads import Heads
 from keras_dense.layers import AtrousConv2D, ReflectionPadding2D
 from keras_dense.models.build import HeadsLike, build, is_vgg_name, make_backbone
 from keras_dense.models.decoder import Decoder, Wanted, scores
+from keras_dense.models.grid import as_grid
 from keras_dense.surgery import convolutionalize, dilate, rebuild
 from keras_dense.surgery.feature_pyramid import feature, image_of, resized
 from keras_dense.surgery.top import fully_connected
 
 # Margin of the front end's receptive field around a cell of 8 pixels: (380 - 8) / 2.
 _MARGIN = 186
+_GRIDS = ("multiple", "image")
+_REASON = "the front end on VGG has no padding inside, so its cells lie between the corners."
 
 
 @keras.saving.register_keras_serializable("keras_dense")
@@ -181,6 +184,7 @@ def dilated_context(
     input_shape: Shape = (None, None, 3),
     name: str | None = None,
     initialize_from: keras.Model | PathLike | None = None,
+    grid: str | None = None,
     context: str | None = "large",
     rates: Sequence[int] = RATES,
 ) -> keras.Model:
@@ -192,8 +196,8 @@ def dilated_context(
     it can be trained after the front end: pass a network with `context=None` as `initialize_from`.
 
     Args:
-        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
-            builders, see `kd.models`. For VGG, a weights file must include the top.
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from, grid: common to
+            all builders, see `kd.models`. For VGG, a weights file must include the top.
         context: str, "basic" (C channels throughout), "large" (2 C to 32 C), or `None`.
         rates: tuple of ints >= 1, dilation rates of the context module's 3×3 convolutions.
 
@@ -201,8 +205,8 @@ def dilated_context(
         A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.
 
     Raises:
-        ValueError, TypeError: for an unknown context or rates below 1; see `kd.backbone`,
-            `kd.surgery.dilate`, `kd.heads.Segmentation`.
+        ValueError, TypeError: for an unknown context, rates below 1, or with VGG a grid with
+            aligned corners; see `kd.backbone`, `kd.surgery.dilate`, `kd.heads.Segmentation`.
 
     Reference: Yu, Koltun, ICLR 2016, sections 3 and 4.
 
@@ -216,7 +220,10 @@ def dilated_context(
     heads = Heads.of(heads, num_classes)
     decoder = dilated_context_decoder(context, rates=rates)
     if is_vgg_name(backbone):
+        grid = as_grid(grid, _GRIDS, _REASON).name
         backbone = front_end(make_backbone(backbone, weights, input_shape, top=True))
     else:
         backbone = dilate(make_backbone(backbone, weights, input_shape), 8)
-    return build(backbone, decoder, heads, input_shape, name or "dilated_context", initialize_from)
+    return build(
+        backbone, decoder, heads, input_shape, name or "dilated_context", initialize_from, grid
+    )

@@ -16,8 +16,11 @@ from keras_dense.layers import PixelShuffle
 from keras_dense.models.blocks import summed_scores
 from keras_dense.models.build import HeadsLike, build, make_backbone, windowed_convolutions
 from keras_dense.models.decoder import Decoder, Wanted, scores
+from keras_dense.models.upsampling import fit
 from keras_dense.surgery import dilate
 from keras_dense.surgery.feature_pyramid import feature
+from keras_dense.surgery.graph import source_of
+from keras_dense.surgery.strides import stride_between
 
 
 def hdc_rates(count: int, stage: int) -> list[int]:
@@ -63,8 +66,12 @@ def duc_hdc_decoder(
     def decode(features: Features, wanted: Wanted) -> Tensor:
         channels, prefix = wanted.channels, wanted.prefix
         channels = factor * factor * channels
-        x = summed_scores(feature(features, level), channels, rates, prefix=prefix)
-        return PixelShuffle(factor, name=f"{prefix}duc")(x)
+        seen = feature(features, level)
+        image = source_of(seen)
+        stride = tuple(max(n // factor, 1) for n in stride_between(image, seen))
+        x = summed_scores(seen, channels, rates, prefix=prefix)
+        x = PixelShuffle(factor, name=f"{prefix}duc")(x)
+        return fit(x, image, stride=stride, name=f"{prefix}duc_fit")
 
     return decode
 
@@ -78,6 +85,7 @@ def duc_hdc(
     input_shape: Shape = (None, None, 3),
     name: str | None = None,
     initialize_from: keras.Model | PathLike | None = None,
+    grid: str | None = None,
     cell_width: int = 2,
     rates: Sequence[int] = (6, 12, 18, 24),
     hybrid: bool = True,
@@ -85,8 +93,8 @@ def duc_hdc(
     """DUC-HDC: a backbone of hybrid dilation at stride 8, and dense upsampling convolution.
 
     Args:
-        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
-            builders, see `kd.models`. The authors' backbones start with three 3×3 convolutions:
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from, grid: common to
+            all builders, see `kd.models`. The authors' backbones start with three 3×3 convolutions:
             "resnet101c", "resnet152c".
         cell_width: int, pixels of the image for each predicted cell: 1, 2, 4 or 8. The authors'
             files have 2, which bilinear upsampling brings to full size.
@@ -118,4 +126,4 @@ def duc_hdc(
         names = windowed_convolutions(backbone, 2**stage)
         hdc |= dict(zip(names, hdc_rates(len(names), stage), strict=True))
     backbone = dilate(backbone, 8, rates=hdc)
-    return build(backbone, decoder, heads, input_shape, name or "duc_hdc", initialize_from)
+    return build(backbone, decoder, heads, input_shape, name or "duc_hdc", initialize_from, grid)

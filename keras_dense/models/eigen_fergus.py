@@ -137,6 +137,7 @@ def eigen_fergus(
     input_shape: Shape = (None, None, 3),
     name: str | None = None,
     initialize_from: keras.Model | PathLike | None = None,
+    grid: str | None = None,
     size: Size = (228, 304),
     units: int = 4096,
     filters: int = 64,
@@ -166,6 +167,7 @@ def eigen_fergus(
             no padding; otherwise common to all builders. The coarsest feature is read.
         num_classes, heads, weights, input_shape, name, initialize_from: common to all builders, see
             `kd.models`. The only auxiliary head is `kd.heads.Intermediate(head, "scale2")`.
+        grid: `None`; the network computes on images of one size.
         size: `(height, width)` that the network sees, at least 36; another size than the authors'
             changes the number of weights.
         units: int >= 1, units of the first fully connected layer.
@@ -198,6 +200,11 @@ def eigen_fergus(
     units = _check.integer(units, "units", low=1)
     filters = _check.integer(filters, "filters", low=1)
     _check_heads(heads)
+    if grid is not None:
+        raise ValueError(
+            "`grid` must be None: eigen_fergus resizes every image to `size`, and its fully "
+            f"connected layers take no other. Received: grid={grid!r}"
+        )
     image = seen = keras.Input(input_shape, name="image")
     if tuple(input_shape[:2]) != size:
         resize = layers.Resizing(*size, data_format="channels_last", dtype="float32", name="resize")

@@ -99,7 +99,7 @@ def global_convolutional_network_decoder(
             y = refine(y, level)
             if x is not None:
                 name = f"{prefix}upsample_{level}"
-                x = upsample(x, stride_between(y, x), upsampling, name=name)
+                x = upsample(x, stride_between(y, x), upsampling, like=y, name=name)
                 y = refine(layers.Add(name=f"{prefix}add_{level}")([x, y]), f"sum_{level}")
             x = y
         # The remaining steps from the finest feature to the image, by factors of 2.
@@ -107,7 +107,8 @@ def global_convolutional_network_decoder(
         stride = stride_between(image, x)
         for step in doublings(stride):
             stride = tuple(s // f for s, f in zip(stride, step, strict=True))
-            x = upsample(x, step, upsampling, name=f"{prefix}upsample_{max(stride)}")
+            name = f"{prefix}upsample_{max(stride)}"
+            x = upsample(x, step, upsampling, like=image, stride=stride, name=name)
             x = refine(x, f"at_{max(stride)}")
         return x
 
@@ -123,6 +124,7 @@ def global_convolutional_network(
     input_shape: Shape = (None, None, 3),
     name: str | None = None,
     initialize_from: keras.Model | PathLike | None = None,
+    grid: str | None = None,
     kernel_size: int = 15,
     levels: Sequence[str] = LEVELS,
     upsampling: str = "transposed",
@@ -134,8 +136,8 @@ def global_convolutional_network(
     block (boundary refinement) follows wherever scores are predicted, added or upsampled.
 
     Args:
-        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
-            builders, see `kd.models`.
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from, grid: common to
+            all builders, see `kd.models`.
         kernel_size: odd int >= 1, length of the strips in cells.
         levels: tuple of str, the features that are read, coarsest first.
         upsampling: str, the way from coarse scores to the next level: "transposed" (bilinear at
@@ -163,4 +165,4 @@ def global_convolutional_network(
     )
     backbone = make_backbone(backbone, weights, input_shape)
     name = name or "global_convolutional_network"
-    return build(backbone, decoder, heads, input_shape, name, initialize_from)
+    return build(backbone, decoder, heads, input_shape, name, initialize_from, grid)

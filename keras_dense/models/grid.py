@@ -1,14 +1,14 @@
 """The grid that a network computes on: how the image is padded, and where resized cells lie.
 
-| `grid` | the image is padded to | maps of stride s have | resizing | used by |
+| `grid` | the image is padded to | maps have | resizing | of |
 |---|---|---|---|---|
-| "multiple" | s·k, mirrored | H/s cells | by factors, half-pixel | this library |
-| "multiple_corners" | s·k, mirrored | H/s cells | by factors, aligned corners | SMP |
+| "multiple" | s·k, mirrored | k cells | by factors, half-pixel | this library |
+| "multiple_corners" | s·k, mirrored | k cells | by factors, aligned corners | SMP |
 | "image" | – | ceil(H/s) cells | to the finer map, half-pixel | torchvision, MMSegmentation |
-| "image_corners" | – | ceil(H/s) cells | to the finer map, aligned corners | MMSegmentation at 769 |
-| "corners" | s·k + 1, mean color | H/s + 1 cells | to the finer map, aligned corners | DeepLab, PSPNet |
+| "image_corners" | – | ceil(H/s) cells | to the finer map, aligned corners | MMSegmentation (769) |
+| "corners" | s·k + 1, mean color | k + 1 cells | to the finer map, aligned corners | DeepLab |
 
-H is the height after padding, s·k a multiple of the coarsest stride. The image is padded at the
+H is the height of the image, s the stride of a map. The image is padded at the
 bottom and the right, and predictions are cropped to its size. Half-pixel resizing lays n cells side
 by side over the image. Aligned corners put the first and the last cell of every map on the first
 and the last pixel; with s·k + 1 pixels every cell of a coarse map lies on a cell of the finer ones.
@@ -92,6 +92,16 @@ def as_grid(
         names = " or ".join(repr(name) for name in allowed)
         raise ValueError(f"`grid` must be {names}: {reason} Received: grid={grid!r}")
     return GRIDS[grid]
+
+
+def only(allowed: Sequence[str], reason: str) -> None:
+    """Raise a `ValueError` if the network that is being assembled has another grid.
+
+    For decoders; see `as_grid`.
+    """
+    canvas = current()
+    if canvas is not None:
+        as_grid(canvas.grid.name, allowed, reason)
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,20 @@ from keras import layers
 from keras_dense import _check
 from keras_dense._types import Features, PathLike, Shape, Tensor
 from keras_dense.heads import Heads
-from keras_dense.layers import BilinearUpsampling, HypercolumnMLP
+from keras_dense.layers import HypercolumnMLP
 from keras_dense.models.blocks import add
 from keras_dense.models.build import HeadsLike, build, is_vgg_name, make_backbone
-from keras_dense.models.decoder import Decoder, Wanted, scores
+from keras_dense.models.decoder import Decoder, Wanted, average, scores
 from keras_dense.models.fcn import fcn_backbone
+from keras_dense.models.grid import as_grid, only
+from keras_dense.models.upsampling import fit, interpolate
 from keras_dense.surgery.feature_pyramid import feature, image_of, named_layers
 from keras_dense.surgery.graph import source_of
 from keras_dense.surgery.strides import stride_between, strides
+
+# The grids of the perceptron at every pixel, and why.
+_GRIDS = ("multiple",)
+_REASON = "with `mlp`, hypercolumns are read at places that strides divide."
 
 
 def hypercolumn_decoder(
@@ -74,14 +80,12 @@ def hypercolumn_decoder(
             # Finer than the head predicts: averaged before the scores, with fewer channels.
             pool = tuple(max(stride // n, 1) for n in factors[tap])
             factor = tuple(max(n // stride, 1) for n in factors[tap])
-            if pool != (1, 1):
-                x = layers.AveragePooling2D(
-                    pool, data_format="channels_last", name=f"{prefix}pool_{tap}"
-                )(x)
+            x = average(x, pool, name=f"{prefix}pool_{tap}")
             if batch_norm:
                 x = layers.BatchNormalization(epsilon=1e-5, name=f"{prefix}bn_{tap}")(x)
             maps.setdefault(factor, {})[tap] = x
         if mlp:
+            only(_GRIDS, _REASON)
             listed = [(factor, x) for factor, group in maps.items() for x in group.values()]
             factors, columns = zip(*listed, strict=True)
             return HypercolumnMLP((*mlp, channels), factors, name=f"{prefix}mlp")(list(columns))
@@ -102,10 +106,11 @@ def hypercolumn_decoder(
             ]
             label = "x".join(map(str, dict.fromkeys(factor)))
             x = add(parts, name=f"{prefix}add_{label}")
-            if factor != (1, 1):
-                x = BilinearUpsampling(
-                    factor, data_format="channels_last", name=f"{prefix}upsample_{label}"
-                )(x)
+            if factor == (1, 1):
+                x = fit(x, image, stride=stride, name=f"{prefix}fit_{label}")
+            else:
+                name = f"{prefix}upsample_{label}"
+                x = interpolate(x, factor, image, stride=stride, name=name)
             total = x if total is None else layers.Add(name=f"{prefix}sum_{label}")([total, x])
         return total
 
@@ -152,6 +157,7 @@ def hypercolumn(
     input_shape: Shape = (None, None, 3),
     name: str | None = None,
     initialize_from: keras.Model | PathLike | None = None,
+    grid: str | None = None,
     taps: Sequence[str] | None = None,
     mlp: Sequence[int] = (),
     batch_norm: bool | None = None,
@@ -171,8 +177,8 @@ def hypercolumn(
     ```
 
     Args:
-        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
-            builders, see `kd.models`.
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from, grid: common to
+            all builders, see `kd.models`.
         taps: tuple of str, the parts of the hypercolumn: levels of the backbone ("P1") and names of
             layers ("block4_conv3"), in any number and at any stride; default: all levels. For a
             VGG by name also "fc1" and "fc2", as convolutions (its weights then include the top).
@@ -198,10 +204,14 @@ def hypercolumn(
     """
     heads = Heads.of(heads, num_classes)
     decoder = hypercolumn_decoder(taps, mlp=mlp, batch_norm=batch_norm)
+    if mlp != ():
+        grid = as_grid(grid, _GRIDS, _REASON).name
     with_top = is_vgg_name(backbone) and taps is not None and {"fc1", "fc2"} & set(taps)
     backbone = (fcn_backbone if with_top else make_backbone)(backbone, weights, input_shape)
     if taps is not None:
         levels = [level for head in heads.values() for level in head.levels]
         named = dict.fromkeys((*taps, *(x for x in levels if x in backbone.output)))
         backbone = with_taps(backbone, tuple(named))
-    return build(backbone, decoder, heads, input_shape, name or "hypercolumn", initialize_from)
+    return build(
+        backbone, decoder, heads, input_shape, name or "hypercolumn", initialize_from, grid
+    )

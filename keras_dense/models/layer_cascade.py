@@ -149,6 +149,7 @@ def layer_cascade(
     input_shape: Shape = (None, None, 3),
     name: str | None = None,
     initialize_from: keras.Model | PathLike | None = None,
+    grid: str | None = None,
     levels: Sequence[str] = ("P3", "P4", "P5"),
     thresholds: float | Sequence[float] = (0.985, 0.985),
     filters: int = 256,
@@ -174,8 +175,8 @@ def layer_cascade(
     baseline.
 
     Args:
-        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
-            builders, see `kd.models`.
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from, grid: common to
+            all builders, see `kd.models`.
         levels: tuple of str, the features at the ends of the stages.
         thresholds: float or a tuple, the certainty above which pixels leave the first and the
             second stage; above 1 no pixel leaves. `kd.inference.LayerCascade` takes others.
@@ -211,4 +212,6 @@ def layer_cascade(
     else:
         backbone, *stages = split(backbone, levels)
         decoder = layer_cascade_decoder(stages, thresholds, level=levels[0], mode=mode, **settings)
-    return build(backbone, decoder, heads, input_shape, name or "layer_cascade", initialize_from)
+    return build(
+        backbone, decoder, heads, input_shape, name or "layer_cascade", initialize_from, grid
+    )

@@ -46,7 +46,7 @@ def lraspp_decoder(filters: int = 128, *, low_level: str = "P3", level: str = "P
 
     def weighted(x: Tensor) -> Tensor:
         mean = layers.GlobalAveragePooling2D(
-            keepdims=True, name="mean", data_format="channels_last"
+            keepdims=True, name="mean_of_map", data_format="channels_last"
         )(x)
         weight = layers.Conv2D(
             filters,

@@ -9,7 +9,12 @@ from keras_dense import _check
 from keras_dense._types import Config, Features, PathLike, Shape, Tensor
 from keras_dense.layers import MaxPoolWithArgmax2D, MaxUnpool2D
 from keras_dense.models.build import make_backbone, windowed_convolutions
+from keras_dense.models.grid import current, only
 from keras_dense.surgery import insert_batch_norm, pool_with_indices
+
+# The grids of networks that unpool, and why.
+GRIDS = ("multiple", "image")
+REASON = "unpooling puts values back to where pooling found them, so no corners can be aligned."
 
 
 def backbone_with_indices(
@@ -89,6 +94,15 @@ def conv_bn(
 def unpool(x: Tensor, features: Features, level: int, pools: Mapping[str, Config] | None) -> Tensor:
     """Unpool a map to the grid of the next finer level, by the indices of its level."""
     indices, like = features[f"I{level}"], features.get(f"P{level - 1}")
+    only(GRIDS, REASON)
+    canvas = current()
+    if like is None and canvas is not None and not canvas.grid.divides:
+        if level > 1:
+            raise ValueError(
+                f"The backbone has no feature P{level - 1}, whose size unpooling needs on a grid "
+                f"other than 'multiple'. It has: {', '.join(features)}"
+            )
+        like = canvas.seen
     if x.shape[-1] != indices.shape[-1]:
         x = conv_bn(x, indices.shape[-1], 1, f"unpool{level}_project")
     settings = {"data_format": "channels_last", **(pools or {}).get(f"I{level}", {})}

@@ -158,7 +158,8 @@ def refinenet_decoder(
                 paths.append(y)
             if x is not None:
                 x = _convolution(x, width, kernel_size, name=f"coarse_{level}")
-                paths.append(upsample(x, stride_between(y, x), name=f"upsample_{level}"))
+                factor = stride_between(y, x)
+                paths.append(upsample(x, factor, like=y, name=f"upsample_{level}"))
             x = add(paths, name=f"fusion_{level}")
             x = chained_pooling(
                 x, poolings, kernel_size=kernel_size, activation=activation, name=f"pool_{level}"
@@ -179,6 +180,7 @@ def refinenet(
     input_shape: Shape = (None, None, 3),
     name: str | None = None,
     initialize_from: keras.Model | PathLike | None = None,
+    grid: str | None = None,
     light: bool = False,
     filters: Sequence[int] | None = None,
     poolings: int = 4,
@@ -192,8 +194,8 @@ def refinenet(
     two of stride 16 and two of stride 32).
 
     Args:
-        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
-            builders, see `kd.models`.
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from, grid: common to
+            all builders, see `kd.models`.
         light: bool, whether to build the light-weight form.
         filters: tuple of ints >= 1, channels of the four blocks, coarsest first; default
             (512, 256, 256, 256).
@@ -229,4 +231,4 @@ def refinenet(
         decoder = refinenet_decoder(light, filters=filters or FILTERS, **settings)
         backbone = make_backbone(backbone, weights, input_shape)
     name = name or ("light_weight_refinenet" if light else "refinenet")
-    return build(backbone, decoder, heads, input_shape, name, initialize_from)
+    return build(backbone, decoder, heads, input_shape, name, initialize_from, grid)

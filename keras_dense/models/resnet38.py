@@ -57,6 +57,7 @@ def resnet38(
     input_shape: Shape = (None, None, 3),
     name: str | None = None,
     initialize_from: keras.Model | PathLike | None = None,
+    grid: str | None = None,
     output_stride: int = 8,
     rate: int = 12,
 ) -> keras.Model:
@@ -65,9 +66,9 @@ def resnet38(
     The authors train it with `kd.losses.OhemCrossEntropy` (bootstrapping of hard pixels).
 
     Args:
-        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
-            builders, see `kd.models`. `weights` is `None` by default, since no ImageNet weights of
-            this backbone are published for Keras.
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from, grid: common to
+            all builders, see `kd.models`. `weights` is `None` by default, since no ImageNet weights
+            of this backbone are published for Keras.
         output_stride: int, stride of the dilated backbone.
         rate: int >= 1, dilation rate of the two convolutions that predict.
 
@@ -89,5 +90,11 @@ def resnet38(
     heads = Heads.of(heads, num_classes)
     backbone = dilate(make_backbone(backbone, weights, input_shape), output_stride)
     return build(
-        backbone, resnet38_decoder(rate), heads, input_shape, name or "resnet38", initialize_from
+        backbone,
+        resnet38_decoder(rate),
+        heads,
+        input_shape,
+        name or "resnet38",
+        initialize_from,
+        grid,
     )

@@ -15,7 +15,10 @@ from keras_dense.layers import LocalResponseNormalization, MaxPoolWithArgmax2D
 from keras_dense.models.assemble import channels_of
 from keras_dense.models.build import HeadsLike, build
 from keras_dense.models.decoder import Decoder, read_through
+from keras_dense.models.grid import as_grid
 from keras_dense.models.mirror import (
+    GRIDS,
+    REASON,
     backbone_with_indices,
     conv_bn,
     mirror,
@@ -70,6 +73,7 @@ def segnet(
     input_shape: Shape = (None, None, 3),
     name: str | None = None,
     initialize_from: keras.Model | PathLike | None = None,
+    grid: str | None = None,
     depths: Sequence[int] | None = None,
 ) -> keras.Model:
     """SegNet: the convolutions of VGG-16, and their mirror image that unpools by stored indices.
@@ -78,8 +82,8 @@ def segnet(
     convolutions with batch norm. The authors weight classes by `kd.training.median_frequency`.
 
     Args:
-        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
-            builders, see `kd.models`. The backbone must halve its maps by max pooling alone, as
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from, grid: common to
+            all builders, see `kd.models`. The backbone must halve its maps by max pooling alone, as
             VGG or a network of your own. It gets batch norms where it has none, and keeps its
             weights.
         depths: tuple of ints >= 1, convolutions of the decoder at each level, finest first;
@@ -103,11 +107,11 @@ def segnet(
     >>> segnet(keras.Model(image, x), 11).output_shape
     (None, None, None, 11)
     """
-    heads = Heads.of(heads, num_classes)
+    heads, grid = Heads.of(heads, num_classes), as_grid(grid, GRIDS, REASON).name
     backbone = backbone_with_indices(backbone, weights, input_shape)
     mirrored, pools = mirror_arguments(backbone, "SegNet")
     decoder = segnet_decoder(mirrored if depths is None else depths, pools=pools)
-    return build(backbone, decoder, heads, input_shape, name or "segnet", initialize_from)
+    return build(backbone, decoder, heads, input_shape, name or "segnet", initialize_from, grid)
 
 
 def segnet_basic_backbone(
@@ -181,6 +185,7 @@ def segnet_basic(
     input_shape: Shape = (None, None, 3),
     name: str | None = None,
     initialize_from: keras.Model | PathLike | None = None,
+    grid: str | None = None,
     filters: int = 64,
     kernel_size: int = 7,
 ) -> keras.Model:
@@ -191,8 +196,8 @@ def segnet_basic(
 
     Args:
         backbone: `None` for the paper's encoder; otherwise as for `segnet`.
-        num_classes, heads, weights, input_shape, name, initialize_from: common to all builders, see
-            `kd.models`. `weights` needs a backbone by name.
+        num_classes, heads, weights, input_shape, name, initialize_from, grid: common to all
+            builders, see `kd.models`. `weights` needs a backbone by name.
         filters: int >= 1, channels of all convolutions.
         kernel_size: int >= 1, kernel size of all convolutions.
 
@@ -213,7 +218,7 @@ def segnet_basic(
     heads, channels = Heads.of(heads, num_classes), channels_of(input_shape)
     filters = _check.integer(filters, "filters", low=1)
     kernel_size = _check.integer(kernel_size, "kernel_size", low=1)
-    pools = None
+    pools, grid = None, as_grid(grid, GRIDS, REASON).name
     if backbone is not None:
         backbone = backbone_with_indices(backbone, weights, input_shape)
         _, pools = mirror_arguments(backbone, "SegNet-Basic")
@@ -225,4 +230,6 @@ def segnet_basic(
     else:
         backbone = segnet_basic_backbone(filters, kernel_size=kernel_size, channels=channels)
     decoder = segnet_basic_decoder(filters, kernel_size=kernel_size, pools=pools)
-    return build(backbone, decoder, heads, input_shape, name or "segnet_basic", initialize_from)
+    return build(
+        backbone, decoder, heads, input_shape, name or "segnet_basic", initialize_from, grid
+    )

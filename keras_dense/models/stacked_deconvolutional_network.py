@@ -16,12 +16,22 @@ from keras_dense.heads import Heads
 from keras_dense.models.blocks import add, conv_bn_relu
 from keras_dense.models.build import HeadsLike, build, make_backbone
 from keras_dense.models.decoder import Decoder, Prediction, Wanted
-from keras_dense.models.upsampling import check_upsampling, upsample
+from keras_dense.models.grid import current
+from keras_dense.models.upsampling import check_upsampling, fit, upsample
 from keras_dense.surgery import dilate
 from keras_dense.surgery.feature_pyramid import feature
 
 # Levels of the maps from which scores are predicted, coarse to fine.
 _SCORED = ("P4", "P3", "P2")
+
+
+def _pooled(x: Tensor, like: Tensor, name: str) -> Tensor:
+    """A map pooled by 2 to the size of another."""
+    canvas = current()
+    divides = canvas is None or canvas.grid.divides
+    padding = "valid" if divides else "same"
+    x = layers.MaxPooling2D(2, padding=padding, name=name, data_format="channels_last")(x)
+    return x if divides else fit(x, like, name=f"{name}_fit")
 
 
 class _Units(NamedTuple):
@@ -45,7 +55,7 @@ class _Units(NamedTuple):
         """From stride 4 to 16, joined with the maps of the unit before."""
         x = before["P2"]
         for level in ("P3", "P4"):
-            x = layers.MaxPooling2D(2, name=f"{name}_{level}_pool", data_format="channels_last")(x)
+            x = _pooled(x, before[level], f"{name}_{level}_pool")
             x = self.block([x, before[level]], level, f"{name}_{level}_down")
         return x
 
@@ -54,7 +64,7 @@ class _Units(NamedTuple):
         maps = {"P4": x}
         for level in ("P3", "P2"):
             here = f"{name}_{level}"
-            x = upsample(x, 2, self.upsampling, name=f"{here}_deconvolution")
+            x = upsample(x, 2, self.upsampling, like=skips[level], name=f"{here}_deconvolution")
             skip = conv_bn_relu(skips[level], self.growth, 3, name=f"{here}_skip")
             x = maps[level] = self.block([x, skip], level, f"{here}_up")
         return maps
@@ -159,6 +169,7 @@ def stacked_deconvolutional_network(
     input_shape: Shape = (None, None, 3),
     name: str | None = None,
     initialize_from: keras.Model | PathLike | None = None,
+    grid: str | None = None,
     units: int = 3,
     growth: int = 48,
     convolutions: int = 2,
@@ -176,8 +187,8 @@ def stacked_deconvolutional_network(
         model = kd.stacked_deconvolutional_network(heads=heads, weights=path)
 
     Args:
-        backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all
-            builders, see `kd.models`. No weights of "densenet161" are published for Keras;
+        backbone, num_classes, heads, weights, input_shape, name, initialize_from, grid: common to
+            all builders, see `kd.models`. No weights of "densenet161" are published for Keras;
             `keras.applications` has those of "densenet121", "densenet169" and "densenet201".
         units: int >= 1, number of encoders and decoders.
         growth: int >= 1, channels of a densely connected convolution.
@@ -214,4 +225,4 @@ def stacked_deconvolutional_network(
     )
     backbone = dilate(make_backbone(backbone, weights, input_shape), 16)
     name = name or "stacked_deconvolutional_network"
-    return build(backbone, decoder, heads, input_shape, name, initialize_from)
+    return build(backbone, decoder, heads, input_shape, name, initialize_from, grid)

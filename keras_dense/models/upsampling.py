@@ -42,6 +42,7 @@ def upsample(
     filters: int | None = None,
     indices: Tensor | None = None,
     like: Tensor | None = None,
+    stride: Size = 1,
     kernel_initializer: str | keras.Initializer = "glorot_uniform",
     name: str = "upsample",
     **settings: Any,
@@ -62,7 +63,7 @@ def upsample(
     | "pixel_shuffle" | 3×3 convolution to f² `filters`, then `PixelShuffle` | nearest |
     | "unpool" | `MaxUnpool2D`: values at the positions of the maxima, zeros elsewhere | |
 
-    Inside `kd.assemble` the result lies on the grid of the network (`kd.assemble(…, grid=…)`). Where
+    Inside `kd.assemble` the result lies on the grid of the network, its argument `grid`. Where
     strides divide all sizes, it is the map upsampled by the factor. On other grids, a map is
     interpolated to the size of `like`; learned ways upsample by the factor and are cut to it. So a
     decoder names the finer map, or the image, wherever it knows it.
@@ -78,6 +79,8 @@ def upsample(
         like: finer map, or the image, whose height and width the result gets. Outside of
             `kd.assemble` the result is upsampled by the factor, and cropped at the bottom and the
             right.
+        stride: int >= 1, or a pair: cells of `like` for each cell of the result, for a step towards
+            a map that is finer still.
         kernel_initializer: initializer of the weights that mix channels.
         name: str, name of the layer that upsamples.
         **settings: arguments of the layer with the weights, such as `use_bias`, `learnable`.
@@ -113,7 +116,7 @@ def upsample(
             learned["name"] = f"{name}_project"
             x = layers.Conv2D(filters, 1, **learned, data_format="channels_last")(x)
         if factor != (1, 1):
-            x = interpolate(x, factor, like, interpolation=upsampling, name=name)
+            x = interpolate(x, factor, like, stride=stride, interpolation=upsampling, name=name)
     elif upsampling == "transposed":
         learned["channel_initializer"] = learned.pop("kernel_initializer")
         if canvas is not None and _centered(canvas):
@@ -127,7 +130,8 @@ def upsample(
             filters, factor, strides=factor, **learned, data_format="channels_last"
         )(x)
     elif upsampling == "resize_conv":
-        x = interpolate(x, factor, like, interpolation="nearest", name=f"{name}_nearest")
+        near = f"{name}_nearest"
+        x = interpolate(x, factor, like, stride=stride, interpolation="nearest", name=near)
         x = layers.Conv2D(filters, 3, padding="same", **learned, data_format="channels_last")(x)
     else:
         learned["kernel_initializer"] = ICNR(factor, initializer=kernel_initializer)
@@ -136,10 +140,9 @@ def upsample(
         x = PixelShuffle(factor, name=f"{name}_shuffle")(x)
     if like is None or factor == (1, 1):
         return x
-    if canvas is None:
-        return CropLike(name=f"{name}_crop")(x, like)
-    resized = interpolated or upsampling == "resize_conv"
-    return x if resized else fit(x, like, name=f"{name}_crop")
+    if canvas is not None and (interpolated or upsampling == "resize_conv"):
+        return x
+    return fit(x, like, stride=stride, name=f"{name}_crop")
 
 
 def _centered(canvas: Canvas) -> bool:
@@ -224,7 +227,9 @@ def fit(x: Tensor, like: Tensor, *, stride: Size = 1, name: str) -> Tensor:
     Returns:
         A map `(B, ceil(H / stride), ceil(W / stride), C)`.
     """
-    canvas = current()
+    canvas, stride = current(), _check.pair(stride, "stride")
+    if canvas is None and stride[0] == stride[1]:
+        return CropLike(stride[0], name=name)(x, like)
     if canvas is not None and canvas.grid.divides:
         return x
     centered = canvas is not None and _centered(canvas)

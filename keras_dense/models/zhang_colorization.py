@@ -13,6 +13,7 @@ from keras_dense.heads import Colorization, Heads
 from keras_dense.layers import AtrousConv2D, Lightness
 from keras_dense.models.build import HeadsLike, build
 from keras_dense.models.decoder import Decoder, read_through
+from keras_dense.models.grid import as_grid, only
 from keras_dense.surgery.feature_pyramid import feature
 
 # conv1 to conv7: filters, convolutions, dilation rate, and stride of the last convolution.
@@ -25,6 +26,9 @@ _BLOCKS = (
     (512, 3, 2, 1),
     (512, 3, 1, 1),
 )
+
+_GRIDS = ("multiple", "image")
+_REASON = "its learned upsampling doubles the number of cells, so no corners can be aligned."
 
 
 def zhang_backbone(width: float = 1.0) -> keras.Model:
@@ -84,6 +88,7 @@ def zhang_decoder(filters: int = 256) -> Decoder:
 
     @read_through(1)
     def decode(features: Features) -> Tensor:
+        only(_GRIDS, _REASON)
         x = feature(features, "P3", "Zhang's network")
         x = layers.Conv2DTranspose(
             filters,
@@ -117,6 +122,7 @@ def zhang_colorization(
     input_shape: Shape = (None, None, 3),
     name: str | None = None,
     initialize_from: keras.Model | PathLike | None = None,
+    grid: str | None = None,
     width: float = 1.0,
 ) -> keras.Model:
     """Zhang's colorization network: 22 convolutions from lightness to 313 bins of color.
@@ -128,7 +134,7 @@ def zhang_colorization(
 
     Args:
         backbone: `None`; the network has its own backbone.
-        num_classes, heads, input_shape, name, initialize_from: common to all builders, see
+        num_classes, heads, input_shape, name, initialize_from, grid: common to all builders, see
             `kd.models`. `heads` defaults to `kd.heads.Colorization()`; other heads see lightness
             only, too.
         weights: `None`.
@@ -139,7 +145,8 @@ def zhang_colorization(
         `(B, ceil(H / 4), ceil(W / 4), 313)`. `kd.decoded(model)` predicts images.
 
     Raises:
-        ValueError: for a backbone or weights, images with other than 3 channels, or a width <= 0.
+        ValueError: for a backbone or weights, images with other than 3 channels, a width <= 0, or a
+            grid with aligned corners.
 
     Reference: Zhang et al., ECCV 2016, section 2 and figure 2.
 
@@ -157,6 +164,7 @@ def zhang_colorization(
     if check_shape(input_shape)[-1] != 3:
         raise _check.fail("input_shape", "the shape of RGB images", input_shape)
     width = _check.number(width, "width", above=0)
+    grid = as_grid(grid, _GRIDS, _REASON).name
     heads = (
         Heads(Colorization())
         if heads is None and num_classes is None
@@ -164,5 +172,5 @@ def zhang_colorization(
     )
     backbone, decoder = zhang_backbone(width), zhang_decoder(_scaled(256, width))
     return build(
-        backbone, decoder, heads, input_shape, name or "zhang_colorization", initialize_from
+        backbone, decoder, heads, input_shape, name or "zhang_colorization", initialize_from, grid
     )

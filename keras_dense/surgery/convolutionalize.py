@@ -162,7 +162,7 @@ class _Converter:
 def _is_fixed(found: Effect, cells: list[_Cell]) -> bool:
     """True if the size of a result does not depend on the size of the image."""
     if isinstance(found, Like):
-        return cells[0 if found.how == "crop" else -1].fixed
+        return cells[0 if found.how in ("crop", "center") else -1].fixed
     if isinstance(found, Resized) and found.cells is not None:
         return True
     bins = isinstance(found, Whole) and not found.grid and found.gate is not None

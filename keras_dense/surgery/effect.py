@@ -27,6 +27,7 @@ from keras import layers, tree
 
 from keras_dense.layers import (
     AdaptiveAveragePooling2D,
+    AlignedUpsampling,
     AnnealedMean,
     AtrousAveragePooling2D,
     AtrousMaxPooling2D,
@@ -35,6 +36,7 @@ from keras_dense.layers import (
     CRFasRNN,
     CropLike,
     DepthActivation,
+    FitLike,
     GatherPixels,
     HypercolumnMLP,
     Lightness,
@@ -126,17 +128,21 @@ class Spread(Finer):
 
 @dataclass(frozen=True)
 class Resized(Finer):
-    """The map with `factor` times as many cells, by half-pixel interpolation.
+    """The map with `factor` times as many cells, by interpolation, half-pixel by default.
 
     Attributes:
         factor: pair of ints or fractions.
         interpolation: "nearest", "bilinear", …, as in `keras.layers.UpSampling2D`.
         cells: pair, the new size; `None`: the old one times the factor.
+        align_corners: whether the outermost cells of both maps lie on each other.
+        between: whether new cells come only between old ones: `f (n - 1) + 1` of n.
     """
 
     factor: tuple[int | Fraction, int | Fraction]
     interpolation: str = "bilinear"
     cells: Pair | None = None
+    align_corners: bool = False
+    between: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,13 +174,19 @@ class Border(Effect):
 
 @dataclass(frozen=True)
 class Grown(Effect):
-    """Cells added at the bottom and the right, to a multiple or a minimum of height and width."""
+    """Cells added at the bottom and the right, to a multiple or a minimum of height and width.
+
+    Attributes:
+        multiple, remainder: the new size is a multiple plus the remainder.
+        minimum: the smallest new size.
+    """
 
     multiple: int = 1
     minimum: int = 1
+    remainder: int = 0
 
     def cells(self, count: int) -> int:
-        return max(count + -count % self.multiple, self.minimum)
+        return max(count + (self.remainder - count) % self.multiple, self.minimum)
 
 
 @dataclass(frozen=True)
@@ -182,14 +194,18 @@ class Like(Effect):
     """The first input brought to the grid or the size of the last one.
 
     Attributes:
-        how: "resize" (bilinear), "crop" (top left corner kept), "phases" (its cells in turn), or
-            "place" (cells to known pixels of an image).
-        stride: of "crop", cells of the last input for each cell of the result.
+        how: "resize" (interpolated), "crop" (top left corner kept), "center" (cut on both sides),
+            "phases" (its cells in turn), or "place" (cells to known pixels of an image).
+        stride: of "resize", "crop" and "center", a pair: cells of the last input for each cell of
+            the result.
+        interpolation, align_corners: of "resize".
         first, step, size: of "place", see `kd.layers.PlaceLike`.
     """
 
     how: str
-    stride: int = 1
+    stride: Pair = (1, 1)
+    interpolation: str = "bilinear"
+    align_corners: bool = False
     first: float = 0.0
     step: float = 1.0
     size: Pair | None = None
@@ -334,6 +350,16 @@ def _placing(op, node):
     return Like("place", first=op.first, step=op.step, size=op.size)
 
 
+def _aligned(op, node):
+    return Resized(op.factor, align_corners=True, between=op.size == "corners")
+
+
+def _resized_like(op, node):
+    # Cell i is the one at floor(i n / m), which for half-pixel nearest is floor((i + 1/2) n / m).
+    interpolation = "first" if op.interpolation == "nearest" else op.interpolation
+    return Like("resize", op.stride, interpolation, op.align_corners)
+
+
 def _mirrored(op, node):
     margin = op.margin
     return Border(((margin, margin),) * 2 if isinstance(margin, int) else margin, zeros=False)
@@ -381,6 +407,7 @@ EFFECTS: dict[type, Callable[[Any, Any], Effect]] = {
     BilinearInitConvTranspose: _bilinear_transposed,
     layers.UpSampling2D: lambda op, node: Resized(pair(op.size), op.interpolation),
     BilinearUpsampling: lambda op, node: Resized(op.factor),
+    AlignedUpsampling: _aligned,
     PixelShuffle: lambda op, node: Resized(op.factor, "nearest"),
     layers.Resizing: _resizing,
     MaxUnpool2D: lambda op, node: Unpool(op.pool_size, op.strides, op.padding),
@@ -389,10 +416,11 @@ EFFECTS: dict[type, Callable[[Any, Any], Effect]] = {
     layers.ZeroPadding2D: lambda op, node: Border(op.padding),
     layers.Cropping2D: _cut,
     ReflectionPadding2D: _mirrored,
-    PadToMultiple: lambda op, node: Grown(multiple=op.multiple),
+    PadToMultiple: lambda op, node: Grown(multiple=op.multiple, remainder=op.remainder),
     PadToMinimum: lambda op, node: Grown(minimum=op.minimum),
-    ResizeLike: lambda op, node: Like("resize"),
-    CropLike: lambda op, node: Like("crop", stride=op.stride),
+    ResizeLike: _resized_like,
+    CropLike: lambda op, node: Like("crop", pair(op.stride)),
+    FitLike: lambda op, node: Like("center" if op.centered else "crop", op.stride),
     TilePhases: lambda op, node: Like("phases"),
     PlaceLike: _placing,
     layers.LayerNormalization: _layer_norm,

@@ -27,6 +27,7 @@ class Interval:
     first: int | Fraction | float
     last: int | Fraction | float
     cells: int  # the number of cells; an example where the size of the image is free
+    regular: bool = True  # whether all cells lie `step` apart, as on a map of any other size
 
     def moved(self, by: int | Fraction) -> "Interval":
         """The interval without the first `by` cells; with new ones before it where negative."""
@@ -55,6 +56,7 @@ class Interval:
             moved.first,
             moved.last + self.step * (extent - 1),
             max((self.cells + sum(pads) - extent) // stride + 1, 1),
+            self.regular,
         )
 
     def transposed(
@@ -125,10 +127,33 @@ class Interval:
             low = floor(position)
             if interpolation == "nearest":
                 return [floor(position + Fraction(1, 2))]
+            if interpolation == "first":
+                return [floor(cell / factor)]
             reach = _REACH[interpolation]
             return [low] if low == position else [low - reach + 1, ceil(position) + reach - 1]
 
-        return self._between(factor, mixed, round(self.cells * factor) if cells is None else cells)
+        nominal = self.cells * factor
+        cells = round(nominal) if cells is None else cells
+        return self._between(factor, mixed, cells).drifting(cells != nominal)
+
+    def aligned(self, factor: int | Fraction, cells: int) -> "Interval":
+        """The interval after interpolation with aligned corners, to cells `factor` times as fine.
+
+        Unless every old cell is a new one, too, positions drift from 0 at the first cell to a
+        fraction of an old cell at the last one. The interval contains all of them.
+        """
+        factor = Fraction(factor)
+        drift = self.cells - 1 - Fraction(cells - 1) / factor
+
+        def mixed(cell):
+            position = cell / factor
+            return [floor(position + min(drift, 0)), ceil(position + max(drift, 0))]
+
+        return self._between(factor, mixed, cells).drifting(drift != 0)
+
+    def drifting(self, drifts: bool) -> "Interval":
+        """The interval of cells that lie a little more or less than `step` apart."""
+        return replace(self, regular=self.regular and not drifts)
 
     def _between(self, factor, sources, cells):
         """The union over the phases of a map `factor` times as fine, `factor.numerator` of them."""
@@ -138,7 +163,7 @@ class Interval:
                 moved = self.moved(source)
                 first.append(moved.first - step * phase)
                 last.append(moved.last - step * phase)
-        return Interval(step, min(first), max(last), cells)
+        return Interval(step, min(first), max(last), cells, self.regular)
 
 
 def _pads(padding: str | tuple[int, int], cells: int, kernel: int, rate: int, stride: int) -> tuple:
@@ -157,6 +182,10 @@ def union(intervals: list[Interval]) -> Interval | None:
     if len({x.step for x in maps}) > 1:
         return None
     found = Interval(
-        maps[0].step, min(x.first for x in maps), max(x.last for x in maps), maps[0].cells
+        maps[0].step,
+        min(x.first for x in maps),
+        max(x.last for x in maps),
+        maps[0].cells,
+        all(x.regular for x in maps),
     )
     return found if len(maps) == len(intervals) else found.whole()

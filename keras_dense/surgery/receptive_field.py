@@ -116,6 +116,10 @@ class _Tracer:
         self.pools, _ = read_top(model)
         self.found = {}
 
+    def walk(self, model, *size):
+        """What the outputs see of an image of that size."""
+        return walk(model, _Seen(tuple(Interval(1, 0, 0, n) for n in size)), self)
+
     def __call__(self, node, *args, **kwargs):
         op = node.operation
         seen = self.after(node, effect(node), inputs_of(args, kwargs, _Seen))
@@ -192,6 +196,9 @@ def _applied(seen, found, size=None):
                 pads = padding if isinstance(padding, str) else padding[i]
                 known = size is not None and size.axes is not None
                 return x.unpooled(kernel[i], factor[i], pads, size.axes[i].cells if known else None)
+            case Resized(factor, between=between, align_corners=True):
+                cells = (x.cells - 1) * factor[i] + 1 if between else x.cells * factor[i]
+                return x.aligned(factor[i], cells)
             case Resized(factor, interpolation, cells):
                 return x.resized(factor[i], None if cells is None else cells[i], interpolation)
             case Border(sides):
@@ -212,10 +219,17 @@ def _like(found, x, like):
 
     def along(i, a):
         b = like.axes[i]
+        cells = -(-b.cells // found.stride[i])
         if found.how == "crop":
-            return a.sized(-(-b.cells // found.stride))
+            return a.sized(cells)
+        if found.how == "center":
+            before = max(a.cells - cells, 0) // 2 - max(cells - a.cells, 0) // 2
+            return a.moved(before).sized(cells)
         if found.how == "resize":
-            return a.resized(Fraction(a.step) / b.step, b.cells)
+            factor = Fraction(a.step) / (b.step * found.stride[i])
+            if found.align_corners:
+                return a.aligned(factor, cells)
+            return a.resized(factor, cells, found.interpolation)
         if found.how == "place" and b.cells == found.size[i] and found.step % 1 == 0:
             return a.placed(Fraction(found.first), Fraction(found.step), b.cells)
         return b.whole()  # phases, and places on an image of another size
@@ -266,9 +280,37 @@ def receptive_field(model: keras.Model, *, gates: bool = True, every: bool = Fal
     model = functional(model)
     total = total_stride(model)
     free = total * -(-_NOMINAL // total)
-    image = _Seen(tuple(Interval(1, 0, 0, n or free) for n in image_of(model).shape[1:3]))
     tracer = _Tracer(model, gates)
-    outputs = walk(model, image, tracer)
+    outputs = tracer.walk(model, *(n or free for n in image_of(model).shape[1:3]))
     if every:
         return {name: seen.field() for name, seen in tracer.found.items()}
     return tree.map_structure(lambda seen: seen.field(), outputs)
+
+
+def on_one_grid(model: keras.Model, *sizes: tuple[int, int]) -> bool:
+    """Whether the cells of a network's outputs lie on the same pixels for images of several sizes.
+
+    So they do for a network that pads its image to a multiple of its stride. They do not where maps
+    are stretched to a size that their stride does not divide, or where "same" padding puts zeros on
+    other sides.
+
+    Args:
+        model: functional `keras.Model` of one image `(B, H, W, C)`.
+        sizes: pairs `(height, width)`.
+
+    Raises:
+        ValueError, TypeError: see `receptive_field`.
+
+    >>> from keras_dense.layers import ResizeLike
+    >>> image = keras.Input((None, None, 3))
+    >>> x = keras.layers.MaxPooling2D(4)(image)
+    >>> model = keras.Model(image, ResizeLike()(x, image))
+    >>> on_one_grid(model, (32, 32), (64, 96)), on_one_grid(model, (32, 32), (66, 96))
+    (True, False)
+    """
+    model, found = functional(model), set()
+    for size in sizes:
+        seen = tree.flatten(_Tracer(model, gates=False).walk(model, *size))
+        axes = [axis for x in seen if x.axes is not None for axis in x.axes]
+        found.add(tuple((x.step, x.first, x.last, x.regular) for x in axes))
+    return len(found) == 1 and all(regular for *_, regular in found.pop())

@@ -81,7 +81,9 @@ def stride_after(node: Any, args: tuple, kwargs: dict[str, Any]) -> Stride:
     inputs = [x.value for x in inputs_of(args, kwargs, Stride)]
     found = None if isinstance(node.operation, keras.Model) else effect(node)
     if isinstance(found, Like):
-        return Stride(inputs[0] if found.how == "crop" else inputs[-1])
+        if found.how in ("crop", "center"):
+            return Stride(inputs[0])
+        return Stride(None if inputs[-1] is None else _times(inputs[-1], found.stride))
     if isinstance(found, Unpool):
         inputs = inputs[:2]
     if isinstance(found, Several):

@@ -51,14 +51,13 @@ def list(pattern: str = "*") -> builtins.list[str]:
 
 
 def info(name: str) -> Record:
-    """What is known about a published network.
+    """Data, classes, scores, license and more of a published network.
 
     Args:
         name: str, one of `kd.weights.list()`.
 
     Returns:
-        A `kd.weights.Record`, which prints well: data, classes, scores, size, license, citation,
-        the recommended size of images.
+        A `kd.weights.Record`, which prints well.
 
     Raises:
         ValueError: for an unknown name; the nearest are suggested.
@@ -86,10 +85,10 @@ def suggestion(name: str) -> str:
     " Did you mean 'torchvision/deeplabv3_resnet50' or 'torchvision/deeplabv3_resnet101'?"
     """
     known = records()
-    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.6)
+    near = difflib.get_close_matches(str(name), known, n=2, cutoff=0.6)
     if not near:
         tails = {full.partition("/")[2]: full for full in known}
-        near = [tails[n] for n in difflib.get_close_matches(str(name), tails, n=3, cutoff=0.6)]
+        near = [tails[n] for n in difflib.get_close_matches(str(name), tails, n=2, cutoff=0.6)]
     if not near:
         return f" Sources: {', '.join(dict.fromkeys(r.source for r in known.values()))}."
     return f" Did you mean {' or '.join(map(repr, near))}?"

@@ -13,10 +13,13 @@ from keras_dense._weights.fetch import fetch
 from keras_dense._weights.plan import Plan
 from keras_dense._weights.read import read
 from keras_dense._weights.report import Report
-from keras_dense._weights.rules import Rule, plan
+from keras_dense._weights.rules import Rule, plan, split, unwrapped
 from keras_dense.heads.model_heads import found
 from keras_dense.models.assemble import prefix_of
 from keras_dense.weights.catalogue import SOURCES, info, records, suggestion
+
+# So many sets of rules are tried on a file of an unknown network.
+_TRIED = 4
 
 
 def load(
@@ -125,10 +128,17 @@ def _array(value: ArrayLike) -> Array:
 def _best(model: keras.Model, tensors: dict[str, Array], name: str) -> Plan:
     """The plan of the rules that read the most."""
     sets = {id(rules): rules for source in SOURCES for rules in source.RULES.values()}
+    likely = sorted(sets.values(), key=lambda rules: -_known(tensors, rules))[:_TRIED]
     plans = []
-    for rules in sets.values():
+    for rules in likely:
         try:
             plans.append(ready_for(model, tensors, rules, name))
         except ValueError:
             continue  # Rules of another network.
     return max(plans, key=lambda ready: (len(ready.report.read), -len(ready.report.unread)))
+
+
+def _known(tensors: dict[str, Array], rules: Sequence[Rule]) -> int:
+    """The number of names that rules match, of some throughout the file."""
+    names = [split(key)[0] for key in unwrapped(tensors, rules)]
+    return sum(any(rule.match(n) for rule in rules) for n in names[:: len(names) // 50 + 1])

@@ -1,5 +1,6 @@
 """Published networks, whole: downloaded, built and read."""
 
+import gc
 import os
 
 import keras
@@ -69,8 +70,12 @@ def pretrained(
     wanted = _heads(record, num_classes, heads, auxiliary)
     # First of all: without a network the error should come at once.
     file = fetch(record.remote) if path is None else path
-    tensors = read(file)
+    if not os.path.exists(file) and not os.path.exists(f"{os.fspath(file)}.index"):
+        raise FileNotFoundError(f"`path` must be a file that exists. Received: path={file!r}")
     model = record.builder(heads=wanted, input_shape=input_shape, **record.arguments)
+    # Surgery leaves copies of the backbone; the tensors of the file take their place.
+    gc.collect()
+    tensors = read(file)
     ready = ready_for(model, tensors, record.rules, os.fspath(file))
     del tensors
     finish(ready, strict=strict, fresh=True)

@@ -1,4 +1,4 @@
-"""What is known about a published file of weights: plain data, made without building anything."""
+"""Records of published files of weights: plain data, made without building anything."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence

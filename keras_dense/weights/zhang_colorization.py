@@ -1,22 +1,32 @@
 """Loader of the PyTorch release of "Colorful Image Colorization"."""
 
-import os
-from collections.abc import Iterator, Mapping
-from typing import Any
+import re
+from collections.abc import Mapping
 
 import keras
-import numpy as np
 
-from keras_dense._optional import require
-from keras_dense._types import Array, ArrayLike, PathLike
+from keras_dense._types import ArrayLike, PathLike
+from keras_dense._weights.kinds import scaled
+from keras_dense._weights.rules import Rule
+from keras_dense.weights.load import load
 
-# The authors' modules are sequences of convolutions with ReLUs, and a batch norm at the end.
-_CONVOLUTIONS = {f"conv{n}_{m + 1}": f"model{n}.{2 * m}" for n in range(1, 8) for m in range(3)}
-for _name in ("conv1_3", "conv2_3"):
-    del _CONVOLUTIONS[_name]
-_CONVOLUTIONS |= {f"conv8_{m + 1}": f"model8.{2 * m}" for m in range(3)}
-_NORMS = {f"conv{n}_bn": f"model{n}.{4 if n < 3 else 6}" for n in range(1, 8)}
-_SCORES = "model8.6"
+
+def _convolution(match: re.Match) -> str:
+    """The authors' modules are sequences: convolution, ReLU, convolution, …"""
+    return f"conv{match[1]}_{int(match[2]) // 2 + 1}"
+
+
+RULES = (
+    # Their network takes (L − 50) / 100, this one L − 50.
+    Rule(r"model(1)\.(0)", _convolution, scaled("conv", 0.01)),
+    Rule(r"model([12])\.([02])", _convolution, "conv"),
+    Rule(r"model([3-7])\.([024])", _convolution, "conv"),
+    Rule(r"model([12])\.4|model([3-7])\.6", lambda m: f"conv{m[1] or m[2]}_bn", "batch_norm"),
+    Rule(r"model(8)\.(0)", _convolution, "transposed"),
+    Rule(r"model(8)\.([24])", _convolution, "conv"),
+    Rule(r"model8\.6", "{head}scores", "conv"),
+    Rule(r"model_out\..*", None, "skip", "the mean of the bins, which the head computes"),
+)
 
 
 def load_zhang_colorization(
@@ -31,7 +41,7 @@ def load_zhang_colorization(
 
     Args:
         model: `kd.zhang_colorization()` with a single head, changed in place.
-        source: path of the `.pth` file (needs `torch`), or its dict of names and arrays.
+        source: path of the `.pth` file, or its dict of names and arrays.
 
     Returns:
         `model`.
@@ -48,55 +58,5 @@ def load_zhang_colorization(
     kd.decoded(model).predict(images)
     ```
     """
-    if isinstance(source, (str, os.PathLike)):
-        if not os.path.exists(source):
-            raise FileNotFoundError(f"`source` does not exist. Received: {source!r}")
-        torch = require("torch", extra="torch")
-        source = torch.load(source, map_location="cpu", weights_only=True)
-    state = {name: _array(value) for name, value in source.items()}
-    own = {layer.name: layer for layer in _layers(model)}
-    scores = [name for name in own if name.endswith("scores")]
-    if len(scores) != 1 or not {*_CONVOLUTIONS, *_NORMS} <= own.keys():
-        raise ValueError(
-            "`model` must be kd.zhang_colorization with a single head. "
-            f"Received: {model.name!r} with layers {', '.join(own)}"
-        )
-    new = {}
-    for name, theirs in {**_CONVOLUTIONS, scores[0]: _SCORES}.items():
-        # From (out, in, h, w) to (h, w, in, out); a transposed convolution likewise from
-        # (in, out, h, w) to (h, w, out, in).
-        kernel, bias = (_weight(state, theirs, part) for part in ("weight", "bias"))
-        new[name] = [kernel.transpose(2, 3, 1, 0), bias]
-    new["conv1_1"][0] = new["conv1_1"][0] / 100.0
-    for name, theirs in _NORMS.items():
-        parts = ("weight", "bias", "running_mean", "running_var")
-        new[name] = [_weight(state, theirs, part) for part in parts]
-    for name, values in new.items():
-        have, want = ([tuple(w.shape) for w in x] for x in (values, own[name].weights))
-        if have != want:
-            raise ValueError(
-                "`source` must have the shapes of the model, kd.zhang_colorization() with 313 bins "
-                f"and width=1. Received: {have} for {name}, and a model with {want}"
-            )
-    for name, values in new.items():
-        own[name].set_weights(values)
+    load(model, source, rules=RULES)
     return model
-
-
-def _weight(state: Mapping[str, Array], module: str, part: str) -> Array:
-    name = f"{module}.{part}"
-    if name not in state:
-        raise ValueError(
-            f"`source` must be eccv16 of richzhang/colorization. Received: no {name!r}, but "
-            f"{', '.join(list(state)[:8])}, …"
-        )
-    return state[name]
-
-
-def _array(value: Any) -> Array:
-    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
-
-
-def _layers(model: keras.Model) -> Iterator[keras.Layer]:
-    for layer in model.layers:
-        yield from _layers(layer) if hasattr(layer, "layers") else (layer,)

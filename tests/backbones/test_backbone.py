@@ -131,12 +131,49 @@ def test_a_model_of_ones_own():
     )
 
 
+RAW = {"mean": (10.0, 20.0, 30.0), "std": 2.0, "reverse_channels": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("mobilenet_v2", {"alpha": 0.35}), ("MobileNetV3Small", {"alpha": 0.75})],
+)
+@pytest.mark.parametrize("preprocessing", ["none", "torch", RAW], ids=["none", "torch", "dict"])
+def test_preprocessing_of_a_name(name, settings, preprocessing):
+    """Another one than that of the weights, also where Keras has its own inside the network."""
+    backbone = kd.backbone(name, None, preprocessing=preprocessing, **settings)
+    plain = kd.backbone(name, None, preprocessing="none", **settings)
+    plain.set_weights(backbone.get_weights())
+    x = images(1, 64, 96).astype("float32")
+    kinds = [type(layer).__name__ for layer in backbone.layers]
+    assert "Rescaling" not in kinds and kinds.count("Standardize") == (preprocessing != "none")
+    chosen = RAW if preprocessing == RAW else PREPROCESSING[preprocessing]
+    y = kd.layers.Standardize(**chosen)(x) if chosen else x
+    got, wanted = (
+        keras.ops.convert_to_numpy(model(z, training=False)["P4"])
+        for model, z in ((backbone, x), (plain, y))
+    )
+    np.testing.assert_allclose(got, wanted, atol=1e-5 * np.abs(wanted).max())
+    assert np.abs(wanted).max() > 0
+
+
+def test_preprocessing_of_a_model_as_a_dict():
+    app = keras.applications.MobileNet(weights=None, alpha=0.25, input_shape=(64, 64, 3))
+    backbone = kd.backbone(app, preprocessing=RAW, channels=1)
+    layer = next(x for x in backbone.layers if isinstance(x, kd.layers.Standardize))
+    assert layer.mean == [20.0] and layer.std == 2.0
+
+
 def test_bad_arguments():
     app = keras.Sequential([keras.Input((32, 32, 3)), layers.Conv2D(4, 3, strides=2)])
-    with pytest.raises(ValueError, match="`preprocessing` must be one of None, 'tf'"):
-        kd.backbone(app, preprocessing="imagenet")
-    with pytest.raises(ValueError, match="must be None for a network by name.*preprocessing='tf'"):
-        kd.backbone("vgg16", weights=None, preprocessing="tf")
+    for source, weights in ((app, "imagenet"), ("mobilenet", None)):
+        with pytest.raises(ValueError, match="`preprocessing` must be one of None, 'none', 'tf'"):
+            kd.backbone(source, weights, preprocessing="imagenet")
+        for wrong in ({}, {"scale": 2}, {"mean": 3, "scale": 2}):
+            with pytest.raises(ValueError, match="`preprocessing` must be a dict of 'mean', 'std'"):
+                kd.backbone(source, weights, preprocessing=wrong)
+        with pytest.raises(ValueError, match="`std` must be without a zero"):
+            kd.backbone(source, weights, preprocessing={"std": 0})
     with pytest.raises(TypeError, match="takes no further arguments. Received: alpha=0.5"):
         kd.backbone(app, alpha=0.5)
     for channels in (0, True, "3"):

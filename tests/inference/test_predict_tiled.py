@@ -26,6 +26,41 @@ def shallow(channels=5, stride=2):
     return keras.Model(image, kd.layers.CropLike()(x, image))
 
 
+def on_grid(grid):
+    """A small network on a grid, with stride 4."""
+    x = image = keras.Input((None, None, 3))
+    for n in range(2):
+        x = layers.ZeroPadding2D(1, name=f"pad{n}")(x)
+        x = layers.Conv2D(4, 3, strides=2, activation="relu", name=f"conv{n}")(x)
+    x = layers.Rescaling(1.0, name="last")(x)
+    backbone = kd.backbone(keras.Model(image, x), preprocessing="tf")
+    return kd.assemble(backbone, lambda f: f["P2"], kd.heads.Segmentation(5), grid=grid)
+
+
+@pytest.mark.parametrize(
+    "grid, size, exact",
+    [
+        ("multiple", (250, 203), True),
+        ("corners", (250, 203), True),
+        ("image", (252, 204), True),
+        ("image", (250, 203), False),
+        ("image_corners", (253, 205), True),
+        ("image_corners", (250, 203), False),
+        ("multiple_corners", (252, 204), False),
+    ],
+)
+def test_tiles_of_other_grids(grid, size, exact, recwarn):
+    """Tiles equal the whole image, or a warning says that they are stretched."""
+    keras.utils.set_random_seed(0)
+    model, image = on_grid(grid), photo(*size)
+    whole = ops.convert_to_numpy(model(image[None].astype("float32")))[0]
+    tiled = kd.inference.predict_tiled(model, image, raw=True, tile=128, progress=False)
+    warned = any("Tiles are predicted a little differently" in str(w.message) for w in recwarn)
+    assert warned != exact
+    difference = np.abs(tiled - whole).max() / np.abs(whole).max()
+    assert (difference < 1e-5) == exact and difference < 0.5
+
+
 @pytest.mark.parametrize("length", [97, 100, 101, 128, 193, 260])
 @pytest.mark.parametrize(
     "tile, overlap, grid", [(96, 24, 8), (64, 16, 1), (64, 16, 32), (64, 0, 1)]

@@ -5,7 +5,12 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_dense.layers import BilinearInitConvTranspose, BilinearUpsampling
+from keras_dense.layers import (
+    AlignedUpsampling,
+    BilinearInitConvTranspose,
+    BilinearUpsampling,
+    FitLike,
+)
 from keras_dense.testing import check_layer
 
 
@@ -40,6 +45,34 @@ def test_a_fresh_transposed_convolution_equals_resizing_inside(factor, per_chann
     assert y.shape == (2, 5 * factor[0], 7 * factor[1], 3)
     inside = (slice(None), *(slice(f // 2, -(f // 2) or None) for f in factor))
     np.testing.assert_allclose(y[inside], resized(x, factor)[inside], atol=2e-6)
+
+
+@pytest.mark.parametrize("size", ["multiple", "corners"])
+@pytest.mark.parametrize("factor", [(1, 1), (2, 2), (3, 4), (8, 8)])
+def test_upsampling_with_aligned_corners(factor, size):
+    functional = pytest.importorskip("torch.nn.functional")
+    torch = pytest.importorskip("torch")
+    x = np.random.default_rng(0).normal(size=(2, 5, 7, 3))
+    y = ops.convert_to_numpy(AlignedUpsampling(factor, size=size)(x.astype("float32")))
+    new = [
+        n * f if size == "multiple" else (n - 1) * f + 1
+        for n, f in zip((5, 7), factor, strict=True)
+    ]
+    first = torch.from_numpy(x.transpose(0, 3, 1, 2).copy())
+    wanted = functional.interpolate(first, new, mode="bilinear", align_corners=True)
+    np.testing.assert_allclose(y, wanted.numpy().transpose(0, 2, 3, 1), atol=2e-6)
+    if size == "corners":
+        np.testing.assert_allclose(y[:, :: factor[0], :: factor[1]], x, atol=1e-6)
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("factor", [(2, 2), (3, 3), (4, 4), (8, 8), (2, 3)])
+def test_a_transposed_convolution_can_start_with_aligned_corners(factor, per_channel):
+    x = np.random.default_rng(0).normal(size=(2, 5, 7, 3)).astype("float32")
+    layer = BilinearInitConvTranspose(3, factor, per_channel=per_channel, align_corners=True)
+    wanted = ops.convert_to_numpy(AlignedUpsampling(factor, size="corners")(x))
+    cut = FitLike(centered=True)(layer(x), wanted)
+    np.testing.assert_allclose(ops.convert_to_numpy(cut), wanted, atol=2e-6)
 
 
 def test_a_constant_stays_constant():
@@ -141,11 +174,14 @@ def test_channels_first():
     "layer",
     [
         BilinearUpsampling(3),
+        AlignedUpsampling((2, 3)),
+        AlignedUpsampling(3, size="corners"),
+        BilinearInitConvTranspose(5, 2, align_corners=True),
         pytest.param(BilinearInitConvTranspose(3, 2), marks=pytest.mark.once),
         BilinearInitConvTranspose(4, 3, use_bias=True, kernel_regularizer="l2"),
         BilinearInitConvTranspose(3, (2, 4), per_channel=True, use_bias=True),
     ],
-    ids=["fixed", "dense", "mixing", "per_channel"],
+    ids=["fixed", "aligned", "corners", "dense_aligned", "dense", "mixing", "per_channel"],
 )
 def test_contract(layer):
     x = np.random.default_rng(0).normal(size=(2, 5, 7, 3)).astype("float32")

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_dense.layers import AdaptiveAveragePooling2D, PixelShuffle, ResizeLike
 from keras_dense.ops import adaptive_average_pool, pixel_shuffle, resize_bilinear
+from keras_dense.ops.resize import resize_nearest
 from keras_dense.testing import check_layer
 
 to_numpy = ops.convert_to_numpy
@@ -47,6 +48,35 @@ def test_resize_like(size):
     y = to_numpy(ResizeLike()(x, like))
     np.testing.assert_allclose(y, resize_bilinear(x, 9, 13), atol=1e-6)
     assert ResizeLike().compute_output_shape((None, 3, 4, 8), (2, None, 5, 1)) == (None, None, 5, 8)
+
+
+@pytest.mark.parametrize(
+    "settings, function",
+    [
+        ({"align_corners": True}, lambda x, *new: resize_bilinear(x, *new, align_corners=True)),
+        ({"interpolation": "nearest"}, resize_nearest),
+    ],
+)
+def test_other_ways_of_resizing(settings, function):
+    x, like = image(5, 7), image(9, 13, 2)
+    check_layer(ResizeLike(**settings), x, like)
+    y = to_numpy(ResizeLike(**settings)(x, like))
+    np.testing.assert_allclose(y, to_numpy(function(x, 9, 13)), atol=1e-6)
+    layer = ResizeLike(**settings, stride=(2, 3))
+    check_layer(layer, x, like)
+    np.testing.assert_allclose(to_numpy(layer(x, like)), to_numpy(function(x, 5, 5)), atol=1e-6)
+    y = ResizeLike(**settings, dtype="float16")(x, like)
+    assert keras.backend.standardize_dtype(y.dtype) == "float16"
+    np.testing.assert_allclose(to_numpy(y), to_numpy(function(x, 9, 13)), atol=4e-3)
+
+
+def test_bad_resizing():
+    with pytest.raises(ValueError, match="`interpolation` must be one of"):
+        ResizeLike(interpolation="bicubic")
+    with pytest.raises(ValueError, match='`align_corners` must be False with .*"nearest"'):
+        ResizeLike(interpolation="nearest", align_corners=True)
+    with pytest.raises(ValueError, match="`stride` must be"):
+        ResizeLike(stride=0)
 
 
 def test_pixel_shuffle():

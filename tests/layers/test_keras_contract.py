@@ -30,6 +30,7 @@ def _rows():
     one, two = (2, 9, 8, 1), {"x_shape": MAP, "like_shape": (2, 7, 5, 3)}
     window = {"kernel_size": 3, "rate": 2}
     yield layers.AdaptiveAveragePooling2D, {"bins": (2, 3)}, MAP, (2, 2, 3, 6), 0
+    yield layers.AlignedUpsampling, {"factor": 2}, MAP, (2, 18, 16, 6), 0
     yield layers.AnnealedMean, {"grid": 55}, (2, 3, 3, 24), (2, 3, 3, 2), 0
     yield layers.AtrousAveragePooling2D, {"pool_size": 3, "rate": 2}, MAP, MAP, 0
     yield layers.AtrousConv2D, {"filters": 4, **window}, MAP, (2, 9, 8, 4), 2
@@ -43,6 +44,7 @@ def _rows():
     yield cascade.Certainty, {}, MAP, one, 0
     yield layers.CropLike, {}, two, (2, 7, 5, 6), 0
     yield layers.DepthActivation, {}, one, one, 0
+    yield layers.FitLike, {"stride": 2, "centered": True}, two, (2, 4, 3, 6), 0
     places = {"x_shape": MAP, "positions_shape": (2, 5, 2)}
     yield layers.GatherPixels, {}, places, (2, 5, 6), 0
     yield HeadOutput, {"head": kd.heads.Segmentation(6)}, MAP, MAP, 0

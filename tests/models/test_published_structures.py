@@ -4,6 +4,7 @@ Each is written again in PyTorch, and gets the weights of ours.
 """
 
 import keras
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ import keras_dense as kd
 from keras_dense.heads import Auxiliary, Segmentation
 from keras_dense.models.unet_backbone import whole_unet_backbone
 
-from .small import images, pyramid_of, trained
+from .small import images, pyramid_of, run, trained
 from .torch_reference import Reference, compare, draw_weights
 
 torch.set_num_threads(1)
@@ -346,7 +347,7 @@ def upernet_of_smp_in_torch(t, image):
 
 
 def deeplabv3_of_tensorflow():
-    """That of MobileNetV2, without 3×3 convolutions."""
+    """DeepLab on MobileNetV2, without 3×3 convolutions."""
     return kd.deeplabv3(
         backbone(16), 5, rates=(), multi_grid=None, output_stride=16, grid="corners"
     )
@@ -382,11 +383,20 @@ DIVIDED = [
 CASES = [(build, (75, 101)) for build in ROUNDED]
 CASES += [(build, (64, 96)) for build in ROUNDED + DIVIDED]
 CASES += [(deeplabv3_of_tensorflow, (65, 97))]
+# One of each grid: unpadded, padded with aligned corners, and of sizes k s + 1.
+EVERYWHERE = [
+    (lraspp_of_torchvision, (75, 101)),
+    (fpn_of_smp, (64, 96)),
+    (deeplabv3_of_tensorflow, (65, 97)),
+]
 
 
-@pytest.mark.parametrize(
-    "build, size", CASES, ids=[f"{b.__name__}-{s[0]}x{s[1]}" for b, s in CASES]
-)
+def case(build, size):
+    marks = [pytest.mark.everywhere] if (build, size) in EVERYWHERE else []
+    return pytest.param(build, size, marks=marks, id=f"{build.__name__}-{size[0]}x{size[1]}")
+
+
+@pytest.mark.parametrize("build, size", [case(*each) for each in CASES])
 def test_the_same_function(build, size):
     model = build()
     draw_weights(model)
@@ -499,3 +509,94 @@ def test_as_many_parameters_as_lraspp_of_torchvision(zero_weights):
     taps = {"P3": "expanded_conv_3_project_bn", "P5": "activation_19"}
     backbone = kd.backbone("mobilenet_v3_large", weights=None, taps=taps)
     assert trained(kd.lraspp(backbone)) == 3_221_538
+
+
+# On every grid
+
+ON_EVERY_GRID = {
+    "deeplabv2": lambda b, grid: kd.deeplabv2(b, 3, output_stride=16, grid=grid),
+    "deeplabv3": lambda b, grid: kd.deeplabv3(b, 3, multi_grid=None, grid=grid),
+    "deeplabv3plus": lambda b, grid: kd.deeplabv3plus(b, 3, upsampling="up_conv", grid=grid),
+    "pspnet": lambda b, grid: kd.pspnet(b, 3, grid=grid),
+    "lraspp": lambda b, grid: kd.lraspp(b, 3, grid=grid),
+    "fpn": lambda b, grid: kd.fpn(b, 3, filters=(8, 4), grid=grid),
+    "upernet": lambda b, grid: kd.upernet(b, 3, filters=8, grid=grid),
+    "linknet": lambda b, grid: kd.linknet(b, 3, filters=4, grid=grid),
+    "unet_of_2015": lambda b, grid: kd.unet(num_classes=3, filters=(8, 6, 4), grid=grid),
+    "unet": lambda b, grid: kd.unet(b, 3, attention=True, grid=grid),
+    "nested_unet": lambda b, grid: kd.unet(b, 3, nested=True, upsampling="bilinear", grid=grid),
+}
+
+
+@pytest.mark.parametrize("name", ON_EVERY_GRID)
+def test_every_size_on_every_grid(name):
+    """Unpadded is the same as padded where nothing has to be padded."""
+    build = ON_EVERY_GRID[name]
+    padded, unpadded, corners = (
+        build(backbone(), grid) for grid in ("multiple", "image", "corners")
+    )
+    draw_weights(padded)
+    kd.models.initialize(unpadded, padded)  # layers may come in another order
+    image = images(1, 64, 96)
+    wanted = run(padded, image)
+    np.testing.assert_allclose(run(unpadded, image), wanted, rtol=0, atol=1e-5 * abs(wanted).max())
+    kd.models.initialize(corners, padded)
+    for model in (unpadded, corners):
+        y = run(model, images(1, 45, 67))
+        assert y.shape == (1, 45, 67, 3) and np.isfinite(y).all()
+
+
+def test_corners_lie_on_each_other_where_the_finer_feature_is_read():
+    """MMSegmentation at 769: unpadded, with aligned corners."""
+    decoder = kd.decoders.pspnet(filters=8, bin_filters=8)
+    model = kd.assemble(backbone(8), decoder, Segmentation(5), grid="image_corners")
+    draw_weights(model)
+    reference = Reference(model, align_corners=True)
+    compare(model, lambda x: pspnet_of_mmsegmentation_in_torch(reference, x), images(1, 75, 101))
+    model = kd.upernet(backbone(), 5, filters=8, grid="image_corners")
+    draw_weights(model)
+    reference = Reference(model, align_corners=True)
+    compare(model, lambda x: upernet_of_mmsegmentation_in_torch(reference, x), images(1, 75, 101))
+
+
+# Bad input
+
+
+@pytest.mark.parametrize("option", ["filters", "projection_size"])
+def test_bad_widths(option):
+    for build in (kd.decoders.deeplabv3, kd.decoders.deeplabv3plus):
+        with pytest.raises(ValueError, match=f"`{option}` must be an integer >= 1"):
+            build(**{option: 0})
+
+
+@pytest.mark.parametrize("option", ["filters", "bin_filters", "fuse_size", "scores_size"])
+def test_bad_widths_of_pspnet(option):
+    with pytest.raises(ValueError, match=f"`{option}` must be an integer >= 1"):
+        kd.decoders.pspnet(**{option: 0})
+
+
+def test_bad_options():
+    decoders = kd.decoders
+    for option in ("low_filters", "convolutions"):
+        with pytest.raises(ValueError, match=f"`{option}` must be an integer >= 1"):
+            decoders.deeplabv3plus(**{option: 0})
+    with pytest.raises(ValueError, match="`separable` must be one of True, False, 'decoder'"):
+        decoders.deeplabv3plus(separable="encoder")
+    with pytest.raises(ValueError, match="`rates` must be a tuple of integers >= 1.*rates=None"):
+        decoders.deeplabv3(None)
+    for option in ("filters", "convolutions"):
+        with pytest.raises(ValueError, match=f"`{option}` must be an integer >= 1"):
+            decoders.fcn_head(**{option: 0})
+    with pytest.raises(ValueError, match="`norm` must be one of 'group', 'batch'"):
+        decoders.fpn(norm="layer")
+    with pytest.raises(ValueError, match="`merge` must be one of 'add', 'cat'"):
+        decoders.fpn(merge="concat")
+    for build in (decoders.unet, decoders.nested_unet):
+        with pytest.raises(ValueError, match="`reduction` must be one of 'upsampling'.*None"):
+            build(reduction="pooling")
+        with pytest.raises(ValueError, match="`scores_size` must be an integer >= 1"):
+            build(scores_size=0)
+    with pytest.raises(ValueError, match="`preprocessing` must be one of None, 'tf'"):
+        whole_unet_backbone(preprocessing="imagenet")
+    with pytest.raises(ValueError, match="`grid` must be 'multiple'.*padding=\"valid\".*image"):
+        kd.unet(filters=(8, 4), padding="valid", grid="image")

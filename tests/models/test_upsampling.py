@@ -105,6 +105,7 @@ def test_names_and_settings():
     names = {u: [x.name for x in model_of(u, name="up").layers[1:]] for u in UPSAMPLING}
     assert names == {
         "bilinear": ["up_project", "up"],
+        "nearest": ["up_project", "up"],
         "transposed": ["up"],
         "up_conv": ["up"],
         "resize_conv": ["up_nearest", "up"],
@@ -115,6 +116,7 @@ def test_names_and_settings():
     counts = {u: model_of(u, 2, 5, 3, use_bias=False).count_params() for u in UPSAMPLING}
     assert counts == {
         "bilinear": 3 * 5,
+        "nearest": 3 * 5,
         "transposed": 16 * 3 * 5,
         "up_conv": 4 * 3 * 5,
         "resize_conv": 9 * 3 * 5,

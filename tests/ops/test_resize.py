@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from keras_dense.ops import adaptive_average_pool, pixel_shuffle, resize_bilinear
+from keras_dense.ops.resize import resize_nearest
 from keras_dense.testing.expect import value_and_gradient
 
 to_numpy = ops.convert_to_numpy
@@ -49,6 +50,57 @@ def test_resizing_equals_keras_and_torch(size, new):
     np.testing.assert_allclose(y, wanted, atol=1e-4)
 
 
+def aligned(x, new):
+    """The definition, in float64: new cell i is read at i (n - 1) / (m - 1)."""
+    for axis, count in zip((1, 2), new, strict=True):
+        place = np.arange(count) * (x.shape[axis] - 1) / max(count - 1, 1)
+        low = np.minimum(place.astype(int), max(x.shape[axis] - 2, 0))
+        weight = np.expand_dims(place - low, [n for n in range(4) if n != axis])
+        high = np.minimum(low + 1, x.shape[axis] - 1)
+        x = np.take(x, low, axis) * (1 - weight) + np.take(x, high, axis) * weight
+    return x
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("new", [(1, 5), (7, 3), (33, 65), (120, 90)])
+def test_aligned_corners_are_those_of_torch(size, new):
+    functional = pytest.importorskip("torch.nn.functional")
+    x = random_map(*size)
+    y = to_numpy(resize_bilinear(x, *new, align_corners=True))
+    double = x.astype("float64")
+    np.testing.assert_allclose(y, aligned(double, new), atol=2e-6)
+    wanted = in_torch(functional.interpolate, double, new, mode="bilinear", align_corners=True)
+    np.testing.assert_allclose(y, wanted, atol=2e-6)
+    if 1 not in new:
+        np.testing.assert_array_equal(y[:, [0, -1]][:, :, [0, -1]], x[:, [0, -1]][:, :, [0, -1]])
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("new", [(1, 5), (7, 3), (33, 65), (120, 90)])
+def test_nearest_is_that_of_torch(size, new):
+    functional = pytest.importorskip("torch.nn.functional")
+    x = random_map(*size)
+    # In float64: in float32 torch rounds some positions down.
+    wanted = in_torch(functional.interpolate, x.astype("float64"), new, mode="nearest")
+    np.testing.assert_array_equal(to_numpy(resize_nearest(x, *new)), wanted)
+
+
+def test_aligned_gradients_are_those_of_torch():
+    torch = pytest.importorskip("torch")
+    x, weight = random_map(5, 7, 2, batch=1), random_map(13, 9, 2, batch=1, seed=1)
+    _, gradient = value_and_gradient(
+        lambda weight, x: ops.sum(
+            weight * resize_bilinear(x, 13, 9, align_corners=True), axis=(1, 2, 3)
+        ),
+        weight,
+        x,
+    )
+    leaf = torch.tensor(x.transpose(0, 3, 1, 2), dtype=torch.float64, requires_grad=True)
+    y = torch.nn.functional.interpolate(leaf, (13, 9), mode="bilinear", align_corners=True)
+    (y * torch.tensor(weight.transpose(0, 3, 1, 2))).sum().backward()
+    np.testing.assert_allclose(gradient, leaf.grad.numpy().transpose(0, 2, 3, 1), atol=1e-5)
+
+
 def test_resizing_keeps_constants_and_ramps():
     x = np.full((1, 7, 9, 2), 0.7, "float32")
     np.testing.assert_allclose(to_numpy(resize_bilinear(x, 41, 30)), 0.7, rtol=1e-6)
@@ -81,9 +133,11 @@ def test_shuffling_is_that_of_torch(factor):
         lambda x: adaptive_average_pool(x, (6, 11)),
         lambda x: resize_bilinear(x, 4, 3),
         lambda x: resize_bilinear(x, 12, 21),
+        lambda x: resize_bilinear(x, 13, 4, align_corners=True),
+        lambda x: resize_nearest(x, 13, 4),
         lambda x: pixel_shuffle(x, 2),
     ],
-    ids=["bins", "more_bins", "smaller", "larger", "shuffle"],
+    ids=["bins", "more_bins", "smaller", "larger", "aligned", "nearest", "shuffle"],
 )
 def test_gradients(function):
     """All are linear: the gradient of `sum(w · f(x))` must satisfy `g · v == w · f(v)`."""
@@ -117,13 +171,18 @@ def test_a_size_known_only_at_run_time():
     @tf.function(input_signature=spec)
     def function(x, like):
         height, width = ops.shape(like)[1:3]
-        return resize_bilinear(x, height, width), adaptive_average_pool(x, (2, 3))
+        aligned = resize_bilinear(x, height, width, align_corners=True)
+        near = resize_nearest(x, height, width)
+        return resize_bilinear(x, height, width), adaptive_average_pool(x, (2, 3)), aligned, near
 
     for size, new in (((5, 7), (11, 4)), ((3, 3), (3, 3)), ((1, 9), (6, 6))):
         x = random_map(*size)
-        resized, pooled = function(x, np.zeros((2, *new, 1), "float32"))
+        resized, pooled, aligned, near = function(x, np.zeros((2, *new, 1), "float32"))
         np.testing.assert_allclose(resized, resize_bilinear(x, *new), atol=1e-6)
         np.testing.assert_allclose(pooled, adaptive_average_pool(x, (2, 3)), atol=1e-6)
+        wanted = resize_bilinear(x, *new, align_corners=True)
+        np.testing.assert_allclose(aligned, wanted, atol=1e-6)
+        np.testing.assert_array_equal(near, resize_nearest(x, *new))
 
 
 def test_bad_channels():

@@ -90,6 +90,11 @@ def cropped(x, image):
     return make("CropLike", name="it")(larger, x)
 
 
+def fitted(x, image):
+    larger = layers.ZeroPadding2D(((1, 2), (1, 2)), name="larger")(x)
+    return make("FitLike", centered=True, name="it")(larger, x)
+
+
 def phases(x, image):
     pooled = make("PhasePooling2D", 2, name="it")(x)
     return layers.Multiply(name="gated")([x, make("TilePhases", name="tile")(pooled, x)])
@@ -125,6 +130,7 @@ LAYERS = {
         **MOVES,
         body="a layer that brings its map to one size",
     ),
+    "AlignedUpsampling": Row(it("AlignedUpsampling", 2, size="corners"), stride=1, **MOVES),
     "AnnealedMean": Row(
         lambda x, image: make("AnnealedMean", name="it")(layers.Conv2D(313, 1)(x)), top="-"
     ),
@@ -150,6 +156,7 @@ LAYERS = {
         top="-",
     ),
     "DepthActivation": Row(it("DepthActivation", max_depth=10.0)),
+    "FitLike": Row(fitted, dilate=MORE, region=".*", top="-"),
     "GatherPixels": Row(
         gathered,
         stride=None,

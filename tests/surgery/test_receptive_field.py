@@ -11,6 +11,7 @@ from keras import layers, ops
 import keras_dense as kd
 from keras_dense.layers import (
     AdaptiveAveragePooling2D,
+    AlignedUpsampling,
     AtrousAveragePooling2D,
     AtrousConv2D,
     AtrousDepthwiseConv2D,
@@ -32,6 +33,7 @@ from keras_dense.surgery import (
     receptive_field,
     strides,
 )
+from keras_dense.surgery.receptive_field import on_one_grid
 from keras_dense.surgery.strides import total_stride
 from keras_dense.testing.expect import value_and_gradient
 
@@ -150,6 +152,7 @@ UPSAMPLING = {
     "nearest": layers.UpSampling2D((2, 3)),
     "bilinear": layers.UpSampling2D((2, 3), interpolation="bilinear"),
     "fixed": BilinearUpsampling((4, 3)),
+    "aligned": AlignedUpsampling((4, 3), size="corners"),
     "learned": BilinearInitConvTranspose(2, (2, 3)),
     "per_channel": BilinearInitConvTranspose(2, 4, per_channel=True),
     "shuffled": PixelShuffle((2, 1)),
@@ -171,6 +174,36 @@ def test_upsampling(name):
     check(model, (64, 64), cells)
     if name != "transposed_output":  # on torch its gradient is that of another window
         check(network(*first, layers.Conv2D(2, 3)), (64, 64), cells)
+
+
+def test_resizing_with_aligned_corners():
+    """Exact where the sizes are multiples plus 1; otherwise positions drift, and all are seen."""
+    image = keras.Input((None, None, 3))
+    coarse = layers.Conv2D(2, 3, strides=4)(layers.ZeroPadding2D(1)(image))
+    up = ResizeLike(align_corners=True)(coarse, image)
+    known = keras.Input((65, 97, 3))
+    check(
+        keras.Model(known, keras.Model(image, up)(known)),
+        (65, 97),
+        [(14 + i, 14 + i) for i in range(4)],
+    )
+    field = receptive_field(keras.Model(image, up))
+    assert field.stride == (1, 1) and field.size[0] > 6
+    near = ResizeLike(interpolation="nearest")(coarse, image)
+    assert receptive_field(keras.Model(image, near)).size == (6, 6)
+
+
+def test_the_grid_of_images_of_several_sizes():
+    image = keras.Input((None, None, 3))
+    coarse = layers.Conv2D(2, 3, strides=4)(layers.ZeroPadding2D(1)(image))
+    half = keras.Model(image, ResizeLike()(coarse, image))
+    corners = keras.Model(image, ResizeLike(align_corners=True)(coarse, image))
+    assert on_one_grid(half, (64, 96), (32, 32)) and not on_one_grid(half, (65, 97), (33, 33))
+    assert on_one_grid(corners, (65, 97), (33, 33)) and not on_one_grid(corners, (64, 96), (32, 32))
+    padded = keras.Model(image, corners(PadToMultiple(4, remainder=1, color=[0, 0, 0])(image)))
+    assert on_one_grid(padded, (64, 96), (33, 31))
+    same = keras.Model(image, layers.Conv2D(2, 3, strides=2, padding="same")(image))
+    assert on_one_grid(same, (64, 96), (32, 32)) and not on_one_grid(same, (64, 96), (33, 32))
 
 
 def test_resizing_to_another_map():

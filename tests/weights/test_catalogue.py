@@ -116,6 +116,7 @@ def test_every_name_of_the_published_file_is_covered(name):
         assert "left out, the auxiliary head" in str(report)
 
 
+@pytest.mark.exhaustive
 def test_importing_builds_nothing():
     code = (
         "import keras; made = []; plain = keras.layers.Layer.__init__\n"

@@ -7,6 +7,7 @@ import pickle
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -188,6 +189,17 @@ def test_big_endian_storages(tmp_path):
     assert found["a"].tolist() == [1.5, -2.0] and found["b"].tolist() == [1.5]
 
 
+@FORMS
+def test_memory_is_that_of_the_tensors(tmp_path, new):
+    state = {f"conv{n}.weight": torch.randn(512, 64, 3, 3) for n in range(12)}
+    path = saved(tmp_path, {"state_dict": state, "optimizer": dict(state)}, new)
+    tracemalloc.start()
+    found = kd.weights.read(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak <= 1.1 * sum(x.nbytes for x in found.values())
+
+
 def test_bad_checksum(tmp_path):
     path = saved(tmp_path, {"a": torch.full((1000,), 0.7)})
     data = bytearray(path.read_bytes())
@@ -252,7 +264,6 @@ HARMFUL = {
     "os.system": pickle.dumps(Harm(os.system, COMMAND.decode())),
     "eval": pickle.dumps(Harm(eval, f"open({MARK!r}, 'w')")),
     "in a dict": pickle.dumps({"state_dict": {"a": Harm(exec, f"open({MARK!r}, 'w')")}}),
-    "getattr": pickle.dumps(Harm(getattr, os, "system")) if False else b"",
     "copyreg": pickle.dumps({"x": Harm(__import__("copyreg").add_extension, "os", "system", 240)}),
     "inst": code(b"(", TEXT, b"iposix\nsystem\n"),
     "obj": code(b"(", SYSTEM, TEXT, b"o"),
@@ -271,7 +282,6 @@ HARMFUL = {
     "defaultdict": code(b"ccollections\ndefaultdict\n", SYSTEM, b"\x85RU\x01aK\1s"),
     "module": code(b"ctorch.serialization\nload\n", TEXT, b"\x85R"),
 }
-del HARMFUL["getattr"]
 
 
 @pytest.mark.parametrize("form", [archive, old])
@@ -288,11 +298,6 @@ def test_bad_pickles_are_not_executed(tmp_path, monkeypatch, name, form):
 
 def test_a_harmful_pickle_does_harm_to_python(tmp_path):
     """The files of the test above are what they seem."""
-    subprocess.run(
-        [sys.executable, "-c", f"import pickle; pickle.loads({HARMFUL['newobj_ex']!r})"],
-        cwd=tmp_path,
-        capture_output=True,
-    )
     for name in ("os.system", "obj", "stack global"):
         subprocess.run(
             [sys.executable, "-c", f"import pickle; pickle.loads({HARMFUL[name]!r})"],
@@ -389,12 +394,12 @@ def doubled(levels):
 @pytest.mark.parametrize(
     "pickled, message",
     [
-        (pickle.dumps({"a": doubled(19)}), "has more than 1000000 entries"),
-        (pickle.dumps({"a": doubled(100)}), "has more than 1000000 entries"),
+        (pickle.dumps({"a": doubled(19)}), "has more than 200000 entries"),
+        (pickle.dumps({"a": doubled(100)}), "has more than 200000 entries"),
         (b"\x80\x02" + b"]" * 10**5 + b"a" * (10**5 - 1) + b".", "has no tensors"),
-        (b"\x80\x02)" + b"\x85" * 10**6 + b"\x85cbuiltins\nset\n)R.", "has no tensors"),
-        (b"\x80\x04\x8f(" + b")" + b"\x85" * 10**6 + b"\x90.", "has no tensors"),
-        (b"\x80\x02}" + b")" + b"\x85" * 10**6 + b"K\1s.", "has no tensors"),
+        (b"\x80\x02)" + b"\x85" * 10**5 + b"\x85cbuiltins\nset\n)R.", "has no tensors"),
+        (b"\x80\x04\x8f(" + b")" + b"\x85" * 10**5 + b"\x90.", "has no tensors"),
+        (b"\x80\x02}" + b")" + b"\x85" * 10**5 + b"K\1s.", "has no tensors"),
         (b"\x80\x02]q\0h\0a.", "has no tensors"),
         (b"\x80\x02N" + b"r\xff\xff\xff\xff" + b".", "has no tensors"),
         (b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b".", "in the middle of a pickle"),

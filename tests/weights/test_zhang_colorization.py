@@ -83,15 +83,13 @@ def test_bad_input(tmp_path):
     state = {name: value.numpy() for name, value in published().state_dict().items()}
     model = kd.zhang_colorization(width=0.125)
     before = [w.copy() for w in model.get_weights()]
-    with pytest.raises(FileNotFoundError, match="`source` does not exist"):
+    with pytest.raises(FileNotFoundError, match="`source` must be an existing file"):
         load_zhang_colorization(model, tmp_path / "none.pth")
-    with pytest.raises(ValueError, match="Received: no 'model8.6.weight'"):
+    with pytest.raises(ValueError, match="missing in the file: scores/kernel, scores/bias"):
         load_zhang_colorization(model, {k: v for k, v in state.items() if "8.6" not in k})
-    with pytest.raises(
-        ValueError, match="`source` must have the shapes of the model.* for conv1_1"
-    ):
+    with pytest.raises(ValueError, match=r"conv1_1/kernel: \(3, 3, 1, 8\) in the file"):
         load_zhang_colorization(kd.zhang_colorization(width=0.25), state)
-    with pytest.raises(ValueError, match="must be kd.zhang_colorization with a single head"):
+    with pytest.raises(ValueError, match="missing in the file: b_scores/kernel"):
         heads = {"a": kd.heads.Colorization(), "b": kd.heads.Segmentation(3)}
         load_zhang_colorization(kd.zhang_colorization(heads=heads, width=0.125), state)
     for old, new in zip(before, model.get_weights(), strict=True):

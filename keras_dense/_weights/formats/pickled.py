@@ -91,6 +91,8 @@ CALLS: dict[tuple[str, str], Callable[..., Any]] = {
 for _module in ("builtins", "__builtin__"):
     for _name in ("set", "frozenset"):
         CALLS[_module, _name] = lambda items=(): {x for x in items if is_key(x)}
+    # Empty bytes of old protocols; `bytes(n)` would make n of them.
+    CALLS[_module, "bytes"] = lambda *_: b""
 for _module in ("numpy.core", "numpy._core"):
     CALLS[f"{_module}.multiarray", "_reconstruct"] = lambda *_: Ndarray()
     CALLS[f"{_module}.multiarray", "scalar"] = _scalar

@@ -33,7 +33,10 @@ _TRAINING = re.compile(
 _WRAPPERS = ("module.", "_orig_mod.")
 _DEPTH = 20
 # Entries of a checkpoint, each counted wherever it appears: a few bytes can name millions.
-_ENTRIES = 1_000_000
+_ENTRIES = 200_000
+# Values of entries that are no tensors, in all.
+_PLAIN = 100_000
+_SMALL = 10_000
 
 Arrays = Mapping[type, Callable[[Any], Array]]
 
@@ -63,17 +66,18 @@ def contents(root: Any, arrays: Arrays, form: str, everything: bool) -> Contents
     if isinstance(root, Ndarray) and pickled.parts(root):
         root = pickled.parts(root)[0]  # type: ignore[index]
     network, rest = (root, {}) if everything else _network(root, arrays)
-    meta = {str(key): plain(value) for key, value in rest.items()}
-    left_out = [str(key) for key, value in rest.items() if _has_tensors(value, arrays)]
+    budget = [_PLAIN]
+    meta = {str(key): plain(value, budget) for key, value in rest.items()}
+    left_out = [str(key) for key, value in rest.items() if _is_large(value, arrays)]
     left_out += [str(key) for key in rest if _TRAINING.fullmatch(str(key))]
     for key in left_out:
         meta.pop(key, None)
     found = {}
-    for name, value in _leaves(network, "", [_ENTRIES]):
+    for name, value in _leaves(network):
         if type(value) in arrays:
             found[name or "tensor"] = value
         else:
-            meta.setdefault(name, plain(value))
+            meta.setdefault(name, plain(value, budget))
     if not found:
         raise Broken(_why_empty(root, form))
     if left_out:
@@ -93,23 +97,31 @@ def _network(root: Any, arrays: Arrays) -> tuple[Any, dict]:
     """The part of a checkpoint that is the network, and all other parts."""
     rest: dict = {}
     for _ in range(3):
-        if not isinstance(root, dict) or any(type(value) in arrays for value in root.values()):
+        if not isinstance(root, dict):
             break
-        key = next((k for k in _NETWORK if k in root and _has_tensors(root[k], arrays)), None)
+        # A single tensor beside the network may be the best accuracy so far.
+        beside = sum(type(value) in arrays for value in root.values())
+        key = next((k for k in _NETWORK if k in root and _tensors(root[k], arrays) > beside), None)
         if key is None:
             break
         rest |= {k: v for k, v in root.items() if k != key}
         root = root[key]
     if isinstance(root, dict):
         training = {k for k in root if isinstance(k, str) and _TRAINING.fullmatch(k)}
-        if training and not training >= {k for k in root if _has_tensors(root[k], arrays)}:
+        if training and not training >= {k for k in root if _tensors(root[k], arrays)}:
             rest |= {k: root[k] for k in training}
             root = {k: v for k, v in root.items() if k not in training}
     return root, rest
 
 
-def _has_tensors(value: Any, arrays: Arrays) -> bool:
-    return any(type(leaf) in arrays for _, leaf in _leaves(value, "", [_ENTRIES]))
+def _tensors(value: Any, arrays: Arrays) -> int:
+    return sum(type(leaf) in arrays for _, leaf in _leaves(value))
+
+
+def _is_large(value: Any, arrays: Arrays) -> bool:
+    """Check for tensors; small arrays, such as the mean of the images, are settings."""
+    found = (leaf for _, leaf in _leaves(value) if type(leaf) in arrays)
+    return any(not isinstance(leaf, Ndarray) or len(leaf.raw) > _SMALL for leaf in found)
 
 
 def _children(value: Any) -> Iterator[tuple[Any, Any]] | None:
@@ -136,16 +148,26 @@ def _module(inner: dict) -> Iterator[tuple[Any, Any]]:
                     yield name, value
 
 
-def _leaves(value: Any, name: str, left: list[int], depth: int = 0) -> Iterator[tuple[str, Any]]:
-    left[0] -= 1
-    if left[0] < 0:
-        raise Broken(f"has more than {_ENTRIES} entries: no checkpoint, or made to deceive")
-    parts = _children(value)
-    if parts is None or depth > _DEPTH or not _is_deep(value):
-        yield name, value
-        return
-    for key, part in parts:
-        yield from _leaves(part, f"{name}.{key}" if name else str(key), left, depth + 1)
+def _leaves(value: Any) -> Iterator[tuple[str, Any]]:
+    """Names and values of all that is no container, in order."""
+    left = _ENTRIES
+    stack = [("", iter([("", value)]))]
+    while stack:
+        prefix, parts = stack[-1]
+        entry = next(parts, None)
+        if entry is None:
+            stack.pop()
+            continue
+        key, part = entry
+        left -= 1
+        if left < 0:
+            raise Broken(f"has more than {_ENTRIES} entries: no checkpoint, or made to deceive")
+        name = f"{prefix}.{key}" if prefix else str(key)
+        inner = _children(part)
+        if inner is None or len(stack) > _DEPTH or not _is_deep(part):
+            yield name, part
+        else:
+            stack.append((name, inner))
 
 
 def _is_deep(value: Any) -> bool:
@@ -156,9 +178,8 @@ def _is_deep(value: Any) -> bool:
     return any(not isinstance(part, simple) for part in value)
 
 
-def plain(value: Any, left: list[int] | None = None, depth: int = 0) -> Any:
+def plain(value: Any, left: list[int], depth: int = 0) -> Any:
     """Numbers, text and containers of them as they are; the rest as its name, such as "<a.B>"."""
-    left = [10_000] if left is None else left
     left[0] -= 1
     if left[0] < 0 or depth > _DEPTH:
         return "…"
@@ -168,7 +189,7 @@ def plain(value: Any, left: list[int] | None = None, depth: int = 0) -> Any:
         return f"<{value}>"
     if isinstance(value, Ndarray):
         try:
-            return pickled.array(value).tolist() if len(value.raw) < 10_000 else "<array>"
+            return pickled.array(value).tolist() if len(value.raw) <= _SMALL else "<array>"
         except (Broken, TypeError):
             return "<array>"
     if isinstance(value, Opaque) and value.items:

@@ -1,10 +1,10 @@
 r"""From the names of Google's DeepLab to the layers of ours.
 
-The same network is published in four forms, whose names differ:
+The same network is published in several forms, whose names differ:
 
-    checkpoint, frozen graph   MobilenetV2/expanded_conv_3/expand/{weights, BatchNorm/gamma, …}
-    LiteRT, quantized          …;MobilenetV2/expanded_conv_3/expand/{weights_quant/…, BatchNorm_Fold/bias}
-    Keras, by bonlime          expanded_conv_3_expand/…/kernel, expanded_conv_3_expand_BN/…/gamma
+    checkpoint, graph   MobilenetV2/expanded_conv_3/expand/{weights, BatchNorm/gamma, …}
+    LiteRT, quantized   …;MobilenetV2/expanded_conv_3/expand/{weights_quant/…, BatchNorm_Fold/bias}
+    Keras, by bonlime   expanded_conv_3_expand/…/kernel, expanded_conv_3_expand_BN/…/gamma
 
 In LiteRT's, batch norms are folded into the convolutions.
 """

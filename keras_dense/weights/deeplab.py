@@ -1,8 +1,8 @@
 """The networks of Google's DeepLab: Xception-65 and MobileNetV2.
 
 They are published as archives with a checkpoint and a frozen graph of TensorFlow 1, and quantized
-as `.tflite`; bonlime/keras-deeplab-v3-plus has some as `.h5` of Keras. All of these are read. Images
-have 513 pixels on the longer side; maps are resized with aligned corners.
+as `.tflite`; bonlime/keras-deeplab-v3-plus has some as `.h5` of Keras. All of these are read.
+Images have 513 pixels on the longer side; maps are resized with aligned corners.
 
 The authors compute at output stride 16 or 8 with the same weights; scores are at 16 unless said.
 """
@@ -190,9 +190,7 @@ def _record(
 _MNV2, _XCEPTION = "deeplabv3_mnv2", "deeplabv3"
 _CITYSCAPES_KERAS = "1.2/deeplabv3_{}_tf_dim_ordering_tf_kernels_cityscapes"
 RECORDS = (
-    _record(
-        "mobilenetv2_voc", VOC, f"{_MNV2}_pascal_train_aug_2018_01_29", 23, _TRAIN_AUG, 75.32
-    ),
+    _record("mobilenetv2_voc", VOC, f"{_MNV2}_pascal_train_aug_2018_01_29", 23, _TRAIN_AUG, 75.32),
     _record(
         "mobilenetv2_voc_trainval",
         VOC,

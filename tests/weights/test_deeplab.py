@@ -1,6 +1,5 @@
 """Google's DeepLab: numbers beside an independent network, and real weights on photographs."""
 
-import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -75,7 +74,11 @@ def test_every_published_form(form, tmp_path):
     model = narrow()
     report = kd.weights.load(model, path)  # Finds the rules by itself.
     assert report.complete and len(report.read) == len(reference.weights)
-    reasons = {"checkpoint": {"counters"}, "frozen graph": {"constants of the graph"}, "Keras": {*()}}
+    reasons = {
+        "checkpoint": {"counters"},
+        "frozen graph": {"constants of the graph"},
+        "Keras": {*()},
+    }
     assert set(report.left_out) == reasons[form]
     assert difference(model, reference, ON_GRID) < 1e-4
 
@@ -203,3 +206,18 @@ def test_real_weights_label_photographs_as_their_interpreter(name, shared_data):
         agreements.append((labels == expected).mean())
         right.append((labels == truth)[truth != 255].mean())
     assert np.mean(agreements) > 0.98 and min(right) > 0.9
+
+
+@pytest.mark.once
+def test_xception_as_a_backbone(tmp_path):
+    """From the network of DeepLab around it; the weights are read, and the images scaled."""
+    found = shapes("deeplab")["deeplab/xception65_voc"]
+    tensors = {key: np.zeros(shape, "float32") for key, shape in found.items()}
+    tensors["xception_65/entry_flow/conv1_1/BatchNorm/beta"] += 0.5
+    np.savez(tmp_path / "xception.npz", **tensors)
+    backbone = kd.backbone("xception65", weights=tmp_path / "xception.npz")
+    beta = backbone.get_layer("entry_flow_conv1_1_bn").beta
+    assert (ops.convert_to_numpy(beta) == 0.5).all()
+    assert backbone.get_layer("standardize").get_config()["mean"] == 127.5
+    with pytest.raises(ValueError, match="torchvision does not have 'xception65'. Its authors do"):
+        kd.backbone("xception65", weights="torchvision")

@@ -243,7 +243,7 @@ PUBLISHED = {
 
 
 def names_and_shapes():
-    """Of each checkpoint, from this implementation."""
+    """Names and shapes of each checkpoint, from this implementation."""
     found = {}
     for name, arguments in PUBLISHED.items():
         reference = Reference(*arguments, values=False)

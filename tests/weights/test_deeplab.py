@@ -175,14 +175,14 @@ FILES = {
     "deeplab/mobilenetv2_voc_8bit": "deeplabv3_mnv2_pascal_quant.tflite",
     "deeplab/mobilenetv2_dm05_voc_8bit": "deeplabv3_mnv2_dm05_pascal_quant.tflite",
 }
-QUICK = "deeplab/mobilenetv2_dm05_voc_8bit"
+CASES = [("deeplab/mobilenetv2_dm05_voc_8bit", 3, 0.98)] + [
+    pytest.param(name, 24, 0.99, marks=pytest.mark.exhaustive) for name in FILES
+]
 
 
 @pytest.mark.once
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n == QUICK else pytest.mark.exhaustive) for n in FILES]
-)
-def test_real_weights_label_photographs_as_their_interpreter(name, shared_data):
+@pytest.mark.parametrize(("name", "count", "least"), CASES)
+def test_real_weights_label_photographs_as_their_interpreter(name, count, least, shared_data):
     litert = pytest.importorskip("ai_edge_litert.interpreter")
     path = shared_data / "weights" / FILES[name]
     model = kd.weights.pretrained(name, path=path)
@@ -194,7 +194,7 @@ def test_real_weights_label_photographs_as_their_interpreter(name, shared_data):
     voc = shared_data / "voc_mini"
     samples = kd.datasets.folder(voc / "images", voc / "masks", num_classes=21)
     agreements, right = [], []
-    for sample in (samples[5], samples[9]):
+    for sample in (samples[index] for index in range(count)):
         image, truth = sample["image"], sample["segmentation"]
         height, width = truth.shape
         canvas = np.full((513, 513, 3), 128, "uint8")
@@ -205,7 +205,7 @@ def test_real_weights_label_photographs_as_their_interpreter(name, shared_data):
         labels = scores(model, canvas)[:height, :width].argmax(-1)
         agreements.append((labels == expected).mean())
         right.append((labels == truth)[truth != 255].mean())
-    assert np.mean(agreements) > 0.98 and min(right) > 0.9
+    assert np.mean(agreements) > least and np.mean(right) > 0.85
 
 
 @pytest.mark.once

@@ -1,7 +1,9 @@
 """Published networks, whole: downloaded, built and read."""
 
+import contextlib
 import gc
 import os
+from collections.abc import Iterator
 
 import keras
 
@@ -72,14 +74,30 @@ def pretrained(
     file = fetch(record.remote) if path is None else path
     if not os.path.exists(file) and not os.path.exists(f"{os.fspath(file)}.index"):
         raise FileNotFoundError(f"`path` must be a file that exists. Received: path={file!r}")
-    model = record.builder(heads=wanted, input_shape=input_shape, **record.arguments)
-    # Surgery leaves copies of the backbone; the tensors of the file take their place.
-    gc.collect()
+    with _collected():
+        model = record.builder(heads=wanted, input_shape=input_shape, **record.arguments)
     tensors = read(file)
     ready = ready_for(model, tensors, record.rules, os.fspath(file))
     del tensors
     finish(ready, strict=strict, fresh=True)
     return model
+
+
+@contextlib.contextmanager
+def _collected() -> Iterator[None]:
+    """Release what is dropped inside: surgery copies the backbone, and the file needs that memory.
+
+    Older objects, of which there are many more, are not looked at.
+    """
+    frozen = gc.get_freeze_count() > 0
+    if not frozen:
+        gc.freeze()
+    try:
+        yield
+    finally:
+        if not frozen:
+            gc.collect()
+            gc.unfreeze()
 
 
 def _heads(

@@ -82,7 +82,7 @@ def application(
     weights = published.source(name, weights)
     network = published.network_of(name, weights)
     path = None if network is None else published.path_of(name, weights)
-    convention = "torch" if network else family.preprocessing
+    convention = network.preprocessing if network else family.preprocessing
     if network:
         kwargs = {**network.settings, **kwargs}
     if standardize or preprocessing is not None:

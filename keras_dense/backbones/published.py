@@ -99,9 +99,8 @@ def path_of(name: str, weights: PathLike) -> pathlib.Path:
     files, version = NETWORKS[name].files, int(match[1] or 1)
     if not files:
         raise ValueError(
-            f"`weights` must be None or a path: torchvision does not have {name!r}. MMSegmentation "
-            "publishes files for it: get one and pass its path. "
-            f"Received: weights={weights!r}"
+            f"`weights` must be None or a path: torchvision does not have {name!r}. "
+            f"{NETWORKS[name].elsewhere} Received: weights={weights!r}"
         )
     if not 1 <= version <= len(files):
         known = [f"'torchvision/v{n}' ({f.accuracy:.1f} %)" for n, f in enumerate(files, 1)]

@@ -11,6 +11,7 @@ from typing import Any
 from keras_dense._weights.fetch import Remote
 from keras_dense._weights.rules import Rule
 from keras_dense.backbones import torchvision_rules as rules
+from keras_dense.backbones.deeplab_rules import XCEPTION65_ALONE
 
 _URL = "https://download.pytorch.org/models/"
 
@@ -50,6 +51,8 @@ class Network:
         epsilon: of its batch norms, where Keras has another one.
         settings: further arguments of the function that builds it.
         dropped: pattern of the names of layers that torchvision's network lacks.
+        preprocessing: the convention of its images, see `kd.backbone`.
+        elsewhere: sentence that says where files are, if torchvision has none.
     """
 
     rules: Sequence[Rule]
@@ -58,6 +61,8 @@ class Network:
     epsilon: float | None = None
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     dropped: str = ""
+    preprocessing: str = "torch"
+    elsewhere: str = "MMSegmentation publishes files for it: get one and pass its path."
 
     @property
     def altered(self) -> bool:
@@ -233,4 +238,12 @@ NETWORKS = {
     "resnet18_v1c": _network(rules.RESNET),
     "resnet50_v1c": _network(rules.RESNET),
     "resnet101_v1c": _network(rules.RESNET),
+    # Of DeepLab's authors, by the names of TensorFlow.
+    "xception65": _network(
+        XCEPTION65_ALONE,
+        preprocessing="tf",
+        elsewhere="Its authors do: pass the path of "
+        "http://download.tensorflow.org/models/deeplabv3_xception_2018_01_04.tar.gz "
+        "(ImageNet), or of a DeepLab on it.",
+    ),
 }

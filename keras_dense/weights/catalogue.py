@@ -5,11 +5,11 @@ import difflib
 import fnmatch
 from types import ModuleType
 
-from keras_dense.weights import mmseg, torchvision
+from keras_dense.weights import deeplab, mmseg, torchvision
 from keras_dense.weights.record import Record
 
 # Modules of records, one for each project, in the order of `kd.weights.list`.
-SOURCES: tuple[ModuleType, ...] = (torchvision, mmseg)
+SOURCES: tuple[ModuleType, ...] = (torchvision, mmseg, deeplab)
 
 
 def records() -> dict[str, Record]:

@@ -28,6 +28,7 @@ class Record:
         urls: places to download from, the best first.
         file: str, the name of the file in the cache; default: that of the first URL.
         bytes: int, about the size of the file.
+        rounded: bool, whether `bytes` is too rough to tell a whole file from a part of it.
         hash: str, first hex digits of its SHA-256, or its MD5; `None` if none is published.
         trusted: bool, whether a file with another hash is refused.
         data: str, what it was trained on.
@@ -62,6 +63,7 @@ class Record:
     urls: Sequence[str] = ()
     file: str = ""
     bytes: int | None = None
+    rounded: bool = False
     hash: str | None = None
     trusted: bool = True
     data: str = ""
@@ -99,7 +101,7 @@ class Record:
         return Remote(
             self.name,
             self.urls,
-            size=self.bytes,
+            size=None if self.rounded else self.bytes,
             hash=self.hash,
             trusted=self.trusted,
             notice=notice,

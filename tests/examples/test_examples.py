@@ -42,6 +42,18 @@ def test_quickstart(tmp_path):
     assert image.size[0] > 4 * 256
 
 
+@pytest.mark.once
+def test_predict_published(tmp_path, shared_data):
+    Image = pytest.importorskip("PIL.Image")
+    weights = shared_data / "weights" / "deeplabv3_mnv2_dm05_pascal_quant.tflite"
+    photograph = shared_data / "voc_mini" / "images" / "2007_003190.jpg"
+    result = run("predict_published.py", photograph, weights, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "deeplab/mobilenetv2_dm05_voc_8bit" in result.stdout
+    assert re.search(r"2007_003190_labels.jpg: background \d+%, sheep \d+%", result.stdout)
+    assert Image.open(tmp_path / "2007_003190_labels.jpg").size[0] > 3 * 350
+
+
 @pytest.mark.slow
 def test_train_and_serve(tmp_path):
     Image = pytest.importorskip("PIL.Image")

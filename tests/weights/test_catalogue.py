@@ -17,7 +17,11 @@ pytestmark = pytest.mark.once
 
 NAMES = kd.weights.list()
 # Quick to build: one of each kind.
-QUICK = ("torchvision/fcn_resnet50", "torchvision/lraspp_mobilenet_v3_large")
+QUICK = (
+    "torchvision/fcn_resnet50",
+    "torchvision/lraspp_mobilenet_v3_large",
+    "deeplab/mobilenetv2_dm05_voc",
+)
 LISTED = [
     pytest.param(name, marks=() if name in QUICK else pytest.mark.exhaustive)
     for path in sorted(KEYS.glob("*.json.gz"))

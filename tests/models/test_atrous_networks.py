@@ -400,7 +400,8 @@ def test_bad_input_of_every_builder(name, backbone):
     with pytest.raises(ValueError, match="`input_shape` must be"):
         build(backbone, 3, input_shape=(None, None))
     with pytest.raises(
-        FileNotFoundError, match="must be 'imagenet', None, or the path of an existing file"
+        FileNotFoundError,
+        match="must be 'imagenet', 'torchvision', None, or the path of an existing",
     ):
         build("mobilenet", 3, weights="nowhere.weights.h5")
     heads = {"a": kd.heads.Segmentation(3), "b": kd.heads.Auxiliary(kd.heads.Segmentation(3), "P6")}

@@ -26,6 +26,7 @@ SMALL = {
     "segnet_basic": {"filters": 4},
     "stacked_deconvolutional_network": {"units": 2, "growth": 8, "widths": (8, 8, 8)},
     "unet": {"filters": (16, 8, 8, 8)},
+    "upernet": {"filters": 8},
     "zhang_colorization": {"width": 0.06, "num_classes": None},
 }
 BUILDERS = [
@@ -41,16 +42,16 @@ def strided():
     x = kd.layers.Standardize(mean=(120.0, 110.0, 100.0), std=60.0)(x)
     for n in range(5):
         x = layers.ZeroPadding2D(1)(x)
-        x = layers.Conv2D(4, 3, strides=2, activation="relu", name=f"conv{n}")(x)
+        x = layers.Conv2D(8, 3, strides=2, activation="relu", name=f"conv{n}")(x)
     return kd.backbone(keras.Model(image, x))
 
 
 def pooled():
     """Poolings of 2 that leave out a last odd row: maps of floor sizes."""
     x = image = keras.Input((None, None, 3))
-    for _ in range(5):
-        x = layers.Conv2D(4, 3, padding="same", activation="relu")(x)
-        x = layers.MaxPooling2D()(x)
+    for n in range(5):
+        x = layers.Conv2D(4, 3, padding="same", activation="relu", name=f"conv{n}")(x)
+        x = layers.MaxPooling2D(name=f"pool{n}")(x)
     return keras.Model(image, x)
 
 
@@ -73,7 +74,8 @@ def randomize(model):
         if "seed" in w.path:
             continue
         values = rng.normal(size=w.shape, scale=(2 / max(np.prod(w.shape[:-1]), 1)) ** 0.5)
-        kept = any(part in w.path for part in ("variance", "gamma"))
+        # A positive shift, too: maps of few channels must not be zero after ReLU.
+        kept = any(part in w.path for part in ("variance", "gamma", "beta"))
         w.assign(np.abs(values) + 0.5 if kept else values)
     return model
 

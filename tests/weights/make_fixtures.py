@@ -18,7 +18,7 @@ FOLDER = pathlib.Path(__file__).parent / "fixtures"
 
 
 def arrays():
-    """What all files hold: two kernels, a bias, a single integer."""
+    """Tensors that all files hold: two kernels, a bias, a single integer."""
     rng = np.random.default_rng(0)
     return {
         "conv1.weight": rng.normal(size=(4, 3, 3, 3)).astype("float32"),

@@ -27,7 +27,7 @@ def contents(file: File, everything: bool) -> Contents:
     _, _, dtype = read(header)
     if dtype.hasobject:
         root, _ = pickles.load(file.map, header.tell())
-        arrays = {Ndarray: pickled.array}
+        arrays: state.Arrays = {Ndarray: pickled.array}
         return state.contents(root, arrays, "NumPy (.npy of a dict)", everything)
     if dtype.kind not in "biufc":
         raise Broken(f"is an array of NumPy of {dtype}, which is not one of numbers")

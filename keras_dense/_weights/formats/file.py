@@ -76,11 +76,11 @@ class File:
                 f"is truncated or damaged: it has {self.size} bytes, and a tensor lies at "
                 f"{start} to {start + size}. Download it again"
             )
-        found = np.empty(size, "uint8")
+        found: Array = np.empty(size, "uint8")
         self._handle.seek(start)
         done = 0
         while done < size:
-            count = self._handle.readinto(memoryview(found)[done:])
+            count = self._handle.readinto(found.data[done:])
             if not count:
                 raise Broken(f"ended while it was read, at {start + done} of {self.size} bytes")
             done += count
@@ -122,10 +122,10 @@ def numbers(raw: Array, dtype: str, big_endian: bool = False) -> Array:
     """
     order = ">" if big_endian else "<"
     if dtype == "bfloat16":
-        wide = raw.view(f"{order}u2").astype("uint32")
+        wide: Array = raw.view(f"{order}u2").astype("uint32")
         wide <<= 16
         return wide.view("float32")
-    return raw.view(np.dtype(dtype).newbyteorder(order)).astype(dtype, copy=False)
+    return raw.view(f"{order}{np.dtype(dtype).str[1:]}").astype(dtype, copy=False)
 
 
 def native(x: Array) -> Array:

@@ -113,7 +113,8 @@ def array(node: Ndarray) -> Array:
         raise Broken(f"has an array of a dtype that cannot be read: {str(code)[:40]!r}")
     raw = raw.encode("latin1") if isinstance(raw, str) else raw  # Python 2 has no bytes.
     order = code[0] if code[0] in "<>" else dtype.order
-    kind = np.dtype(code.lstrip("<>=|")).newbyteorder(order if order in ("<", ">") else "<")
+    order = order if order in ("<", ">") else "<"
+    kind = np.dtype(f"{order}{code.lstrip('<>=|')}")
     if not all(isinstance(n, int) and n >= 0 for n in shape) or len(shape) > 32:
         raise Broken("is damaged: the shape of an array is none")
     if not isinstance(raw, bytes) or len(raw) != math.prod(shape) * kind.itemsize:

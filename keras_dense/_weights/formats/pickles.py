@@ -158,6 +158,15 @@ class Machine:
             raise IndexError
         self.stack[-count:] = [tuple(self.stack[-count:])]
 
+    def dict_of(self) -> None:
+        values = self.above_mark()
+        self.push({})
+        self.update(values)
+
+    def extension(self, size: int) -> None:
+        self.take(size)
+        self.push(Opaque("an extension"))
+
     def make(self, values: list[Any]) -> None:
         self.call(values[0], tuple(values[1:]))
 
@@ -248,7 +257,7 @@ _OPCODES: dict[bytes, Callable[[Machine], Any]] = {
     b"\x86": lambda m: m.tuple_of(2),
     b"\x87": lambda m: m.tuple_of(3),
     b"\x91": lambda m: m.push({x for x in m.above_mark() if is_key(x)}),
-    b"d": lambda m: (lambda values: (m.push({}), m.update(values)))(m.above_mark()),
+    b"d": _M.dict_of,
     b"a": lambda m: m.extend([m.stack.pop()]),
     b"e": lambda m: m.extend(m.above_mark()),
     b"s": lambda m: m.update([m.stack.pop(-2), m.stack.pop()]),
@@ -273,7 +282,7 @@ _OPCODES: dict[bytes, Callable[[Machine], Any]] = {
     b"i": _M.instance,
     b"P": lambda m: m.push(m.persistent(_text(m.line()))),
     b"Q": lambda m: m.push(m.persistent(m.stack.pop())),
-    b"\x82": lambda m: (m.take(1), m.push(Opaque("an extension")))[1],
-    b"\x83": lambda m: (m.take(2), m.push(Opaque("an extension")))[1],
-    b"\x84": lambda m: (m.take(4), m.push(Opaque("an extension")))[1],
+    b"\x82": lambda m: m.extension(1),
+    b"\x83": lambda m: m.extension(2),
+    b"\x84": lambda m: m.extension(4),
 }

@@ -103,7 +103,7 @@ _TENSORS: dict[str, Callable[..., Any]] = {
     "_rebuild_device_tensor_from_cpu_tensor": _problem("of another device; save `tensor.cpu()`"),
     "_rebuild_wrapper_subclass": _problem("of a subclass; save a plain tensor"),
 }
-_CALLS = {
+_CALLS: dict[tuple[str, str], Callable[..., Any]] = {
     **{("torch._utils", name): call for name, call in _TENSORS.items()},
     ("torch._tensor", "_rebuild_from_type_v2"): _subclass,
     ("torch._tensor", "_rebuild_from_type"): _subclass,
@@ -161,7 +161,7 @@ class _Reader:
 
     def _numbers(self, place: _Place, dtype: str) -> Array:
         raw = self.file.raw(place.start, place.size)
-        if place.checksum is not None and zlib.crc32(raw) != place.checksum:
+        if place.checksum is not None and zlib.crc32(raw.data) != place.checksum:
             raise Broken(
                 "is damaged: the checksum of its values differs. Download it again; if PyTorch "
                 "wrote it without checksums, save it again with them"
@@ -255,7 +255,7 @@ def contents_of_zip(file: File, archive: zipfile.ZipFile, everything: bool) -> C
     big = f"{folder}byteorder" in members and archive.read(f"{folder}byteorder") == b"big"
     root, _ = pickles.load(archive.read(main), calls=_CALLS, persistent=_storage)
     reader = _Reader(file, places, big)
-    arrays = {Tensor: reader.array, Ndarray: pickled.array}
+    arrays: state.Arrays = {Tensor: reader.array, Ndarray: pickled.array}
     return state.contents(root, arrays, "PyTorch (zip)", everything)
 
 
@@ -288,7 +288,7 @@ def contents(file: File, everything: bool) -> Contents:
         places[key] = _old_place(file, at, storages.get(key))
         at = places[key].start + places[key].size
     reader = _Reader(file, places)
-    arrays = {Tensor: reader.array, Ndarray: pickled.array}
+    arrays: state.Arrays = {Tensor: reader.array, Ndarray: pickled.array}
     return state.contents(root, arrays, "PyTorch (before 1.6)", everything)
 
 

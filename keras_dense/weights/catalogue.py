@@ -5,11 +5,11 @@ import difflib
 import fnmatch
 from types import ModuleType
 
-from keras_dense.weights import deeplabv2, torchvision
+from keras_dense.weights import deeplabv2, dilation, fcn, torchvision
 from keras_dense.weights.record import Record
 
 # Modules of records, one for each project, in the order of `kd.weights.list`.
-SOURCES: tuple[ModuleType, ...] = (torchvision, deeplabv2)
+SOURCES: tuple[ModuleType, ...] = (torchvision, deeplabv2, fcn, dilation)
 
 
 def records() -> dict[str, Record]:

@@ -70,6 +70,8 @@ class Layers:
         kernel = np.outer(line, line) * (
             np.eye(width)[..., None, None] if group == 1 else np.ones((width, 1, 1, 1))
         )
+        if group == 1:  # Off by a little, so that input and output channels cannot be confused.
+            kernel = kernel + self.rng.normal(0, 0.01, kernel.shape)
         return F.conv_transpose2d(x, *self._drawn(name, lambda: [kernel]), groups=group, **settings)
 
 

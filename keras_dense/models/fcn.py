@@ -37,6 +37,7 @@ def fcn_decoder(
     learned: bool = True,
     per_channel: bool = False,
     at_once: bool = False,
+    use_bias: bool = False,
     offsets: Sequence[int] | None = None,
 ) -> Decoder:
     """Scores of the coarsest feature, upsampled, plus the scores of finer ones.
@@ -47,6 +48,7 @@ def fcn_decoder(
         learned: bool, whether the upsampling, which starts as bilinear, is trained.
         per_channel: bool, whether each class is upsampled alone (no mixing, far fewer weights).
         at_once: bool, whether skipped features are scaled as in the authors' at-once training.
+        use_bias: bool, whether upsampled scores get a bias.
         offsets: ints, one for each skip and one for the image: rows and columns that are cut off at
             the top and the left of each map before it is added, and of the result, for a backbone
             with a margin, such as (5, 9, 31). Upsampled maps then keep their borders.
@@ -66,7 +68,7 @@ def fcn_decoder(
     (None, None, None, 5)
     """
 
-    kernels = {"per_channel": per_channel, "learnable": learned}
+    kernels = {"per_channel": per_channel, "learnable": learned, "use_bias": use_bias}
     if offsets is not None:
         offsets = _check.integers(offsets, "offsets", low=0, length=len(skips) + 1)
 

@@ -5,11 +5,27 @@ import difflib
 import fnmatch
 from types import ModuleType
 
-from keras_dense.weights import deeplabv2, dilation, fcn, torchvision
+from keras_dense.weights import (
+    crfasrnn,
+    deeplabv2,
+    dilation,
+    fcn,
+    pspnet,
+    segnet,
+    torchvision,
+)
 from keras_dense.weights.record import Record
 
 # Modules of records, one for each project, in the order of `kd.weights.list`.
-SOURCES: tuple[ModuleType, ...] = (torchvision, deeplabv2, fcn, dilation)
+SOURCES: tuple[ModuleType, ...] = (
+    torchvision,
+    deeplabv2,
+    fcn,
+    dilation,
+    crfasrnn,
+    pspnet,
+    segnet,
+)
 
 
 def records() -> dict[str, Record]:

@@ -132,8 +132,9 @@ _PYTORCH: dict[str, Any] = {
     "normalization": "RGB, mean and standard deviation of ImageNet, within the model",
     "auxiliary": {"level": "P4", "filters": 256},
 }
-# Weights of the backbones and of the pyramid, all but the scores.
-_BACKBONES = {50: 23_527_360, 101: 42_519_488}
+# Numbers in the files, all but the scores; and those of the auxiliary head.
+_NUMBERS = {50: 46_764_224, 101: 65_808_576}
+_OF_AUXILIARY = 2_360_320
 _DRIVE = "https://drive.google.com/uc?export=download&id="
 
 
@@ -149,13 +150,17 @@ def _record(
     arguments: dict[str, Any],
     **more: Any,
 ) -> Record:
+    count = len(classes.names)
+    numbers = _NUMBERS[depth] + 513 * count
+    if "auxiliary" in more:
+        numbers += _OF_AUXILIARY + 257 * count
     return Record(
         name=f"pspnet/{name}",
         builder=network,
         arguments={"backbone": f"resnet{depth}c", **arguments},
         rules=RULES[rules],
         classes=classes,
-        bytes=4 * (_BACKBONES[depth] + 4 * 512 * 2052 + 9 * 4096 * 512 + 2048),
+        bytes=4 * numbers,
         data=data,
         scores=scores,
         scored_on=scored_on,

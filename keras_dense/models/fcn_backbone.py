@@ -24,7 +24,7 @@ def _with_margin(backbone: keras.Model) -> keras.Model:
     Args:
         backbone: functional `keras.Model` of convolutions that are padded, and poolings.
     """
-    done = []
+    done: list[Any] = []
 
     def rewrite(node: Any, copies: Any, x: Any, **kwargs: Any) -> Any:
         op = node.operation

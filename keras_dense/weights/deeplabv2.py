@@ -75,7 +75,7 @@ _BRANCHES = {"1": 0, "2a": 1, "2b": 2, "2c": 3}
 
 
 def _pytorch(what: str) -> Any:
-    """Of `layer3.block4.reduce`: stage 3, block 4, part 1."""
+    """Names for `layer3.block4.reduce`: stage 3, block 4, part 1."""
 
     def layer(match: re.Match) -> str:
         return f"backbone/conv{match[1]}_block{match[2]}_{_PARTS[match[3]]}_{what}"
@@ -84,7 +84,7 @@ def _pytorch(what: str) -> Any:
 
 
 def _caffe(what: str) -> Any:
-    """Of `3b2_branch2a`: stage 3, block 3, part 1; blocks are a, b, c or a, b1, b2, …."""
+    """Names for `3b2_branch2a`: stage 3, block 3, part 1; blocks are a, b, c or a, b1, b2, …."""
 
     def layer(match: re.Match) -> str:
         letter, number = match[2], match[3]

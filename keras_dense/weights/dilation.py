@@ -78,7 +78,7 @@ _FIXED = Kind({"kernel": ("0",)}, {"kernel": _each})
 
 
 def _later(match: re.Match) -> str:
-    """Of `conv2_1`, `conv3_1`, …, after two convolutions at the rate 1: 3, 4, …."""
+    """Name for `conv2_1`, `conv3_1`, …, which follow two convolutions at the rate 1: 3, 4, …."""
     return f"{{head}}context_{int(match[1]) + 1}"
 
 

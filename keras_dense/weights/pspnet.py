@@ -44,8 +44,9 @@ def network(
         filters: int, channels before the scores.
     """
     if isinstance(backbone, str):
-        settings = {"preprocessing": preprocessing, "stride_in": stride_in}
-        backbone = make_backbone(backbone, weights=None, **settings)
+        backbone = make_backbone(
+            backbone, weights=None, preprocessing=preprocessing, stride_in=stride_in
+        )
     return assemble(
         dilate(backbone, 8, strided_rate="after"),
         pspnet_decoder(filters=filters),
@@ -70,7 +71,7 @@ _BLOCK = r"(conv\d_\d+_(?:1x1_(?:reduce|increase|proj)|3x3(?:_s2)?))"
 
 
 def _stem(match: re.Match) -> str:
-    """Of layer0: 0, 3, 6 are convolutions, followed by their batch norms."""
+    """Name for layer0: 0, 3, 6 are convolutions, followed by their batch norms."""
     number = int(match[1])
     name = ("conv1_1_3x3_s2", "conv1_2_3x3", "conv1_3_3x3")[number // 3]
     return f"backbone/{name}{'_bn' if number % 3 else ''}"
@@ -80,7 +81,7 @@ _PARTS = {"1": "1x1_reduce", "2": "3x3", "3": "1x1_increase"}
 
 
 def _residual(ending: str) -> Any:
-    """Of `layer2.0.conv1`: conv3_1_1x1_reduce."""
+    """Names such as `conv3_1_1x1_reduce` for `layer2.0.conv1`."""
 
     def layer(match: re.Match) -> str:
         part = _PARTS[match[3]] if match[3] else "1x1_proj"

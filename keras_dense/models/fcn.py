@@ -10,16 +10,22 @@ from typing import Any
 import keras
 from keras import layers
 
+from keras_dense import _check
 from keras_dense._types import Features, PathLike, Shape, Tensor
 from keras_dense.heads import Heads
-from keras_dense.models.build import HeadsLike, build, is_vgg_name, make_backbone
+from keras_dense.models.build import HeadsLike, build
 from keras_dense.models.decoder import Decoder, Wanted, scores
+from keras_dense.models.fcn_backbone import fcn_backbone, fcn_backbone_with_margin
+from keras_dense.models.fcn_margin import (
+    cropped,
+    margin_grid,
+    to_image,
+    unpadded_upscore,
+)
 from keras_dense.models.upsampling import upsample
-from keras_dense.surgery import convolutionalize
-from keras_dense.surgery.feature_pyramid import feature, has_features, last_features, stages
+from keras_dense.surgery.feature_pyramid import feature
 from keras_dense.surgery.graph import source_of
 from keras_dense.surgery.strides import stride_between
-from keras_dense.surgery.top import fully_connected
 
 # Factors of the skipped features in at-once training, since their scale grows with depth.
 _AT_ONCE = {"P4": 0.01, "P3": 0.0001}
@@ -31,6 +37,8 @@ def fcn_decoder(
     learned: bool = True,
     per_channel: bool = False,
     at_once: bool = False,
+    use_bias: bool = False,
+    offsets: Sequence[int] | None = None,
 ) -> Decoder:
     """Scores of the coarsest feature, upsampled, plus the scores of finer ones.
 
@@ -40,9 +48,16 @@ def fcn_decoder(
         learned: bool, whether the upsampling, which starts as bilinear, is trained.
         per_channel: bool, whether each class is upsampled alone (no mixing, far fewer weights).
         at_once: bool, whether skipped features are scaled as in the authors' at-once training.
+        use_bias: bool, whether upsampled scores get a bias.
+        offsets: ints, one for each skip and one for the image: rows and columns that are cut off at
+            the top and the left of each map before it is added, and of the result, for a backbone
+            with a margin, such as (5, 9, 31). Upsampled maps then keep their borders.
 
     Returns:
         A decoder for `kd.assemble`.
+
+    Raises:
+        ValueError: for another number of offsets.
 
     Example:
 
@@ -53,16 +68,17 @@ def fcn_decoder(
     (None, None, None, 5)
     """
 
-    def upscore(x: Tensor, like: Tensor, name: str) -> Tensor:
-        return upsample(
-            x,
-            stride_between(like, x),
-            "transposed",
-            like=like,
-            per_channel=per_channel,
-            learnable=learned,
-            name=name,
-        )
+    kernels = {"per_channel": per_channel, "learnable": learned, "use_bias": use_bias}
+    if offsets is not None:
+        offsets = _check.integers(offsets, "offsets", low=0, length=len(skips) + 1)
+
+    def upscore(x: Tensor, like: Tensor, name: str, last: bool = False) -> Tensor:
+        factor = stride_between(like, x)
+        if offsets is None:
+            return upsample(x, factor, "transposed", like=like, name=name, **kernels)
+        cut = offsets[-1] if last else 0
+        x = unpadded_upscore(x, factor[0], cut, name=name, **kernels)
+        return to_image(x, like, name=name) if last else x
 
     @scores
     def decode(features: Features, wanted: Wanted) -> Tensor:
@@ -83,38 +99,18 @@ def fcn_decoder(
             )(x)
 
         x, level = score("P5"), "P5"
-        for skip in skips:
+        for n, skip in enumerate(skips):
             x = upscore(x, feature(features, skip, "FCN"), f"{prefix}upscore_{level}")
-            x = layers.Add(name=f"{prefix}fuse_{skip}")([x, score(skip)])
+            y = score(skip)
+            if offsets is not None:
+                y = cropped(y, x, offsets[n], name=f"{prefix}score_{skip}")
+            x = layers.Add(name=f"{prefix}fuse_{skip}")([x, y])
             level = skip
         image = source_of(x)
         factor = stride_between(image, x)[0]
-        return upscore(x, image, f"{prefix}upscore{factor}")
+        return upscore(x, image, f"{prefix}upscore{factor}", last=True)
 
     return decode
-
-
-def _convolutional(classifier: keras.Model) -> keras.Model:
-    """The paper's backbone, from a classifier with hidden fully connected layers.
-
-    They become convolutions with dropout, and skips read the maps right after pooling.
-    """
-    dense = convolutionalize(classifier, padding="same", include_top=False, dropout=0.5)
-    features = {level: maps[0].tensor for level, maps in stages(dense).items()}
-    features["P5"] = last_features(dense)["P5"]
-    return keras.Model(dense.inputs[0], features, name="backbone")
-
-
-def fcn_backbone(
-    backbone: str | keras.Model, weights: PathLike | None, input_shape: Shape
-) -> keras.Model:
-    """A backbone in which hidden fully connected layers, if there are any, are convolutions."""
-    named = isinstance(backbone, str)
-    if is_vgg_name(backbone) or not (named or has_features(backbone, "backbone")):
-        backbone = make_backbone(backbone, weights, input_shape, top=True)
-        if fully_connected(backbone):
-            return _convolutional(backbone)
-    return make_backbone(backbone, weights, input_shape)
 
 
 def _fcn(
@@ -127,10 +123,18 @@ def _fcn(
     name: str,
     initialize_from: keras.Model | PathLike | None,
     grid: str | None,
+    margin: bool,
     **settings: Any,
 ) -> keras.Model:
-    heads, decoder = Heads.of(heads, num_classes), fcn_decoder(skips, **settings)
-    backbone = fcn_backbone(backbone, weights, input_shape)
+    heads = Heads.of(heads, num_classes)
+    if _check.flag(margin, "margin"):
+        grid = margin_grid(grid)
+        backbone, settings["offsets"] = fcn_backbone_with_margin(
+            backbone, weights, input_shape, skips
+        )
+    else:
+        backbone = fcn_backbone(backbone, weights, input_shape)
+    decoder = fcn_decoder(skips, **settings)
     return build(backbone, decoder, heads, input_shape, name, initialize_from, grid)
 
 
@@ -146,6 +150,7 @@ def fcn32s(
     grid: str | None = None,
     learned: bool = True,
     per_channel: bool = False,
+    margin: bool = False,
 ) -> keras.Model:
     """FCN-32s: class scores at stride 32, upsampled by one learned transposed convolution.
 
@@ -166,6 +171,7 @@ def fcn32s(
         name or "fcn32s",
         initialize_from,
         grid,
+        margin,
         learned=learned,
         per_channel=per_channel,
     )
@@ -184,6 +190,7 @@ def fcn16s(
     learned: bool = True,
     per_channel: bool = False,
     at_once: bool = False,
+    margin: bool = False,
 ) -> keras.Model:
     """FCN-16s: FCN-32s with the scores of stride 16 added before upsampling.
 
@@ -205,6 +212,7 @@ def fcn16s(
         name or "fcn16s",
         initialize_from,
         grid,
+        margin,
         learned=learned,
         per_channel=per_channel,
         at_once=at_once,
@@ -224,6 +232,7 @@ def fcn8s(
     learned: bool = True,
     per_channel: bool = False,
     at_once: bool = False,
+    margin: bool = False,
 ) -> keras.Model:
     """FCN-8s: FCN-16s with the scores of stride 8 added before upsampling.
 
@@ -241,12 +250,18 @@ def fcn8s(
         per_channel: bool, whether each class is upsampled alone, with far fewer weights.
         at_once: bool, whether skipped features are scaled (pool4 by .01, pool3 by .0001), as the
             authors do to train all streams at once instead of in stages.
+        margin: bool, whether the network has the authors' margin: 100 zeros on each side of the
+            image, no padding later on, and maps that are cropped to fit. Their published weights
+            need it. It costs the memory of `(H + 198)(W + 198)` pixels. For classifiers with
+            fully connected layers.
 
     Returns:
         A `keras.Model`: RGB images 0–255 `(B, H, W, C)` → logits `(B, H, W, num_classes)`.
 
     Raises:
-        ValueError, TypeError: see `kd.backbone`, `kd.heads.Segmentation`, `kd.assemble`.
+        ValueError, TypeError: for a margin with a backbone that has no fully connected layers, or
+            with a grid other than "image"; see `kd.backbone`, `kd.heads.Segmentation`,
+            `kd.assemble`.
 
     Reference: Long, Shelhamer, Darrell, CVPR 2015, section 4; PAMI 2017.
 
@@ -267,6 +282,7 @@ def fcn8s(
         name or "fcn8s",
         initialize_from,
         grid,
+        margin,
         learned=learned,
         per_channel=per_channel,
         at_once=at_once,

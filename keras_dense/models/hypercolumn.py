@@ -19,7 +19,7 @@ from keras_dense.layers import HypercolumnMLP
 from keras_dense.models.blocks import add
 from keras_dense.models.build import HeadsLike, build, is_vgg_name, make_backbone
 from keras_dense.models.decoder import Decoder, Wanted, average, scores
-from keras_dense.models.fcn import fcn_backbone
+from keras_dense.models.fcn_backbone import fcn_backbone
 from keras_dense.models.grid import as_grid, only
 from keras_dense.models.upsampling import fit, interpolate
 from keras_dense.surgery.feature_pyramid import feature, image_of, named_layers

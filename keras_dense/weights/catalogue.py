@@ -5,11 +5,31 @@ import difflib
 import fnmatch
 from types import ModuleType
 
-from keras_dense.weights import deeplab, mmseg, torchvision
+from keras_dense.weights import (
+    crfasrnn,
+    deeplab,
+    deeplabv2,
+    dilation,
+    fcn,
+    mmseg,
+    pspnet,
+    segnet,
+    torchvision,
+)
 from keras_dense.weights.record import Record
 
 # Modules of records, one for each project, in the order of `kd.weights.list`.
-SOURCES: tuple[ModuleType, ...] = (torchvision, mmseg, deeplab)
+SOURCES: tuple[ModuleType, ...] = (
+    torchvision,
+    mmseg,
+    deeplab,
+    deeplabv2,
+    fcn,
+    dilation,
+    crfasrnn,
+    pspnet,
+    segnet,
+)
 
 
 def records() -> dict[str, Record]:

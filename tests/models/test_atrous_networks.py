@@ -443,6 +443,10 @@ def test_bad_settings(backbone):
         kd.duc_hdc(backbone, 3, cell_width=3)
     with pytest.raises(ValueError, match="`context` must be"):
         kd.dilated_context(backbone, 3, context="huge")
+    with pytest.raises(ValueError, match="`padding` must be one of 'once', 'each'"):
+        kd.dilated_context(backbone, 3, padding="twice")
+    with pytest.raises(ValueError, match="`zoom` must be one of 'transposed', 'top_left'"):
+        kd.decoders.dilated_context(zoom="bilinear")
     with pytest.raises(ValueError, match="`strided_rate` must be"):
         kd.pspnet(backbone, 3, strided_rate="between")
     with pytest.raises(

@@ -69,6 +69,34 @@ def test_contract(builder, sizes):
     check_model(model, kd.heads.Segmentation(3), sizes=sizes)
 
 
+@pytest.mark.parametrize("builder", [kd.fcn32s, kd.fcn8s])
+def test_margin_keeps_the_contract(builder, sizes):
+    model = builder(vgg_like(), 3, margin=True)
+    check_model(model, kd.heads.Segmentation(3), sizes=sizes)
+
+
+@pytest.mark.once
+def test_a_margin_needs_fully_connected_layers_and_its_grid(backbone):
+    with pytest.raises(ValueError, match="`margin` must be False without a classifier"):
+        kd.fcn8s(backbone, 3, margin=True)
+    with pytest.raises(ValueError, match="`margin` must be False without a classifier"):
+        kd.fcn8s("mobilenet", 3, weights=None, margin=True)
+    with pytest.raises(ValueError, match="`grid` must be 'image': with `margin` the image"):
+        kd.fcn8s(vgg_like(), 3, margin=True, grid="corners")
+    with pytest.raises(ValueError, match="`margin` must be"):
+        kd.fcn8s(vgg_like(), 3, margin=100)
+    with pytest.raises(ValueError, match="`offsets` must be"):
+        kd.decoders.fcn(("P4", "P3"), offsets=(5, 9))
+
+
+@pytest.mark.once
+def test_with_and_without_a_margin_share_their_weights():
+    plain, margined = kd.fcn8s(vgg_like(), 3), kd.fcn8s(vgg_like(), 3, margin=True)
+    for name in ("score_P5", "upscore_P5", "upscore_P4", "upscore8"):
+        shapes = [[w.shape for w in m.get_layer(name).weights] for m in (plain, margined)]
+        assert shapes[0] == shapes[1]
+
+
 @pytest.mark.once
 def test_options_keep_the_contract(backbone):
     heads = {"classes": kd.heads.Segmentation(3), "mask": kd.heads.Segmentation(1)}

@@ -1,0 +1,229 @@
+"""Names and shapes of the tensors in the authors' files, from the definitions of their networks.
+
+Written after the prototxt files and the code of the projects, not after the models here.
+"""
+
+VGG = (64, 128, 256, 512, 512)
+COUNTS = (2, 2, 3, 3, 3)
+RESNETS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+CLASSES = {"voc": 21, "ade20k": 150, "cityscapes": 19, "coco": 182, "context": 60, "nyud": 40}
+
+
+def conv(name, filters, channels, size, bias=True):
+    """Blobs of a convolution of Caffe."""
+    found = {f"{name}.0": (filters, channels, size, size)}
+    return {**found, f"{name}.1": (filters,)} if bias else found
+
+
+def vgg(top=True):
+    found, channels = {}, 3
+    for block, (width, count) in enumerate(zip(VGG, COUNTS, strict=True), 1):
+        for n in range(1, count + 1):
+            found |= conv(f"conv{block}_{n}", width, channels, 3)
+            channels = width
+    if top:
+        found |= {**conv("fc6", 4096, 512, 7), **conv("fc7", 4096, 4096, 1)}
+    return found
+
+
+def fcn_head(stride, classes, suffix=""):
+    kernels = {
+        32: {"upscore": 64},
+        16: {"upscore2": 4, "upscore16": 32},
+        8: {"upscore2": 4, "upscore_pool4": 4, "upscore8": 16},
+    }[stride]
+    found = conv(f"score_fr{suffix}", classes, 4096, 1)
+    if stride < 32:
+        found |= conv(f"score_pool4{suffix}", classes, 512, 1)
+    if stride < 16:
+        found |= conv(f"score_pool3{suffix}", classes, 256, 1)
+    for name, size in kernels.items():
+        found[f"{name}{suffix}.0"] = (classes, classes, size, size)
+    return found
+
+
+def fcn(name):
+    stride = int(name[3:].split("s_")[0])
+    found = vgg()
+    if "sift_flow" in name:
+        return {**found, **fcn_head(stride, 33, "_sem"), **fcn_head(stride, 3, "_geo")}
+    classes = next((n for key, n in CLASSES.items() if key in name and key != "voc"), 21)
+    found |= fcn_head(stride, classes)
+    if "pytorch" in name:
+        ends = {"0": "weight", "1": "bias"}
+        return {f"{key[:-1]}{ends[key[-1]]}": shape for key, shape in found.items()}
+    if "atonce" in name:
+        found |= {"scale_pool3.0": (256,), "scale_pool4.0": (512,)}
+    return found
+
+
+def dilation(name):
+    depth = int(name[8:].split("_")[0])
+    voc = "voc" in name
+    classes = {"voc": 21, "cityscapes": 19}.get(name.split("_")[-1], 11)
+    found = {**vgg(), **conv("fc-final" if voc else "final", classes, 4096, 1)}
+    names = ["conv1_1", "conv1_2", *(f"conv{n}_1" for n in range(2, depth - 2)), "fc1"]
+    widths = (2, 2, 4, 8, 16, 32, 32) if voc else (1,) * len(names)
+    prefix, before = "ct" if voc else "ctx", 1
+    for layer, width in zip(names, widths, strict=True):
+        found |= conv(f"{prefix}_{layer}", width * classes, before * classes, 3)
+        before = width
+    found |= conv(f"{prefix}_final", classes, before * classes, 1)
+    if "cityscapes" in name:
+        found["ctx_upsample.0"] = (classes, 1, 16, 16)
+    return found
+
+
+def bottlenecks(depth, stem):
+    """`(stage, block, part, filters, channels, size)` of all convolutions; part 0 projects."""
+    channels = stem
+    for stage, count in enumerate(RESNETS[depth], 1):
+        width = 32 * 2**stage
+        for block in range(1, count + 1):
+            yield stage, block, 1, width, channels, 1
+            yield stage, block, 2, width, width, 3
+            yield stage, block, 3, 4 * width, width, 1
+            if block == 1:
+                yield stage, block, 0, 4 * width, channels, 1
+            channels = 4 * width
+
+
+def torch_unit(conv_name, norm_name, filters, channels, size):
+    parts = ("weight", "bias", "running_mean", "running_var")
+    return {
+        f"{conv_name}.weight": (filters, channels, size, size),
+        **{f"{norm_name}.{part}": (filters,) for part in parts},
+        f"{norm_name}.num_batches_tracked": (),
+    }
+
+
+def deeplabv2(name):
+    classes = CLASSES["coco"] if "coco" in name else 21
+    found = {}
+    if not name.endswith("caffe"):
+        found |= torch_unit("base.layer1.conv1.conv", "base.layer1.conv1.bn", 64, 3, 7)
+        parts = ("shortcut", "reduce", "conv3x3", "increase")
+        for stage, block, part, *shape in bottlenecks(101, 64):
+            start = f"base.layer{stage + 1}.block{block}.{parts[part]}"
+            found |= torch_unit(f"{start}.conv", f"{start}.bn", *shape)
+        for n in range(4):
+            found[f"base.aspp.c{n}.weight"] = (classes, 2048, 3, 3)
+            found[f"base.aspp.c{n}.bias"] = (classes,)
+        return found
+
+    def unit(conv_name, tail, filters, channels, size):
+        return {
+            **conv(conv_name, filters, channels, size, bias=False),
+            f"bn{tail}.0": (filters,),
+            f"bn{tail}.1": (filters,),
+            f"bn{tail}.2": (1,),
+            f"scale{tail}.0": (filters,),
+            f"scale{tail}.1": (filters,),
+        }
+
+    found |= unit("conv1", "_conv1", 64, 3, 7)
+    for stage, block, part, *shape in bottlenecks(101, 64):
+        letter = "abc"[block - 1] if stage in (1, 4) else f"b{block - 1}" if block > 1 else "a"
+        tail = f"{stage + 1}{letter}_branch{('1', '2a', '2b', '2c')[part]}"
+        found |= unit(f"res{tail}", tail, *shape)
+    for n in range(4):
+        found |= conv(f"fc1_voc12_c{n}", classes, 2048, 3)
+    return found
+
+
+def pspnet(name):
+    depth = int(name[6:].split("_")[0])
+    classes = next(n for key, n in CLASSES.items() if key in name.lower())
+    if name.endswith("caffe"):
+        return pspnet_caffe(depth, classes)
+    found = {}
+    for n, (filters, channels) in enumerate(((64, 3), (64, 64), (128, 64))):
+        found |= torch_unit(f"layer0.{3 * n}", f"layer0.{3 * n + 1}", filters, channels, 3)
+    for stage, block, part, *shape in bottlenecks(depth, 128):
+        start = f"layer{stage}.{block - 1}."
+        names = (f"{start}conv{part}", f"{start}bn{part}")
+        if part == 0:
+            names = (f"{start}downsample.0", f"{start}downsample.1")
+        found |= torch_unit(*names, *shape)
+    for n in range(4):
+        found |= torch_unit(f"ppm.features.{n}.1", f"ppm.features.{n}.2", 512, 2048, 1)
+    for head, width, channels in (("cls", 512, 4096), ("aux", 256, 1024)):
+        found |= torch_unit(f"{head}.0", f"{head}.1", width, channels, 3)
+        found |= {f"{head}.4.weight": (classes, width, 1, 1), f"{head}.4.bias": (classes,)}
+    return {f"module.{key}": shape for key, shape in found.items()}
+
+
+def pspnet_caffe(depth, classes):
+    found = {}
+
+    def unit(name, filters, channels, size):
+        found.update(conv(name, filters, channels, size, bias=False))
+        found.update({f"{name}/bn.{n}": (1, filters, 1, 1) for n in range(4)})
+
+    for name, filters, channels in (
+        ("conv1_1_3x3_s2", 64, 3),
+        ("conv1_2_3x3", 64, 64),
+        ("conv1_3_3x3", 128, 64),
+    ):
+        unit(name, filters, channels, 3)
+    parts = ("1x1_proj", "1x1_reduce", "3x3", "1x1_increase")
+    for stage, block, part, *shape in bottlenecks(depth, 128):
+        unit(f"conv{stage + 1}_{block}_{parts[part]}", *shape)
+    for n in (1, 2, 3, 6):
+        unit(f"conv5_3_pool{n}_conv", 512, 2048, 1)
+    unit("conv5_4", 512, 4096, 3)
+    return {**found, **conv("conv6", classes, 512, 1)}
+
+
+def crfasrnn(name):
+    names = {
+        "score_fr": "score-fr",
+        "score_pool4": "score-pool4",
+        "score_pool3": "score-pool3",
+        "upscore2": "score2",
+        "upscore_pool4": "score4",
+        "upscore8": "upsample",
+    }
+    found = {}
+    for key, shape in {**vgg(), **fcn_head(8, 21), "upscore2.1": (21,)}.items():
+        layer, part = key.rsplit(".", 1)
+        layer = names.get(layer, layer)
+        if len(shape) == 4:
+            shape = (*shape[2:], shape[1], shape[0])
+        found[f"{layer}/{layer}/{('kernel', 'bias')[int(part)]}:0"] = shape
+    for matrix in ("spatial_ker_weights", "bilateral_ker_weights", "compatibility_matrix"):
+        found[f"crfrnn/crfrnn/{matrix}:0"] = (21, 21)
+    return found
+
+
+def segnet(name):
+    classes = {"driving": 12, "pascal": 21}[name]
+    found, channels = {}, 512
+    widths = {key[:-2]: shape[:2] for key, shape in vgg(top=False).items() if len(shape) == 4}
+    for layer, (filters, inner) in widths.items():
+        found |= conv(layer, filters, inner, 3)
+        found |= {f"{layer}_bn.{n}": (1, filters, 1, 1) for n in range(2)}
+    for layer, (_, inner) in reversed(widths.items()):
+        # A mirror: from the output of the encoder's convolution to its input.
+        filters = classes if layer == "conv1_1" else inner
+        found |= conv(f"{layer}_D", filters, channels, 3)
+        if layer != "conv1_1":
+            found |= {f"{layer}_D_bn.{n}": (1, filters, 1, 1) for n in range(2)}
+        channels = filters
+    return found
+
+
+SOURCES = {
+    "deeplabv2": deeplabv2,
+    "fcn": fcn,
+    "dilation": dilation,
+    "crfasrnn": crfasrnn,
+    "pspnet": pspnet,
+    "segnet": segnet,
+}
+
+
+def shapes(name):
+    """Names and shapes of the tensors of a record's file."""
+    source, _, network = name.partition("/")
+    return SOURCES[source](network)

@@ -1,5 +1,7 @@
 """The catalogue: names, what is known about each, and rules that cover every file."""
 
+import importlib.util
+import pathlib
 import subprocess
 import sys
 
@@ -15,6 +17,7 @@ from .published import KEYS, shapes, zeros
 
 pytestmark = pytest.mark.once
 
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 NAMES = kd.weights.list()
 # Quick to build: one of each kind.
 QUICK = (
@@ -128,3 +131,12 @@ def test_importing_builds_nothing():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split()[-2:] == [str(len(records())), "0"]
+
+
+def test_the_tables_of_the_docs_are_those_of_the_catalogue():
+    page = REPOSITORY / "docs" / "list_weights.py"
+    spec = importlib.util.spec_from_file_location("list_weights", page)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    text = script.PAGE.read_text(encoding="utf-8")
+    assert f"{script.START}\n{script.tables()}{script.END}" in text

@@ -422,6 +422,13 @@ def test_too_small_an_image_and_too_many_channels(backbone):
         kd.pspnet(backbone, 3, input_shape=(None, None, 4))
 
 
+def test_bad_padding_and_zoom_of_dilated_context(backbone):
+    with pytest.raises(ValueError, match="`padding` must be one of 'once', 'each'"):
+        kd.dilated_context(backbone, 3, padding="twice")
+    with pytest.raises(ValueError, match="`zoom` must be one of 'transposed', 'top_left'"):
+        kd.decoders.dilated_context(zoom="bilinear")
+
+
 def test_bad_settings(backbone):
     for build, setting, values in (
         (kd.deeplabv2, "rates", (6, (), (0,), (1.5,))),
@@ -443,10 +450,6 @@ def test_bad_settings(backbone):
         kd.duc_hdc(backbone, 3, cell_width=3)
     with pytest.raises(ValueError, match="`context` must be"):
         kd.dilated_context(backbone, 3, context="huge")
-    with pytest.raises(ValueError, match="`padding` must be one of 'once', 'each'"):
-        kd.dilated_context(backbone, 3, padding="twice")
-    with pytest.raises(ValueError, match="`zoom` must be one of 'transposed', 'top_left'"):
-        kd.decoders.dilated_context(zoom="bilinear")
     with pytest.raises(ValueError, match="`strided_rate` must be"):
         kd.pspnet(backbone, 3, strided_rate="between")
     with pytest.raises(

@@ -14,6 +14,9 @@ torch = pytest.importorskip("torch", reason="the original is written with PyTorc
 from .caffe_files import bgr, check_same, image  # noqa: E402
 from .test_fcn import CLASSES, FCN, narrow  # noqa: E402
 
+# JAX compiles for each size.
+pytestmark = pytest.mark.slow
+
 NAMES = {
     "score_fr": "score-fr",
     "score_pool4": "score-pool4",

@@ -15,6 +15,9 @@ from keras.src.applications import resnet  # noqa: E402
 
 from .caffe_files import Layers, bgr, check_same, image, pool, write  # noqa: E402
 
+# JAX compiles for each size.
+pytestmark = pytest.mark.slow
+
 F = torch.nn.functional
 WIDTHS, COUNTS, CLASSES = (8, 8, 8, 8), (2, 2, 3, 2), 5
 # Stride of the first block and rate of all blocks, of each stage.

@@ -14,6 +14,9 @@ torch = pytest.importorskip("torch", reason="the original is written with PyTorc
 from .caffe_files import Layers, bgr, check_same, crop, image, pool, write  # noqa: E402
 from .test_fcn import COUNTS, HIDDEN, fcn, narrow  # noqa: E402
 
+# JAX compiles for each size.
+pytestmark = pytest.mark.slow
+
 CLASSES = 3
 SIZES = ((64, 96), (75, 101))
 WIDTHS = {"large": (2, 2, 4, 8, 16, 32, 32), "basic": (1,) * 9}

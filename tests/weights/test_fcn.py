@@ -14,6 +14,9 @@ torch = pytest.importorskip("torch", reason="the original is written with PyTorc
 
 from .caffe_files import Layers, bgr, check_same, crop, image, pool, write  # noqa: E402
 
+# JAX compiles for each size.
+pytestmark = pytest.mark.slow
+
 COUNTS, CLASSES = (2, 2, 3, 3, 3), 4
 SIZES = ((64, 96), (75, 101))
 # fc6 and fc7.
@@ -112,6 +115,7 @@ def test_two_heads_of_sift_flow(tmp_path):
     check_same(keras.Model(model.input, model.output["geometric"]), photograph, geometric)
 
 
+@pytest.mark.everywhere
 def test_the_names_of_pytorch(tmp_path):
     network, photograph = FCN(), image(75, 101)
     with torch.no_grad():

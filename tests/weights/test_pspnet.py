@@ -16,6 +16,9 @@ torch = pytest.importorskip("torch", reason="the original is written with PyTorc
 
 from .caffe_files import Layers, bgr, check_same, image, write  # noqa: E402
 
+# JAX compiles for each size.
+pytestmark = pytest.mark.slow
+
 F = torch.nn.functional
 STEM, WIDTHS, COUNTS, CLASSES, FUSED = (4, 4, 8), (4, 4, 8, 8), (2, 2, 2, 2), 5, 6
 MEAN_BGR = (103.939, 116.779, 123.68)

@@ -14,6 +14,9 @@ torch = pytest.importorskip("torch", reason="the original is written with PyTorc
 
 from .caffe_files import Layers, bgr, check_same, image, write  # noqa: E402
 
+# JAX compiles for each size.
+pytestmark = pytest.mark.slow
+
 F = torch.nn.functional
 CLASSES = 4
 

@@ -97,8 +97,6 @@ RECORDS = (
         ),
         bytes=4 * 134_489_849,
         data="PASCAL VOC 2012 and SBD",
-        scores={"mean IoU": 72.0},
-        scored_on="VOC 2012 test, of the authors' Caffe network; 74.7 with training on COCO",
         license="MIT",
         citation="Zheng et al., Conditional Random Fields as Recurrent Neural Networks, ICCV 2015",
         page="https://github.com/sadeepj/crfasrnn_keras",

@@ -104,7 +104,7 @@ _PARAMETERS = 134_260_544
 
 
 def _record(
-    file: str, depth: int, classes: Classes, score: float, scored_on: str, **arguments: Any
+    file: str, depth: int, classes: Classes, score: float | None, scored_on: str, **arguments: Any
 ) -> Record:
     count = len(classes.names)
     widths = [1] * len(RATES[depth])
@@ -122,7 +122,7 @@ def _record(
         urls=(f"{_URL}{file}.caffemodel",),
         bytes=4 * (_PARAMETERS + weights),
         data=classes.data,
-        scores={"mean IoU": score},
+        scores={} if score is None else {"mean IoU": score},
         scored_on=scored_on,
         license="MIT",
         citation="Yu, Koltun, Multi-Scale Context Aggregation by Dilated Convolutions, ICLR 2016",
@@ -139,8 +139,8 @@ RECORDS = (
             "dilation8_pascal_voc",
             8,
             VOC,
-            73.5,
-            "VOC 2012 test, without a CRF",
+            None,
+            "",
             mean=(102.93, 111.36, 116.52),
             context="large",
         ),
@@ -160,8 +160,8 @@ RECORDS = (
         "dilation7_kitti",
         7,
         KITTI,
-        59.2,
-        "KITTI, test images of Ros et al.",
+        None,
+        "",
         mean=(96.19429688, 95.55136972, 91.34692262),
     ),
     _record(

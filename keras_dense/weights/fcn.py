@@ -114,7 +114,7 @@ _AUTHORS: dict[str, Any] = {"license": _TERMS, "page": _PAGE}
 
 
 def _record(
-    name: str, url: str, stride: int, classes: Classes, scored_on: str, score: float, **more: Any
+    name: str, url: str, stride: int, classes: Classes, score: float | None = None, **more: Any
 ) -> Record:
     rules = more.pop("rules", "one")
     arguments = {"stride": stride, **more.pop("arguments", {})}
@@ -127,8 +127,8 @@ def _record(
         classes=classes,
         urls=(url,),
         bytes=4 * parameters,
-        scores={"mean IoU": score},
-        scored_on=scored_on,
+        scores={} if score is None else {"mean IoU": score},
+        scored_on="" if score is None else "VOC 2011 seg11valid",
         citation=_PAPER,
         test_size="the image's own",
         normalization="BGR minus a mean, within the model",
@@ -150,14 +150,12 @@ def _scoring(stride: int, classes: int) -> int:
 
 _SBD = "PASCAL VOC 2011 and SBD"
 _VOC_SCORES = {32: 63.6, 16: 65.0, 8: 65.5}
-_CONTEXT_SCORES = {32: 36.7, 16: 38.4, 8: 39.1}
 # Files of pytorch-fcn: the number on Google Drive, and their MD5.
 _PYTORCH = {
     32: ("11k2Q0bvRQgQbT6-jYWeh6nmAsWlSCY3f", "d3eb467a80e7da0468a20dfcbc13e6c8"),
     16: ("1bctu58B6YH9bu6lBBSBB2rUeGlGhYLoP", "a2d4035f669f09483b39c9a14a0d6670"),
     8: ("1ieXWyoG68xqoHJPWdyrDyaIaaWlfmUxI", "de93e540ec79512f8770033849c8ae89"),
 }
-_SEG11 = "VOC 2011 seg11valid"
 
 
 def _pytorch(name: str, drive: str, md5: str, stride: int, score: float, **more: Any) -> Record:
@@ -166,7 +164,6 @@ def _pytorch(name: str, drive: str, md5: str, stride: int, score: float, **more:
         f"https://drive.google.com/uc?id={drive}",
         stride,
         VOC,
-        _SEG11,
         score,
         file=f"{name.removesuffix('_voc')}_from_caffe.pth",
         hash=md5,
@@ -177,14 +174,12 @@ def _pytorch(name: str, drive: str, md5: str, stride: int, score: float, **more:
     )
 
 
-def _sift_flow(stride: int, score: float, scored_on: str) -> Record:
+def _sift_flow(stride: int) -> Record:
     return _record(
         f"fcn{stride}s_sift_flow",
         f"{_CAFFE}siftflow-fcn{stride}s-heavy.caffemodel",
         stride,
         SIFT_FLOW,
-        scored_on,
-        score,
         rules="two",
         parameters=_scoring(stride, 3),
         arguments={"mean": (114.578, 115.294, 108.353)},
@@ -198,7 +193,6 @@ RECORDS = (
             f"{_CAFFE}fcn{n}s-heavy-pascal.caffemodel",
             n,
             VOC,
-            _SEG11,
             _VOC_SCORES[n],
             data=_SBD,
         )
@@ -209,7 +203,6 @@ RECORDS = (
         f"{_CAFFE}fcn8s-atonce-pascal.caffemodel",
         8,
         VOC,
-        _SEG11,
         65.4,
         data=_SBD,
         arguments={"at_once": True},
@@ -230,21 +223,16 @@ RECORDS = (
             f"{_CAFFE}pascalcontext-fcn{n}s-heavy.caffemodel",
             n,
             PASCAL_CONTEXT,
-            "PASCAL-Context val, 59 classes",
-            _CONTEXT_SCORES[n],
             arguments={"mean": (104.007, 116.669, 122.679)},
         )
         for n in _BUILDERS
     ),
-    _sift_flow(16, 39.5, "SIFT Flow test, as in the paper of CVPR 2015"),
-    _sift_flow(8, 41.2, "SIFT Flow test"),
+    *(_sift_flow(n) for n in _BUILDERS),
     _record(
         "fcn32s_nyud",
         f"{_CAFFE}nyud-fcn32s-color-heavy.caffemodel",
         32,
         NYU,
-        "NYU Depth v2 test",
-        31.6,
         arguments={"mean": (116.190, 97.203, 92.318)},
     ),
 )

@@ -119,8 +119,6 @@ RECORDS = (
         "segnet_weights_driving_webdemo",
         DRIVING,
         data="CamVid and other road scenes",
-        scores={"mean IoU": 60.1},
-        scored_on="CamVid test, 11 classes, of the network of the paper",
         test_size="360×480",
     ),
     _record(
@@ -128,8 +126,6 @@ RECORDS = (
         "segnet_pascal",
         VOC,
         data="PASCAL VOC 2012",
-        scores={"mean IoU": 59.1},
-        scored_on="VOC 2012 test, as in Kendall et al., Bayesian SegNet, BMVC 2017",
         test_size="224×224",
     ),
 )

@@ -54,7 +54,8 @@ def test_predict_published(tmp_path, shared_data):
     assert Image.open(tmp_path / "2007_003190_labels.jpg").size[0] > 3 * 350
 
 
-@pytest.mark.slow
+@pytest.mark.once
+@pytest.mark.exhaustive
 def test_train_and_serve(tmp_path):
     Image = pytest.importorskip("PIL.Image")
     out = tmp_path / "run"

@@ -107,6 +107,6 @@ def test_bad_input(backbone):
     with pytest.raises(ValueError, match="`levels` must be three"):
         build(backbone, 3, levels=("P2", "P5"))
     with pytest.raises(ValueError, match="`upsampling` must be one of"):
-        build(backbone, 3, upsampling="nearest")
+        build(backbone, 3, upsampling="unpool")
     with pytest.raises(ValueError, match="no feature P6 for the decoder"):
         build(backbone, 3, levels=("P2", "P3", "P6"))

@@ -239,7 +239,7 @@ def _failure(remote: Remote, folder: pathlib.Path, reasons: list[str]) -> str:
     lines.append(f"{where}: `{remote.usage.format(name=repr(remote.name), path=path)}`")
     if remote.urls:
         lines[-1] += f", or put it at {str(folder / remote.file)!r}."
-        lines.append("A proxy is set by the variables HTTPS_PROXY and HTTP_PROXY.")
+        lines.append("Behind a proxy, set the variables HTTPS_PROXY and HTTP_PROXY.")
     return "\n".join(lines)
 
 

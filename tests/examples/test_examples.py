@@ -115,7 +115,7 @@ def test_train_with_earlier_predictions(tmp_path):
     assert cascade.thresholds == (0.985, 0.985)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the demo chooses TensorFlow")
 def test_demo(tmp_path):
     result = run("demo.py", "--smoke", "--out", tmp_path / "demo")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import keras_dense as kd
+from keras_dense._command import main
 
 # Written to a module of its own, as a user would: other processes import it.
 EDGES = '''
@@ -124,7 +125,7 @@ def test_it_is_predicted_in_tiles_and_at_several_scales(trained):
 
 
 @pytest.mark.once
-def test_it_is_known_to_the_command_line(trained, edges, tmp_path):
+def test_it_is_known_to_the_command_line(trained, edges, tmp_path, capsys, monkeypatch):
     model, data = trained
     pil = pytest.importorskip("PIL.Image")
     for folder in ("images", "edges"):
@@ -134,19 +135,22 @@ def test_it_is_known_to_the_command_line(trained, edges, tmp_path):
         np.save(tmp_path / f"edges/{n}.npy", sample["edges"])
     model.save(tmp_path / "m.keras")
     run = command(edges[0], tmp_path)
-    assert "head edges        Edges" in run("info", "m.keras")
+    monkeypatch.chdir(tmp_path)
+    assert main(["info", "m.keras"]) == 0
+    assert "head edges        Edges" in capsys.readouterr().out
     run("predict", "m.keras", "images", "--out", "found", "--overlay")
     found = np.load(tmp_path / "found/edges/0.npy")
     wanted = kd.decoded(model).predict_on_batch(data[0]["image"][None])["edges"]
     np.testing.assert_allclose(found, wanted[0], atol=1e-5)
     assert (tmp_path / "found/edges/overlay/0.png").exists()
     arguments = ("evaluate", "m.keras", "images", "edges", "--head", "edges", "--out", "s.json")
-    assert "edge_error" in run(*arguments)
+    assert main(arguments) == 0 and "edge_error" in capsys.readouterr().out
     scores = kd.training.evaluate(model, kd.datasets.Loader(data, model, 1))
     stored = json.loads((tmp_path / "s.json").read_text())
     assert stored["edge_error"] == pytest.approx(scores["edges"]["edge_error"], rel=1e-4)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="exports run on TensorFlow")
 def test_it_is_exported(trained, edges, tmp_path):
     tf, onnxruntime = pytest.importorskip("tensorflow"), pytest.importorskip("onnxruntime")

@@ -288,7 +288,13 @@ def test_saved_and_loaded(grid):
 
 @pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")
-@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize(
+    "grid",
+    [
+        pytest.param(grid, marks=() if grid in ("image", "corners") else pytest.mark.exhaustive)
+        for grid in GRIDS
+    ],
+)
 def test_export_at_free_sizes(grid, tmp_path):
     import tensorflow as tf
 

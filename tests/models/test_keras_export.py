@@ -20,6 +20,10 @@ pytestmark = [
 ]
 
 
+def more(*values):
+    return [pytest.param(value, marks=pytest.mark.exhaustive) for value in values]
+
+
 def network(name, size):
     """A small network with weights that tell pixels apart."""
     known = {
@@ -130,7 +134,7 @@ def test_pytorch_writes_openvino_at_a_fixed_size(tmp_path):
 
 @tensorflow_only
 @pytest.mark.parametrize("name", ["fpn", pytest.param("segnet", marks=pytest.mark.exhaustive)])
-@pytest.mark.parametrize("format", ["onnx", "openvino", "litert", "tf_saved_model"])
+@pytest.mark.parametrize("format", ["onnx", *more("openvino", "litert", "tf_saved_model")])
 def test_tensorflow_writes_every_format(name, format, tmp_path):
     size = (65, 71)
     suffix = {"onnx": ".onnx", "openvino": ".xml", "litert": ".tflite", "tf_saved_model": ""}
@@ -141,7 +145,7 @@ def test_tensorflow_writes_every_format(name, format, tmp_path):
 
 
 @tensorflow_only
-@pytest.mark.parametrize("format", ["onnx", "tf_saved_model"])
+@pytest.mark.parametrize("format", ["onnx", *more("tf_saved_model")])
 def test_tensorflow_writes_networks_of_any_size(format, tmp_path):
     path = str(tmp_path / ("model.onnx" if format == "onnx" else "model"))
     model = network("fpn", (None, None))

@@ -15,12 +15,17 @@ import pytest
 
 # Code that is the same on all backends: `keras.ops` alone, NumPy, or networks of layers that are
 # tested on all of them. Each test on the first one.
-PORTABLE = tuple(
-    f"tests/{name}"
-    for name in (
-        *("backbones/", "datasets/", "heads/", "inference/", "losses/", "metrics/", "models/"),
-        *("surgery/", "test_command", "testing/"),
-    )
+COMPOSED = ("tests/backbones/", "tests/models/", "tests/surgery/")
+PORTABLE = (
+    *COMPOSED,
+    "tests/datasets/",
+    "tests/heads/",
+    "tests/inference/",
+    "tests/losses/",
+    "tests/metrics/",
+    "tests/test_command",
+    "tests/testing/",
+    "tests/weights/",
 )
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 # How many shares of twenty each backend takes of what is exhaustive: they differ in cost.
@@ -60,7 +65,7 @@ def pytest_collection_modifyitems(config, items):
 
 def _runs_here(item, suite):
     """Whether a suite runs a test on this backend."""
-    exhaustive = bool(item.get_closest_marker("exhaustive"))
+    exhaustive = bool(item.get_closest_marker("exhaustive")) or _builds_a_backbone(item)
     if len(BACKENDS) < 2:
         return exhaustive == (suite == "rest")
     here = os.environ["KERAS_BACKEND"]
@@ -72,7 +77,15 @@ def _runs_here(item, suite):
     if len(backends) < len(BACKENDS) or not _by_turns(item):
         return suite == "quick"
     # The first backend has proved it: one of the others now, the rest of them in the rest.
-    return (suite == "quick") == (here == _drawn(item, BACKENDS[1:]))
+    # Contracts of whole networks, which take long to compile, are all there.
+    network = item.nodeid.startswith(COMPOSED) and not item.get_closest_marker("everywhere")
+    return (suite == "quick") == (not network and here == _drawn(item, BACKENDS[1:]))
+
+
+def _builds_a_backbone(item):
+    """Examples of whole networks, of up to a hundred million weights."""
+    example = isinstance(item, pytest.DoctestItem)
+    return example and item.nodeid.startswith("keras_dense/backbones/")
 
 
 def _backends(item):

@@ -144,6 +144,7 @@ def test_a_photo_that_was_changed_is_done_anew(place, capsys):
     np.testing.assert_array_equal(np.array(PIL.open(out / "a.png")), expected)
 
 
+@pytest.mark.exhaustive
 def test_the_mark_is_the_same_in_another_process(place):
     assert predict(place, "--out", place / "out") == 0
     command = [sys.executable, "-m", "keras_dense", "predict", str(place / "m.keras")]

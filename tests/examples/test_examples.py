@@ -126,6 +126,7 @@ def test_demo(tmp_path):
 
 
 @pytest.mark.once
+@pytest.mark.exhaustive
 def test_dilate_classifier(tmp_path):
     Image = pytest.importorskip("PIL.Image")
     photograph, drawing = tmp_path / "photograph.png", tmp_path / "drawing.png"

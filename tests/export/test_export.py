@@ -412,7 +412,7 @@ def test_mixed_precision_leaves_in_float32(tmp_path):
 
 
 @on_tensorflow
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ["savedmodel", *exhaustive("onnx", "openvino", "litert")])
 def test_upsampling_in_one_operation(tmp_path, format):
     """Ours and those of Keras, with sizes that are not known; factors that are not the same."""
     pytest.importorskip({"onnx": "tf2onnx", "litert": "ai_edge_litert"}.get(format, format))

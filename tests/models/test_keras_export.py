@@ -125,6 +125,7 @@ def test_every_network_is_written(name, tmp_path):
     check(RUN[format](path, image), model, image)
 
 
+@pytest.mark.exhaustive
 @torch_only
 def test_pytorch_writes_openvino_at_a_fixed_size(tmp_path):
     model, image, path = network("fpn", (65, 71)), image_of(65, 71), str(tmp_path / "model.xml")
@@ -145,7 +146,8 @@ def test_tensorflow_writes_every_format(name, format, tmp_path):
 
 
 @tensorflow_only
-@pytest.mark.parametrize("format", ["onnx", *more("tf_saved_model")])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("format", ["onnx", "tf_saved_model"])
 def test_tensorflow_writes_networks_of_any_size(format, tmp_path):
     path = str(tmp_path / ("model.onnx" if format == "onnx" else "model"))
     model = network("fpn", (None, None))

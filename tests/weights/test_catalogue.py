@@ -72,7 +72,7 @@ def test_records_are_complete(name):
     assert record.name.count("/") == 1 and record.source in record.name
     for field in ("data", "license", "citation", "page", "normalization", "grid", "test_size"):
         assert getattr(record, field), field
-    assert record.bytes and record.scores and record.scored_on
+    assert record.bytes and bool(record.scores) == bool(record.scored_on)
     head = record.head()
     assert isinstance(head, kd.heads.Head)
     if record.classes is not None:

@@ -99,10 +99,8 @@ def test_each_backend_runs_its_share(folder):
     found = {backend: collected(folder, backend, "quick") for backend in BACKENDS.split()}
     first, *others = found.values()
     everywhere = {"test_one_parameter[u-0]", "test_one_parameter[v-0]", "test_export"}
-    by_turns = {
-        "test_contract",
-        "test_numbers",
-    }  # That of the loss: those of models are in the rest.
+    # The contract of the loss; those of models are in the rest.
+    by_turns = {"test_contract", "test_numbers"}
     alone = {"test_bad_arguments", "test_file", "test_more_numbers", "test_portable"}
     assert everywhere | by_turns | alone <= set(first) and "test_long" not in first
     assert sum(name.startswith("test_two_parameters") for name in first) == 6

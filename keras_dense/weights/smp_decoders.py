@@ -31,7 +31,7 @@ def _linknet(settings: Mapping[str, Any], encoder: Encoder) -> Plan:
         rules += conv_norm(rf"{theirs}\.0", f"{ours}_reduce")
         rules += conv_norm(rf"{theirs}\.1", ours, kind="transposed")
         rules += conv_norm(rf"{theirs}\.2", f"{ours}_widen")
-    return Plan(linknet_decoder(32), rules, "multiple_corners")
+    return Plan(linknet_decoder(32, use_bias=True), rules, "multiple_corners")
 
 
 def _fpn(settings: Mapping[str, Any], encoder: Encoder) -> Plan:

@@ -350,3 +350,17 @@ def test_bad_archives(tmp_path):
                 tar.addfile(tarfile.TarInfo(name))
         with pytest.raises(ValueError, match=message):
             kd.weights.read(path)
+
+
+def test_bad_compression_is_named(tmp_path):
+    path = tmp_path / "packed.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", b"x")
+    content = bytearray(path.read_bytes())
+    # The compression of the local header and of the directory: one that no Python knows.
+    for start, place in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        at = content.index(start) + place
+        content[at : at + 2] = (99).to_bytes(2, "little")
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="packed.pth' is a zip file that Python cannot open"):
+        kd.weights.read(path)

@@ -19,7 +19,11 @@ def contents(file: File, everything: bool) -> Contents:
     try:
         with zipfile.ZipFile(file.path) as archive:
             return _contents(file, archive, everything)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except NotImplementedError as error:  # Of Python's zipfile.
+        raise Broken(
+            f"is a zip file that Python cannot open ({error}). Pack its files again, uncompressed"
+        ) from error
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise Broken(
             f"is a truncated or damaged zip file of {file.size} bytes ({error}), as an interrupted "
             "download leaves it. Download it again"

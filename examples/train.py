@@ -9,6 +9,11 @@ CamVid, from ImageNet weights:
     python examples/train.py --model fcn8s --data camvid --root data/camvid --crop 320 \
         --scale-range 0.75 1.5 --loss cross_entropy,dice --epochs 60 --out runs/camvid
 
+Your own photographs, from a published network:
+
+    python examples/train.py --published torchvision/deeplabv3_resnet50 --data folder --root data \
+        --classes sky road car --freeze-batch-norm --out runs/own
+
 Four tasks at once, and colors of photographs:
 
     python examples/train.py --tasks segmentation depth normals color --balance uncertainty \
@@ -93,6 +98,9 @@ def arguments(argv=None):
     add("--backbone-args", **NAME_VALUE, help="such as alpha=0.5")
     add("--weights", default="imagenet", help="of the backbone: imagenet, none, or a file")
     add("--initialize-from", help="weights or .keras file of a trained network, such as fcn32s")
+    published = "start from a network of kd.weights.list() instead, such as "
+    add("--published", metavar="NAME", help=f"{published}torchvision/deeplabv3_resnet50")
+    add("--published-file", help="its file; not given: downloaded")
     add("--head-args", **NAME_VALUE, help="such as depth.max_depth=80 color.regression=True")
     add("--no-rebalancing", action="store_true", help="rare colors count no more than others")
     add("--gray", action="store_true", help="the network sees lightness only, for all tasks")
@@ -287,7 +295,14 @@ def transforms(args):
     return steps
 
 
-def network(args, heads):
+def published(args, heads):
+    """A published network with new heads."""
+    # What stays random, the scores of other classes, comes as a warning.
+    return kd.weights.pretrained(args.published, args.published_file, heads=heads, strict=False)
+
+
+def built(args, heads):
+    """A network with ImageNet weights in its backbone, random ones, or those of a file."""
     if args.model not in kd.__all__:
         raise SystemExit(f"--model {args.model}: keras_dense has no builder of that name")
     weights = None if args.weights.lower() == "none" else args.weights
@@ -298,7 +313,11 @@ def network(args, heads):
     if args.backbone_args:
         backbone = kd.backbone(args.backbone, weights=weights, **settings(args.backbone_args))
         weights = None
-    model = getattr(kd, args.model)(backbone, heads=heads, weights=weights, **extra)
+    return getattr(kd, args.model)(backbone, heads=heads, weights=weights, **extra)
+
+
+def network(args, heads):
+    model = published(args, heads) if args.published else built(args, heads)
     if args.crf is not None:
         key = None if heads.single else "segmentation"
         model = kd.with_crf(model, key, **settings(args.crf))
@@ -350,7 +369,8 @@ def report(args, rows, val):
         for title, row in rows.items()
     }
     there = {name for row in chosen.values() for scores in row.values() for name in scores}
-    lines = [f"{args.model} on {args.backbone}, {args.data}, {len(val)} images"]
+    what = args.published or f"{args.model} on {args.backbone}"
+    lines = [f"{what}, {args.data}, {len(val)} images"]
     lines.append(kd.training.score_table(chosen, lower_is_better=ERRORS & there))
     lines += [
         kd.training.class_table(scores, val.class_names)

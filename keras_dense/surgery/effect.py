@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from keras import layers, tree
+from keras import KerasTensor, layers, ops, tree
 
 from keras_dense.layers import (
     AdaptiveAveragePooling2D,
@@ -67,6 +67,9 @@ MAX_POOLING = (layers.MaxPooling2D, AtrousMaxPooling2D)
 AVERAGE_POOLING = (layers.AveragePooling2D, AtrousAveragePooling2D)
 POOLING = MAX_POOLING + AVERAGE_POOLING
 GLOBAL_POOLING = (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D, PhasePooling2D)
+# `keras.ops.pad`, whose class is not public.
+_PAD = type(ops.pad(KerasTensor((1,)), 1)._keras_history.operation)
+PADDING = (layers.ZeroPadding2D, _PAD)
 
 
 class Effect:
@@ -165,7 +168,7 @@ class Border(Effect):
 
     Attributes:
         sides: `((top, bottom), (left, right))`, negative where cells are cut off.
-        zeros: whether the new cells are zeros; otherwise the map goes on, mirrored.
+        zeros: whether the new cells are of one number; otherwise the map goes on, mirrored.
     """
 
     sides: Sides
@@ -360,6 +363,14 @@ def _resized_like(op, node):
     return Like("resize", op.stride, interpolation, op.align_corners)
 
 
+def _padded(op, node):
+    """Cells of one number around the map, such as minus infinity before a pooling."""
+    sides = tuple(tuple(ends) for ends in op.pad_width)
+    if op.mode != "constant" or len(sides) != 4 or any(map(any, (sides[0], sides[3]))):
+        return Unknown()
+    return Border(sides[1:3])
+
+
 def _mirrored(op, node):
     margin = op.margin
     return Border(((margin, margin),) * 2 if isinstance(margin, int) else margin, zeros=False)
@@ -414,6 +425,7 @@ EFFECTS: dict[type, Callable[[Any, Any], Effect]] = {
     HypercolumnMLP: _hypercolumn,
     Recolor: lambda op, node: Several((Resized((op.stride, op.stride)), Each())),
     layers.ZeroPadding2D: lambda op, node: Border(op.padding),
+    _PAD: _padded,
     layers.Cropping2D: _cut,
     ReflectionPadding2D: _mirrored,
     PadToMultiple: lambda op, node: Grown(multiple=op.multiple, remainder=op.remainder),

@@ -26,6 +26,11 @@ from keras_dense.layers.crf import CRFasRNN
 from keras_dense.layers.depth import DepthActivation
 from keras_dense.layers.hypercolumn import GatherPixels, HypercolumnMLP
 from keras_dense.layers.local_response import LocalResponseNormalization
+from keras_dense.layers.map_attention import (
+    MergePatches,
+    SpatialReductionAttention,
+    WindowAttention,
+)
 from keras_dense.layers.phases import PhasePooling2D, TilePhases  # noqa: F401
 from keras_dense.layers.place import LocationBias, PlaceLike
 from keras_dense.layers.pooling import AtrousAveragePooling2D, AtrousMaxPooling2D
@@ -64,6 +69,7 @@ __all__ = [
     "LocationBias",
     "MaxPoolWithArgmax2D",
     "MaxUnpool2D",
+    "MergePatches",
     "PadToMinimum",
     "PadToMultiple",
     "PixelShuffle",
@@ -71,6 +77,8 @@ __all__ = [
     "Recolor",
     "ReflectionPadding2D",
     "ResizeLike",
+    "SpatialReductionAttention",
     "Standardize",
     "UnitNormals",
+    "WindowAttention",
 ]

@@ -44,6 +44,7 @@ from keras_dense.layers import (
     LocationBias,
     MaxPoolWithArgmax2D,
     MaxUnpool2D,
+    MergePatches,
     PadToMinimum,
     PadToMultiple,
     PixelShuffle,
@@ -51,8 +52,10 @@ from keras_dense.layers import (
     Recolor,
     ReflectionPadding2D,
     ResizeLike,
+    SpatialReductionAttention,
     Standardize,
     UnitNormals,
+    WindowAttention,
 )
 from keras_dense.layers.bilinear import bilinear_kernel
 from keras_dense.layers.cascade import Certainty, KeepCells, PoolKeptCells, Settled, Unsure
@@ -426,6 +429,9 @@ EFFECTS: dict[type, Callable[[Any, Any], Effect]] = {
     layers.LayerNormalization: _layer_norm,
     layers.GroupNormalization: lambda op, node: Whole(grid=True, gate=True),
     CRFasRNN: lambda op, node: Whole(grid=True, gate=False),
+    MergePatches: lambda op, node: Window(pair(op.factor), (1, 1), pair(op.factor), "same"),
+    SpatialReductionAttention: lambda op, node: Whole(grid=True, gate=True),
+    WindowAttention: lambda op, node: Whole(grid=True, gate=True),
     layers.Flatten: lambda op, node: Whole(),
     **dict.fromkeys((*GLOBAL_POOLING, PoolKeptCells), lambda op, node: Whole()),
     AdaptiveAveragePooling2D: lambda op, node: Whole(gate=True),

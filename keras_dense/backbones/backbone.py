@@ -13,6 +13,7 @@ from keras_dense.backbones.application import (
     family_of,
     standardized,
 )
+from keras_dense.backbones.hub import trunk_of
 from keras_dense.surgery.feature_pyramid import (
     align,
     feature_pyramid,
@@ -167,7 +168,9 @@ def _from_name(source, weights, channels, taps, preprocessing, name, **kwargs):
 
 
 def _from_model(model, channels, taps, preprocessing, name, argument):
-    pyramid = pyramid_of(model, taps, name, argument=argument)
+    pyramid = trunk_of(model)
+    if pyramid is None:
+        pyramid = pyramid_of(model, taps, name, argument=argument)
     if preprocessing is not None:
         image = keras.Input(pyramid.input_shape[1:], name="image")
         pyramid = keras.Model(image, pyramid(standardized(image, preprocessing)), name=name)

@@ -93,7 +93,7 @@ def segformer(
     num_classes: int | None = None,
     *,
     heads: HeadsLike | None = None,
-    weights: PathLike | None = "imagenet",
+    weights: PathLike | None = None,
     input_shape: Shape = (None, None, 3),
     name: str | None = None,
     initialize_from: keras.Model | PathLike | None = None,
@@ -106,8 +106,8 @@ def segformer(
 
     Args:
         backbone, num_classes, heads, weights, input_shape, name, initialize_from, grid: common to
-            all builders, see `kd.models`. The features P2 to P5 are read. No ImageNet weights of
-            "mit_b0" to "mit_b5" are published for Keras: they start from `weights=None` or a file.
+            all builders, see `kd.models`. The features P2 to P5 are read. `weights` is None by
+            default: no ImageNet weights of "mit_b0" to "mit_b5" are published for Keras.
         filters: int >= 1, channels of all maps of the head: 256 for MiT-B0 and B1, else 768.
         upsampling: str, the way to the finest feature, see `kd.decoders.upsample`.
         dropout: float from 0 to below 1, dropout rate of the map that heads read.

@@ -7,10 +7,9 @@ calls the code of such a block on symbolic tensors: what it does becomes part of
 from typing import Any
 
 import keras
-from keras import tree
+from keras import layers, tree
 
 from keras_dense._types import Tensor
-from keras_dense.backbones.hub.moving import by_stride
 from keras_dense.surgery.feature_pyramid import (
     align,
     image_of,
@@ -27,6 +26,13 @@ def _is_block(op: Any) -> bool:
     return theirs and isinstance(op, keras.layers.Layer) and bool(op._layers)
 
 
+def _is_mean(node: Any) -> bool:
+    """Whether a call takes the mean of a map by `keras.ops`, keeping its axes."""
+    op = node.operation
+    plain = type(op).__name__ == "Mean" and not isinstance(op, layers.Layer)
+    return plain and len(node.input_tensors[0].shape) == 4 and op.keepdims and op.axis == [1, 2]
+
+
 def opened(model: keras.Model, image: Tensor) -> keras.Model:
     """The same layers as a graph in which no layer of KerasHub holds others.
 
@@ -37,35 +43,30 @@ def opened(model: keras.Model, image: Tensor) -> keras.Model:
 
     def visit(node, *args, **kwargs):
         op = node.operation
+        if isinstance(op, layers.Identity):
+            return args[0]
+        if _is_mean(node):
+            # As surgery knows it: the mean of a squeeze-and-excite gate.
+            return layers.GlobalAveragePooling2D("channels_last", keepdims=True)(*args)
         return (op.call if _is_block(op) else op)(*args, **kwargs)
 
     while any(_is_block(op) for op in model.operations):
         model = keras.Model(image, walk(model, image, visit), name=model.name)
-    return model
-
-
-def _declared(model: keras.Model) -> keras.Model:
-    """The network with the maps that KerasHub calls its features as outputs, in a list."""
-    maps = getattr(model, "pyramid_outputs", None) or model.output
-    if not isinstance(maps, dict):
-        return model
-    return keras.Model(model.inputs, tree.flatten(dict(maps)), name=model.name)
+    return keras.Model(image, walk(model, image, visit), name=model.name)
 
 
 def trunk(model: keras.Model, taps: dict[str, str] | None = None) -> keras.Model:
     """A convolutional network as one from images of any size to features, with copied weights.
+
+    The features are the last map of each stride, as `kd.surgery.feature_pyramid` finds them.
 
     Args:
         model: functional `keras.Model` of KerasHub.
         taps: see `kd.backbone`; names of layers of the opened network.
     """
     image = resized(image_of(model))
-    declared = _declared(model)
-    flat = align(opened(declared, image), resized(image))
-    if taps is not None:
-        features = named_layers(flat, taps)
-    elif declared is model:
-        features = last_features(flat)
-    else:
-        features = by_stride(flat.input, flat.outputs)
+    if isinstance(model.output, dict):  # HGNetV2: one map for each stage
+        model = keras.Model(model.inputs, tree.flatten(dict(model.output)), name=model.name)
+    flat = align(opened(model, image), resized(image))
+    features = last_features(flat) if taps is None else named_layers(flat, taps)
     return keras.Model(flat.input, features, name=model.name)

@@ -2,7 +2,11 @@
 
 # Layers that only surgery and models insert are not in `__all__`. They are imported since saved
 # models need them registered.
-import keras_dense.layers.region  # noqa: F401
+import keras_dense.layers.hub_block
+import keras_dense.layers.region
+import keras_dense.layers.rotary
+import keras_dense.layers.tokens
+import keras_dense.layers.vit_det_block  # noqa: F401
 from keras_dense.layers.atrous import (
     AtrousConv2D,
     AtrousDepthwiseConv2D,

@@ -60,7 +60,9 @@ from keras_dense.layers import (
 from keras_dense.layers.bilinear import bilinear_kernel
 from keras_dense.layers.cascade import Certainty, KeepCells, PoolKeptCells, Settled, Unsure
 from keras_dense.layers.head_output import HeadOutput
+from keras_dense.layers.hub_block import HubBlock
 from keras_dense.layers.phases import PhasePooling2D, TilePhases
+from keras_dense.layers.tokens import PatchTokens, TokenMap
 
 Pair = tuple[int, int]
 Sides = tuple[Pair, Pair]
@@ -435,5 +437,8 @@ EFFECTS: dict[type, Callable[[Any, Any], Effect]] = {
     layers.Flatten: lambda op, node: Whole(),
     **dict.fromkeys((*GLOBAL_POOLING, PoolKeptCells), lambda op, node: Whole()),
     AdaptiveAveragePooling2D: lambda op, node: Whole(gate=True),
+    PatchTokens: lambda op, node: Whole(gate=False),
+    HubBlock: lambda op, node: Whole(grid=len(node.outputs[0].shape) == 4, gate=False),
+    TokenMap: lambda op, node: Like("resize", op.stride),
     GatherPixels: lambda op, node: Scattered(),
 }

@@ -10,6 +10,7 @@ import keras
 from keras import layers, tree
 
 from keras_dense._types import Tensor
+from keras_dense.backbones.application import standardized
 from keras_dense.surgery.feature_pyramid import (
     align,
     image_of,
@@ -55,18 +56,29 @@ def opened(model: keras.Model, image: Tensor) -> keras.Model:
     return keras.Model(image, walk(model, image, visit), name=model.name)
 
 
-def trunk(model: keras.Model, taps: dict[str, str] | None = None) -> keras.Model:
+def trunk(
+    model: keras.Model, *, taps: Any, preprocessing: Any, name: str, argument: str
+) -> keras.Model:
     """A convolutional network as one from images of any size to features, with copied weights.
 
-    The features are the last map of each stride, as `kd.surgery.feature_pyramid` finds them.
-
-    Args:
-        model: functional `keras.Model` of KerasHub.
-        taps: see `kd.backbone`; names of layers of the opened network.
+    The features are the last map of each stride, as `kd.surgery.feature_pyramid` finds them. `taps`
+    name layers of the opened network.
     """
     image = resized(image_of(model))
     if isinstance(model.output, dict):  # HGNetV2: one map for each stage
         model = keras.Model(model.inputs, tree.flatten(dict(model.output)), name=model.name)
     flat = align(opened(model, image), resized(image))
     features = last_features(flat) if taps is None else named_layers(flat, taps)
-    return keras.Model(flat.input, features, name=model.name)
+    flat = keras.Model(flat.input, features, name=name)
+    return flat if preprocessing is None else _standardizing(flat, preprocessing)
+
+
+def _standardizing(model, preprocessing):
+    """The same layers behind one that standardizes images."""
+    image = resized(image_of(model))
+
+    def visit(node, *args, **kwargs):
+        return node.operation(*args, **kwargs)
+
+    outputs = walk(model, standardized(image, preprocessing), visit)
+    return keras.Model(image, outputs, name=model.name)

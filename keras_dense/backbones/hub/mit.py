@@ -5,12 +5,14 @@ made from their own configuration. The network is built again with layers of thi
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 
+from keras_dense.backbones.application import standardized
 from keras_dense.backbones.hub.moving import by_stride, layers_of, move, precision_of
 from keras_dense.backbones.mit import MiT, gelu_tanh, mit
-from keras_dense.surgery.feature_pyramid import image_of, resized
+from keras_dense.surgery.feature_pyramid import image_of, named_layers, resized
 
 _EMBED, _BLOCK = "OverlappingPatchingAndEmbedding", "HierarchicalTransformerEncoder"
 
@@ -65,11 +67,13 @@ def _block_pairs(ours, name, block):
         yield from ((attention.reduce, theirs.sr), (attention.norm, theirs.norm))
 
 
-def trunk(model: keras.Model) -> keras.Model:
+def trunk(
+    model: keras.Model, *, taps: Any, preprocessing: Any, name: str, argument: str
+) -> keras.Model:
     """A `MiTBackbone` as a network from images of any size to features, with copied weights."""
     image = resized(image_of(model))
     with precision_of(layers_of(model, _BLOCK)[0]):
-        maps = mit(image, _sizes(model))
-    ours = keras.Model(image, by_stride(image, maps), name=model.name)
+        maps = mit(standardized(image, preprocessing), _sizes(model))
+    ours = keras.Model(image, by_stride(image, maps), name=name)
     move(_pairs(ours, model))
-    return ours
+    return ours if taps is None else keras.Model(image, named_layers(ours, taps), name=name)

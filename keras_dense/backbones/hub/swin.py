@@ -6,13 +6,15 @@ shifted, as in the authors' code; KerasHub pads after the shift.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 
 from keras_dense import _check
+from keras_dense.backbones.application import standardized
 from keras_dense.backbones.hub.moving import by_stride, layers_of, move, precision_of
 from keras_dense.backbones.swin import Swin, swin
-from keras_dense.surgery.feature_pyramid import image_of, resized
+from keras_dense.surgery.feature_pyramid import image_of, named_layers, resized
 
 _STAGE = "SwinTransformerStage"
 
@@ -69,7 +71,9 @@ def _move_tables(ours: keras.Model, model: keras.Model) -> None:
                 attention.trainable = False
 
 
-def trunk(model: keras.Model) -> keras.Model:
+def trunk(
+    model: keras.Model, *, taps: Any, preprocessing: Any, name: str, argument: str
+) -> keras.Model:
     """A `SwinTransformerBackbone` as a network from images of any size to features.
 
     The maps of the stages, before patches are merged, with copied weights. Only the last one is
@@ -77,11 +81,11 @@ def trunk(model: keras.Model) -> keras.Model:
     """
     if model.data_format == "channels_first":
         wanted = "a network of channels_last images; build it with data_format='channels_last'"
-        raise _check.fail("source", wanted, model.name)
+        raise _check.fail(argument, wanted, model.name)
     image = resized(image_of(model))
     with precision_of(layers_of(model, _STAGE)[0]):
-        maps = swin(image, _sizes(model))
-    ours = keras.Model(image, by_stride(image, maps), name=model.name)
+        maps = swin(standardized(image, preprocessing), _sizes(model))
+    ours = keras.Model(image, by_stride(image, maps), name=name)
     move(_pairs(ours, model))
     _move_tables(ours, model)
-    return ours
+    return ours if taps is None else keras.Model(image, named_layers(ours, taps), name=name)

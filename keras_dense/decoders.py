@@ -42,6 +42,7 @@ from keras_dense.models.nested_unet import nested_unet_decoder as nested_unet
 from keras_dense.models.pspnet import pspnet_decoder as pspnet
 from keras_dense.models.refinenet import refinenet_decoder as refinenet
 from keras_dense.models.resnet38 import resnet38_decoder as resnet38
+from keras_dense.models.segformer import segformer_decoder as segformer
 from keras_dense.models.segnet import segnet_basic_decoder as segnet_basic
 from keras_dense.models.segnet import segnet_decoder as segnet
 from keras_dense.models.stacked_deconvolutional_network import (
@@ -83,6 +84,7 @@ __all__ = [
     "resize",
     "resnet38",
     "scores",
+    "segformer",
     "segnet",
     "segnet_basic",
     "stacked_deconvolutional_network",

@@ -3,6 +3,7 @@
 from keras_dense.backbones.application import application, family_of
 from keras_dense.backbones.backbone import as_backbone, backbone
 from keras_dense.backbones.densenet161 import densenet161
+from keras_dense.backbones.mit import mit_b0, mit_b1, mit_b2, mit_b3, mit_b4, mit_b5
 from keras_dense.backbones.network import check_shape
 from keras_dense.backbones.resnet import resnet50c, resnet101c, resnet152c
 from keras_dense.backbones.resnet38 import resnet38
@@ -31,6 +32,12 @@ __all__ = [
     "check_shape",
     "densenet161",
     "family_of",
+    "mit_b0",
+    "mit_b1",
+    "mit_b2",
+    "mit_b3",
+    "mit_b4",
+    "mit_b5",
     "resnet101_v1b",
     "resnet101_v1c",
     "resnet101c",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import keras
 
 from keras_dense.backbones.densenet161 import densenet161
+from keras_dense.backbones.mit import mit_b0, mit_b1, mit_b2, mit_b3, mit_b4, mit_b5
 from keras_dense.backbones.resnet import resnet50c, resnet101c, resnet152c
 from keras_dense.backbones.resnet38 import resnet38
 from keras_dense.backbones.resnet_v1b import (
@@ -144,4 +145,5 @@ OWN = (
         preprocessing="torch",
     ),
     _own(vgg16_bn, vgg19_bn, preprocessing="torch"),
+    _own(mit_b0, mit_b1, mit_b2, mit_b3, mit_b4, mit_b5, preprocessing="torch"),
 )

@@ -42,6 +42,7 @@ from keras_dense.models.lraspp import lraspp
 from keras_dense.models.pspnet import pspnet
 from keras_dense.models.refinenet import refinenet
 from keras_dense.models.resnet38 import resnet38
+from keras_dense.models.segformer import segformer
 from keras_dense.models.segnet import segnet, segnet_basic
 from keras_dense.models.stacked_deconvolutional_network import stacked_deconvolutional_network
 from keras_dense.models.unet import unet
@@ -72,6 +73,7 @@ __all__ = [
     "pspnet",
     "refinenet",
     "resnet38",
+    "segformer",
     "segnet",
     "segnet_basic",
     "stacked_deconvolutional_network",

@@ -44,6 +44,7 @@ from keras_dense.layers import (
     LocationBias,
     MaxPoolWithArgmax2D,
     MaxUnpool2D,
+    MergePatches,
     PadToMinimum,
     PadToMultiple,
     PixelShuffle,
@@ -51,13 +52,17 @@ from keras_dense.layers import (
     Recolor,
     ReflectionPadding2D,
     ResizeLike,
+    SpatialReductionAttention,
     Standardize,
     UnitNormals,
+    WindowAttention,
 )
 from keras_dense.layers.bilinear import bilinear_kernel
 from keras_dense.layers.cascade import Certainty, KeepCells, PoolKeptCells, Settled, Unsure
 from keras_dense.layers.head_output import HeadOutput
+from keras_dense.layers.hub_block import HubBlock
 from keras_dense.layers.phases import PhasePooling2D, TilePhases
+from keras_dense.layers.tokens import PatchTokens, TokenMap
 
 Pair = tuple[int, int]
 Sides = tuple[Pair, Pair]
@@ -438,8 +443,14 @@ EFFECTS: dict[type, Callable[[Any, Any], Effect]] = {
     layers.LayerNormalization: _layer_norm,
     layers.GroupNormalization: lambda op, node: Whole(grid=True, gate=True),
     CRFasRNN: lambda op, node: Whole(grid=True, gate=False),
+    MergePatches: lambda op, node: Window(pair(op.factor), (1, 1), pair(op.factor), "same"),
+    SpatialReductionAttention: lambda op, node: Whole(grid=True, gate=True),
+    WindowAttention: lambda op, node: Whole(grid=True, gate=True),
     layers.Flatten: lambda op, node: Whole(),
     **dict.fromkeys((*GLOBAL_POOLING, PoolKeptCells), lambda op, node: Whole()),
     AdaptiveAveragePooling2D: lambda op, node: Whole(gate=True),
+    PatchTokens: lambda op, node: Whole(gate=False),
+    HubBlock: lambda op, node: Whole(grid=len(node.outputs[0].shape) == 4, gate=False),
+    TokenMap: lambda op, node: Like("resize", op.stride),
     GatherPixels: lambda op, node: Scattered(),
 }

@@ -11,6 +11,7 @@ from keras_dense.weights import (
     deeplabv2,
     dilation,
     fcn,
+    midas,
     mmseg,
     pspnet,
     segnet,
@@ -29,6 +30,7 @@ SOURCES: tuple[ModuleType, ...] = (
     crfasrnn,
     pspnet,
     segnet,
+    midas,
 )
 
 

@@ -33,7 +33,7 @@ class RelativeDepthErrors(DepthErrors):
         y_true: inverse depth, 1/m, `(B, H, W, 1)` or `(B, H, W)`. Values that are not finite or
             <= 0 are unknown.
         y_pred: relative inverse depth `(B, H, W, 1)`, larger is nearer.
-        sample_weight: see `DepthErrors`.
+        sample_weight: see `DepthErrors`. Predictions that are not finite do not count in the fit.
 
     Reference: Ranftl et al., "Towards Robust Monocular Depth Estimation", PAMI 2022, section 6.
 
@@ -76,9 +76,10 @@ class RelativeDepthErrors(DepthErrors):
     def _errors(self, t, p, known):
         finite = ops.isfinite(p)
         weight = ops.cast(ops.logical_and(known, finite), "float32")
-        t, p = ops.where(known, t, 1.0), ops.where(finite, p, 0.0)
-        scale, shift = fit_line(p, t, weight)
+        t = ops.where(known, t, 1.0)
+        scale, shift = fit_line(ops.where(finite, p, 0.0), t, weight)
         aligned = ops.maximum(scale * p + shift, 1.0 / self.max_depth)
+        # NaN stays NaN, which counts as the least depth.
         return super()._errors(1.0 / t, 1.0 / aligned, known)
 
     def get_config(self) -> Config:

@@ -27,6 +27,7 @@ from keras_dense.models.deeplabv2 import deeplabv2_decoder as deeplabv2
 from keras_dense.models.deeplabv3 import deeplabv3_decoder as deeplabv3
 from keras_dense.models.deeplabv3plus import deeplabv3plus_decoder as deeplabv3plus
 from keras_dense.models.dilated_context import dilated_context_decoder as dilated_context
+from keras_dense.models.dpt import dpt_decoder as dpt
 from keras_dense.models.duc_hdc import duc_hdc_decoder as duc_hdc
 from keras_dense.models.fcn import fcn_decoder as fcn
 from keras_dense.models.fcn_head import fcn_head_decoder as fcn_head
@@ -66,6 +67,7 @@ __all__ = [
     "deeplabv3",
     "deeplabv3plus",
     "dilated_context",
+    "dpt",
     "duc_hdc",
     "fcn",
     "fcn_head",

@@ -106,8 +106,8 @@ def backbone(
             "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d", "wide_resnet50_2",
             "wide_resnet101_2"), those of MMSegmentation ("resnet18_v1c", "resnet50_v1c",
             "resnet101_v1c") and of PSPNet ("resnet50c", "resnet101c", "resnet152c"), "vgg16_bn",
-            "vgg19_bn", "densenet161", "resnet38", "xception65" and "xception71": see
-            `kd.backbones`.
+            "vgg19_bn", "densenet161", "resnet38", "xception65", "xception71", and
+            "efficientnet_lite0" to "efficientnet_lite4": see `kd.backbones`.
         weights: for a name, `None` (random), "imagenet" (of `keras.applications`, or of
             torchvision for networks that only it has), "torchvision" or "torchvision/v2"
             (ImageNet, the first or the second version of torchvision's file), or the path of a

@@ -29,6 +29,7 @@ from keras_dense.models.deeplabv2 import deeplabv2
 from keras_dense.models.deeplabv3 import deeplabv3
 from keras_dense.models.deeplabv3plus import deeplabv3plus
 from keras_dense.models.dilated_context import dilated_context
+from keras_dense.models.dpt import dpt
 from keras_dense.models.duc_hdc import duc_hdc
 from keras_dense.models.eigen_fergus import eigen_fergus
 from keras_dense.models.fcn import fcn8s, fcn16s, fcn32s
@@ -58,6 +59,7 @@ __all__ = [
     "deeplabv3",
     "deeplabv3plus",
     "dilated_context",
+    "dpt",
     "duc_hdc",
     "eigen_fergus",
     "fcn16s",

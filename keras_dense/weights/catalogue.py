@@ -14,6 +14,7 @@ from keras_dense.weights import (
     fcn,
     fcn_alexnet,
     keras_hub,
+    midas,
     mmseg,
     pspnet,
     segnet,
@@ -35,6 +36,7 @@ SOURCES: tuple[ModuleType, ...] = (
     segnet,
     deconvnet,
     keras_hub,
+    midas,
 )
 
 

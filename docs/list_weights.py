@@ -23,6 +23,7 @@ FAMILIES = {
     "U-Net": ("mmseg/unet",),
     "SegNet": ("segnet/",),
     "CRF as RNN": ("crfasrnn/",),
+    "MiDaS (relative inverse depth)": ("midas/",),
 }
 
 

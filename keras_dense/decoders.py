@@ -27,6 +27,7 @@ from keras_dense.models.deeplabv2 import deeplabv2_decoder as deeplabv2
 from keras_dense.models.deeplabv3 import deeplabv3_decoder as deeplabv3
 from keras_dense.models.deeplabv3plus import deeplabv3plus_decoder as deeplabv3plus
 from keras_dense.models.dilated_context import dilated_context_decoder as dilated_context
+from keras_dense.models.dpt import dpt_decoder as dpt
 from keras_dense.models.duc_hdc import duc_hdc_decoder as duc_hdc
 from keras_dense.models.fcn import fcn_decoder as fcn
 from keras_dense.models.fcn_head import fcn_head_decoder as fcn_head
@@ -42,6 +43,7 @@ from keras_dense.models.nested_unet import nested_unet_decoder as nested_unet
 from keras_dense.models.pspnet import pspnet_decoder as pspnet
 from keras_dense.models.refinenet import refinenet_decoder as refinenet
 from keras_dense.models.resnet38 import resnet38_decoder as resnet38
+from keras_dense.models.segformer import segformer_decoder as segformer
 from keras_dense.models.segnet import segnet_basic_decoder as segnet_basic
 from keras_dense.models.segnet import segnet_decoder as segnet
 from keras_dense.models.stacked_deconvolutional_network import (
@@ -65,6 +67,7 @@ __all__ = [
     "deeplabv3",
     "deeplabv3plus",
     "dilated_context",
+    "dpt",
     "duc_hdc",
     "fcn",
     "fcn_head",
@@ -83,6 +86,7 @@ __all__ = [
     "resize",
     "resnet38",
     "scores",
+    "segformer",
     "segnet",
     "segnet_basic",
     "stacked_deconvolutional_network",

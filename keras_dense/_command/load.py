@@ -67,7 +67,7 @@ def _pretrained(name, weights):
         model = published.pretrained(name, weights)
     except ConnectionError as error:
         raise Unusable(f"{error}\nHere a file is passed with --weights FILE.") from error
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         raise Unusable(str(error)) from error
     size = published.info(name).test_size
     if size:

@@ -3,6 +3,14 @@
 from keras_dense.backbones.application import application, family_of
 from keras_dense.backbones.backbone import as_backbone, backbone
 from keras_dense.backbones.densenet161 import densenet161
+from keras_dense.backbones.efficientnet_lite import (
+    efficientnet_lite0,
+    efficientnet_lite1,
+    efficientnet_lite2,
+    efficientnet_lite3,
+    efficientnet_lite4,
+)
+from keras_dense.backbones.mit import mit_b0, mit_b1, mit_b2, mit_b3, mit_b4, mit_b5
 from keras_dense.backbones.network import check_shape
 from keras_dense.backbones.resnet import resnet50c, resnet101c, resnet152c
 from keras_dense.backbones.resnet38 import resnet38
@@ -30,7 +38,18 @@ __all__ = [
     "backbone",
     "check_shape",
     "densenet161",
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
+    "efficientnet_lite3",
+    "efficientnet_lite4",
     "family_of",
+    "mit_b0",
+    "mit_b1",
+    "mit_b2",
+    "mit_b3",
+    "mit_b4",
+    "mit_b5",
     "resnet101_v1b",
     "resnet101_v1c",
     "resnet101c",

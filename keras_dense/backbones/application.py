@@ -10,6 +10,7 @@ import keras
 from keras_dense import _check
 from keras_dense._types import PathLike, Tensor
 from keras_dense.backbones import published
+from keras_dense.backbones.hub import presets
 from keras_dense.backbones.network import channels_last, load_weights
 from keras_dense.backbones.table import FAMILIES, OWN, PREPROCESSING, Family
 from keras_dense.layers import Standardize
@@ -36,16 +37,27 @@ def family_of(name: str) -> tuple[str, Family]:
     >>> name, family.preprocessing
     ('ResNet50', 'caffe')
     """
-    if _key(name) not in _NAMES:
-        near = difflib.get_close_matches(_key(name), _NAMES, n=3, cutoff=0.5)
-        hint = f" Did you mean {' or '.join(repr(_NAMES[n]) for n in near)}?" if near else ""
+    if not is_application(name):
+        names = _NAMES | {_key(preset): preset for preset in presets.names()}
+        near = difflib.get_close_matches(_key(name), names, n=3, cutoff=0.5)
+        hint = f" Did you mean {' or '.join(repr(names[n]) for n in near)}?" if near else ""
         raise ValueError(
             "`backbone` must be the name of a network of keras.applications or of "
-            f"keras_dense.backbones, or a functional `keras.Model`. Received: {name!r}.{hint} "
-            f"Known names: {', '.join(_NAMES.values())}"
+            "keras_dense.backbones, a preset of KerasHub for images (its name or its folder), or a "
+            f"functional `keras.Model`. Received: {name!r}.{hint} "
+            f"{presets.missing()}Known names: {', '.join(_NAMES.values())}"
         )
     name = _NAMES[_key(name)]
     return name, _FAMILIES[name]
+
+
+def is_application(name: str) -> bool:
+    """True if `application` knows a name.
+
+    >>> is_application("resnet50"), is_application("dinov2_small")
+    (True, False)
+    """
+    return _key(name) in _NAMES
 
 
 def application(

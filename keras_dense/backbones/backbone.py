@@ -1,5 +1,6 @@
 """A classifier by name, with its pretrained weights and its input convention, as a backbone."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -11,8 +12,10 @@ from keras_dense.backbones.application import (
     application,
     arguments,
     family_of,
+    is_application,
     standardized,
 )
+from keras_dense.backbones.hub import hub_class, presets, trunk_of
 from keras_dense.surgery.feature_pyramid import (
     align,
     feature_pyramid,
@@ -27,13 +30,16 @@ from keras_dense.surgery.feature_pyramid import (
 from keras_dense.surgery.graph import functional
 from keras_dense.surgery.replace_input import replace_input
 
+# Names of layers, or numbers of transformer blocks, by the name of the feature.
+Taps = Mapping[str, str] | Mapping[str, int]
+
 
 def as_backbone(
     backbone: str | keras.Model,
     weights: PathLike | None = "imagenet",
     *,
     channels: int = 3,
-    taps: dict[str, str] | None = None,
+    taps: Taps | None = None,
     top: bool = False,
 ) -> keras.Model:
     """A backbone from what builders take: a name, a classifier, or a backbone.
@@ -63,7 +69,9 @@ def as_backbone(
     >>> as_backbone("mobilenet_v2", None, top=True).output_shape
     (None, 1000)
     """
-    if not isinstance(backbone, str) and has_features(backbone, "backbone"):
+    # The dict of a model of KerasHub has names of its own.
+    named = isinstance(backbone, str) or hub_class(backbone) is not None
+    if not named and has_features(backbone, "backbone"):
         return backbone
     if not top:
         return _backbone(backbone, weights, channels, taps, argument="backbone")
@@ -79,7 +87,7 @@ def backbone(
     weights: PathLike | None = "imagenet",
     *,
     channels: int = 3,
-    taps: dict[str, str] | None = None,
+    taps: Taps | None = None,
     preprocessing: Preprocessing | None = None,
     name: str = "backbone",
     **kwargs: Any,
@@ -98,8 +106,8 @@ def backbone(
             "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d", "wide_resnet50_2",
             "wide_resnet101_2"), those of MMSegmentation ("resnet18_v1c", "resnet50_v1c",
             "resnet101_v1c") and of PSPNet ("resnet50c", "resnet101c", "resnet152c"), "vgg16_bn",
-            "vgg19_bn", "densenet161", "resnet38", "xception65" and "xception71": see
-            `kd.backbones`.
+            "vgg19_bn", "densenet161", "resnet38", "xception65", "xception71", and
+            "efficientnet_lite0" to "efficientnet_lite4": see `kd.backbones`.
         weights: for a name, `None` (random), "imagenet" (of `keras.applications`, or of
             torchvision for networks that only it has), "torchvision" or "torchvision/v2"
             (ImageNet, the first or the second version of torchvision's file), or the path of a
@@ -155,6 +163,10 @@ def _backbone(
 
 
 def _from_name(source, weights, channels, taps, preprocessing, name, **kwargs):
+    if not is_application(source) and presets.is_preset(source):
+        model, found = presets.load(source, weights, **kwargs)
+        chosen = found if preprocessing is None else preprocessing
+        return _from_model(model, channels, taps, chosen, name, "source")
     app, family = family_of(source)
     settings = {"standardize": True, "preprocessing": preprocessing, "include_top": False}
     model = application(source, weights, **settings, **kwargs)
@@ -163,14 +175,22 @@ def _from_name(source, weights, channels, taps, preprocessing, name, **kwargs):
     chosen = family.taps.get(app) if taps is None else taps
     features = last_features(model) if chosen is None else named_layers(model, chosen)
     model = keras.Model(image_of(model), features, name=name)
-    return model if channels == 3 else replace_input(model, channels, name=name)
+    return _adapted(model, channels, name)
 
 
 def _from_model(model, channels, taps, preprocessing, name, argument):
+    settings = {"taps": taps, "preprocessing": preprocessing, "name": name}
+    pyramid = trunk_of(model, **settings, argument=argument)
+    if pyramid is not None:
+        return _adapted(pyramid, channels, name)
     pyramid = pyramid_of(model, taps, name, argument=argument)
     if preprocessing is not None:
         image = keras.Input(pyramid.input_shape[1:], name="image")
         pyramid = keras.Model(image, pyramid(standardized(image, preprocessing)), name=name)
         pyramid = feature_pyramid(pyramid, name=name)
-    adapted = pyramid.input_shape[-1] == channels
-    return pyramid if adapted else replace_input(pyramid, channels, name=name)
+    return _adapted(pyramid, channels, name)
+
+
+def _adapted(pyramid, channels, name):
+    fits = pyramid.input_shape[-1] == channels
+    return pyramid if fits else replace_input(pyramid, channels, name=name)

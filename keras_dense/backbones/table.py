@@ -6,6 +6,15 @@ from dataclasses import dataclass, field
 import keras
 
 from keras_dense.backbones.densenet161 import densenet161
+from keras_dense.backbones.efficientnet_lite import (
+    efficientnet_lite0,
+    efficientnet_lite1,
+    efficientnet_lite2,
+    efficientnet_lite3,
+    efficientnet_lite4,
+)
+from keras_dense.backbones.efficientnet_lite import taps as taps_of_lite
+from keras_dense.backbones.mit import mit_b0, mit_b1, mit_b2, mit_b3, mit_b4, mit_b5
 from keras_dense.backbones.resnet import resnet50c, resnet101c, resnet152c
 from keras_dense.backbones.resnet38 import resnet38
 from keras_dense.backbones.resnet_v1b import (
@@ -109,8 +118,17 @@ FAMILIES = (
     Family(("NASNetLarge",), "tf", build_size=(331, 331)),
 )
 
+_LITE = (
+    efficientnet_lite0,
+    efficientnet_lite1,
+    efficientnet_lite2,
+    efficientnet_lite3,
+    efficientnet_lite4,
+)
+
 # Networks of published models that `keras.applications` lacks, with the conventions of their
-# authors: DeepLab's code, the network files of PSPNet and DUC, the code of "Wider or Deeper".
+# authors: DeepLab's code, the network files of PSPNet and DUC, the code of "Wider or Deeper", of
+# EfficientNet.
 OWN = (
     _own(
         xception65,
@@ -144,4 +162,10 @@ OWN = (
         preprocessing="torch",
     ),
     _own(vgg16_bn, vgg19_bn, preprocessing="torch"),
+    _own(mit_b0, mit_b1, mit_b2, mit_b3, mit_b4, mit_b5, preprocessing="torch"),
+    _own(
+        *_LITE,
+        preprocessing="tf",
+        taps={builder.__name__: taps_of_lite(builder.__name__) for builder in _LITE},
+    ),
 )

@@ -12,8 +12,10 @@ from keras_dense._weights.fetch import Remote
 from keras_dense._weights.rules import Rule
 from keras_dense.backbones import torchvision_rules as rules
 from keras_dense.backbones.deeplab_rules import XCEPTION65_ALONE
+from keras_dense.backbones.efficientnet_lite_rules import EFFICIENTNET_LITE
 
 _URL = "https://download.pytorch.org/models/"
+_TIMM = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights/"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,4 +248,13 @@ NETWORKS = {
         "http://download.tensorflow.org/models/deeplabv3_xception_2018_01_04.tar.gz "
         "(ImageNet), or of a DeepLab on it.",
     ),
+    **{
+        f"efficientnet_lite{n}": _network(
+            EFFICIENTNET_LITE,
+            preprocessing="tf",
+            elsewhere=f"timm publishes tf_efficientnet_lite{n}: pass the path of "
+            f"{_TIMM}tf_efficientnet_lite{n}-{digits}.pth",
+        )
+        for n, digits in enumerate(("0aa007d2", "bde8b488", "dcccb7df", "b733e338", "741542c3"))
+    },
 }

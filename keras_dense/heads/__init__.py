@@ -12,6 +12,7 @@ from keras_dense.heads.depth import Depth
 from keras_dense.heads.head import Head, Stored
 from keras_dense.heads.model_heads import attach, decoded, objectives, of
 from keras_dense.heads.normals import Normals
+from keras_dense.heads.relative_depth import RelativeDepth
 from keras_dense.heads.segmentation import Segmentation
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Heads",
     "Intermediate",
     "Normals",
+    "RelativeDepth",
     "Segmentation",
     "Stored",
     "attach",

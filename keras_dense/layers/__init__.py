@@ -2,7 +2,11 @@
 
 # Layers that only surgery and models insert are not in `__all__`. They are imported since saved
 # models need them registered.
-import keras_dense.layers.region  # noqa: F401
+import keras_dense.layers.hub_block
+import keras_dense.layers.region
+import keras_dense.layers.rotary
+import keras_dense.layers.tokens
+import keras_dense.layers.vit_det_block  # noqa: F401
 from keras_dense.layers.atrous import (
     AtrousConv2D,
     AtrousDepthwiseConv2D,
@@ -26,6 +30,11 @@ from keras_dense.layers.crf import CRFasRNN
 from keras_dense.layers.depth import DepthActivation
 from keras_dense.layers.hypercolumn import GatherPixels, HypercolumnMLP
 from keras_dense.layers.local_response import LocalResponseNormalization
+from keras_dense.layers.map_attention import (
+    MergePatches,
+    SpatialReductionAttention,
+    WindowAttention,
+)
 from keras_dense.layers.phases import PhasePooling2D, TilePhases  # noqa: F401
 from keras_dense.layers.place import LocationBias, PlaceLike
 from keras_dense.layers.pooling import AtrousAveragePooling2D, AtrousMaxPooling2D
@@ -64,6 +73,7 @@ __all__ = [
     "LocationBias",
     "MaxPoolWithArgmax2D",
     "MaxUnpool2D",
+    "MergePatches",
     "PadToMinimum",
     "PadToMultiple",
     "PixelShuffle",
@@ -71,6 +81,8 @@ __all__ = [
     "Recolor",
     "ReflectionPadding2D",
     "ResizeLike",
+    "SpatialReductionAttention",
     "Standardize",
     "UnitNormals",
+    "WindowAttention",
 ]

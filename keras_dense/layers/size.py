@@ -31,7 +31,7 @@ class PadToMultiple(RearrangingLayer):
         multiple: int ≥ 1, usually the stride of the network that follows.
         remainder: int from 0 to below `multiple`. With 1, the result has one row and one column
             more than a multiple, or as many pixels as the image: `ceil((H - 1) / m) m + 1`.
-        color: sequence of floats, one for each channel; default: mirrored.
+        color: float, or sequence of floats, one for each channel; default: mirrored.
 
     Raises:
         ValueError: for a multiple below 1 or a remainder out of range; if the image is mirrored and
@@ -49,13 +49,17 @@ class PadToMultiple(RearrangingLayer):
         multiple: int,
         *,
         remainder: int = 0,
-        color: Sequence[float] | None = None,
+        color: float | Sequence[float] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.multiple = _check.integer(multiple, "multiple", low=1)
         self.remainder = _check.integer(remainder, "remainder", low=0, high=self.multiple - 1)
-        self.color = None if color is None else [_check.number(c, "color") for c in color]
+        self.color: float | list[float] | None = None
+        if isinstance(color, Sequence):
+            self.color = [_check.number(c, "color") for c in color]
+        elif color is not None:
+            self.color = _check.number(color, "color")
 
     def _grown(self, size):
         return None if size is None else size + (self.remainder - size) % self.multiple
@@ -69,7 +73,7 @@ class PadToMultiple(RearrangingLayer):
                     f"at least {self.multiple}×{self.multiple} pixels. Enlarge it, or choose a "
                     f"backbone of smaller stride. Received: height={height}, width={width}"
                 )
-        if self.color is not None and len(self.color) != channels:
+        if isinstance(self.color, list) and len(self.color) != channels:
             raise ValueError(
                 "`color` must have a number for each channel of the image. "
                 f"Received: color={self.color}, an image of {channels} channels"

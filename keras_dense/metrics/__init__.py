@@ -5,5 +5,13 @@ from keras_dense.metrics.colorization import ColorErrors
 from keras_dense.metrics.confusion_matrix import ConfusionMatrix
 from keras_dense.metrics.depth import DepthErrors
 from keras_dense.metrics.normals import NormalsErrors
+from keras_dense.metrics.relative_depth import RelativeDepthErrors
 
-__all__ = ["BoundaryIoU", "ColorErrors", "ConfusionMatrix", "DepthErrors", "NormalsErrors"]
+__all__ = [
+    "BoundaryIoU",
+    "ColorErrors",
+    "ConfusionMatrix",
+    "DepthErrors",
+    "NormalsErrors",
+    "RelativeDepthErrors",
+]

@@ -29,6 +29,7 @@ from keras_dense.models.deeplabv2 import deeplabv2
 from keras_dense.models.deeplabv3 import deeplabv3
 from keras_dense.models.deeplabv3plus import deeplabv3plus
 from keras_dense.models.dilated_context import dilated_context
+from keras_dense.models.dpt import dpt
 from keras_dense.models.duc_hdc import duc_hdc
 from keras_dense.models.eigen_fergus import eigen_fergus
 from keras_dense.models.fcn import fcn8s, fcn16s, fcn32s
@@ -42,6 +43,7 @@ from keras_dense.models.lraspp import lraspp
 from keras_dense.models.pspnet import pspnet
 from keras_dense.models.refinenet import refinenet
 from keras_dense.models.resnet38 import resnet38
+from keras_dense.models.segformer import segformer
 from keras_dense.models.segnet import segnet, segnet_basic
 from keras_dense.models.stacked_deconvolutional_network import stacked_deconvolutional_network
 from keras_dense.models.unet import unet
@@ -57,6 +59,7 @@ __all__ = [
     "deeplabv3",
     "deeplabv3plus",
     "dilated_context",
+    "dpt",
     "duc_hdc",
     "eigen_fergus",
     "fcn16s",
@@ -72,6 +75,7 @@ __all__ = [
     "pspnet",
     "refinenet",
     "resnet38",
+    "segformer",
     "segnet",
     "segnet_basic",
     "stacked_deconvolutional_network",

@@ -106,15 +106,18 @@ def dilated_context_decoder(
             as for PASCAL VOC, or "each": by each convolution, as for Cityscapes, KITTI, CamVid.
         zoom: str, how scores become those of pixels. `None`: as the grid of the network wants it;
             "transposed": by a fixed transposed convolution, which fades at the border, as for
-            Cityscapes; "top_left": each score belongs to the first pixel of its cell, as in the
-            authors' script for the other data sets.
+            Cityscapes; "top_left": each score belongs to the first pixel of its cell;
+            "probabilities": so do the probabilities of the classes, which are interpolated instead
+            of the scores, as in the authors' script for the other data sets. Logits are then their
+            logarithms. For two or more classes, of which a pixel has exactly one.
         level: str, the feature that is read.
 
     Returns:
         A decoder for `kd.assemble`.
 
     Raises:
-        ValueError: for an unknown context module, padding or zoom, or rates below 1.
+        ValueError: for an unknown context module, padding or zoom, rates below 1, or a head of one
+            channel with zoom="probabilities".
 
     Example:
 
@@ -176,7 +179,19 @@ def dilated_context_decoder(
     return decode
 
 
-ZOOMS = ("transposed", "top_left")
+ZOOMS = ("transposed", "top_left", "probabilities")
+# The least probability that has a logarithm; rounding of a sum of many stays above it.
+_TINY = 1e-30
+
+
+@keras.saving.register_keras_serializable("keras_dense")
+def log_probability(x: Tensor) -> Tensor:
+    """Logarithm of probabilities, whose softmax gives these again.
+
+    >>> ops.convert_to_numpy(log_probability(ops.array([0.0, 1.0]))).round().tolist()
+    [-69.0, 0.0]
+    """
+    return ops.log(ops.maximum(x, _TINY))
 
 
 def zoomed(x: Tensor, zoom: str | None, prefix: str = "") -> Tensor:
@@ -194,9 +209,22 @@ def zoomed(x: Tensor, zoom: str | None, prefix: str = "") -> Tensor:
             data_format="channels_last",
             name=name,
         )(x)
-    else:
-        x = AlignedUpsampling(factor, size="corners", data_format="channels_last", name=name)(x)
-    return fit(x, image, name=f"{name}_crop")
+        return fit(x, image, name=f"{name}_crop")
+    probabilities = zoom == "probabilities"
+    settings: dict[str, Any] = {"dtype": "float32"} if probabilities else {}
+    if probabilities:
+        if x.shape[-1] < 2:
+            raise ValueError(
+                "`zoom` must be 'top_left', 'transposed' or None for a head of one channel, whose "
+                f"scores are no probabilities of several classes. Received: zoom={zoom!r}"
+            )
+        x = layers.Softmax(name=f"{prefix}probabilities", **settings)(x)
+    settings.update(data_format="channels_last", name=name)
+    x = AlignedUpsampling(factor, size="corners", **settings)(x)
+    x = fit(x, image, name=f"{name}_crop")
+    if probabilities:
+        x = layers.Activation(log_probability, dtype="float32", name=f"{prefix}log")(x)
+    return x
 
 
 def front_end(classifier: keras.Model, more: int = 0) -> keras.Model:

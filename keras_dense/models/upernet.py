@@ -6,6 +6,7 @@ Xiao, Liu, Zhou, Jiang, Sun, "Unified Perceptual Parsing for Scene Understanding
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 from keras import layers
 
 from keras_dense import _check
@@ -21,12 +22,21 @@ from keras_dense.surgery.strides import stride_between
 LEVELS = ("P5", "P4", "P3", "P2")
 
 
+def _normalized(normalize, levels):
+    """The levels where layer norm comes first."""
+    if isinstance(normalize, (bool, np.bool_)):
+        return levels if normalize else ()
+    if isinstance(normalize, str) or not set(normalize) <= set(levels):
+        raise _check.fail("normalize", f"True, False, or some of {levels}", normalize)
+    return tuple(normalize)
+
+
 def upernet_decoder(
     filters: int = 512,
     *,
     bins: Sequence[int] = (1, 2, 3, 6),
     levels: Sequence[str] = LEVELS,
-    normalize: bool = False,
+    normalize: bool | Sequence[str] = False,
     upsampling: str = "bilinear",
     dropout: float = 0.1,
 ) -> Decoder:
@@ -41,7 +51,9 @@ def upernet_decoder(
         bins: tuple of ints >= 1, parts along each side in pyramid pooling.
         levels: tuple of str, the features that are read, coarsest first.
         normalize: bool, whether layer norm over the channels comes first at each feature, for
-            backbones that do not end in a normalization (ConvNeXt, transformers).
+            backbones whose stages do not end in a normalization (ConvNeXt, transformers); or the
+            names of the features where it does: `("P4", "P3", "P2")` for Swin, which normalizes
+            its last map itself.
         upsampling: str, the way between the levels, see `kd.decoders.upsample`.
         dropout: float from 0 to below 1, dropout rate of the result.
 
@@ -49,7 +61,8 @@ def upernet_decoder(
         A decoder for `kd.assemble`.
 
     Raises:
-        ValueError: for widths or bins below 1, no levels, or an unknown upsampling.
+        ValueError: for widths or bins below 1, no levels, an unknown upsampling, or a name in
+            `normalize` that is no level.
 
     Example:
 
@@ -63,12 +76,13 @@ def upernet_decoder(
     bins, levels = _check.integers(bins, "bins"), tuple(levels)
     if not levels:
         raise _check.fail("levels", "one or more names of features, coarsest first", levels)
+    normalized = _normalized(normalize, levels)
     upsampling = check_upsampling(upsampling)
     dropout = _check.number(dropout, "dropout", 0, below=1)
 
     def read(features: Features, level: str) -> Tensor:
         x = feature(features, level)
-        if normalize:
+        if level in normalized:
             x = layers.LayerNormalization(epsilon=1e-6, name=f"norm_{level}")(x)
         return x
 

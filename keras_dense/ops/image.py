@@ -95,7 +95,7 @@ def _torch_pad(x, vertical, horizontal, mode):
 
 
 def pad_to_multiple(
-    x: Tensor, multiple: int, remainder: int = 0, color: Sequence[float] | None = None
+    x: Tensor, multiple: int, remainder: int = 0, color: float | Sequence[float] | None = None
 ) -> Tensor:
     """Grow H and W at the bottom and the right to the next multiples, plus a remainder.
 
@@ -106,7 +106,7 @@ def pad_to_multiple(
         x: `(B, H, W, C)`.
         multiple: int >= 1.
         remainder: int from 0 to below `multiple`.
-        color: one number for each channel, rounded for integers; `None`: mirrored.
+        color: number for all channels or one for each, rounded for integers; `None`: mirrored.
 
     >>> import numpy as np
     >>> tuple(pad_to_multiple(np.ones((1, 5, 8, 3)), 4).shape)
@@ -122,6 +122,9 @@ def pad_to_multiple(
         return x
     if color is None:
         return pad_map(x, (0, bottom), (0, right), mode="reflect")
+    if not isinstance(color, Sequence):
+        fill = round(color) if "int" in keras.backend.standardize_dtype(x.dtype) else color
+        return pad_map(x, (0, bottom), (0, right), fill=fill)
     inside = pad_map(ops.ones_like(x[:1, :, :, :1]), (0, bottom), (0, right))
     if "int" in keras.backend.standardize_dtype(x.dtype):
         color = [round(value) for value in color]

@@ -14,7 +14,7 @@ from keras_dense._types import ArrayLike, Size, Tensor
 from keras_dense.ops.image import at_least, take
 
 
-def _number(x):
+def as_number(x):
     """Positions as float32; Python ints and integer tensors alike."""
     return ops.cast(x, "float32")
 
@@ -25,7 +25,7 @@ def _matrix_of_bins(bins, size):
     first = ops.expand_dims(ops.arange(bins, dtype="int32"), 1) * size
     start, stop = first // bins, (first + size + bins - 1) // bins
     inside = ops.logical_and(cells >= start, cells < stop)
-    return _number(inside) / _number(stop - start)
+    return as_number(inside) / as_number(stop - start)
 
 
 def _matrix_of_positions(size, new, align_corners=False):
@@ -39,14 +39,14 @@ def _matrix_of_positions(size, new, align_corners=False):
     if align_corners:
         steps = at_least(new - 1, 1)
         distance = ops.absolute(new_cells * (size - 1) - steps * cells)
-        return _number(ops.maximum(steps - distance, 0)) / _number(steps)
+        return as_number(ops.maximum(steps - distance, 0)) / as_number(steps)
     position = (2 * new_cells + 1) * size - new
     position = ops.minimum(ops.maximum(position, 0), 2 * new * (size - 1))
     distance = ops.absolute(position - 2 * new * cells)
-    return _number(ops.maximum(2 * new - distance, 0)) / _number(2 * new)
+    return as_number(ops.maximum(2 * new - distance, 0)) / as_number(2 * new)
 
 
-def _apply(x, rows, columns, height, width):
+def apply_to_axes(x, rows, columns, height, width):
     """`rows @ x @ columns.T` of every image and channel, in float32: `(B, height, width, C)`."""
     x = ops.convert_to_tensor(x)
     dtype = backend.standardize_dtype(x.dtype)
@@ -80,7 +80,7 @@ def adaptive_average_pool(x: ArrayLike, bins: Size) -> Tensor:
     vertical, horizontal = (bins, bins) if isinstance(bins, int) else bins
     height, width = ops.shape(x)[1:3]
     rows, columns = _matrix_of_bins(vertical, height), _matrix_of_bins(horizontal, width)
-    return _apply(x, rows, columns, vertical, horizontal)
+    return apply_to_axes(x, rows, columns, vertical, horizontal)
 
 
 def resize_bilinear(
@@ -111,7 +111,7 @@ def resize_bilinear(
     old_height, old_width = ops.shape(x)[1:3]
     rows = _matrix_of_positions(old_height, height, align_corners)
     columns = _matrix_of_positions(old_width, width, align_corners)
-    return _apply(x, rows, columns, height, width)
+    return apply_to_axes(x, rows, columns, height, width)
 
 
 def resize_nearest(x: ArrayLike, height: Any, width: Any) -> Tensor:
@@ -160,13 +160,13 @@ def resize_placed(
     """
     matrices = []
     for old, new, seen in zip(ops.shape(x)[1:3], (height, width), size, strict=True):
-        cells = _number(ops.expand_dims(ops.arange(old, dtype="int32"), 0))
-        pixel = _number(ops.expand_dims(ops.arange(new, dtype="int32"), 1))
-        position = ((pixel + 0.5) * (seen / _number(new)) - 0.5 - first) / step
-        position = ops.clip(position, 0.0, _number(old - 1))
+        cells = as_number(ops.expand_dims(ops.arange(old, dtype="int32"), 0))
+        pixel = as_number(ops.expand_dims(ops.arange(new, dtype="int32"), 1))
+        position = ((pixel + 0.5) * (seen / as_number(new)) - 0.5 - first) / step
+        position = ops.clip(position, 0.0, as_number(old - 1))
         matrices.append(ops.maximum(1.0 - ops.absolute(position - cells), 0.0))
     rows, columns = matrices
-    return _apply(x, rows, columns, height, width)
+    return apply_to_axes(x, rows, columns, height, width)
 
 
 def pixel_shuffle(x: ArrayLike, factor: Size) -> Tensor:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from keras import layers, tree
+from keras import KerasTensor, layers, ops, tree
 
 from keras_dense.layers import (
     AdaptiveAveragePooling2D,
@@ -44,6 +44,7 @@ from keras_dense.layers import (
     LocationBias,
     MaxPoolWithArgmax2D,
     MaxUnpool2D,
+    MergePatches,
     PadToMinimum,
     PadToMultiple,
     PixelShuffle,
@@ -51,13 +52,17 @@ from keras_dense.layers import (
     Recolor,
     ReflectionPadding2D,
     ResizeLike,
+    SpatialReductionAttention,
     Standardize,
     UnitNormals,
+    WindowAttention,
 )
 from keras_dense.layers.bilinear import bilinear_kernel
 from keras_dense.layers.cascade import Certainty, KeepCells, PoolKeptCells, Settled, Unsure
 from keras_dense.layers.head_output import HeadOutput
+from keras_dense.layers.hub_block import HubBlock
 from keras_dense.layers.phases import PhasePooling2D, TilePhases
+from keras_dense.layers.tokens import PatchTokens, TokenMap
 
 Pair = tuple[int, int]
 Sides = tuple[Pair, Pair]
@@ -67,6 +72,9 @@ MAX_POOLING = (layers.MaxPooling2D, AtrousMaxPooling2D)
 AVERAGE_POOLING = (layers.AveragePooling2D, AtrousAveragePooling2D)
 POOLING = MAX_POOLING + AVERAGE_POOLING
 GLOBAL_POOLING = (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D, PhasePooling2D)
+# `keras.ops.pad`, whose class is not public.
+_PAD = type(ops.pad(KerasTensor((1,)), 1)._keras_history.operation)
+PADDING = (layers.ZeroPadding2D, _PAD)
 
 
 class Effect:
@@ -165,7 +173,7 @@ class Border(Effect):
 
     Attributes:
         sides: `((top, bottom), (left, right))`, negative where cells are cut off.
-        zeros: whether the new cells are zeros; otherwise the map goes on, mirrored.
+        zeros: whether the new cells are of one number; otherwise the map goes on, mirrored.
     """
 
     sides: Sides
@@ -360,6 +368,14 @@ def _resized_like(op, node):
     return Like("resize", op.stride, interpolation, op.align_corners)
 
 
+def _padded(op, node):
+    """Cells of one number around the map, such as minus infinity before a pooling."""
+    sides = tuple(tuple(ends) for ends in op.pad_width)
+    if op.mode != "constant" or len(sides) != 4 or any(map(any, (sides[0], sides[3]))):
+        return Unknown()
+    return Border(sides[1:3])
+
+
 def _mirrored(op, node):
     margin = op.margin
     return Border(((margin, margin),) * 2 if isinstance(margin, int) else margin, zeros=False)
@@ -414,6 +430,7 @@ EFFECTS: dict[type, Callable[[Any, Any], Effect]] = {
     HypercolumnMLP: _hypercolumn,
     Recolor: lambda op, node: Several((Resized((op.stride, op.stride)), Each())),
     layers.ZeroPadding2D: lambda op, node: Border(op.padding),
+    _PAD: _padded,
     layers.Cropping2D: _cut,
     ReflectionPadding2D: _mirrored,
     PadToMultiple: lambda op, node: Grown(multiple=op.multiple, remainder=op.remainder),
@@ -426,8 +443,14 @@ EFFECTS: dict[type, Callable[[Any, Any], Effect]] = {
     layers.LayerNormalization: _layer_norm,
     layers.GroupNormalization: lambda op, node: Whole(grid=True, gate=True),
     CRFasRNN: lambda op, node: Whole(grid=True, gate=False),
+    MergePatches: lambda op, node: Window(pair(op.factor), (1, 1), pair(op.factor), "same"),
+    SpatialReductionAttention: lambda op, node: Whole(grid=True, gate=True),
+    WindowAttention: lambda op, node: Whole(grid=True, gate=True),
     layers.Flatten: lambda op, node: Whole(),
     **dict.fromkeys((*GLOBAL_POOLING, PoolKeptCells), lambda op, node: Whole()),
     AdaptiveAveragePooling2D: lambda op, node: Whole(gate=True),
+    PatchTokens: lambda op, node: Whole(gate=False),
+    HubBlock: lambda op, node: Whole(grid=len(node.outputs[0].shape) == 4, gate=False),
+    TokenMap: lambda op, node: Like("resize", op.stride),
     GatherPixels: lambda op, node: Scattered(),
 }

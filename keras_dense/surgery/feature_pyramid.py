@@ -9,7 +9,7 @@ import keras
 from keras import layers, tree
 
 from keras_dense._types import Features, Tensor
-from keras_dense.surgery.effect import CONVOLUTIONS, POOLING, window_of
+from keras_dense.surgery.effect import CONVOLUTIONS, PADDING, POOLING, window_of
 from keras_dense.surgery.graph import (
     Copies,
     check_channels_last,
@@ -75,7 +75,7 @@ def stages(model: keras.Model, *, nested: bool = False) -> dict[str, list[_Map]]
 
 def _level(x):
     """The name of the level that a map belongs to; `None` if it is no feature."""
-    if x.value is None or not x.deep or isinstance(x.op, (layers.ZeroPadding2D, layers.Cropping2D)):
+    if x.value is None or not x.deep or isinstance(x.op, (*PADDING, layers.Cropping2D)):
         return None
     return _LEVELS.get(x.value[0]) if x.value[0] == x.value[1] else None
 
@@ -99,7 +99,7 @@ def _shrinks(op, *inputs):
         return False
     window = window_of(op)
     before = maker_of(inputs[0] if inputs else op.input)
-    padded = isinstance(before, layers.ZeroPadding2D)
+    padded = isinstance(before, PADDING)
     return not padded and any(k > s for k, s in zip(window.kernel, window.strides, strict=True))
 
 

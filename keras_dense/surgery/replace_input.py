@@ -6,6 +6,8 @@ from keras import layers
 
 from keras_dense import _check
 from keras_dense.layers import PadToMultiple, Standardize
+from keras_dense.layers.rotary import RotaryPositions
+from keras_dense.layers.tokens import PatchTokens
 from keras_dense.surgery.feature_pyramid import image_of, resized
 from keras_dense.surgery.graph import functional, rebuild
 from keras_dense.surgery.top import flattens
@@ -50,10 +52,10 @@ class _Adapter:
     def __call__(self, node, copies, *args, **kwargs):
         op, x = node.operation, args[0] if args else None
         order = self.raw.get(id(x))
-        if order is None:
+        if order is None or isinstance(op, RotaryPositions):  # it reads the size only
             return None
         if (
-            isinstance(op, (layers.Conv2D, layers.SeparableConv2D))
+            isinstance(op, (layers.Conv2D, layers.SeparableConv2D, PatchTokens))
             and getattr(op, "groups", 1) == 1
         ):
             kernel, *others = op.get_weights()

@@ -70,6 +70,8 @@ def _probed(node):
     large = keras.KerasTensor((1, _PROBE, _PROBE, tensors[0].shape[-1]), dtype=tensors[0].dtype)
     args, kwargs = node.arguments.fill_in({id(tensors[0]): large})
     sizes = tree.flatten(op.compute_output_spec(*args, **kwargs))[0].shape[1:3]
+    if tuple(sizes) == (1, 1):  # a mean of the whole map, by `keras.ops`
+        return None
     return tuple(
         Fraction(round(_PROBE / size)) if size < _PROBE else Fraction(1, round(size / _PROBE))
         for size in sizes

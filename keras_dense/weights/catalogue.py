@@ -7,10 +7,14 @@ from types import ModuleType
 
 from keras_dense.weights import (
     crfasrnn,
+    deconvnet,
     deeplab,
     deeplabv2,
     dilation,
     fcn,
+    fcn_alexnet,
+    keras_hub,
+    midas,
     mmseg,
     pspnet,
     segnet,
@@ -25,10 +29,14 @@ SOURCES: tuple[ModuleType, ...] = (
     deeplab,
     deeplabv2,
     fcn,
+    fcn_alexnet,
     dilation,
     crfasrnn,
     pspnet,
     segnet,
+    deconvnet,
+    keras_hub,
+    midas,
 )
 
 

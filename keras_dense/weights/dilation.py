@@ -1,9 +1,9 @@
 """The networks of Yu and Koltun for Caffe: dilated front end and context.
 
 The image is mirrored by 186 pixels. For PASCAL VOC the context module pads its scores once, and is
-wide; for the other data sets each of its convolutions pads. Scores belong to the first pixel of
-their cells, where the authors interpolate probabilities between them; only the network for
-Cityscapes upsamples by itself, half-pixel.
+wide; for the other data sets each of its convolutions pads. Probabilities belong to the first pixel
+of their cells and are interpolated, so logits are logarithms of probabilities; only the network for
+Cityscapes upsamples its scores by itself, half-pixel.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ def network(
     mean: Sequence[float] = (0.0, 0.0, 0.0),
     rates: Sequence[int] = RATES[8],
     context: str = "basic",
-    zoom: str = "top_left",
+    zoom: str = "probabilities",
     backbone: keras.Model | None = None,
 ) -> keras.Model:
     """Front end and context module as published.
@@ -50,7 +50,8 @@ def network(
         mean: of blue, green and red.
         rates: ints, dilation rates of the context module.
         context: str, "large" (PASCAL VOC) or "basic" (all others).
-        zoom: str, "transposed" (Cityscapes) or "top_left" (all others).
+        zoom: str, "transposed" (Cityscapes) or "probabilities" (all others); "top_left" gives
+            scores that are interpolated themselves.
         backbone: a classifier like VGG-16, which standardizes images.
     """
     if backbone is None:

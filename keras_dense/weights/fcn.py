@@ -1,7 +1,7 @@
 """The FCNs of their authors on VGG-16, with the margin of 100 zeros; and as PyTorch files.
 
 For each network there is a `.caffemodel`; pytorch-fcn of wkentaro has those for VOC with the
-same names and numbers as `.pth`. The authors' FCN on AlexNet has no backbone here.
+same names and numbers as `.pth`. FCN-AlexNet is in `fcn_alexnet`.
 """
 
 import functools
@@ -105,12 +105,12 @@ RULES = {
 }
 
 _PAGE = "https://github.com/shelhamer/fcn.berkeleyvision.org"
-_CAFFE = "http://dl.caffe.berkeleyvision.org/"
-_PAPER = (
+CAFFE = "http://dl.caffe.berkeleyvision.org/"
+PAPER = (
     "Shelhamer, Long, Darrell, Fully Convolutional Networks for Semantic Segmentation, PAMI 2017"
 )
 _TERMS = "unrestricted use (BVLC model license); code BSD-2-Clause"
-_AUTHORS: dict[str, Any] = {"license": _TERMS, "page": _PAGE}
+AUTHORS: dict[str, Any] = {"license": _TERMS, "page": _PAGE}
 
 
 def _record(
@@ -129,11 +129,11 @@ def _record(
         bytes=4 * parameters,
         scores={} if score is None else {"mean IoU": score},
         scored_on="" if score is None else "VOC 2011 seg11valid",
-        citation=_PAPER,
+        citation=PAPER,
         test_size="the image's own",
         normalization="BGR minus a mean, within the model",
         grid="image",
-        **{"data": classes.data, **_AUTHORS, **more},
+        **{"data": classes.data, **AUTHORS, **more},
     )
 
 
@@ -148,7 +148,7 @@ def _scoring(stride: int, classes: int) -> int:
     return sum((n + 1) * classes for n in maps) + sum((n * classes) ** 2 for n in kernels)
 
 
-_SBD = "PASCAL VOC 2011 and SBD"
+SBD = "PASCAL VOC 2011 and SBD"
 _VOC_SCORES = {32: 63.6, 16: 65.0, 8: 65.5}
 # Files of pytorch-fcn: the number on Google Drive, and their MD5.
 _PYTORCH = {
@@ -169,7 +169,7 @@ def _pytorch(name: str, drive: str, md5: str, stride: int, score: float, **more:
         hash=md5,
         license="MIT",
         page="https://github.com/wkentaro/pytorch-fcn",
-        data=_SBD,
+        data=SBD,
         **more,
     )
 
@@ -177,7 +177,7 @@ def _pytorch(name: str, drive: str, md5: str, stride: int, score: float, **more:
 def _sift_flow(stride: int) -> Record:
     return _record(
         f"fcn{stride}s_sift_flow",
-        f"{_CAFFE}siftflow-fcn{stride}s-heavy.caffemodel",
+        f"{CAFFE}siftflow-fcn{stride}s-heavy.caffemodel",
         stride,
         SIFT_FLOW,
         rules="two",
@@ -190,21 +190,21 @@ RECORDS = (
     *(
         _record(
             f"fcn{n}s_voc",
-            f"{_CAFFE}fcn{n}s-heavy-pascal.caffemodel",
+            f"{CAFFE}fcn{n}s-heavy-pascal.caffemodel",
             n,
             VOC,
             _VOC_SCORES[n],
-            data=_SBD,
+            data=SBD,
         )
         for n in _BUILDERS
     ),
     _record(
         "fcn8s_atonce_voc",
-        f"{_CAFFE}fcn8s-atonce-pascal.caffemodel",
+        f"{CAFFE}fcn8s-atonce-pascal.caffemodel",
         8,
         VOC,
         65.4,
-        data=_SBD,
+        data=SBD,
         arguments={"at_once": True},
         parameters=768,
     ),
@@ -220,7 +220,7 @@ RECORDS = (
     *(
         _record(
             f"fcn{n}s_pascal_context",
-            f"{_CAFFE}pascalcontext-fcn{n}s-heavy.caffemodel",
+            f"{CAFFE}pascalcontext-fcn{n}s-heavy.caffemodel",
             n,
             PASCAL_CONTEXT,
             arguments={"mean": (104.007, 116.669, 122.679)},
@@ -230,7 +230,7 @@ RECORDS = (
     *(_sift_flow(n) for n in _BUILDERS),
     _record(
         "fcn32s_nyud",
-        f"{_CAFFE}nyud-fcn32s-color-heavy.caffemodel",
+        f"{CAFFE}nyud-fcn32s-color-heavy.caffemodel",
         32,
         NYU,
         arguments={"mean": (116.190, 97.203, 92.318)},

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import keras
 import numpy as np
 
+from keras_dense import _check
 from keras_dense._types import Array, ArrayLike, PathLike
 from keras_dense._weights.fetch import fetch
 from keras_dense._weights.plan import Plan
@@ -116,6 +117,9 @@ def _opened(
             f"Received: source={name!r}.{hint}"
         )
     record = info(name)
+    if record.loader is not None:
+        wanted = f"a file: {name!r} is loaded whole, by `kd.weights.pretrained({name!r})`"
+        raise _check.fail("source", wanted, name)
     path = fetch(record.remote)
     return read(path), os.fspath(path), record.rules if known is None else known
 

@@ -45,7 +45,8 @@ def pretrained(
             segmentation_models_pytorch and stored by `save_pretrained`.
         path: the file, if you have it: nothing is downloaded then. Where files name their classes
             (MMSegmentation's), it may be one of your own classes. Of "smp" the folder with
-            "config.json" and the weights.
+            "config.json" and the weights; of "keras_hub/…" the folder of a preset, which
+            `task.save_to_preset(folder)` writes.
         num_classes, heads: other classes or heads than those of the file, for training, with
             `strict=False`: their scores start with random weights.
         strict: bool. `True`: every weight of the network must be in the file, and everything of the
@@ -67,6 +68,7 @@ def pretrained(
             `strict=False`; the message lists what does not fit.
         FileNotFoundError: for a path that does not exist.
         ConnectionError: if the file cannot be downloaded; the message says where to get it.
+        ImportError: for "keras_hub/…" without KerasHub.
 
     Example:
 
@@ -88,6 +90,11 @@ def pretrained(
     """
     record, path = _record(name, path, preprocessing)
     wanted = _heads(record, num_classes, heads, auxiliary)
+    if record.loader is not None:
+        if input_shape is not None:
+            input_shape = check_shape(input_shape)
+        given = None if heads is None and num_classes is None else Heads(wanted)
+        return record.loader(record, path, heads=given, input_shape=input_shape, strict=strict)
     # First of all: without a network the error should come at once.
     file = fetch(record.remote) if path is None else path
     if not os.path.exists(file) and not os.path.exists(f"{os.fspath(file)}.index"):

@@ -46,6 +46,8 @@ class Record:
         make_head: function that makes the head; default: a `Segmentation` of the `classes`.
         classes_in: function from what a file says beside its tensors to the `Classes` that it
             names, or `None`; for projects whose files do.
+        loader: function that builds the network with its weights, for a project whose files its own
+            package reads: `loader(record, path, heads=…, input_shape=…, strict=…)`.
 
     Example:
 
@@ -79,6 +81,7 @@ class Record:
     auxiliary: Mapping[str, Any] | None = None
     make_head: Callable[[], Head] | None = None
     classes_in: Callable[[Mapping[str, Any]], Classes | None] | None = None
+    loader: Callable[..., keras.Model] | None = None
 
     @property
     def source(self) -> str:

@@ -43,7 +43,7 @@ def network(
     """
     if backbone is None:
         backbone = make_backbone("vgg16", weights=None, preprocessing={"reverse_channels": True})
-    backbone = rebuild(backbone, _rounded_up)
+    backbone = rebuild(backbone, rounded_up)
     backbone = backbone_with_indices(backbone, None, input_shape)
     _, pools = mirror_arguments(backbone, "SegNet")
     return assemble(
@@ -56,7 +56,7 @@ def network(
     )
 
 
-def _rounded_up(node: Any, copies: Any, *args: Any, **kwargs: Any) -> Any:
+def rounded_up(node: Any, copies: Any, *args: Any, **kwargs: Any) -> Any:
     """Poolings with sizes that are rounded up."""
     op = node.operation
     if isinstance(op, layers.MaxPooling2D):

@@ -20,6 +20,7 @@ ALLOWED = {name: ("multiple", "image") for name in (*UNPOOLING, "zhang_colorizat
 SMALL = {
     "deconvnet": {"filters": 8},
     "dilated_context": {"context": "basic"},
+    "dpt": {"filters": 8},
     "fpn": {"filters": (8, 8)},
     "layer_cascade": {"filters": 8},
     "refinenet": {"filters": (8, 8, 8, 8)},

@@ -95,6 +95,7 @@ EVERY = {
     "deeplabv3": {},
     "pspnet": {},
     "dilated_context": {},
+    "dpt": {"filters": 8},
     "duc_hdc": {},
     "refinenet": {"filters": (8, 8, 8, 8)},
     "global_convolutional_network": {},

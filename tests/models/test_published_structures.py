@@ -522,6 +522,7 @@ ON_EVERY_GRID = {
     "fpn": lambda b, grid: kd.fpn(b, 3, filters=(8, 4), grid=grid),
     "upernet": lambda b, grid: kd.upernet(b, 3, filters=8, grid=grid),
     "linknet": lambda b, grid: kd.linknet(b, 3, filters=4, grid=grid),
+    "dpt": lambda b, grid: kd.dpt(b, 3, filters=8, grid=grid),
     "unet_of_2015": lambda b, grid: kd.unet(num_classes=3, filters=(8, 6, 4), grid=grid),
     "unet": lambda b, grid: kd.unet(b, 3, attention=True, grid=grid),
     "nested_unet": lambda b, grid: kd.unet(b, 3, nested=True, upsampling="bilinear", grid=grid),

@@ -213,6 +213,68 @@ def segnet(name):
     return found
 
 
+# EfficientNet-Lite3: kernel, number of blocks, channels of each stage.
+LITE3 = ((3, 1, 24), (3, 3, 32), (5, 3, 48), (3, 5, 96), (5, 5, 136), (5, 6, 232), (3, 1, 384))
+
+
+def resnext101():
+    found = torch_unit("layer1.0", "layer1.1", 64, 3, 7)
+    channels = 64
+    for stage, count in enumerate((3, 4, 23, 3), 1):
+        width = 128 * 2**stage
+        for block in range(count):
+            start = f"layer{stage}.{block}" if stage > 1 else f"layer1.4.{block}"
+            found |= torch_unit(f"{start}.conv1", f"{start}.bn1", width, channels, 1)
+            found |= torch_unit(f"{start}.conv2", f"{start}.bn2", width, width // 32, 3)
+            found |= torch_unit(f"{start}.conv3", f"{start}.bn3", width, width, 1)
+            if block == 0:
+                names = (f"{start}.downsample.0", f"{start}.downsample.1")
+                found |= torch_unit(*names, width, channels, 1)
+            channels = width
+    return found
+
+
+def efficientnet_lite3():
+    found, channels = torch_unit("layer1.0", "layer1.1", 32, 3, 3), 32
+    names = ("1.3", "1.4", "2.0", "3.0", "3.1", "4.0", "4.1")
+    for name, (size, count, width) in zip(names, LITE3, strict=True):
+        for block in range(count):
+            start = f"layer{name}.{block}"
+            inner, units = channels, [("conv_dw", channels, 1, size)]
+            if name != "1.3":
+                inner = 6 * channels
+                units = [("conv_pw", inner, channels, 1), ("conv_dw", inner, 1, size)]
+            last = "conv_pw" if name == "1.3" else "conv_pwl"
+            for n, (part, *shape) in enumerate([*units, (last, width, inner, 1)], 1):
+                found |= torch_unit(f"{start}.{part}", f"{start}.bn{n}", *shape)
+            channels = width
+    return found
+
+
+def midas(name):
+    small = "small" in name
+    features = (32, 48, 136, 384) if small else (256, 512, 1024, 2048)
+    widths = (64, 128, 256, 512) if small else (256,) * 4
+    trunk = efficientnet_lite3() if small else resnext101()
+    found = {f"pretrained.{key}": shape for key, shape in trunk.items()}
+
+    def layer(name, filters, channels, size):
+        found[f"scratch.{name}.weight"] = (filters, channels, size, size)
+        found[f"scratch.{name}.bias"] = (filters,)
+
+    for n, (channels, width) in enumerate(zip(features, widths, strict=True), 1):
+        found[f"scratch.layer{n}_rn.weight"] = (width, channels, 3, 3)
+        for unit in (1, 2):
+            for part in (1, 2):
+                layer(f"refinenet{n}.resConfUnit{unit}.conv{part}", width, width, 3)
+        if small:
+            layer(f"refinenet{n}.out_conv", width if n == 1 else width // 2, width, 1)
+    layer("output_conv.0", widths[0] // 2, widths[0], 3)
+    layer("output_conv.2", 32, widths[0] // 2, 3)
+    layer("output_conv.4", 1, 32, 1)
+    return found
+
+
 SOURCES = {
     "deeplabv2": deeplabv2,
     "fcn": fcn,
@@ -220,6 +282,7 @@ SOURCES = {
     "crfasrnn": crfasrnn,
     "pspnet": pspnet,
     "segnet": segnet,
+    "midas": midas,
 }
 
 

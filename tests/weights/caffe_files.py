@@ -8,16 +8,22 @@ from .make_fixtures import blob, field
 F = torch.nn.functional
 
 
-def write(path, layers, *, old=False):
+def write(path, layers, *, old=False, first=False):
     """Write a `.caffemodel`.
 
     Args:
         path: the file.
         layers: dict from the name of a layer to its list of blobs.
         old: bool, whether blobs have the four sizes of the first files.
+        first: bool, whether layers are those of the first version, too.
     """
     data = field(1, "net")
     for name, blobs in layers.items():
+        if first:
+            layer = field(4, name) + field(5, 4)
+            layer += b"".join(field(6, blob(np.asarray(x), old=True)) for x in blobs)
+            data += field(2, layer)
+            continue
         layer = field(1, name) + field(2, "Any")
         layer += b"".join(field(7, blob(np.asarray(x), old=old)) for x in blobs)
         data += field(100, layer)

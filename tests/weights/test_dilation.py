@@ -75,8 +75,9 @@ def built(depth, context, zoom_way):
 
 
 @pytest.mark.parametrize(("depth", "context"), [(8, "large"), (7, "basic")])
-def test_scores_of_first_pixels(depth, context, tmp_path):
-    network, model = Dilation(), built(depth, context, "top_left")
+def test_probabilities_of_first_pixels(depth, context, tmp_path):
+    network, model = Dilation(), built(depth, context, "probabilities")
+    scores = built(depth, context, "top_left")
     for size in SIZES:
         photograph = image(*size)
         cells = [-(-n // 8) + 1 for n in size]
@@ -90,14 +91,21 @@ def test_scores_of_first_pixels(depth, context, tmp_path):
             path = write(tmp_path / "dilation.caffemodel", network.blobs)
             ready = ready_for(model, read(path), dilation.RULES[str(depth)], "")
             assert not finish(ready, strict=True).left_out
+            scores.set_weights(model.get_weights())
         # The scores of cells are those of every eighth pixel.
-        every = keras.Model(model.input, model.output[:, ::8, ::8])
+        every = keras.Model(scores.input, scores.output[:, ::8, ::8])
         check_same(every, photograph, theirs[:, :, :-1, :-1])
-        # The authors interpolate probabilities, we scores: most labels are the same, even of noise.
-        prob = torch.softmax(theirs, 1)[0].numpy()
-        labels = zoom(prob, *size).argmax(0)
-        ours = model.predict(photograph, verbose=0)[0].argmax(-1)
-        assert (ours == labels).mean() > 0.9
+        # Between them the authors interpolate probabilities, of which these are the logarithms.
+        wanted = zoom(torch.softmax(theirs, 1)[0].numpy(), *size)
+        ours = model.predict(photograph, verbose=0)[0]
+        assert ours.shape == (*size, CLASSES)
+        np.testing.assert_allclose(np.exp(ours), np.moveaxis(wanted, 0, -1), atol=1e-4)
+        assert (ours.argmax(-1) == wanted.argmax(0)).mean() > 0.999
+
+
+def test_bad_zoom_of_one_channel():
+    with pytest.raises(ValueError, match="`zoom` must be .* head of one channel"):
+        dilation.network(heads=kd.heads.Depth(), backbone=narrow())
 
 
 def test_upsampling_of_cityscapes(tmp_path):

@@ -1,0 +1,262 @@
+"""Presets of KerasHub: small random ones, written to a folder and read from it."""
+
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_dense as kd
+from keras_dense._command import main
+from keras_dense.testing.expect import reload
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*preset.*classes")]
+
+DEEPLAB = "keras_hub/deeplab_v3_plus_resnet50_pascalvoc"
+SEGFORMER = "keras_hub/segformer_b0_ade20k_512"
+# Normalization of the presets: x · scale + offset.
+SCALE = [1 / (255 * x) for x in (0.229, 0.224, 0.225)]
+OFFSET = [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225]
+
+
+@pytest.fixture(scope="module")
+def hub():
+    return pytest.importorskip("keras_hub")
+
+
+def randomized(task, seed=0):
+    """Random weights and statistics that keep the scale of maps."""
+    rng = np.random.default_rng(seed)
+    for w in task.weights:
+        kind = w.path.rpartition("/")[2]
+        if "seed" in w.path or kind.startswith("seed"):
+            continue
+        if kind in ("gamma", "moving_variance"):
+            value = rng.uniform(0.5, 1.5, w.shape)
+        elif len(w.shape) > 1:
+            value = rng.normal(0, np.sqrt(2 / np.prod(w.shape[:-1])), w.shape)
+        else:
+            value = rng.normal(0, 0.2, w.shape)
+        w.assign(value)
+    return task
+
+
+def deeplab(hub, *, plus=True, classes=21, preactivated=True):
+    encoder = hub.models.ResNetBackbone(
+        input_conv_filters=[64],
+        input_conv_kernel_sizes=[7],
+        stackwise_num_filters=[64, 8, 8, 8],
+        stackwise_num_blocks=[1, 1, 1, 1],
+        stackwise_num_strides=[1, 2, 2, 2],
+        block_type="basic_block",
+        use_pre_activation=preactivated,
+    )
+    backbone = hub.models.DeepLabV3Backbone(
+        encoder,
+        spatial_pyramid_pooling_key="P5",
+        upsampling_size=8,
+        dilation_rates=[1, 2],
+        low_level_feature_key="P2" if plus else None,
+        projection_filters=6,
+    )
+    converter = hub.layers.DeepLabV3ImageConverter(image_size=(64, 64), scale=SCALE, offset=OFFSET)
+    preprocessor = hub.models.DeepLabV3ImageSegmenterPreprocessor(converter)
+    return randomized(
+        hub.models.DeepLabV3ImageSegmenter(backbone, classes, preprocessor=preprocessor)
+    )
+
+
+def segformer(hub, size=64, classes=150):
+    encoder = hub.models.MiTBackbone(
+        layerwise_depths=[1, 1, 1, 1],
+        num_layers=4,
+        layerwise_num_heads=[1, 1, 2, 2],
+        layerwise_sr_ratios=[8, 4, 2, 1],
+        max_drop_path_rate=0.1,
+        layerwise_patch_sizes=[7, 3, 3, 3],
+        layerwise_strides=[4, 2, 2, 2],
+        image_shape=(size, size, 3),
+        hidden_dims=[8, 10, 12, 16],
+    )
+    backbone = hub.models.SegFormerBackbone(encoder, projection_filters=12)
+    converter = hub.layers.SegFormerImageConverter(
+        image_size=(size, size), scale=SCALE, offset=OFFSET
+    )
+    preprocessor = hub.models.SegFormerImageSegmenterPreprocessor(converter)
+    return randomized(
+        hub.models.SegFormerImageSegmenter(backbone, classes, preprocessor=preprocessor)
+    )
+
+
+def image(height, width):
+    return np.random.default_rng(1).integers(0, 256, (1, height, width, 3), dtype="uint8")
+
+
+def original(task, photograph):
+    """Logits of KerasHub's own network on a normalized image."""
+    x = photograph * np.array(SCALE, "float32") + np.array(OFFSET, "float32")
+    return ops.convert_to_numpy(task(x, training=False))
+
+
+def check_same(model, photograph, wanted):
+    found = ops.convert_to_numpy(model(photograph, training=False))
+    scale = np.abs(wanted).max()
+    assert found.shape == wanted.shape and 0.1 < scale < 1e5
+    np.testing.assert_allclose(found, wanted, atol=1e-4 * scale, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def saved(hub, tmp_path_factory):
+    """A task of DeepLabv3+, and the folder of its preset."""
+    task, folder = deeplab(hub), tmp_path_factory.mktemp("hub") / "deeplab"
+    task.save_to_preset(folder)
+    return task, folder
+
+
+def test_deeplab_gives_what_keras_hub_gives(saved, tmp_path):
+    task, folder = saved
+    model = kd.weights.pretrained(DEEPLAB, folder)
+    check_same(model, image(64, 96), original(task, image(64, 96)))
+    # Other sizes are mirrored to whole cells of 32 pixels, and logits are cropped.
+    photograph = image(75, 101)
+    padded = np.pad(photograph, ((0, 0), (0, 21), (0, 27), (0, 0)), "reflect")
+    check_same(model, photograph, original(task, padded)[:, :75, :101])
+    head = kd.heads.of(model)
+    assert head.class_names[15] == "person" and head.palette[15].tolist() == [192, 128, 128]
+    # Nothing of KerasHub is left in it.
+    assert not any(type(x).__module__.startswith("keras_hub") for x in model._flatten_layers())
+    check_same(reload(model), photograph, ops.convert_to_numpy(model(photograph)))
+
+
+def test_backbones_that_pad_with_minus_infinity(hub):
+    """Before their first pooling, as ResNets do whose blocks begin with batch norm."""
+    encoder = deeplab(hub).backbone.image_encoder
+    maps = keras.Model(encoder.input, encoder.pyramid_outputs)
+    photograph = image(64, 96) / 255
+    wanted = maps(photograph, training=False)
+    backbone = kd.backbone(encoder)
+    found = backbone(photograph, training=False)
+    # The last one is that of the classifier, after batch norm and ReLU.
+    for level in ("P2", "P3", "P4"):
+        np.testing.assert_allclose(
+            *(ops.convert_to_numpy(x[level]) for x in (found, wanted)), rtol=1e-5, atol=1e-4
+        )
+    assert kd.surgery.receptive_field(backbone)["P2"].size == (27, 27)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("plus, preactivated", [(False, True), (True, False)])
+def test_deeplab_of_other_kinds(hub, tmp_path, plus, preactivated):
+    task = deeplab(hub, plus=plus, preactivated=preactivated)
+    task.save_to_preset(tmp_path / "preset")
+    model = kd.weights.pretrained(DEEPLAB, tmp_path / "preset")
+    check_same(model, image(64, 96), original(task, image(64, 96)))
+
+
+def test_other_classes(saved):
+    task, folder = saved
+    with pytest.raises(ValueError, match="21 classes, the model predicts scores of 3 channels"):
+        kd.weights.pretrained(DEEPLAB, folder, num_classes=3)
+    with pytest.warns(UserWarning, match="Its scores start at random"):
+        model = kd.weights.pretrained(DEEPLAB, folder, num_classes=3, strict=False)
+    assert kd.heads.of(model).channels == model.output_shape[-1] == 3
+    model.compile("adam", **kd.objectives(model))
+    assert np.isfinite(model.train_on_batch(image(32, 32), np.ones((1, 32, 32), "int32"))[0])
+    heads = {"depth": kd.heads.Depth(), "objects": kd.heads.Segmentation(21)}
+    with pytest.warns(UserWarning, match="model predicts depth_scores of 1 channels. Its scores"):
+        model = kd.weights.pretrained(DEEPLAB, folder, heads=heads, strict=False)
+    assert set(model.output) == set(heads)
+    whole = kd.weights.pretrained(DEEPLAB, folder)
+    for name in ("scores", "objects_scores"):
+        kernel = (whole if name == "scores" else model).get_layer(name).get_weights()[0]
+        np.testing.assert_array_equal(kernel, task.output_conv.get_weights()[0])
+
+
+@pytest.mark.exhaustive
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the backend that exports")
+@pytest.mark.parametrize("format, suffix", [("savedmodel", ""), ("onnx", ".onnx")])
+def test_exports(saved, tmp_path, format, suffix):
+    pytest.importorskip("tf2onnx")
+    _, folder = saved
+    model = kd.weights.pretrained(DEEPLAB, folder)
+    found = getattr(kd.export, format)(model, tmp_path / f"m{suffix}")
+    assert found["labels"] < 1e-3 and found["confidence"] < 1e-3
+
+
+@pytest.mark.exhaustive
+def test_presets_of_own_classes(hub, tmp_path):
+    deeplab(hub, classes=5).save_to_preset(tmp_path / "five")
+    with pytest.warns(UserWarning, match="predicts 5 classes, .* Their names are not known"):
+        model = kd.weights.pretrained(DEEPLAB, tmp_path / "five")
+    assert kd.heads.of(model).channels == 5
+    deeplab(hub, classes=19).save_to_preset(tmp_path / "roads")
+    with pytest.warns(UserWarning, match="They are taken for the 19 classes of Cityscapes"):
+        model = kd.weights.pretrained(DEEPLAB, tmp_path / "roads")
+    assert kd.heads.of(model).class_names[0] == "road"
+
+
+def test_tiles_and_the_command_line(saved, tmp_path, capsys):
+    PIL = pytest.importorskip("PIL.Image")
+    _, folder = saved
+    model = kd.weights.pretrained(DEEPLAB, folder)
+    photograph = image(75, 101)[0]
+    whole = kd.inference.predict_tiled(model, photograph, tile=128)
+    np.testing.assert_array_equal(
+        whole, ops.convert_to_numpy(kd.decoded(model)(photograph[None]))[0]
+    )
+    (tmp_path / "photos").mkdir()
+    PIL.fromarray(photograph).save(tmp_path / "photos" / "a.png")
+    out = tmp_path / "labels"
+    command = ["predict", DEEPLAB, str(tmp_path / "photos"), "--out", str(out)]
+    assert main([*command, "--weights", str(folder)]) == 0
+    np.testing.assert_array_equal(np.array(PIL.open(out / "a.png")), whole)
+    assert main([*command, "--weights", str(tmp_path)]) == 1
+    assert "must be the folder of a preset" in capsys.readouterr().err
+    assert main(["info", DEEPLAB]) == 0
+    assert "kaggle://keras/deeplabv3plus/keras/deeplab_v3_plus" in capsys.readouterr().out
+
+
+@pytest.mark.once
+def test_bad_presets(saved, tmp_path, monkeypatch):
+    task, folder = saved
+    with pytest.raises(FileNotFoundError, match="folder of a preset.* no config.json and no task"):
+        kd.weights.pretrained(DEEPLAB, tmp_path)
+    with pytest.raises(FileNotFoundError, match="folder of a preset"):
+        kd.weights.pretrained(DEEPLAB, tmp_path / "none")
+    with pytest.raises(ValueError, match="of SegFormerImageSegmenter.* holds a DeepLabV3Image"):
+        kd.weights.pretrained(SEGFORMER, folder)
+    with pytest.raises(ValueError, match="`auxiliary` must be False"):
+        kd.weights.pretrained(DEEPLAB, folder, auxiliary=True)
+    model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(21, 1)])
+    with pytest.raises(ValueError, match="`source` must be a file: .* loaded whole, by"):
+        kd.weights.load(model, DEEPLAB)
+    for broken in ("config.json", "task.json"):
+        (tmp_path / broken).write_text("{}")
+    with pytest.raises(ValueError, match="`path` must be a preset of DeepLabV3ImageSegmenter"):
+        kd.weights.pretrained(DEEPLAB, tmp_path)
+
+
+@pytest.mark.once
+def test_bad_network_of_keras_hub(hub, monkeypatch):
+    def broken(*args, **kwargs):
+        raise OSError("HTTPSConnectionPool(host='www.kaggle.com', port=443)")
+
+    monkeypatch.setattr(hub.models.ImageSegmenter, "from_preset", broken)
+    with pytest.raises(ConnectionError, match="could not be downloaded by KerasHub") as caught:
+        kd.weights.pretrained(DEEPLAB)
+    text = str(caught.value)
+    assert "host='www.kaggle.com'" in text and "HTTPS_PROXY" in text
+    assert f"kd.weights.pretrained('{DEEPLAB}', path='…/deeplab_v3_plus_resnet50" in text
+    assert "https://www.kaggle.com/models/keras/deeplabv3plus" in text
+    name = "keras_hub/segformer_b1_cityscapes_1024"
+    with pytest.warns(UserWarning, match="gives 'kaggle://.*segformer_b1_ade20k_512.* another"):
+        with pytest.raises(ConnectionError, match="segformer_b1_cityscapes_1024"):
+            kd.weights.pretrained(name)
+
+
+@pytest.mark.once
+def test_without_keras_hub(monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras_hub", None)
+    with pytest.raises(ImportError, match="'keras_hub/deeplab.* Install it with: pip install ker"):
+        kd.weights.pretrained(DEEPLAB)

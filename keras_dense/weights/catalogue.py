@@ -13,6 +13,7 @@ from keras_dense.weights import (
     fcn,
     mmseg,
     pspnet,
+    segformer,
     segnet,
     torchvision,
 )
@@ -29,6 +30,7 @@ SOURCES: tuple[ModuleType, ...] = (
     crfasrnn,
     pspnet,
     segnet,
+    segformer,
 )
 
 

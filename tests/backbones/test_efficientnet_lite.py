@@ -1,5 +1,6 @@
 """EfficientNet-Lite beside timm, and its counts of weights."""
 
+import contextlib
 import math
 
 import keras
@@ -52,7 +53,13 @@ def test_bad_weights():
 @pytest.mark.parametrize("n", COUNTS)
 def test_the_same_features_as_timm(n, tmp_path):
     torch = pytest.importorskip("torch")
-    timm = pytest.importorskip("timm")
+    pytest.importorskip("timm.version")
+    library = torch.library.Library("torchvision", "DEF")
+    with contextlib.suppress(RuntimeError):  # Where its compiled part does not fit PyTorch.
+        for operation in ("nms", "qnms"):
+            library.define(f"{operation}(Tensor dets, Tensor scores, float threshold) -> Tensor")
+    import timm
+
     name = f"efficientnet_lite{n}"
     theirs = timm.create_model(f"tf_{name}", pretrained=False).eval()
     rng = np.random.default_rng(0)

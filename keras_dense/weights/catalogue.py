@@ -14,6 +14,7 @@ from keras_dense.weights import (
     mmseg,
     pspnet,
     segnet,
+    smp,
     torchvision,
 )
 from keras_dense.weights.record import Record
@@ -29,6 +30,7 @@ SOURCES: tuple[ModuleType, ...] = (
     crfasrnn,
     pspnet,
     segnet,
+    smp,
 )
 
 

@@ -1,13 +1,16 @@
 """Records of published files of weights: plain data, made without building anything."""
 
 import dataclasses
+import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 
+from keras_dense._types import PathLike
 from keras_dense._weights.fetch import Remote
 from keras_dense._weights.rules import Rule
+from keras_dense.backbones.application import Preprocessing
 from keras_dense.heads import Head, Segmentation
 from keras_dense.weights.classes import Classes
 
@@ -46,6 +49,9 @@ class Record:
         make_head: function that makes the head; default: a `Segmentation` of the `classes`.
         classes_in: function from what a file says beside its tensors to the `Classes` that it
             names, or `None`; for projects whose files do.
+        stored: for networks that users trained themselves, of which no file is published: function
+            from their path, and a `preprocessing` or `None`, to the record of the network that lies
+            there and its file of weights.
 
     Example:
 
@@ -79,6 +85,7 @@ class Record:
     auxiliary: Mapping[str, Any] | None = None
     make_head: Callable[[], Head] | None = None
     classes_in: Callable[[Mapping[str, Any]], Classes | None] | None = None
+    stored: Callable[[PathLike, Preprocessing | None], tuple["Record", pathlib.Path]] | None = None
 
     @property
     def source(self) -> str:

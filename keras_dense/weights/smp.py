@@ -21,7 +21,8 @@ from keras_dense.models.assemble import assemble, channels_of
 from keras_dense.models.build import HeadsLike
 from keras_dense.weights.record import Record
 from keras_dense.weights.smp_decoders import FAMILIES
-from keras_dense.weights.smp_encoders import Encoder, encoder_of
+from keras_dense.weights.smp_encoder import Encoder
+from keras_dense.weights.smp_encoders import encoder_of
 from keras_dense.weights.smp_folder import CONFIG, folder_of
 from keras_dense.weights.smp_plan import HEAD, Plan
 

@@ -7,7 +7,7 @@ from keras_dense import _check
 from keras_dense._weights.rules import Rule
 from keras_dense.models.manet import manet_decoder
 from keras_dense.models.pan import pan_decoder
-from keras_dense.weights.smp_encoders import Encoder
+from keras_dense.weights.smp_encoder import Encoder
 from keras_dense.weights.smp_plan import (
     OLD_NORM,
     Family,

@@ -12,7 +12,7 @@ from keras_dense.models.fpn import fpn_decoder
 from keras_dense.models.linknet import linknet_decoder
 from keras_dense.models.pspnet import pspnet_decoder
 from keras_dense.weights.smp_attention import MANET, PAN
-from keras_dense.weights.smp_encoders import Encoder
+from keras_dense.weights.smp_encoder import Encoder
 from keras_dense.weights.smp_fused import UPERNET
 from keras_dense.weights.smp_plan import (
     OLD_NORM,
@@ -22,12 +22,14 @@ from keras_dense.weights.smp_plan import (
     conv_norm,
     interpolation_of,
     output_stride_of,
+    with_finest_feature,
 )
 from keras_dense.weights.smp_unets import NESTED_UNET, UNET
 
 
 def _linknet(settings: Mapping[str, Any], encoder: Encoder) -> Plan:
     always_normalized(settings)
+    with_finest_feature(settings, encoder)
     rules: list[Rule] = []
     for n in range(settings["encoder_depth"]):
         ours, theirs = f"up{settings['encoder_depth'] - 1 - n}", rf"decoder\.blocks\.{n}\.block"

@@ -6,7 +6,7 @@ from typing import Any
 from keras_dense import _check
 from keras_dense._weights.rules import Rule
 from keras_dense.models.upernet import upernet_decoder
-from keras_dense.weights.smp_encoders import Encoder
+from keras_dense.weights.smp_encoder import Encoder
 from keras_dense.weights.smp_plan import (
     OLD_NORM,
     Family,

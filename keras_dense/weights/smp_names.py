@@ -7,7 +7,8 @@ from typing import Any
 from keras_dense._types import Array, Shape
 from keras_dense._weights.rules import COMMON, Rule, split, unwrapped
 from keras_dense.weights.smp_decoders import FAMILIES
-from keras_dense.weights.smp_encoders import ENCODERS, Encoder
+from keras_dense.weights.smp_encoder import Encoder
+from keras_dense.weights.smp_encoders import ENCODERS
 from keras_dense.weights.smp_plan import HEAD
 
 Shapes = Mapping[str, Shape]

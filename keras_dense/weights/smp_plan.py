@@ -9,7 +9,7 @@ from keras_dense._types import Features
 from keras_dense._weights.rules import Rule
 from keras_dense.models.decoder import Decoder, Prediction, Wanted
 from keras_dense.models.grid import GRIDS, assembling, current
-from keras_dense.weights.smp_encoders import Encoder
+from keras_dense.weights.smp_encoder import Encoder
 
 # Files hold them all the same.
 NEVER = "layers that the network never calls"
@@ -106,6 +106,13 @@ def output_stride_of(
         name = settings["encoder_name"]
         raise _check.fail("encoder_name", "an encoder that is dilated, such as a ResNet", name)
     return min(stride, 2 ** settings["encoder_depth"])
+
+
+def with_finest_feature(settings: Mapping[str, Any], encoder: Encoder) -> None:
+    """Raise a `ValueError` for an encoder without a feature at stride 2, which a decoder reads."""
+    if not encoder.widths[0]:
+        name = settings["encoder_name"]
+        raise _check.fail("encoder_name", "an encoder with a feature at stride 2", name)
 
 
 def half_pixel(decoder: Decoder) -> Decoder:

@@ -39,7 +39,9 @@ from keras_dense.models.hypercolumn import hypercolumn_decoder as hypercolumn
 from keras_dense.models.layer_cascade import layer_cascade_decoder as layer_cascade
 from keras_dense.models.linknet import linknet_decoder as linknet
 from keras_dense.models.lraspp import lraspp_decoder as lraspp
+from keras_dense.models.manet import manet_decoder as manet
 from keras_dense.models.nested_unet import nested_unet_decoder as nested_unet
+from keras_dense.models.pan import pan_decoder as pan
 from keras_dense.models.pspnet import pspnet_decoder as pspnet
 from keras_dense.models.refinenet import refinenet_decoder as refinenet
 from keras_dense.models.resnet38 import resnet38_decoder as resnet38
@@ -79,7 +81,9 @@ __all__ = [
     "layer_cascade",
     "linknet",
     "lraspp",
+    "manet",
     "nested_unet",
+    "pan",
     "pspnet",
     "read_through",
     "refinenet",

@@ -27,8 +27,8 @@ def run(args):
     if args.weights is None and is_published(args.model):
         record = published.info(args.model)
         print(record)
-        if record.loader is not None:
-            return 0  # The network is described by its files.
+        if record.loader is not None or record.stored is not None:
+            return 0  # The network is known with its files: --weights.
         model = record.builder(heads=record.head(), input_shape=(None, None, 3), **record.arguments)
     else:
         model = load_model(args.model, args.weights)

@@ -38,6 +38,7 @@ from keras_dense.layers.map_attention import (
 from keras_dense.layers.phases import PhasePooling2D, TilePhases  # noqa: F401
 from keras_dense.layers.place import LocationBias, PlaceLike
 from keras_dense.layers.pooling import AtrousAveragePooling2D, AtrousMaxPooling2D
+from keras_dense.layers.position_attention import PositionAttention
 from keras_dense.layers.size import (
     CropLike,
     FitLike,
@@ -78,6 +79,7 @@ __all__ = [
     "PadToMultiple",
     "PixelShuffle",
     "PlaceLike",
+    "PositionAttention",
     "Recolor",
     "ReflectionPadding2D",
     "ResizeLike",

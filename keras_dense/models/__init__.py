@@ -40,6 +40,8 @@ from keras_dense.models.initialize import initialize
 from keras_dense.models.layer_cascade import layer_cascade
 from keras_dense.models.linknet import linknet
 from keras_dense.models.lraspp import lraspp
+from keras_dense.models.manet import manet
+from keras_dense.models.pan import pan
 from keras_dense.models.pspnet import pspnet
 from keras_dense.models.refinenet import refinenet
 from keras_dense.models.resnet38 import resnet38
@@ -72,6 +74,8 @@ __all__ = [
     "layer_cascade",
     "linknet",
     "lraspp",
+    "manet",
+    "pan",
     "pspnet",
     "refinenet",
     "resnet38",

@@ -19,6 +19,7 @@ from keras_dense.weights import (
     pspnet,
     segformer,
     segnet,
+    smp,
     torchvision,
 )
 from keras_dense.weights.record import Record
@@ -39,6 +40,7 @@ SOURCES: tuple[ModuleType, ...] = (
     keras_hub,
     midas,
     segformer,
+    smp,
 )
 
 

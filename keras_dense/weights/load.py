@@ -17,7 +17,9 @@ from keras_dense._weights.report import Report
 from keras_dense._weights.rules import Rule, plan, split, unwrapped
 from keras_dense.heads.model_heads import found
 from keras_dense.models.assemble import prefix_of
+from keras_dense.weights import smp, smp_folder
 from keras_dense.weights.catalogue import SOURCES, info, records, suggestion
+from keras_dense.weights.smp_names import recognized
 
 # So many sets of rules are tried on a file of an unknown network.
 _TRIED = 4
@@ -37,8 +39,9 @@ def load(
 
     Args:
         model: a model, changed in place.
-        source: a name of `kd.weights.list()`; the path of a file (which comes first if both exist);
-            or its tensors, a dict from names to arrays.
+        source: a name of `kd.weights.list()`; the path of a file (which comes first if both exist),
+            or of a folder of segmentation_models_pytorch; or its tensors, a dict from names to
+            arrays.
         rules: how names become layers: the name of a published network whose rules are used, or
             rules of your own. Default: those of the network if `source` is a name; otherwise those
             that read the most.
@@ -102,9 +105,12 @@ def _opened(
     source: PathLike | Mapping[str, ArrayLike], rules: Sequence[Rule] | str | None
 ) -> tuple[dict[str, Array], str, Sequence[Rule] | None]:
     """The tensors of a source, its name for messages, and rules if they are known."""
-    known = info(rules).rules if isinstance(rules, str) else rules
+    known = (info(rules).rules or None) if isinstance(rules, str) else rules
     if isinstance(source, Mapping):
         return {key: _array(value) for key, value in source.items()}, "the given tensors", known
+    if smp_folder.is_folder(source):
+        record, file = smp.record_of(source, "none")
+        return read(file), os.fspath(file), record.rules if known is None else known
     # A checkpoint of TensorFlow is given by the start of its names.
     if os.path.exists(source) or os.path.exists(f"{os.fspath(source)}.index"):
         return read(source), os.fspath(source), known
@@ -120,6 +126,8 @@ def _opened(
     if record.loader is not None:
         wanted = f"a file: {name!r} is loaded whole, by `kd.weights.pretrained({name!r})`"
         raise _check.fail("source", wanted, name)
+    if record.stored is not None:
+        raise _check.fail("source", f"the path of the network for {name!r}", source)
     path = fetch(record.remote)
     return read(path), os.fspath(path), record.rules if known is None else known
 
@@ -134,7 +142,7 @@ def _best(model: keras.Model, tensors: dict[str, Array], name: str) -> Plan:
     sets = {id(rules): rules for source in SOURCES for rules in source.RULES.values()}
     likely = sorted(sets.values(), key=lambda rules: -_known(tensors, rules))[:_TRIED]
     plans = []
-    for rules in likely:
+    for rules in recognized(tensors) or likely:
         try:
             plans.append(ready_for(model, tensors, rules, name))
         except ValueError:

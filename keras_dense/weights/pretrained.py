@@ -18,7 +18,6 @@ from keras_dense.backbones import check_shape
 from keras_dense.backbones.application import Preprocessing
 from keras_dense.heads import Auxiliary, Heads
 from keras_dense.models.build import HeadsLike
-from keras_dense.weights import smp
 from keras_dense.weights.catalogue import info
 from keras_dense.weights.load import finish, ready_for
 from keras_dense.weights.record import Record
@@ -117,11 +116,11 @@ def _record(
     name: str, path: PathLike | None, preprocessing: Preprocessing | None
 ) -> tuple[Record, PathLike | None]:
     """The record of a network, and the path of its file if it is there."""
-    if name == smp.NAME:
+    record = info(name)
+    if record.stored is not None:
         if path is None:
             raise _check.fail("path", f"the folder of the network for {name!r}", path)
-        return smp.record_of(path, preprocessing)
-    record = info(name)
+        return record.stored(path, preprocessing)
     if preprocessing is not None:
         raise _check.fail("preprocessing", f"None for {name!r}, which has its own", preprocessing)
     return record, path

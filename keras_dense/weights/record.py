@@ -1,13 +1,16 @@
 """Records of published files of weights: plain data, made without building anything."""
 
 import dataclasses
+import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 
+from keras_dense._types import PathLike
 from keras_dense._weights.fetch import Remote
 from keras_dense._weights.rules import Rule
+from keras_dense.backbones.application import Preprocessing
 from keras_dense.heads import Head, Segmentation
 from keras_dense.weights.classes import Classes
 
@@ -48,6 +51,9 @@ class Record:
             names, or `None`; for projects whose files do.
         loader: function that builds the network with its weights, for a project whose files its own
             package reads: `loader(record, path, heads=…, input_shape=…, strict=…)`.
+        stored: for networks that users trained themselves, of which no file is published: function
+            from their path, and a `preprocessing` or `None`, to the record of the network that lies
+            there and its file of weights.
 
     Example:
 
@@ -82,6 +88,7 @@ class Record:
     make_head: Callable[[], Head] | None = None
     classes_in: Callable[[Mapping[str, Any]], Classes | None] | None = None
     loader: Callable[..., keras.Model] | None = None
+    stored: Callable[[PathLike, Preprocessing | None], tuple["Record", pathlib.Path]] | None = None
 
     @property
     def source(self) -> str:

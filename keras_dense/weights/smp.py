@@ -2,12 +2,12 @@
 
     model = kd.weights.pretrained("smp", "runs/my_unet")
 
-The project publishes encoders, but hardly a whole network: so this is no row of the catalogue, but
-a record made from the "config.json" of a folder.
+The project publishes encoders, but hardly a whole network: so the catalogue has one record of it,
+which makes another from the "config.json" of a folder.
 """
 
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -21,11 +21,13 @@ from keras_dense.models.assemble import assemble, channels_of
 from keras_dense.models.build import HeadsLike
 from keras_dense.weights.record import Record
 from keras_dense.weights.smp_decoders import FAMILIES
-from keras_dense.weights.smp_encoders import Encoder, encoder_of
+from keras_dense.weights.smp_encoder import Encoder
+from keras_dense.weights.smp_encoders import encoder_of
 from keras_dense.weights.smp_folder import CONFIG, folder_of
-from keras_dense.weights.smp_plan import Plan
+from keras_dense.weights.smp_plan import HEAD, Plan
 
 NAME = "smp"
+_PAGE = "https://github.com/qubvel-org/segmentation_models.pytorch"
 _COMMON: dict[str, Any] = {
     "encoder_name": "resnet34",
     "encoder_weights": "imagenet",
@@ -34,10 +36,6 @@ _COMMON: dict[str, Any] = {
     "activation": None,
     "aux_params": None,
 }
-_HEAD = (
-    Rule(r"segmentation_head\.0", "{head}scores", "conv"),
-    Rule(r"classification_head\..*", None, "skip", "the classification of whole images"),
-)
 
 
 def network(
@@ -97,9 +95,9 @@ def record_of(
             "plan": plan,
             "name": f"{kind.lower()}_{settings['encoder_name'].replace('-', '_')}",
         },
-        rules=(*encoder.file_rules(depth), *plan.rules, *_HEAD),
+        rules=(*encoder.file_rules(depth), *plan.rules, *HEAD),
         file=folder.file.name,
-        page="https://github.com/qubvel-org/segmentation_models.pytorch",
+        page=_PAGE,
         normalization=str(preprocessing),
         grid=plan.grid,
         channels=folder.channels,
@@ -161,3 +159,27 @@ def _head(settings: Mapping[str, Any]) -> dict[str, Any]:
     if classes == 1 and mode == "multiclass":
         raise _check.fail("activation", "None or 'sigmoid' for one class", settings["activation"])
     return {"num_classes": classes, "mode": "binary" if classes == 1 else mode}
+
+
+def _without_folder(**kwargs: Any) -> keras.Model:
+    raise _check.fail("path", f"the folder of the network for {NAME!r}", None)
+
+
+RECORDS = (
+    Record(
+        name=NAME,
+        builder=_without_folder,
+        rules=(),
+        stored=record_of,
+        file=f"{CONFIG} and the weights, in the folder that `save_pretrained` writes",
+        data="your own images",
+        license="that of your weights",
+        citation='Iakubovskii, "Segmentation Models PyTorch", 2019',
+        page=_PAGE,
+        test_size="that of your training",
+        normalization='"albumentations_config_eval.json", or that of the encoder\'s weights',
+        grid="as the network has it there",
+    ),
+)
+# Those of a file are found by its names, see `smp_names`.
+RULES: dict[str, Sequence[Rule]] = {}

@@ -11,7 +11,9 @@ from keras_dense.models.deeplabv3plus import deeplabv3plus_decoder
 from keras_dense.models.fpn import fpn_decoder
 from keras_dense.models.linknet import linknet_decoder
 from keras_dense.models.pspnet import pspnet_decoder
-from keras_dense.weights.smp_encoders import Encoder
+from keras_dense.weights.smp_attention import MANET, PAN
+from keras_dense.weights.smp_encoder import Encoder
+from keras_dense.weights.smp_fused import UPERNET
 from keras_dense.weights.smp_plan import (
     OLD_NORM,
     Family,
@@ -19,12 +21,15 @@ from keras_dense.weights.smp_plan import (
     always_normalized,
     conv_norm,
     interpolation_of,
+    output_stride_of,
+    with_finest_feature,
 )
 from keras_dense.weights.smp_unets import NESTED_UNET, UNET
 
 
 def _linknet(settings: Mapping[str, Any], encoder: Encoder) -> Plan:
     always_normalized(settings)
+    with_finest_feature(settings, encoder)
     rules: list[Rule] = []
     for n in range(settings["encoder_depth"]):
         ours, theirs = f"up{settings['encoder_depth'] - 1 - n}", rf"decoder\.blocks\.{n}\.block"
@@ -118,16 +123,8 @@ def _separable(theirs: str, ours: str) -> Iterator[Rule]:
     yield Rule(rf"{theirs}\.1", ours, "conv")
 
 
-def _output_stride(settings: Mapping[str, Any], encoder: Encoder) -> int:
-    stride = _check.choice(settings["encoder_output_stride"], "encoder_output_stride", (8, 16))
-    if encoder.strided_rate is None:
-        name = settings["encoder_name"]
-        raise _check.fail("encoder_name", "an encoder that is dilated, such as a ResNet", name)
-    return min(stride, 2 ** settings["encoder_depth"])
-
-
 def _deeplabv3(settings: Mapping[str, Any], encoder: Encoder) -> Plan:
-    stride = _output_stride(settings, encoder)
+    stride = output_stride_of(settings, encoder)
     # Older files count the parts of the decoder.
     arguments, rules = _pyramid(settings, r"decoder\.(?:aspp|0)")
     rules += [
@@ -138,7 +135,7 @@ def _deeplabv3(settings: Mapping[str, Any], encoder: Encoder) -> Plan:
 
 
 def _deeplabv3plus(settings: Mapping[str, Any], encoder: Encoder) -> Plan:
-    stride = _output_stride(settings, encoder)
+    stride = output_stride_of(settings, encoder)
     arguments, rules = _pyramid(settings, r"decoder\.aspp\.0")
     # The convolutions behind the pyramid are separable in any case.
     arguments["separable"] = arguments["separable"] or "decoder"
@@ -204,4 +201,7 @@ FAMILIES = {
         {"psp_use_batchnorm": "decoder_use_norm"},
     ),
     "Linknet": Family({"encoder_depth": 5, "decoder_use_norm": "batchnorm"}, _linknet, OLD_NORM),
+    "MAnet": MANET,
+    "PAN": PAN,
+    "UPerNet": UPERNET,
 }

@@ -1,138 +1,16 @@
-"""The encoders of segmentation_models_pytorch that are known here, and how they are built.
+"""The encoders of segmentation_models_pytorch that are known here, by their names there."""
 
-Their features are not everywhere those of `kd.backbone`: a DenseNet is read behind its batch norms,
-a MobileNetV2 behind its blocks.
-"""
-
-import dataclasses
 import math
 import re
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import keras
-from keras import layers
-
 from keras_dense import _check
-from keras_dense._types import Nested
-from keras_dense._weights.rules import Rule, within
-from keras_dense.backbones import published
+from keras_dense._weights.rules import Rule
 from keras_dense.backbones import torchvision_rules as known
-from keras_dense.backbones.application import Preprocessing, family_of
-from keras_dense.backbones.backbone import backbone
-from keras_dense.backbones.network import channels_last
-from keras_dense.backbones.torchvision import Network
-from keras_dense.surgery import dilate
-from keras_dense.surgery.graph import rebuild
-
-_UNUSED = "layers behind the last feature that is read"
-_LETTERS = "abcdefghijklmnopqrstuvwxyz"
-
-
-@dataclasses.dataclass(frozen=True)
-class Encoder:
-    """An encoder.
-
-    Attributes:
-        network: str, our name.
-        rules: from names of the file, without "encoder.", to layers.
-        widths: channels of P1 to P5.
-        taps: patterns of the names of the layers whose output P1 to P5 are; the last one counts.
-        prefix: str, what its names begin with.
-        symmetric: bool, whether strided windows must be padded alike on all sides.
-        epsilon: of its batch norms, where Keras has another one.
-        strided_rate: str, see `kd.surgery.dilate`; `None` where it cannot be dilated.
-        odd: names of layers that pad a map of odd size.
-        center: bool, whether a U-Net has two more convolutions on P5.
-    """
-
-    network: str
-    rules: Sequence[Rule]
-    widths: Sequence[int]
-    taps: Sequence[str]
-    prefix: str = "encoder."
-    symmetric: bool = False
-    epsilon: float | None = None
-    strided_rate: str | None = "after"
-    odd: Sequence[str] = ()
-    center: bool = False
-
-    def file_rules(self, depth: int) -> tuple[Rule, ...]:
-        """Rules of the encoder within a network that reads P1 to P`depth`."""
-        rules = within(self.rules, self.prefix, "backbone/")
-        if depth < 5:
-            rules = tuple(dataclasses.replace(rule, unless=_UNUSED) for rule in rules)
-        return rules
-
-    def backbone(
-        self, depth: int, output_stride: int, channels: int, preprocessing: Preprocessing | None
-    ) -> keras.Model:
-        """The backbone with P1 to P`depth`, for images 0–255 with so many channels."""
-        model = self._model(channels)
-        taps = {
-            f"P{n}": [x.name for x in model.layers if re.fullmatch(pattern, x.name)][-1]
-            for n, pattern in enumerate(self.taps[:depth], 1)
-        }
-        found = backbone(model, channels=channels, taps=taps, preprocessing=preprocessing)
-        if output_stride >= 2**depth or self.strided_rate is None:
-            return found
-        # Gates look at the whole map.
-        return dilate(found, output_stride, mode="same", strided_rate=self.strided_rate)
-
-    def _model(self, channels: int) -> keras.Model:
-        """The network as PyTorch has it, without standardization."""
-        name, family = family_of(self.network)
-        shape: dict[str, Any] = {"include_top": False, "input_shape": (None, None, channels)}
-        with warnings.catch_warnings():
-            # Keras expects one or three channels, and for MobileNets a size.
-            warnings.simplefilter("ignore", UserWarning)
-            model = channels_last()(family.builder(name))(weights=None, **shape)
-        variant = Network(self.rules, symmetric=self.symmetric, epsilon=self.epsilon)
-        model = published.variant(published.without_preprocessing(model), variant)
-        return _padded_as_odd(model, self.odd) if self.odd else model
-
-
-def _padded_as_odd(model: keras.Model, names: Sequence[str]) -> keras.Model:
-    """A network whose named paddings are alike on both sides."""
-
-    def rewrite(node: Any, copies: Any, *args: Any, **kwargs: Any) -> Nested | None:
-        op = node.operation
-        if not isinstance(op, layers.ZeroPadding2D) or op.name not in names:
-            return None
-        padding = tuple((max(sides), max(sides)) for sides in op.padding)
-        return copies(op, *args, config={"padding": padding}, **kwargs)
-
-    return rebuild(model, rewrite)
-
-
-def _letter(stage: int, index: int, part: str) -> str:
-    """A layer of a block in EfficientNet: its stages count from 1, their blocks from "a"."""
-    return f"block{stage}{_LETTERS[index]}_{part}"
-
-
-def _timm(part: str) -> Callable[[re.Match], str]:
-    return lambda match: _letter(int(match[1]) + 1, int(match[2]), part)
-
-
-_FIRST, _BLOCK = r"blocks\.(0)\.(\d+)", r"blocks\.([1-6])\.(\d+)"
-# The first block does not expand.
-_TIMM = (
-    Rule("conv_stem", "stem_conv", "conv"),
-    Rule("bn1", "stem_bn", "batch_norm"),
-    Rule(rf"{_FIRST}\.conv_pw", _timm("project_conv"), "conv"),
-    Rule(rf"{_FIRST}\.bn1", _timm("bn"), "batch_norm"),
-    Rule(rf"{_FIRST}\.bn2", _timm("project_bn"), "batch_norm"),
-    Rule(r"blocks\.(\d)\.(\d+)\.conv_dw", _timm("dwconv"), "depthwise"),
-    Rule(r"blocks\.(\d)\.(\d+)\.se\.conv_reduce", _timm("se_reduce"), "conv"),
-    Rule(r"blocks\.(\d)\.(\d+)\.se\.conv_expand", _timm("se_expand"), "conv"),
-    Rule(rf"{_BLOCK}\.conv_pw", _timm("expand_conv"), "conv"),
-    Rule(rf"{_BLOCK}\.bn1", _timm("expand_bn"), "batch_norm"),
-    Rule(rf"{_BLOCK}\.bn2", _timm("bn"), "batch_norm"),
-    Rule(rf"{_BLOCK}\.conv_pwl", _timm("project_conv"), "conv"),
-    Rule(rf"{_BLOCK}\.bn3", _timm("project_bn"), "batch_norm"),
-    Rule(r"(conv_head|bn2)\..*", None, "skip", _UNUSED),
-)
+from keras_dense.weights import smp_timm
+from keras_dense.weights.smp_encoder import UNUSED, Encoder
+from keras_dense.weights.smp_timm import EFFICIENTNET, TIMM, letter
 
 
 def _counts(depth: float) -> list[int]:
@@ -152,7 +30,7 @@ def _lukemelas(depth: float) -> tuple[Rule, ...]:
     def layer(part: str) -> Callable[[re.Match], str | None]:
         def name(match: re.Match) -> str | None:
             number = int(match[1])
-            return _letter(*places[number], part) if number < len(places) else None
+            return letter(*places[number], part) if number < len(places) else None
 
         return name
 
@@ -168,7 +46,7 @@ def _lukemelas(depth: float) -> tuple[Rule, ...]:
         Rule(f"{block}_se_expand", layer("se_expand"), "conv"),
         Rule(f"{block}_project_conv", layer("project_conv"), "conv"),
         Rule(f"{block}_bn2", layer("project_bn"), "batch_norm"),
-        Rule(r"(_conv_head|_bn1)\..*", None, "skip", _UNUSED),
+        Rule(r"(_conv_head|_bn1)\..*", None, "skip", UNUSED),
     )
 
 
@@ -228,23 +106,27 @@ def _block_taps(blocks: Sequence[str]) -> tuple[str, ...]:
 def _efficientnets() -> dict[str, Encoder]:
     found = {}
     stages = _block_taps([rf"block{stage}[a-z]" for stage in (2, 3, 5, 7)])
+    first_stage = (r"block1[a-z]_(add|project_bn)", *stages[1:])
     for n, (depth, size, widths, read, first) in _EFFICIENTNETS.items():
         name = f"EfficientNetB{n}"
         found[f"timm-efficientnet-b{n}"] = Encoder(
-            name, _TIMM, widths, stages, symmetric=True, epsilon=1e-5
+            name, EFFICIENTNET, widths, stages, symmetric=True, epsilon=1e-5
         )
         found[f"tu-efficientnet_b{n}"] = Encoder(
             name,
-            _TIMM,
+            EFFICIENTNET,
             (first, *widths[1:]),
-            (r"block1[a-z]_(add|project_bn)", *stages[1:]),
-            prefix="encoder.model.",
+            first_stage,
+            **TIMM,
             symmetric=True,
             epsilon=1e-5,
-            strided_rate="before",
+        )
+        # "tf_": padded as TensorFlow does.
+        found[f"tu-tf_efficientnet_b{n}"] = Encoder(
+            name, EFFICIENTNET, (first, *widths[1:]), first_stage, **TIMM
         )
         places = _places(depth)
-        taps = _block_taps([_letter(*places[k], "")[:-1] for k in read])
+        taps = _block_taps([letter(*places[k], "")[:-1] for k in read])
         # Dilated, they have other rates than strides ask for.
         found[f"efficientnet-b{n}"] = Encoder(
             name, _lukemelas(depth), widths, taps, strided_rate=None, odd=_odd(size)
@@ -283,17 +165,9 @@ def _encoders() -> dict[str, Encoder]:
         epsilon=1e-5,
     )
     found.update(_efficientnets())
-    # Those of timm keep the names, one module deeper, and dilate as exactness demands.
     for name, (network, widths) in {**_RESNETS, **_ONLY_TIMM}.items():
-        found[f"tu-{name}"] = Encoder(
-            network,
-            known.RESNET,
-            widths,
-            _RESNET_TAPS,
-            prefix="encoder.model.",
-            strided_rate="before",
-        )
-    return found
+        found[f"tu-{name}"] = Encoder(network, known.RESNET, widths, _RESNET_TAPS, **TIMM)
+    return {**found, **smp_timm.encoders()}
 
 
 ENCODERS: Mapping[str, Encoder] = _encoders()
@@ -302,12 +176,17 @@ ENCODERS: Mapping[str, Encoder] = _encoders()
 def encoder_of(name: Any) -> Encoder:
     """An encoder by its name in segmentation_models_pytorch.
 
+    Args:
+        name: str, the name; timm's may end in the tag of the weights it was trained from.
+
     Raises:
         ValueError: for one that is not known here; the message lists those that are.
 
-    >>> encoder_of("resnet34").widths
-    (64, 64, 128, 256, 512)
+    >>> encoder_of("resnet34").widths, encoder_of("tu-resnet34.a1_in1k").widths
+    ((64, 64, 128, 256, 512), (64, 64, 128, 256, 512))
     """
+    if isinstance(name, str) and name.startswith("tu-"):
+        name = name.partition(".")[0]
     if name not in ENCODERS:
         raise _check.fail("encoder_name", f"one of {', '.join(ENCODERS)}", name)
     return ENCODERS[name]

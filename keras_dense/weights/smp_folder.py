@@ -66,6 +66,11 @@ class Folder:
         return _scaled(mean, std, 255.0)
 
 
+def is_folder(path: Any) -> bool:
+    """Check for a folder with the settings of a network."""
+    return isinstance(path, (str, os.PathLike)) and (pathlib.Path(path) / CONFIG).is_file()
+
+
 def folder_of(path: PathLike) -> Folder:
     """Settings and weights in a folder.
 

@@ -5,12 +5,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from keras_dense import _check
+from keras_dense._types import Features
 from keras_dense._weights.rules import Rule
-from keras_dense.models.decoder import Decoder
-from keras_dense.weights.smp_encoders import Encoder
+from keras_dense.models.decoder import Decoder, Prediction, Wanted
+from keras_dense.models.grid import GRIDS, assembling, current
+from keras_dense.weights.smp_encoder import Encoder
 
 # Files hold them all the same.
 NEVER = "layers that the network never calls"
+HEAD = (
+    Rule(r"segmentation_head\.0", "{head}scores", "conv"),
+    Rule(r"classification_head\..*", None, "skip", "the classification of whole images"),
+)
 OLD_NORM = {"decoder_use_batchnorm": "decoder_use_norm"}
 
 
@@ -84,11 +90,42 @@ def widths_of(settings: Mapping[str, Any]) -> tuple[int, ...]:
     """The widths of a U-Net, one for each level."""
     depth, widths = settings["encoder_depth"], settings["decoder_channels"]
     widths = _check.integers(widths, "decoder_channels", length=depth)
-    if settings["decoder_attention_type"] == "scse" and min(widths) < 16:
+    if settings.get("decoder_attention_type") == "scse" and min(widths) < 16:
         # It reduces channels to a sixteenth, which is none there.
         wanted = "widths of at least 16 with decoder_attention_type='scse'"
         raise _check.fail("decoder_channels", wanted, widths)
     return widths
+
+
+def output_stride_of(
+    settings: Mapping[str, Any], encoder: Encoder, known: Sequence[int] = (8, 16)
+) -> int:
+    """The stride of a dilated encoder."""
+    stride = _check.choice(settings["encoder_output_stride"], "encoder_output_stride", known)
+    if encoder.strided_rate is None and stride < 32:
+        name = settings["encoder_name"]
+        raise _check.fail("encoder_name", "an encoder that is dilated, such as a ResNet", name)
+    return min(stride, 2 ** settings["encoder_depth"])
+
+
+def with_finest_feature(settings: Mapping[str, Any], encoder: Encoder) -> None:
+    """Raise a `ValueError` for an encoder without a feature at stride 2, which a decoder reads."""
+    if not encoder.widths[0]:
+        name = settings["encoder_name"]
+        raise _check.fail("encoder_name", "an encoder with a feature at stride 2", name)
+
+
+def half_pixel(decoder: Decoder) -> Decoder:
+    """A decoder that resizes half-pixel, in a network whose scores are resized between corners."""
+
+    def predict(features: Features, wanted: dict[str, Wanted]) -> dict[str, Prediction]:
+        canvas = current()
+        if canvas is None:
+            return decoder(features, wanted)
+        with assembling(dataclasses.replace(canvas, grid=GRIDS["multiple"])):
+            return decoder(features, wanted)
+
+    return Decoder(predict)
 
 
 def conv_norm(theirs: str, ours: str, norm: str = "", kind: Any = "conv") -> Iterator[Rule]:

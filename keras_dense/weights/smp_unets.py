@@ -11,7 +11,7 @@ from keras_dense._weights.kinds import blocks, classes
 from keras_dense._weights.rules import Rule
 from keras_dense.models.nested_unet import nested_unet_decoder
 from keras_dense.models.unet import unet_decoder
-from keras_dense.weights.smp_encoders import Encoder
+from keras_dense.weights.smp_encoder import Encoder
 from keras_dense.weights.smp_plan import (
     NEVER,
     OLD_NORM,
@@ -21,6 +21,7 @@ from keras_dense.weights.smp_plan import (
     interpolation_of,
     normalized,
     widths_of,
+    with_finest_feature,
 )
 
 
@@ -75,20 +76,26 @@ def _center() -> Iterator[Rule]:
 def _unet(settings: Mapping[str, Any], encoder: Encoder) -> Plan:
     depth, widths = settings["encoder_depth"], widths_of(settings)
     options = _unet_options(settings, encoder)
+    if options["attention"]:
+        # Without a feature it is called on the map alone.
+        with_finest_feature(settings, encoder)
     rules = list(_center())
     x = encoder.widths[depth - 1]
     for n, width in enumerate(widths):
         level = depth - 1 - n
-        sizes = (x, encoder.widths[level - 1]) if level else (x,)
+        skip = encoder.widths[level - 1] if level else 0
+        sizes = (x, skip) if skip else (x,)
         theirs = rf"decoder\.blocks\.{n}"
         rules += _double_conv(theirs, f"up{level}", sizes, width, bool(options["attention"]))
         x = width
     # At sizes that do not divide it resizes to the skip, or to the image.
-    return Plan(unet_decoder(widths, **options), rules, "image")
+    grid = "image" if all(encoder.widths) else "multiple"
+    return Plan(unet_decoder(widths, **options), rules, grid)
 
 
 def _nested_unet(settings: Mapping[str, Any], encoder: Encoder) -> Plan:
     depth, widths = settings["encoder_depth"], widths_of(settings)
+    with_finest_feature(settings, encoder)
     # On a VGG it has two convolutions on P5, but never calls them.
     options = {**_unet_options(settings, encoder), "center": False}
     skips = (*encoder.widths[: depth - 1][::-1], 0)

@@ -69,6 +69,41 @@ CASES = (
     ("Linknet", {"encoder_name": "efficientnet-b1", "encoder_depth": 4, "in_channels": 4}),
     ("Linknet", {"encoder_name": "densenet161", "encoder_depth": 4}),
     ("Linknet", {"encoder_name": "resnext50_32x4d", "encoder_depth": 3}),
+    ("MAnet", {"decoder_pab_channels": 8, **_UNET}),
+    (
+        "MAnet",
+        {
+            "encoder_depth": 3,
+            "decoder_channels": [32, 16, 24],
+            "decoder_use_norm": False,
+            "decoder_interpolation": "bilinear",
+        },
+    ),
+    ("MAnet", {"encoder_name": "tu-convnext_tiny", **_UNET}),
+    ("PAN", {"decoder_channels": 16}),
+    ("PAN", {"encoder_depth": 3, "decoder_interpolation": "nearest"}),
+    (
+        "PAN",
+        {
+            "encoder_name": "vgg16_bn",
+            "encoder_depth": 4,
+            "encoder_output_stride": 32,
+            "decoder_channels": 16,
+        },
+    ),
+    ("PAN", {"encoder_name": "tu-mobilenetv3_large_100", "decoder_channels": 16}),
+    ("UPerNet", {"decoder_channels": 16}),
+    ("UPerNet", {"encoder_depth": 3, "decoder_channels": 16}),
+    ("UPerNet", {"encoder_name": "tu-convnext_tiny", "decoder_channels": 16}),
+    ("Unet", {"encoder_name": "tu-convnext_tiny", **_UNET}),
+    ("Unet", {"encoder_name": "tu-mobilenetv2_100", **_UNET}),
+    ("Unet", {"encoder_name": "tu-mobilenetv3_small_100", **_UNET}),
+    ("Unet", {"encoder_name": "timm-mobilenetv3_large_100", **_UNET}),
+    ("FPN", {"encoder_name": "tu-tf_efficientnet_b0.ns_jft_in1k", "decoder_pyramid_channels": 64}),
+    ("FPN", {"encoder_name": "tu-tf_efficientnetv2_b0", "decoder_pyramid_channels": 64}),
+    ("FPN", {"encoder_name": "tu-tf_efficientnetv2_s", "decoder_pyramid_channels": 64}),
+    ("DeepLabV3", {"encoder_name": "tu-tf_efficientnetv2_b0", "decoder_channels": 16}),
+    ("DeepLabV3", {"encoder_name": "tu-mobilenetv3_small_100", "decoder_channels": 16}),
 )
 
 

@@ -22,7 +22,15 @@ nn, F = torch.nn, torch.nn.functional
 
 FOLDERS = json.loads(gzip.decompress(make_smp.FILE.read_bytes()))
 # Quick to build, and most of the rules.
-QUICK = ("Unet encoder_depth=3", "UnetPlusPlus encoder_depth", "FPN encoder_d", "PSPNet psp_out")
+QUICK = (
+    "Unet encoder_depth=3",
+    "UnetPlusPlus encoder_depth",
+    "FPN encoder_d",
+    "PSPNet psp_out",
+    "MAnet encoder_d",
+    "PAN encoder_d",
+    "UPerNet encoder_d",
+)
 SETTINGS = {"mean": 0, "std": 255}
 SMALL = {
     "_model_class": "Unet",
@@ -85,7 +93,8 @@ def test_every_name_of_a_stored_network_is_covered(name, tmp_path):
 def test_all_families_are_among_the_stored():
     kinds = {found["config"]["_model_class"] for found in FOLDERS.values()}
     assert kinds == {
-        "Unet", "UnetPlusPlus", "FPN", "DeepLabV3", "DeepLabV3Plus", "PSPNet", "Linknet",
+        "Unet", "UnetPlusPlus", "FPN", "DeepLabV3", "DeepLabV3Plus", "PSPNet", "Linknet", "MAnet",
+        "PAN", "UPerNet",
     }  # fmt: skip
 
 
@@ -254,7 +263,7 @@ def test_bad_settings(tmp_path):
         with pytest.raises(ValueError, match=text):
             record_of(write(tmp_path / "a", {**SMALL, **changes}))
 
-    bad("`_model_class` must be one of Unet, UnetPlusPlus.*'MAnet'", _model_class="MAnet")
+    bad("`_model_class` must be one of Unet, UnetPlusPlus.*'DPT'", _model_class="DPT")
     bad("`_model_class` must be one of Unet.*=None", _model_class=None)
     bad("`encoder_name` must be one of resnet18, .*'mit_b0'", encoder_name="mit_b0")
     bad("`encoder_depth` must be an integer from 3 to 5", encoder_depth=2)
@@ -366,6 +375,15 @@ def randomized(network, seed=0):
     return network.eval()
 
 
+def sizes_of(kind, settings):
+    """Only a U-Net takes sizes that its strides do not divide; a PAN none below eight cells."""
+    if kind == "PAN":
+        return ((128, 160),)
+    name = settings.get("encoder_name", "")
+    rounds_up = "convnext" not in name
+    return ((64, 96), (75, 101)) if kind == "Unet" and rounds_up else ((64, 96),)
+
+
 @pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "kind, settings", [pytest.param(*case, id=make_smp.name_of(*case)) for case in make_smp.CASES]
@@ -376,8 +394,7 @@ def test_gives_what_the_package_gives(package, kind, settings, tmp_path):
     assert make_smp.stored(network) == stored
     network.save_pretrained(tmp_path)
     model = kd.weights.pretrained("smp", tmp_path, preprocessing=SETTINGS)
-    # Only a U-Net takes sizes that its strides do not divide.
-    for size in ((64, 96), (75, 101)) if kind == "Unet" else ((64, 96),):
+    for size in sizes_of(kind, settings):
         shape = (1, *size, model.input_shape[-1])
         image = np.random.default_rng(0).integers(0, 256, shape, dtype="uint8")
         with torch.no_grad():

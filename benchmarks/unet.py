@@ -14,11 +14,11 @@ import gc
 import importlib.util
 import json
 import os
-import re
 import sys
 import time
 
 import numpy as np
+from _memory import forget, resident
 from _peers import compile_without_metrics, our_calls, peer_calls, peer_library, size_of
 from _process import child, heading, installed, one_thread, parser_of, ratio, row
 from _turns import in_turns
@@ -120,17 +120,6 @@ def measure(args):
         keras.backend.clear_session()
         gc.collect()
     return {"seconds": seconds, "sizes": sizes}
-
-
-def resident(key):
-    """MB of this process: now ("VmRSS"), or the most since the last `forget` ("VmHWM")."""
-    with open("/proc/self/status") as status:
-        return int(re.search(rf"{key}:\s+(\d+)", status.read())[1]) / 1024
-
-
-def forget():
-    with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")
 
 
 def load(whose):

@@ -1,6 +1,6 @@
 """Transformers, compared with transformers (the library): time and memory.
 
-    python benchmarks/transformers.py [--backends torch tensorflow jax] [--rounds 3] [--busy]
+    python benchmarks/attention.py [--backends torch tensorflow jax] [--rounds 3] [--busy]
 
 One image of 512×512, forward, random weights, float32 on the CPU: SegFormer on MiT-B0, the features
 of Swin-T, and those of DINOv2-S (a 37×37 grid of patches, for which its positions are

@@ -17,6 +17,7 @@ import keras
 
 from keras_dense import _check
 from keras_dense._types import PathLike, Shape
+from keras_dense._weights.fetch import cache_folder
 from keras_dense.heads import Depth, Head, Heads, RelativeDepth, Segmentation
 from keras_dense.heads.model_heads import found
 from keras_dense.models.assemble import prefix_of
@@ -79,6 +80,8 @@ def _task(record: Record, path: PathLike | None) -> Any:
                 f"`path` must be a preset of {kind}. KerasHub says: {error}"
             ) from error
         raise ConnectionError(_failure(record, preset, error)) from error
+    if path is None:
+        _tell_terms(record)
     names = [each.__name__ for each in type(task).__mro__]
     if kind not in names:
         raise ValueError(
@@ -118,6 +121,15 @@ def _check_handle(record: Record, presets: Mapping[str, Any]) -> None:
             f"{record.name!r} are those of another preset.",
             stacklevel=5,
         )
+
+
+def _tell_terms(record: Record) -> None:
+    """Print terms that are not permissive, the first time."""
+    notice, note = record.remote.notice, cache_folder() / f"{record.file}.license.txt"
+    if notice and not note.exists():
+        print(notice)
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(f"{notice}\n", "utf-8")
 
 
 def _failure(record: Record, preset: str, error: Exception) -> str:

@@ -43,7 +43,7 @@ def randomized(task, seed=0):
     return task
 
 
-def deeplab(hub, *, plus=True, classes=21, preactivated=True):
+def deeplab(hub, *, plus=True, classes=21, preactivated=True, size=None):
     encoder = hub.models.ResNetBackbone(
         input_conv_filters=[64],
         input_conv_kernel_sizes=[7],
@@ -52,6 +52,7 @@ def deeplab(hub, *, plus=True, classes=21, preactivated=True):
         stackwise_num_strides=[1, 2, 2, 2],
         block_type="basic_block",
         use_pre_activation=preactivated,
+        image_shape=(size, size, 3),
     )
     backbone = hub.models.DeepLabV3Backbone(
         encoder,
@@ -60,6 +61,7 @@ def deeplab(hub, *, plus=True, classes=21, preactivated=True):
         dilation_rates=[1, 2],
         low_level_feature_key="P2" if plus else None,
         projection_filters=6,
+        image_shape=(size, size, 3),
     )
     converter = hub.layers.DeepLabV3ImageConverter(image_size=(64, 64), scale=SCALE, offset=OFFSET)
     preprocessor = hub.models.DeepLabV3ImageSegmenterPreprocessor(converter)
@@ -179,12 +181,15 @@ def test_backbones_that_pad_with_minus_infinity(hub):
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("plus, preactivated", [(False, True), (True, False)])
-def test_deeplab_of_other_kinds(hub, tmp_path, plus, preactivated):
-    task = deeplab(hub, plus=plus, preactivated=preactivated)
+@pytest.mark.parametrize(
+    "settings", [{"plus": False}, {"preactivated": False}, {"size": 64}], ids=str
+)
+def test_deeplab_of_other_kinds(hub, tmp_path, settings):
+    task = deeplab(hub, **settings)
     task.save_to_preset(tmp_path / "preset")
     model = kd.weights.pretrained(DEEPLAB, tmp_path / "preset")
-    check_same(model, image(64, 96), original(task, image(64, 96)))
+    check_same(model, image(64, 64), original(task, image(64, 64)))
+    assert model(image(75, 101)).shape == (1, 75, 101, 21)
 
 
 @pytest.mark.exhaustive
@@ -205,7 +210,7 @@ def test_other_classes(saved):
         np.testing.assert_array_equal(kernel, task.output_conv.get_weights()[0])
 
 
-def test_segformer_gives_what_keras_hub_gives(hub, tmp_path):
+def test_segformer_gives_what_keras_hub_gives(hub, tmp_path, monkeypatch, capsys):
     task = segformer(hub)
     task.save_to_preset(tmp_path / "preset")
     model = kd.weights.pretrained(SEGFORMER, tmp_path / "preset")
@@ -216,6 +221,12 @@ def test_segformer_gives_what_keras_hub_gives(hub, tmp_path):
     larger = segformer(hub, size=96)
     larger.set_weights(task.get_weights())
     check_same(model, image(96, 96), original(larger, image(96, 96)))
+    # As if it was downloaded: terms that are not permissive are said once.
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(hub.models.ImageSegmenter, "from_preset", lambda *args, **kwargs: task)
+    for _ in range(2):
+        assert kd.weights.pretrained(SEGFORMER).count_params() == model.count_params()
+    assert capsys.readouterr().out.count("NVIDIA Source Code License") == 1
 
 
 @pytest.mark.exhaustive

@@ -66,3 +66,33 @@ def test_any_size_on_every_grid(name, grid, format, tmp_path):
         wanted = expected(model, HEAD, images)
         assert wanted["labels"].shape[1:] == size and len(np.unique(wanted["labels"])) > 1
         assert_same(run(format, path, images), wanted)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="PyTorch's own exporter")
+@pytest.mark.filterwarnings("ignore")  # of the exporter
+@pytest.mark.parametrize("grid", GRIDS)
+def test_pytorch_writes_onnx_of_any_size(grid, tmp_path):
+    """By tracing; `model.export` of Keras writes fixed sizes on PyTorch."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    model = drawn(BUILD["unet"](grid))
+    model.eval()
+    path = tmp_path / "model.onnx"
+    traced = torch.from_numpy(photos(SIZES[0]).astype("float32"))
+    torch.onnx.export(
+        model,
+        (traced,),
+        path,
+        input_names=["image"],
+        dynamic_axes={"image": {0: "batch", 1: "height", 2: "width"}},
+        opset_version=18,
+        dynamo=False,
+    )
+    session = runtime.InferenceSession(path)
+    for size in SIZES:
+        image = photos(size, 1).astype("float32")
+        wanted = keras.ops.convert_to_numpy(model(image))
+        (found,) = session.run(None, {"image": image})
+        np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max(), rtol=0)

@@ -275,6 +275,17 @@ def blocks(kind: str | Kind, order: Sequence[int], sizes: Sequence[int] | None =
     return _then(kind, {"kernel": change})
 
 
+def portion(kind: str | Kind, number: int, count: int) -> Kind:
+    """The part of a convolution of a concatenation that reads one of `count` equal maps.
+
+    >>> turn = portion("linear", 1, 2).turns["kernel"]
+    >>> turn(np.arange(6.0).reshape(1, 6), (3, 1)).ravel().tolist()
+    [3.0, 4.0, 5.0]
+    """
+    axis = kind_of(kind).axes[0]
+    return _then(kind, {"kernel": lambda x, shape: np.split(x, count, axis)[number]})
+
+
 def classes(kind: str | Kind, chosen: slice | Sequence[int]) -> Kind:
     """The scores of some classes, or of classes in another order.
 

@@ -44,6 +44,8 @@ class Rule:
             they are the fixed kernel that interpolates, which ours computes without weights.
         unless: a reason. Given one, tensors are left out without complaint if the model does not
             have the layer: "the auxiliary head". For "skip" it is the reason of the report.
+        shared: whether other rules may take the same tensors for other layers, as for a convolution
+            of a concatenation, which ours computes in parts.
         theirs, ours: prefixes of all names, before those of the pattern and of the layer; see
             `within`.
     """
@@ -52,6 +54,7 @@ class Rule:
     layer: Template | None
     kind: str | Kind
     unless: str | None = None
+    shared: bool = False
     theirs: str = ""
     ours: str = ""
 
@@ -214,6 +217,7 @@ class _Planner:
         """Find the rule of a tensor: leave it out, or put it into the group of its layer."""
         module, part = split(key)
         reason: str | None = None
+        taken = False
         for number, rule in enumerate(self.rules):
             if rule.kind in ("skip", "bilinear"):
                 if rule.match(key):
@@ -230,9 +234,14 @@ class _Planner:
             if target is not None:
                 group = self.groups.setdefault((number, module), _Group(kind, target))
                 group.found[weight], group.keys[weight] = self.tensors[key], key
-                return
+                taken = True
+                if not rule.shared:
+                    return
+                continue
             # A later rule may know another place for it.
             reason = reason or rule.unless
+        if taken:
+            return
         if reason is None:
             self.unread.append(key)
         else:

@@ -17,6 +17,7 @@ from keras_dense.weights import (
     midas,
     mmseg,
     pspnet,
+    segformer,
     segnet,
     torchvision,
 )
@@ -37,6 +38,7 @@ SOURCES: tuple[ModuleType, ...] = (
     deconvnet,
     keras_hub,
     midas,
+    segformer,
 )
 
 

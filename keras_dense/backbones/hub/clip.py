@@ -11,10 +11,12 @@ def trunk(model: Any, *, argument: str, **settings: Any) -> keras.Model:
     """The backbone of a `CLIPVisionEncoder`. Its taps are not normalized."""
     embedding = model.embedding
     side = embedding.image_size // embedding.patch_size
+    # A new network of KerasHub 0.32 has the first position everywhere; files have their own.
+    order = keras.ops.convert_to_numpy(embedding.position_ids)[0].astype("int64")
     tokens = tokens_of(
         embedding,
         embedding.patch_embedding,
-        positions=array(embedding.position_embedding.embeddings),
+        positions=array(embedding.position_embedding.embeddings)[order],
         grid=(side, side),
         prefix=[array(embedding.class_embedding)],
     )

@@ -66,14 +66,12 @@ def test_the_same_features_as_timm(n, tmp_path):
     with torch.no_grad():
         for key, x in theirs.state_dict().items():
             if x.ndim > 1:
-                x.copy_(torch.tensor(rng.normal(0, np.sqrt(2 / np.prod(x.shape[1:])), x.shape)))
-            elif x.ndim == 1:
-                norm = key.endswith(("running_var", "weight"))
-                x.copy_(
-                    torch.tensor(
-                        rng.uniform(0.5, 1.5, x.shape) if norm else rng.normal(0, 0.1, x.shape)
-                    )
-                )
+                value = rng.normal(0, np.sqrt(1 / np.prod(x.shape[1:])), x.shape)
+            elif key.endswith(("running_var", "weight")):
+                value = rng.uniform(0.5, 1, x.shape)
+            else:
+                value = rng.normal(0, 0.1, x.shape)
+            x.copy_(torch.tensor(value))
     path = tmp_path / f"tf_{name}.pth"
     torch.save(theirs.state_dict(), path)
     ours = kd.backbone(name, weights=path)

@@ -31,9 +31,10 @@ def evaluate(truth, prediction, low, high):
 
 
 def test_contract():
-    truth, prediction = inverse()
+    # Twice the same row, so that an image has the same scale and shift as its halves.
+    truth, prediction = (np.repeat(x[:2, :1], 2, axis=1) for x in inverse())
     metric = RelativeDepthErrors(max_depth=10.0, reduction="pixel")
-    check_metric(metric, truth[:2], prediction[:2])
+    check_metric(metric, truth, prediction)
 
 
 @pytest.mark.everywhere

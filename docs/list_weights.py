@@ -13,7 +13,7 @@ START, END = "<!-- tables of the catalogue -->\n", "<!-- end of the tables -->"
 FAMILIES = {
     "FCN": ("torchvision/fcn", "mmseg/fcn_", "fcn/"),
     "DeepLabv2": ("deeplabv2/",),
-    "DeepLabv3+": ("mmseg/deeplabv3plus", "deeplab/xception"),
+    "DeepLabv3+": ("mmseg/deeplabv3plus", "deeplab/xception", "keras_hub/deeplab_v3_plus"),
     "DeepLabv3": ("torchvision/deeplabv3", "mmseg/deeplabv3", "deeplab/mobilenet"),
     "Dilated context": ("dilation/",),
     "PSPNet": ("mmseg/pspnet", "pspnet/"),
@@ -22,8 +22,11 @@ FAMILIES = {
     "Feature pyramid": ("mmseg/fpn",),
     "U-Net": ("mmseg/unet",),
     "SegNet": ("segnet/",),
+    "DeconvNet": ("deconvnet/",),
+    "SegFormer": ("nvidia/segformer", "mmseg/segformer", "keras_hub/segformer"),
     "CRF as RNN": ("crfasrnn/",),
     "MiDaS (relative inverse depth)": ("midas/",),
+    "Depth Anything (relative inverse depth)": ("keras_hub/depth_anything",),
 }
 
 

@@ -104,7 +104,10 @@ def converted(product):
     function = product.function()
     with _quiet("tf2onnx"):
         proto, _ = tf2onnx.convert.from_function(
-            function, input_signature=function.input_signature, opset=OPSET
+            function,
+            input_signature=function.input_signature,
+            opset=OPSET,
+            custom_op_handlers={"Erfc": (_erfc, [])},
         )
     unknown = sorted(_unknown(proto.graph))
     if unknown:
@@ -114,6 +117,15 @@ def converted(product):
         )
     helper.set_model_props(proto, {"about": product.about})
     return proto
+
+
+def _erfc(graph, node, name, _):
+    """The exact GELU of TensorFlow, by the function that ONNX has: erfc(x) = 1 - erf(x)."""
+    inputs, outputs = list(node.input), list(node.output)
+    graph.remove_node(node.name)
+    erf = graph.make_node("Erf", inputs)
+    one = graph.make_const(f"{name}_one", np.array(1, "float32"))
+    graph.make_node("Sub", [one.output[0], erf.output[0]], outputs=outputs, name=node.name)
 
 
 @contextlib.contextmanager

@@ -117,7 +117,7 @@ class RelativeDepth(Head):
         return {"relative_depth": self.decode(prediction)}
 
     def about(self) -> dict[str, dict]:
-        """What the numbers mean."""
+        """Unit and meaning."""
         return {
             "relative_depth": {
                 "unit": "relative",

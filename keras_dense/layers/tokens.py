@@ -129,7 +129,8 @@ class PatchTokens(keras.layers.Layer):
 
     def _positions(self, height, width):
         positions = ops.expand_dims(self.positions, 0)
-        if (height, width) == self.grid:
+        known = isinstance(height, int) and isinstance(width, int)
+        if known and (height, width) == self.grid:
             return ops.cast(positions, self.compute_dtype)
         exact = ops.cast(positions, "float32")
         exact = resize_bicubic(exact, height, width, antialias=self.antialias)

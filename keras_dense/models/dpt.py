@@ -38,7 +38,7 @@ LEVELS = ("P5", "P4", "P3", "P2")
 PATCHES = ("T4", "T3", "T2", "T1")
 STYLES = ("depth", "segmentation")
 # Of maps of patches, coarsest first.
-_FACTORS = (Fraction(1, 2), 1, 2, 4)
+_FACTORS = tuple(map(Fraction, (0.5, 1, 2, 4)))
 
 
 class _Settings(NamedTuple):
@@ -141,10 +141,10 @@ def _step(x: Tensor, to: Tensor | None, image: Tensor, raw: bool, name: str) -> 
     return finer(x, factor, image, stride, False, name)
 
 
-def _halved(stride: tuple[int, int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _halved(stride: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
     """The factor of a step of at most 2 towards the image, and the stride after it."""
-    factor = tuple(2 if s % 2 == 0 else 1 for s in stride)
-    return factor, tuple(s // f for s, f in zip(stride, factor, strict=True))
+    (a, b), (c, d) = stride, (2 - stride[0] % 2, 2 - stride[1] % 2)
+    return (c, d), (a // c, b // d)
 
 
 def _scores(x: Tensor, key: str, wanted: Wanted, raw: bool, settings: _Settings) -> Tensor:

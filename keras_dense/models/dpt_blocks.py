@@ -34,7 +34,7 @@ def convolution(
     )(x)
 
 
-def reassembled(x: Tensor, filters: int, factor: Fraction | int, name: str) -> Tensor:
+def reassembled(x: Tensor, filters: int, factor: Fraction, name: str) -> Tensor:
     """A map of patches, projected and brought to another stride (equation 5).
 
     Args:
@@ -76,7 +76,9 @@ def residual_unit(x: Tensor, *, batch_norm: bool, rectify: bool, name: str) -> T
     return layers.Add(name=f"{name}_add")([skip, y])
 
 
-def finer(x: Tensor, factor: Size, image: Tensor, stride: Size, half_pixel: bool, name: str):
+def finer(
+    x: Tensor, factor: Size, image: Tensor, stride: Size, half_pixel: bool, name: str
+) -> Tensor:
     """A map upsampled by a factor on the way to the image.
 
     Args:

@@ -1,10 +1,11 @@
-"""Presets of KerasHub: DeepLabv3+, SegFormer.
+"""Presets of KerasHub: DeepLabv3+, SegFormer, Depth Anything v2.
 
 KerasHub downloads and reads them itself. Here its networks get what they lack: images 0–255 of any
-size, their normalization within the model, logits in the size of the image, class names and colors.
-A folder that `task.save_to_preset(folder)` has written is read, too, without a network.
+size, their normalization within the model, predictions of the size of the image, names and colors
+of classes. A folder that `task.save_to_preset(folder)` has written is read, too, without a network.
 """
 
+import functools
 import importlib
 import os
 import pathlib
@@ -16,7 +17,8 @@ import keras
 
 from keras_dense import _check
 from keras_dense._types import PathLike, Shape
-from keras_dense.heads import Heads, Segmentation
+from keras_dense._weights.fetch import cache_folder
+from keras_dense.heads import Depth, Head, Heads, RelativeDepth, Segmentation
 from keras_dense.heads.model_heads import found
 from keras_dense.models.assemble import prefix_of
 from keras_dense.weights.classes import ADE20K, CITYSCAPES, VOC, Classes
@@ -56,8 +58,7 @@ def load(
     shape = (None, None, record.channels) if input_shape is None else input_shape
     build = NETWORKS[record.arguments["task"]]
     rebuilt = build(task, heads.pack(heads), shape, _preprocessing(task))
-    rebuilt.transfer()
-    _transfer_scores(rebuilt, record, strict)
+    rebuilt.transfer(_transfer_scores(rebuilt, record, strict))
     return rebuilt.model
 
 
@@ -79,6 +80,8 @@ def _task(record: Record, path: PathLike | None) -> Any:
                 f"`path` must be a preset of {kind}. KerasHub says: {error}"
             ) from error
         raise ConnectionError(_failure(record, preset, error)) from error
+    if path is None:
+        _tell_terms(record)
     names = [each.__name__ for each in type(task).__mro__]
     if kind not in names:
         raise ValueError(
@@ -120,6 +123,15 @@ def _check_handle(record: Record, presets: Mapping[str, Any]) -> None:
         )
 
 
+def _tell_terms(record: Record) -> None:
+    """Print terms that are not permissive, the first time."""
+    notice, note = record.remote.notice, cache_folder() / f"{record.file}.license.txt"
+    if notice and not note.exists():
+        print(notice)
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(f"{notice}\n", "utf-8")
+
+
 def _failure(record: Record, preset: str, error: Exception) -> str:
     reason = str(error).strip() or type(error).__name__
     return (
@@ -150,10 +162,14 @@ def _preprocessing(task: Any) -> Mapping[str, Any] | str:
 _BY_NUMBER = {len(known.names): known for known in (VOC, CITYSCAPES, ADE20K)}
 
 
-def _head(record: Record, task: Any) -> Segmentation:
-    """A head of the classes that a preset was trained on."""
+def _head(record: Record, task: Any) -> Head:
+    """A head of what a preset was trained on."""
+    if record.classes is None:
+        if task.depth_estimation_type == "relative":
+            return record.head()
+        return Depth(task.min_depth, task.max_depth or 1.0)
     count = task.num_classes
-    if record.classes is not None and len(record.classes.names) == count:
+    if len(record.classes.names) == count:
         return record.head()
     known = _BY_NUMBER.get(count)
     warnings.warn(
@@ -167,30 +183,29 @@ def _head(record: Record, task: Any) -> Segmentation:
     return Segmentation(count, class_names=known.names, palette=known.palette)
 
 
-def _transfer_scores(rebuilt: Rebuilt, record: Record, strict: bool) -> None:
-    """Weights of the scores for the first head that has as many classes."""
+def _transfer_scores(rebuilt: Rebuilt, record: Record, strict: bool) -> str | None:
+    """Weights of the scores for the first head with as many channels; the prefix of its layers."""
     heads = found(rebuilt.model)
     kernel, *bias = rebuilt.scores
-    others, done = [], False
+    others, chosen = [], None
     for key in {} if heads is None else heads:
         layer = rebuilt.model.get_layer(f"{prefix_of(key)}scores")
-        if not done and tuple(layer.kernel.shape) == kernel.shape:
+        if chosen is None and tuple(layer.kernel.shape) == kernel.shape:
             layer.set_weights([kernel, *(bias or [0.0 * kernel[0, 0, 0]])])
-            done = True
+            chosen = prefix_of(key)
         else:
             others.append(f"{layer.name} of {layer.kernel.shape[-1]} channels")
     if not others:
-        return
-    message = (
-        f"{record.name!r} was trained for {kernel.shape[-1]} classes, the model predicts "
-        f"{', '.join(others)}."
-    )
+        return chosen
+    what = "one channel of depth" if record.classes is None else f"{kernel.shape[-1]} classes"
+    message = f"{record.name!r} was trained for {what}, the model predicts {', '.join(others)}."
     if strict:
         raise ValueError(
             f"{message} With `strict=False` all other weights are read, and the scores of the "
             "model stay as they are, for training."
         )
     warnings.warn(f"{message} Its scores start at random.", stacklevel=4)
+    return chosen
 
 
 # What has a table of rules elsewhere is transferred from layer to layer here.
@@ -211,11 +226,12 @@ def _builder(*, heads: Any, **_: Any) -> keras.Model:
 
 
 def _record(preset: str, model: str, task: str, parameters: int, **more: Any) -> Record:
+    base = "ImageSegmenter" if task.endswith("ImageSegmenter") else "DepthEstimator"
     return Record(
         name=f"keras_hub/{preset}",
         builder=_builder,
         loader=load,
-        arguments={"task": task, "base": "ImageSegmenter"},
+        arguments={"task": task, "base": base},
         rules=RULES["layers"],
         urls=(f"kaggle://keras/{model}/keras/{preset}",),
         file=preset,
@@ -248,6 +264,23 @@ def _segformer(
         }[len(classes.names)],
         grid="image",
         **more,
+    )
+
+
+def _depth_anything(size: str, parameters: int, nyu: float, kitti: float, license: str) -> Record:
+    return _record(
+        f"depth_anything_v2_{size}",
+        "depth-anything",
+        "DepthAnythingDepthEstimator",
+        parameters,
+        make_head=functools.partial(RelativeDepth, activation="relu"),
+        data="synthetic images with depth, and 62 million images that a larger network labeled",
+        scores={"AbsRel on NYU": nyu, "AbsRel on KITTI": kitti},
+        scored_on="zero-shot, scale and shift of each image aligned",
+        license=license,
+        citation="Yang et al., Depth Anything V2, NeurIPS 2024",
+        test_size="518×518, or short side 518",
+        grid="multiple_corners",
     )
 
 
@@ -284,4 +317,7 @@ RECORDS = (
         _segformer(size, count, CITYSCAPES, 1024, score)
         for size, (count, _, score) in _SIZES.items()
     ),
+    _depth_anything("small", 25_311_169, 0.053, 0.078, "Apache-2.0"),
+    _depth_anything("base", 98_522_945, 0.049, 0.078, "CC BY-NC 4.0"),
+    _depth_anything("large", 336_718_529, 0.045, 0.074, "CC BY-NC 4.0"),
 )

@@ -79,6 +79,9 @@ def pretrained(
     # A file that is there already:
     model = kd.weights.pretrained("torchvision/fcn_resnet50", path="fcn_resnet50_coco.pth")
 
+    # Depth, from a preset that KerasHub downloads:
+    model = kd.weights.pretrained("keras_hub/depth_anything_v2_small")
+
     # A folder of segmentation_models_pytorch, with names for its classes:
     head = kd.heads.Segmentation(3, class_names=["sky", "road", "car"])
     model = kd.weights.pretrained("smp", path="runs/my_unet", heads=head)

@@ -251,7 +251,7 @@ def test_as_many_parameters_as_midas(zero_weights):
 
 
 def dpt_parameters(channels, widths, filters=256, head=HEAD):
-    """Of the reassembly, the convolutions to one width, the fusions and the head."""
+    """Count of the reassembly, the convolutions to one width, the fusions and the head."""
     a, b, c, d = widths
     reassembly = sum(channels * n + n for n in widths)
     reassembly += 16 * a * a + a + 4 * b * b + b + 9 * d * d + d

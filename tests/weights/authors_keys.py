@@ -255,8 +255,8 @@ def midas(name):
     small = "small" in name
     features = (32, 48, 136, 384) if small else (256, 512, 1024, 2048)
     widths = (64, 128, 256, 512) if small else (256,) * 4
-    trunk = efficientnet_lite3() if small else resnext101()
-    found = {f"pretrained.{key}": shape for key, shape in trunk.items()}
+    features_of = efficientnet_lite3() if small else resnext101()
+    found = {f"pretrained.{key}": shape for key, shape in features_of.items()}
 
     def layer(name, filters, channels, size):
         found[f"scratch.{name}.weight"] = (filters, channels, size, size)

@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*preset.*cla
 
 DEEPLAB = "keras_hub/deeplab_v3_plus_resnet50_pascalvoc"
 SEGFORMER = "keras_hub/segformer_b0_ade20k_512"
+DEPTH = "keras_hub/depth_anything_v2_small"
 # Normalization of the presets: x · scale + offset.
 SCALE = [1 / (255 * x) for x in (0.229, 0.224, 0.225)]
 OFFSET = [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225]
@@ -42,7 +43,7 @@ def randomized(task, seed=0):
     return task
 
 
-def deeplab(hub, *, plus=True, classes=21, preactivated=True):
+def deeplab(hub, *, plus=True, classes=21, preactivated=True, size=None):
     encoder = hub.models.ResNetBackbone(
         input_conv_filters=[64],
         input_conv_kernel_sizes=[7],
@@ -51,6 +52,7 @@ def deeplab(hub, *, plus=True, classes=21, preactivated=True):
         stackwise_num_strides=[1, 2, 2, 2],
         block_type="basic_block",
         use_pre_activation=preactivated,
+        image_shape=(size, size, 3),
     )
     backbone = hub.models.DeepLabV3Backbone(
         encoder,
@@ -59,6 +61,7 @@ def deeplab(hub, *, plus=True, classes=21, preactivated=True):
         dilation_rates=[1, 2],
         low_level_feature_key="P2" if plus else None,
         projection_filters=6,
+        image_shape=(size, size, 3),
     )
     converter = hub.layers.DeepLabV3ImageConverter(image_size=(64, 64), scale=SCALE, offset=OFFSET)
     preprocessor = hub.models.DeepLabV3ImageSegmenterPreprocessor(converter)
@@ -89,6 +92,38 @@ def segformer(hub, size=64, classes=150):
     )
 
 
+def depth_anything(hub, size=98, **settings):
+    encoder = hub.models.DINOV2Backbone(
+        patch_size=14,
+        num_layers=4,
+        hidden_dim=16,
+        num_heads=2,
+        intermediate_dim=24,
+        image_shape=(size, size, 3),
+        position_embedding_shape=(98, 98),
+        apply_layernorm=settings.pop("apply_layernorm", True),
+    )
+    backbone = hub.models.DepthAnythingBackbone(
+        encoder,
+        reassemble_factors=[4, 2, 1, 0.5],
+        neck_hidden_dims=[4, 6, 8, 10],
+        fusion_hidden_dim=12,
+        head_hidden_dim=6,
+        head_in_index=-1,
+        feature_keys=["stage1", "stage2", "stage3", "stage4"],
+    )
+    converter = hub.layers.DepthAnythingImageConverter(
+        image_size=(size, size), scale=SCALE, offset=OFFSET
+    )
+    preprocessor = hub.models.DepthAnythingDepthEstimatorPreprocessor(converter)
+    settings = {"depth_estimation_type": "relative", **settings}
+    task = hub.models.DepthAnythingDepthEstimator(backbone, preprocessor=preprocessor, **settings)
+    randomized(task)
+    # Depth is positive, so that the ReLU after it shows something.
+    backbone.head.conv3.bias.assign([20.0])
+    return task
+
+
 def image(height, width):
     return np.random.default_rng(1).integers(0, 256, (1, height, width, 3), dtype="uint8")
 
@@ -96,7 +131,8 @@ def image(height, width):
 def original(task, photograph):
     """Logits of KerasHub's own network on a normalized image."""
     x = photograph * np.array(SCALE, "float32") + np.array(OFFSET, "float32")
-    return ops.convert_to_numpy(task(x, training=False))
+    y = task(x, training=False)
+    return ops.convert_to_numpy(y["depths"] if isinstance(y, dict) else y)
 
 
 def check_same(model, photograph, wanted):
@@ -135,10 +171,9 @@ def test_backbones_that_pad_with_minus_infinity(hub):
     maps = keras.Model(encoder.input, encoder.pyramid_outputs)
     photograph = image(64, 96) / 255
     wanted = maps(photograph, training=False)
-    backbone = kd.backbone(encoder)
+    backbone = kd.backbone(maps)
     found = backbone(photograph, training=False)
-    # The last one is that of the classifier, after batch norm and ReLU.
-    for level in ("P2", "P3", "P4"):
+    for level in wanted:
         np.testing.assert_allclose(
             *(ops.convert_to_numpy(x[level]) for x in (found, wanted)), rtol=1e-5, atol=1e-4
         )
@@ -146,18 +181,20 @@ def test_backbones_that_pad_with_minus_infinity(hub):
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("plus, preactivated", [(False, True), (True, False)])
-def test_deeplab_of_other_kinds(hub, tmp_path, plus, preactivated):
-    task = deeplab(hub, plus=plus, preactivated=preactivated)
+@pytest.mark.parametrize(
+    "settings", [{"plus": False}, {"preactivated": False}, {"size": 64}], ids=str
+)
+def test_deeplab_of_other_kinds(hub, tmp_path, settings):
+    task = deeplab(hub, **settings)
     task.save_to_preset(tmp_path / "preset")
     model = kd.weights.pretrained(DEEPLAB, tmp_path / "preset")
-    check_same(model, image(64, 96), original(task, image(64, 96)))
+    check_same(model, image(64, 64), original(task, image(64, 64)))
+    assert model(image(75, 101)).shape == (1, 75, 101, 21)
 
 
+@pytest.mark.exhaustive
 def test_other_classes(saved):
     task, folder = saved
-    with pytest.raises(ValueError, match="21 classes, the model predicts scores of 3 channels"):
-        kd.weights.pretrained(DEEPLAB, folder, num_classes=3)
     with pytest.warns(UserWarning, match="Its scores start at random"):
         model = kd.weights.pretrained(DEEPLAB, folder, num_classes=3, strict=False)
     assert kd.heads.of(model).channels == model.output_shape[-1] == 3
@@ -171,6 +208,67 @@ def test_other_classes(saved):
     for name in ("scores", "objects_scores"):
         kernel = (whole if name == "scores" else model).get_layer(name).get_weights()[0]
         np.testing.assert_array_equal(kernel, task.output_conv.get_weights()[0])
+
+
+def test_segformer_gives_what_keras_hub_gives(hub, tmp_path, monkeypatch, capsys):
+    task = segformer(hub)
+    task.save_to_preset(tmp_path / "preset")
+    model = kd.weights.pretrained(SEGFORMER, tmp_path / "preset")
+    check_same(model, image(64, 64), original(task, image(64, 64)))
+    assert model(image(75, 101)).shape == (1, 75, 101, 150)
+    assert kd.heads.of(model).class_names[0] == "wall"
+    # KerasHub's own network is of one size, and square: another one with the same weights.
+    larger = segformer(hub, size=96)
+    larger.set_weights(task.get_weights())
+    check_same(model, image(96, 96), original(larger, image(96, 96)))
+    # As if it was downloaded: terms that are not permissive are said once.
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(hub.models.ImageSegmenter, "from_preset", lambda *args, **kwargs: task)
+    for _ in range(2):
+        assert kd.weights.pretrained(SEGFORMER).count_params() == model.count_params()
+    assert capsys.readouterr().out.count("NVIDIA Source Code License") == 1
+
+
+@pytest.mark.exhaustive
+def test_depth_anything_gives_what_keras_hub_gives(hub, tmp_path):
+    task = depth_anything(hub)
+    task.save_to_preset(tmp_path / "preset")
+    model = kd.weights.pretrained(DEPTH, tmp_path / "preset")
+    check_same(model, image(98, 98), original(task, image(98, 98)))
+    assert model(image(75, 101)).shape == (1, 75, 101, 1)
+    assert isinstance(kd.heads.of(model), kd.heads.RelativeDepth)
+    # KerasHub's own for another square, of an odd number of patches.
+    larger = depth_anything(hub, size=126)
+    used, name = [], "interpolated_position_embeddings"
+    for ours, theirs in zip(larger.weights, task.weights, strict=True):
+        if name in ours.path:
+            used.append((ours, theirs))
+        else:
+            ours.assign(theirs)
+    ((ours, theirs),) = used
+    embeddings = larger.backbone.image_encoder.embeddings
+    ours.assign(
+        embeddings._interpolate_position_embeddings(theirs, 14, (98, 98), (126, 126), False)
+    )
+    check_same(model, image(126, 126), original(larger, image(126, 126)))
+    check_same(reload(model), image(75, 101), ops.convert_to_numpy(model(image(75, 101))))
+    heads = {"depth": kd.heads.RelativeDepth(activation="relu"), "more": kd.heads.Segmentation(3)}
+    with pytest.warns(UserWarning, match="one channel of depth, the model predicts more_scores"):
+        both = kd.weights.pretrained(DEPTH, tmp_path / "preset", heads=heads, strict=False)
+    first = keras.Model(both.input, both.output["depth"])
+    check_same(first, image(98, 98), original(task, image(98, 98)))
+
+
+@pytest.mark.exhaustive
+def test_depth_in_meters(hub, tmp_path):
+    task = depth_anything(hub, depth_estimation_type="metric", max_depth=20.0)
+    task.save_to_preset(tmp_path / "preset")
+    model = kd.weights.pretrained(DEPTH, tmp_path / "preset")
+    check_same(model, image(98, 98), original(task, image(98, 98)))
+    assert kd.heads.of(model).max_depth == 20.0
+    depth_anything(hub, apply_layernorm=False).save_to_preset(tmp_path / "other")
+    with pytest.raises(ValueError, match="`path` must be a preset with .* apply_layernorm=True"):
+        kd.weights.pretrained(DEPTH, tmp_path / "other")
 
 
 @pytest.mark.exhaustive
@@ -226,6 +324,8 @@ def test_bad_presets(saved, tmp_path, monkeypatch):
         kd.weights.pretrained(DEEPLAB, tmp_path / "none")
     with pytest.raises(ValueError, match="of SegFormerImageSegmenter.* holds a DeepLabV3Image"):
         kd.weights.pretrained(SEGFORMER, folder)
+    with pytest.raises(ValueError, match="21 classes, the model predicts scores of 3 channels"):
+        kd.weights.pretrained(DEEPLAB, folder, num_classes=3)
     with pytest.raises(ValueError, match="`auxiliary` must be False"):
         kd.weights.pretrained(DEEPLAB, folder, auxiliary=True)
     model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(21, 1)])

@@ -18,7 +18,7 @@ pytest.importorskip("keras_hub")
 BACKEND = keras.backend.backend()
 FIVE = {f"P{n}": 2**n for n in range(1, 6)}
 FOUR = {f"P{n}": 2**n for n in range(2, 6)}
-LEVELS = {"mit": FOUR, "swin": FOUR, "vgg": {"P0": 1, **FIVE}}
+LEVELS = {"mit": FOUR, "swin": FOUR, **dict.fromkeys(("cspnet", "vgg"), {"P0": 1, **FIVE})}
 QUICK = ("mit", "swin", "hgnetv2")
 EACH = [
     name if name in QUICK else pytest.param(name, marks=pytest.mark.exhaustive)

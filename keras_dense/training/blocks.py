@@ -11,10 +11,10 @@ from keras_dense.training.batch_norm import sublayers
 def block_decay(model: keras.Model, decay: float = 0.75) -> dict[str, float]:
     """Multipliers of the learning rate that decay from the last transformer block to the first.
 
-    Fine-tuning changes the last blocks of a pretrained transformer most. Of L blocks the i-th learns
-    at `decay ** (L + 1 - i)` times the rate, layers before the first at `decay ** (L + 1)`, and
-    everything behind the last one (normalization, decoder, heads) at the full rate. A layer between
-    two blocks learns as the later one. The result is meant for `kd.training.layerwise`:
+    Fine-tuning changes the last blocks of a pretrained transformer most. Of L blocks the i-th
+    learns at `decay ** (L + 1 - i)` times the rate, layers before the first at `decay ** (L + 1)`,
+    and everything behind the last one (normalization, decoder, heads) at the full rate. A layer
+    between two blocks learns as the later one. The result is meant for `kd.training.layerwise`:
 
     ```python
     multipliers = kd.training.block_decay(model, 0.75)

@@ -31,9 +31,9 @@ def enable_lora(
     """Train a transformer by LoRA: a product of two thin matrices beside projections of attention.
 
     Everything that leads to the last block is frozen but for these matrices (and the biases beside
-    them); what follows, normalization, decoder and heads, is trained in full. The model computes the
-    same at first. A `.keras` file holds kernels with the matrices added, and is loaded with fresh
-    matrices, ready to be trained on; `merge_lora` returns a model without. Call this before
+    them); what follows, normalization, decoder and heads, is trained in full. The model computes
+    the same at first. A `.keras` file holds kernels with the matrices added, and is loaded with
+    fresh matrices, ready to be trained on; `merge_lora` returns a model without. Call this before
     `compile`.
 
     Args:
@@ -48,8 +48,8 @@ def enable_lora(
         The number of layers that have LoRA now.
 
     Raises:
-        ValueError: for an argument out of range, a model without transformer blocks, or one that has
-            LoRA already.
+        ValueError: for an argument out of range, a model without transformer blocks, or one that
+            has LoRA already.
 
     Reference: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022.
 

@@ -256,7 +256,8 @@ def _check_strides(pyramid, argument):
             f"{pyramid.name!r}, whose features {', '.join(unknown)} are put together from lists of "
             f"patches ({op.name!r}, {type(op).__name__}): their strides cannot be read off the "
             "graph, and they have the size that the network was built for. If it is a vision "
-            "transformer of KerasHub, `kd.backbone` reads it; otherwise use a convolutional network."
+            "transformer of KerasHub, `kd.backbone` reads it; otherwise use a convolutional "
+            "network."
         )
 
 

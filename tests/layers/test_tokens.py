@@ -37,10 +37,9 @@ def test_tokens_are_those_of_the_authors(antialias):
     torch = pytest.importorskip("torch")
     layer = PatchTokens(5, 4, grid=(3, 2), prefix=1, antialias=antialias)
     layer.build((None, None, None, 3))
-    kernel, bias, positions, tokens = (
-        images(*w.shape, seed=i) for i, w in enumerate(layer.weights)
-    )
-    layer.set_weights([kernel, bias, positions, tokens])
+    weights = [images(*w.shape, seed=i) for i, w in enumerate(layer.weights)]
+    kernel, bias, positions, tokens = weights
+    layer.set_weights(weights)
     x = images(2, 20, 28, 3, seed=9)
     as_torch = torch.from_numpy
     y = torch.nn.functional.conv2d(

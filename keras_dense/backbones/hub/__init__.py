@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 # The file of a family, and the part of the model that sees, by class of KerasHub.
-_FAMILIES = {
+FAMILIES = {
     "CLIPBackbone": ("clip", "vision_encoder"),
     "CLIPVisionEncoder": ("clip", ""),
     "CSPNetBackbone": ("convolutional", ""),
@@ -82,7 +82,7 @@ def trunk_of(
         kinds = _hub_classes(model)
     if not kinds:
         return None
-    family = next((_FAMILIES[kind] for kind in kinds if kind in _FAMILIES), None)
+    family = next((FAMILIES[kind] for kind in kinds if kind in FAMILIES), None)
     if family is None:
         _check_sees(model, argument)
         return None

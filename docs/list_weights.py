@@ -23,6 +23,7 @@ FAMILIES = {
     "U-Net": ("mmseg/unet",),
     "SegNet": ("segnet/",),
     "CRF as RNN": ("crfasrnn/",),
+    "Networks of your own": ("smp",),
 }
 
 

@@ -51,7 +51,8 @@ def position_attention(
     """
     width = x.shape[-1]
     query = _conv(x, filters, 1, f"{name}_query")
-    key = _conv(x, filters, 1, f"{name}_key")
+    # A bias of the keys adds the same to all products of a query, which a softmax does not see.
+    key = _conv(x, filters, 1, f"{name}_key", use_bias=joint)
     value = _conv(x, width, 3, f"{name}_value")
     mean = PositionAttention(joint=joint, name=name)(query, key, value)
     return _conv(layers.Add(name=f"{name}_add")([x, mean]), width, 3, f"{name}_out")

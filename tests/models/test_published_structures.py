@@ -554,7 +554,7 @@ COUNTS = {
         148_704 + 96_789,
     ),
     "smp_linknet": (RESNET34, kd.decoders.linknet(use_bias=True), 487_232 + 693),
-    "smp_manet": (RESNET34, kd.decoders.manet(), 10_498_816 + 3_045),
+    "smp_manet": (RESNET34, kd.decoders.manet(joint=True), 10_498_816 + 3_045),
     "smp_pan": (RESNET34, kd.decoders.pan(use_bias=True), 190_855 + 6_069),
     "smp_upernet": (RESNET34, kd.decoders.upernet(256, normalize=True), 8_314_752 + 5_397),
 }

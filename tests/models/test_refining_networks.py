@@ -38,7 +38,7 @@ def small_linknet(backbone, num_classes=None, **kwargs):
 
 
 def small_manet(backbone, num_classes=None, **kwargs):
-    small = {"filters": (8,) * 5, "attention_filters": 4, "reduction": 2}
+    small = {"filters": (8,) * 5, "attention_filters": 4, "reduction": 1}
     return kd.manet(backbone, num_classes, **small, **kwargs)
 
 

@@ -37,6 +37,7 @@ QUICK = (
     "MAnet encoder_d",
     "PAN encoder_d",
     "UPerNet encoder_d",
+    "Segformer encoder_d",
 )
 SETTINGS = {"mean": 0, "std": 255}
 # The end of a stage, as the package reads it.
@@ -154,7 +155,7 @@ def test_all_families_are_among_the_stored():
     kinds = {found["config"]["_model_class"] for found in FOLDERS.values()}
     assert kinds == {
         "Unet", "UnetPlusPlus", "FPN", "DeepLabV3", "DeepLabV3Plus", "PSPNet", "Linknet", "MAnet",
-        "PAN", "UPerNet",
+        "PAN", "UPerNet", "Segformer",
     }  # fmt: skip
 
 
@@ -343,6 +344,14 @@ def test_bad_settings(tmp_path):
     none = {"decoder_channels": None}
     bad("`upsampling` must be 8, so that scores have", _model_class="PSPNet", upsampling=1, **none)
     bad("`encoder_depth` must be 4 or 5 for FPN", _model_class="FPN", **none)
+    convnext = {"encoder_name": "tu-convnext_tiny", "encoder_depth": 5, **none}
+    for kind in ("Linknet", "UnetPlusPlus"):
+        text = "`encoder_name` must be an encoder with a feature at stride 2.*tu-convnext_tiny"
+        bad(text, _model_class=kind, **convnext)
+    bad("`encoder_output_stride` must be one of 16, 32", _model_class="PAN",
+        encoder_output_stride=8, **none)  # fmt: skip
+    bad("`encoder_name` must be an encoder that is dilated", _model_class="PAN",
+        encoder_name="vgg16", **none)  # fmt: skip
     deep = {"_model_class": "DeepLabV3", "decoder_channels": 16}
     bad("`encoder_name` must be an encoder that is dilated", encoder_name="efficientnet-b0", **deep)
     bad("`encoder_output_stride` must be", encoder_output_stride=32, **deep)

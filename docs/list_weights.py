@@ -27,6 +27,7 @@ FAMILIES = {
     "CRF as RNN": ("crfasrnn/",),
     "MiDaS (relative inverse depth)": ("midas/",),
     "Depth Anything (relative inverse depth)": ("keras_hub/depth_anything",),
+    "Networks of your own": ("smp",),
 }
 
 

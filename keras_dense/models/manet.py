@@ -51,7 +51,8 @@ def position_attention(
     """
     width = x.shape[-1]
     query = _conv(x, filters, 1, f"{name}_query")
-    key = _conv(x, filters, 1, f"{name}_key")
+    # A bias of the keys adds the same to all products of a query, which a softmax does not see.
+    key = _conv(x, filters, 1, f"{name}_key", use_bias=joint)
     value = _conv(x, width, 3, f"{name}_value")
     mean = PositionAttention(joint=joint, name=name)(query, key, value)
     return _conv(layers.Add(name=f"{name}_add")([x, mean]), width, 3, f"{name}_out")
@@ -183,6 +184,7 @@ def manet(
     grid: str | None = None,
     filters: Sequence[int] | None = None,
     attention_filters: int = 64,
+    reduction: int = REDUCTION,
     upsampling: str = "nearest",
 ) -> keras.Model:
     """MA-Net: a U-Net with attention between cells at its end and between channels at each level.
@@ -194,6 +196,7 @@ def manet(
         filters: tuple of ints >= 1, widths of the way up, coarsest first; default
             (256, 128, 64, 32, 16).
         attention_filters: int >= 1, channels of queries and keys of the attention between cells.
+        reduction: int >= 1, channel attention squeezes the channels to so small a part.
         upsampling: str, see `kd.decoders.upsample`.
 
     Returns:
@@ -214,6 +217,8 @@ def manet(
     (None, None, None, 11)
     """
     heads = Heads.of(heads, num_classes)
-    decoder = manet_decoder(filters, attention_filters=attention_filters, upsampling=upsampling)
+    decoder = manet_decoder(
+        filters, attention_filters=attention_filters, reduction=reduction, upsampling=upsampling
+    )
     backbone = make_backbone(backbone, weights, input_shape)
     return build(backbone, decoder, heads, input_shape, name or "manet", initialize_from, grid)

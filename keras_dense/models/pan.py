@@ -4,6 +4,7 @@ Li, Xiong, An, Wang, "Pyramid Attention Network for Semantic Segmentation", BMVC
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import layers
@@ -53,7 +54,7 @@ def feature_pyramid_attention(
     Returns:
         A map `(B, H, W, filters)`.
     """
-    bias = {"use_bias": use_bias}
+    bias: dict[str, Any] = {"use_bias": use_bias}
     mean = _conv_norm(_mean(x, f"{name}_mean"), filters, 1, f"{name}_global", **bias)
     middle = _conv_norm(x, filters, 1, f"{name}_middle", **bias)
 
@@ -90,7 +91,8 @@ def global_attention_upsample(
     Returns:
         A map `(B, H, W, C)`.
     """
-    filters, bias = x.shape[-1], {"use_bias": use_bias}
+    filters = x.shape[-1]
+    bias: dict[str, Any] = {"use_bias": use_bias}
     gate = _mean(x, f"{name}_mean")
     gate = _conv_norm(gate, filters, 1, f"{name}_gate", **bias, activation="sigmoid")
     low = _conv_norm(skip, filters, 3, f"{name}_low", **bias)
@@ -139,7 +141,7 @@ def pan_decoder(
 
     @read_through(_check.integer(scores_size, "scores_size", low=1))
     def decode(features: Features) -> Tensor:
-        top, *finer = (feature(features, level, "PAN") for level in levels)
+        top, *finer = (feature(features, level) for level in levels)
         x = feature_pyramid_attention(top, filters, use_bias=use_bias)
         for level, skip in zip(levels[1:], finer, strict=True):
             settings = {"upsampling": upsampling, "use_bias": use_bias, "name": f"gau_{level}"}

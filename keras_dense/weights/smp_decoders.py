@@ -13,7 +13,7 @@ from keras_dense.models.linknet import linknet_decoder
 from keras_dense.models.pspnet import pspnet_decoder
 from keras_dense.weights.smp_attention import MANET, PAN
 from keras_dense.weights.smp_encoder import Encoder
-from keras_dense.weights.smp_fused import UPERNET
+from keras_dense.weights.smp_fused import SEGFORMER, UPERNET
 from keras_dense.weights.smp_plan import (
     OLD_NORM,
     Family,
@@ -204,4 +204,5 @@ FAMILIES = {
     "MAnet": MANET,
     "PAN": PAN,
     "UPerNet": UPERNET,
+    "Segformer": SEGFORMER,
 }

@@ -43,6 +43,7 @@ class Encoder:
         epsilon: of its batch norms, where Keras has another one.
         strided_rate: str, see `kd.surgery.dilate`; `None` where it cannot be dilated.
         odd: names of layers that pad a map of odd size.
+        same: bool, whether windows are padded as TensorFlow does, by the size of each map.
         center: bool, whether a U-Net has two more convolutions on P5.
         dropped: str, pattern of the names of layers that it lacks.
     """
@@ -56,6 +57,7 @@ class Encoder:
     epsilon: float | None = None
     strided_rate: str | None = "after"
     odd: Sequence[str] = ()
+    same: bool = False
     center: bool = False
     dropped: str = ""
 
@@ -92,6 +94,8 @@ class Encoder:
             self.rules, symmetric=self.symmetric, epsilon=self.epsilon, dropped=self.dropped
         )
         model = published.variant(published.without_preprocessing(model), variant)
+        if self.same:
+            return rebuild(model, _padded_by_size)
         return _padded_as_odd(model, self.odd) if self.odd else model
 
 
@@ -103,6 +107,15 @@ def _tapped(model: keras.Model, tap: str) -> Tensor:
         return model.get_layer(tap[1:]).input
     found = [layer for layer in model.layers if re.fullmatch(tap, layer.name)]
     return found[0 if tap.startswith("^") else -1].output
+
+
+def _padded_by_size(node: Any, copies: Any, *args: Any, **kwargs: Any) -> Nested | None:
+    """A strided convolution that pads its map itself, instead of a layer before it."""
+    op = node.operation
+    if isinstance(op, layers.ZeroPadding2D):
+        return args[0]
+    strided = isinstance(op, (layers.Conv2D, layers.DepthwiseConv2D)) and max(op.strides) > 1
+    return copies(op, *args, config={"padding": "same"}, **kwargs) if strided else None
 
 
 def _padded_as_odd(model: keras.Model, names: Sequence[str]) -> keras.Model:

@@ -121,9 +121,8 @@ def _efficientnets() -> dict[str, Encoder]:
             symmetric=True,
             epsilon=1e-5,
         )
-        # "tf_": padded as TensorFlow does.
         found[f"tu-tf_efficientnet_b{n}"] = Encoder(
-            name, EFFICIENTNET, (first, *widths[1:]), first_stage, **TIMM
+            name, EFFICIENTNET, (first, *widths[1:]), first_stage, **TIMM, same=True
         )
         places = _places(depth)
         taps = _block_taps([letter(*places[k], "")[:-1] for k in read])

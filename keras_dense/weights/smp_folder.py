@@ -11,6 +11,7 @@ from typing import Any
 from keras_dense import _check
 from keras_dense._types import PathLike
 from keras_dense.backbones.application import Preprocessing
+from keras_dense.weights.smp_timm import colors_of
 
 CONFIG = "config.json"
 # Written by `A.Compose([…]).save_pretrained(folder)` of albumentations.
@@ -63,6 +64,7 @@ class Folder:
                 stacklevel=4,
             )
         mean, std = _HALF if weights == "advprop" else _IMAGENET
+        mean, std = colors_of(str(self.config.get("encoder_name"))) or (mean, std)
         return _scaled(mean, std, 255.0)
 
 

@@ -1,11 +1,19 @@
-"""UPerNet of segmentation_models_pytorch."""
+"""UPerNet and SegFormer of segmentation_models_pytorch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from keras import layers
+
 from keras_dense import _check
+from keras_dense._types import Features, Tensor
 from keras_dense._weights.rules import Rule
+from keras_dense.models.blocks import conv_bn_relu
+from keras_dense.models.decoder import Decoder, average, read_through
 from keras_dense.models.upernet import upernet_decoder
+from keras_dense.models.upsampling import upsample
+from keras_dense.surgery.feature_pyramid import feature
+from keras_dense.surgery.strides import stride_between
 from keras_dense.weights.smp_encoder import Encoder
 from keras_dense.weights.smp_plan import (
     OLD_NORM,
@@ -39,6 +47,44 @@ def _upernet(settings: Mapping[str, Any], encoder: Encoder) -> Plan:
     return Plan(half_pixel(decoder), rules, "multiple_corners", upsampling=4)
 
 
+def _linear_layers(filters: int, levels: Sequence[str]) -> Decoder:
+    """The head of SegFormer, which reads the feature at stride 2 as well, at stride 4."""
+
+    @read_through(1)
+    def decode(features: Features) -> Tensor:
+        like, maps = feature(features, "P2"), []
+        for level in levels:
+            x = layers.Conv2D(filters, 1, name=f"project_{level}", data_format="channels_last")(
+                feature(features, level)
+            )
+            if level == "P1":
+                # Half as many cells, half-pixel: the mean of each four.
+                x = average(x, 2, name="halve_P1")
+            else:
+                x = upsample(x, stride_between(like, x), like=like, name=f"upsample_{level}")
+            maps.append(x)
+        x = layers.Concatenate(name="concatenate")(maps)
+        return conv_bn_relu(x, filters, 1, name="fuse")
+
+    return decode
+
+
+def _segformer(settings: Mapping[str, Any], encoder: Encoder) -> Plan:
+    levels = [f"P{n}" for n in range(settings["encoder_depth"], 0, -1) if encoder.widths[n - 1]]
+    width = settings["decoder_segmentation_channels"]
+    width = _check.integer(width, "decoder_segmentation_channels", low=1)
+    rules = [
+        Rule(rf"decoder\.mlp_stage\.{n}\.linear", f"project_{level}", "linear_as_conv")
+        for n, level in enumerate(levels)
+    ]
+    rules += conv_norm(r"decoder\.fuse_stage", "fuse")
+    decoder = half_pixel(_linear_layers(width, levels))
+    return Plan(decoder, rules, "multiple_corners", upsampling=4)
+
+
+SEGFORMER = Family(
+    {"encoder_depth": 5, "decoder_segmentation_channels": 256, "upsampling": 4}, _segformer
+)
 UPERNET = Family(
     {
         "encoder_depth": 5,

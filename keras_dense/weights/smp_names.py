@@ -23,6 +23,7 @@ _FIRST = {
     "PAN": ("decoder.fpa.mid.0.conv", False),
     "PSPNet": ("decoder.psp.blocks.0.pool.1.0", False),
     "UPerNet": ("decoder.psp.blocks.0.1.0", False),
+    "Segformer": ("decoder.mlp_stage.0.linear", False),
     "DeepLabV3Plus": ("decoder.aspp.0.convs.0.0", False),
     "DeepLabV3": ("decoder.aspp.convs.0.0", False),
 }

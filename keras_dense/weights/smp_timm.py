@@ -165,9 +165,8 @@ def _mobilenets() -> dict[str, Encoder]:
     found = {"tu-mobilenetv2_100": _mobilenet_v2()}
     for size, network in sizes.items():
         found[f"tu-mobilenetv3_{size}_100"] = _mobilenet_v3(*network, **_SAME)
-        # "tf_": padded as TensorFlow does.
         for name in (f"tu-tf_mobilenetv3_{size}_100", f"timm-mobilenetv3_{size}_100"):
-            found[name] = _mobilenet_v3(*network)
+            found[name] = _mobilenet_v3(*network, same=True)
     return found
 
 
@@ -241,3 +240,31 @@ def _convnexts() -> dict[str, Encoder]:
 def encoders() -> Mapping[str, Encoder]:
     """The encoders by their names there, but for ResNets and EfficientNets of the first version."""
     return {**_mobilenets(), **_efficientnets_v2(), **_convnexts()}
+
+
+# Weights of timm that expect other images than those standardized by ImageNet's colors: patterns of
+# their names, mean and deviation of values from 0 to 1.
+_OTHERS = {
+    r"(tu-tf_|timm-)mobilenetv3.*|tu-tf_efficientnetv2_[sml](\..*)?|.*\.(ap_in1k|ra4_e3600.*)"
+    r"|tu-tf_efficientnetv2_b3(\.in21k.*)?": (0.5, 0.5),
+    r".*\.miil_in21k.*": (0.0, 1.0),
+    r"tu-convnext_.*\.clip_.*": (
+        (0.48145466, 0.4578275, 0.40821073),
+        (0.26862954, 0.26130258, 0.27577711),
+    ),
+}
+
+
+def colors_of(name: str) -> tuple[Any, Any] | None:
+    """Mean and deviation that the weights of an encoder expect, of values from 0 to 1.
+
+    Args:
+        name: str, the encoder, with the tag of its weights if it has one.
+
+    Returns:
+        A pair; `None` for those of ImageNet.
+
+    >>> colors_of("tu-resnet18.a1_in1k"), colors_of("tu-tf_efficientnetv2_s.in21k")
+    (None, (0.5, 0.5))
+    """
+    return next((c for pattern, c in _OTHERS.items() if re.fullmatch(pattern, name)), None)

@@ -94,8 +94,8 @@ def _unet(settings: Mapping[str, Any], encoder: Encoder) -> Plan:
 
 
 def _nested_unet(settings: Mapping[str, Any], encoder: Encoder) -> Plan:
-    depth, widths = settings["encoder_depth"], widths_of(settings)
     with_finest_feature(settings, encoder)
+    depth, widths = settings["encoder_depth"], widths_of(settings)
     # On a VGG it has two convolutions on P5, but never calls them.
     options = {**_unet_options(settings, encoder), "center": False}
     skips = (*encoder.widths[: depth - 1][::-1], 0)

@@ -32,7 +32,14 @@ class Partial:
         return {key: sample[key] for key in keys}
 
 
-@pytest.mark.parametrize("build", [kd.fcn8s, kd.unet])
+@pytest.mark.parametrize(
+    "build",
+    [
+        kd.fcn8s,
+        kd.unet,
+        *(pytest.param(build, marks=pytest.mark.exhaustive) for build in (kd.manet, kd.pan)),
+    ],
+)
 def test_one_model_predicts_all(backbone, build):
     heads = four()
     model = build(backbone, heads=heads)

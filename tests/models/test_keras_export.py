@@ -103,6 +103,8 @@ EVERY = {
     "layer_cascade": {"filters": 8},
     "linknet": {"filters": 4},
     "lraspp": {"filters": 8},
+    "manet": {"filters": (8,) * 5, "attention_filters": 4},
+    "pan": {"filters": 8},
     "upernet": {"filters": 8},
     "segformer": {"filters": 8},
     "stacked_deconvolutional_network": {"units": 2, "growth": 4, "widths": (4, 4, 4)},

@@ -390,6 +390,70 @@ def upernet_of_smp_in_torch(t, image):
     return upernet_of_mmsegmentation_in_torch(t, image, read)
 
 
+def manet_of_smp():
+    """One softmax over all pairs of cells, whose result is read as channels first."""
+    decoder = kd.decoders.manet((12, 10, 8, 6, 4), attention_filters=6, reduction=4, joint=True)
+    return kd.assemble(backbone(), decoder, Segmentation(5))
+
+
+def manet_of_smp_in_torch(t, image, joint=True):
+    p = t.features(image)
+    x = p["P5"]
+    query, key, value = (
+        t.conv(x, f"attention_{part}").flatten(2) for part in ("query", "key", "value")
+    )
+    weights = query.transpose(1, 2) @ key
+    if joint:
+        weights = F.softmax(weights.flatten(1), -1).reshape(weights.shape)
+        mean = (weights @ value.transpose(1, 2)).reshape(x.shape)
+    else:
+        mean = (value @ F.softmax(weights, -1).transpose(1, 2)).reshape(x.shape)
+    x = t.conv(x + mean, "attention_out")
+    for n in (4, 3, 2, 1, 0):
+        name = f"up{n}"
+        if n == 0:
+            x = nearest(x)
+        else:
+            x, skip = nearest(t.cbr(t.cbr(x, f"{name}_high"), f"{name}_reduce")), p[f"P{n}"]
+            gate = t.excite(x, f"{name}_of_high") + t.excite(skip, f"{name}_of_low")
+            x = torch.cat([x * gate, skip], 1)
+        x = t.double_conv(x, name)
+    return t.scores(x, image)
+
+
+def manet_of_the_paper():
+    """A softmax for each cell."""
+    decoder = kd.decoders.manet((12, 10, 8, 6, 4), attention_filters=6, reduction=4)
+    return kd.assemble(backbone(), decoder, Segmentation(5))
+
+
+def manet_of_the_paper_in_torch(t, image):
+    return manet_of_smp_in_torch(t, image, joint=False)
+
+
+def pan_of_smp():
+    decoder = kd.decoders.pan(8, use_bias=True)
+    return kd.assemble(backbone(16), decoder, Segmentation(5), grid="multiple_corners")
+
+
+def pan_of_smp_in_torch(t, image):
+    p = t.features(image)
+    x = p["P5"]
+    mean = t.cbr(x.mean((2, 3), keepdim=True), "fpa_global")
+    down = [x]
+    for n in (1, 2, 3):
+        down.append(t.cbr(F.max_pool2d(down[-1], 2), f"fpa_down{n}"))
+    y = t.resize(t.cbr(down[3], "fpa_up3"), down[2]) + t.cbr(down[2], "fpa_up2")
+    y = t.resize(y, down[1]) + t.cbr(down[1], "fpa_up1")
+    x = t.resize(y, x) * t.cbr(x, "fpa_middle") + mean
+    for level in LEVELS[1:]:
+        skip, name = p[level], f"gau_{level}"
+        gate = t.conv(x.mean((2, 3), keepdim=True), f"{name}_gate")
+        gate = torch.sigmoid(t.batch_norm(gate, f"{name}_gate_bn"))
+        x = t.resize(x, skip) + t.cbr(skip, f"{name}_low") * gate
+    return t.scores(x, image)
+
+
 # TensorFlow's DeepLab: aligned corners at sizes k s + 1
 
 
@@ -429,10 +493,14 @@ DIVIDED = [
     fpn_cat_of_smp,
     linknet_of_smp,
     upernet_of_smp,
+    manet_of_smp,
+    manet_of_the_paper,
 ]
 CASES = [(build, (75, 101)) for build in ROUNDED]
 CASES += [(build, (64, 96)) for build in ROUNDED + DIVIDED]
 CASES += [(deeplabv3_of_tensorflow, (65, 97))]
+# Halved three times from stride 16: sizes are rounded down.
+CASES += [(pan_of_smp, (128, 208))]
 # One of each grid: unpadded, padded with aligned corners, and of sizes k s + 1.
 EVERYWHERE = [
     (lraspp_of_torchvision, (75, 101)),
@@ -452,7 +520,7 @@ def test_the_same_function(build, size):
     draw_weights(model)
     in_torch = globals()[f"{build.__name__}_in_torch"]
     corners = any(grid in ("smp", "tensorflow") for grid in build.__name__.split("_"))
-    corners = corners and build not in (upernet_of_smp,)
+    corners = corners and build not in (upernet_of_smp, manet_of_smp)
     compare(model, lambda image: in_torch(Reference(model, corners), image), images(1, *size))
 
 
@@ -536,6 +604,8 @@ COUNTS = {
         148_704 + 96_789,
     ),
     "smp_linknet": (RESNET34, kd.decoders.linknet(use_bias=True), 487_232 + 693),
+    "smp_manet": (RESNET34, kd.decoders.manet(joint=True), 10_498_816 + 3_045),
+    "smp_pan": (RESNET34, kd.decoders.pan(use_bias=True), 190_855 + 6_069),
     "smp_upernet": (RESNET34, kd.decoders.upernet(256, normalize=True), 8_314_752 + 5_397),
 }
 
@@ -573,6 +643,8 @@ ON_EVERY_GRID = {
     "upernet": lambda b, grid: kd.upernet(b, 3, filters=8, grid=grid),
     "linknet": lambda b, grid: kd.linknet(b, 3, filters=4, grid=grid),
     "dpt": lambda b, grid: kd.dpt(b, 3, filters=8, grid=grid),
+    "manet": lambda b, grid: kd.manet(b, 3, filters=(8, 8, 4, 4, 4), grid=grid),
+    "pan": lambda b, grid: kd.pan(b, 3, filters=8, grid=grid),
     "unet_of_2015": lambda b, grid: kd.unet(num_classes=3, filters=(8, 6, 4), grid=grid),
     "unet": lambda b, grid: kd.unet(b, 3, attention=True, grid=grid),
     "nested_unet": lambda b, grid: kd.unet(b, 3, nested=True, upsampling="bilinear", grid=grid),

@@ -1,4 +1,4 @@
-"""RefineNet, its light form, the global convolutional network, UPerNet and LinkNet."""
+"""RefineNet, its light form, the global convolutional network, UPerNet, LinkNet, MA-Net, PAN."""
 
 import math
 
@@ -9,6 +9,7 @@ from keras import ops
 
 import keras_dense as kd
 from keras_dense.models.global_convolutional_network import boundary_refinement, large_kernel
+from keras_dense.models.pan import feature_pyramid_attention
 from keras_dense.models.refinenet import chained_pooling, residual_unit
 from keras_dense.ops.windows import max_windows
 from keras_dense.testing import check_model
@@ -36,12 +37,23 @@ def small_linknet(backbone, num_classes=None, **kwargs):
     return kd.linknet(backbone, num_classes, filters=8, **kwargs)
 
 
+def small_manet(backbone, num_classes=None, **kwargs):
+    small = {"filters": (8,) * 5, "attention_filters": 4, "reduction": 1}
+    return kd.manet(backbone, num_classes, **small, **kwargs)
+
+
+def small_pan(backbone, num_classes=None, **kwargs):
+    return kd.pan(backbone, num_classes, filters=8, **kwargs)
+
+
 BUILDERS = {
     "refinenet": small_refinenet,
     "light": light_refinenet,
     "gcn": small_gcn,
     "upernet": small_upernet,
     "linknet": small_linknet,
+    "manet": small_manet,
+    "pan": small_pan,
 }
 
 
@@ -212,6 +224,19 @@ def test_linknet_adds_the_features_that_there_are(backbone):
     assert isinstance(fixed.get_layer("up0"), kd.layers.BilinearUpsampling)
 
 
+def test_pyramid_attention_on_maps_below_eight_cells(backbone):
+    """They are continued by zeros where they are pooled, and only there."""
+    x = keras.Input((None, None, 4))
+    model = keras.Model(x, feature_pyramid_attention(x, 4))
+    y = np.random.default_rng(0).normal(size=(1, 3, 8, 4)).astype("float32")
+    assert run(model, y).shape == (1, 3, 8, 4)
+    wide = np.pad(y, ((0, 0), (0, 5), (0, 0), (0, 0)))
+    # The mean of the whole map is another.
+    part = keras.Model(x, model.get_layer("fpa_crop").output)
+    np.testing.assert_allclose(run(part, y), run(part, wide)[:, :3], atol=1e-6)
+    assert run(small_pan(backbone, 3), images(1, 33, 47)).shape == (1, 33, 47, 3)
+
+
 def test_other_levels(backbone):
     model = kd.global_convolutional_network(backbone, 3, kernel_size=3, levels=("P4", "P1"))
     assert run(model, images(1, 33, 47)).shape == (1, 33, 47, 3)
@@ -242,16 +267,25 @@ def test_bad_settings(backbone):
         kd.refinenet(backbone, 3, filters=256)
     with pytest.raises(ValueError, match="`filters` must have one width for each of `levels`"):
         kd.refinenet(backbone, 3, filters=(256,))
-    for build in (kd.upernet, kd.linknet, kd.lraspp):
+    for build in (kd.upernet, kd.linknet, kd.lraspp, kd.pan):
         with pytest.raises(ValueError, match="`filters` must be an integer >= 1"):
             build(backbone, 3, filters=0)
-    for build in (kd.upernet, kd.linknet):
+    for build in (kd.upernet, kd.linknet, kd.manet, kd.pan):
         with pytest.raises(ValueError, match="`upsampling` must be one of"):
             build(backbone, 3, upsampling="unpool")
     with pytest.raises(ValueError, match="`bins` must be a tuple of integers >= 1"):
         kd.upernet(backbone, 3, bins=())
-    with pytest.raises(ValueError, match="`levels` must be one or more names of features"):
-        kd.decoders.upernet(levels=())
+    for decoder in (kd.decoders.upernet, kd.decoders.pan):
+        with pytest.raises(ValueError, match="`levels` must be one or more names of features"):
+            decoder(levels=())
+    with pytest.raises(ValueError, match="`filters` must be a tuple of integers >= 1"):
+        kd.manet(backbone, 3, filters=8)
+    with pytest.raises(ValueError, match="`filters` must have at most 5 widths"):
+        kd.manet(backbone, 3, filters=(8,) * 6)
+    with pytest.raises(ValueError, match="`attention_filters` must be an integer >= 1"):
+        kd.manet(backbone, 3, attention_filters=0)
+    with pytest.raises(ValueError, match="`reduction` must be an integer >= 1"):
+        kd.manet(backbone, 3, reduction=0)
 
 
 @pytest.mark.parametrize("name", BUILDERS)
@@ -261,8 +295,8 @@ def test_bad_input_of_every_builder(name, backbone):
         build("vgg61", 3, weights=None)
     with pytest.raises(ValueError, match="either `num_classes` or `heads`"):
         build(backbone, 3, heads=kd.heads.Segmentation(3))
-    if name == "linknet":
+    if name in ("linknet", "manet"):
         return  # reads what there is
     shallow = kd.surgery.feature_pyramid(backbone, taps={"P3": "sum_3"})
     with pytest.raises(ValueError, match="no feature P5 for the decoder to read. It has: P3"):
-        build(shallow, 3)
+        build(shallow, 3, **({"output_stride": 8} if name == "pan" else {}))

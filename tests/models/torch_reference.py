@@ -67,9 +67,17 @@ class Reference:
         kernel, bias = self.weights(name)  # (h, w, out, in)
         return F.conv_transpose2d(x, kernel.permute(3, 2, 0, 1), bias, stride=2, padding=1)
 
-    def bn_relu(self, x, name):
+    def batch_norm(self, x, name):
         gamma, beta, mean, variance = self.weights(name)
-        return F.relu(F.batch_norm(x, mean, variance, gamma, beta, eps=1e-5))
+        return F.batch_norm(x, mean, variance, gamma, beta, eps=1e-5)
+
+    def bn_relu(self, x, name):
+        return F.relu(self.batch_norm(x, name))
+
+    def excite(self, x, name):
+        """Squeeze and excitation: a number from 0 to 1 for each channel."""
+        x = F.relu(self.conv(x.mean((2, 3), keepdim=True), f"{name}_squeeze"))
+        return torch.sigmoid(self.conv(x, f"{name}_excite"))
 
     def cbr(self, x, name):
         """Convolution, batch norm, ReLU."""

@@ -18,7 +18,8 @@ from .published import KEYS, shapes, zeros
 pytestmark = pytest.mark.once
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-NAMES = kd.weights.list()
+# Of a network that users trained themselves there is no file; tests/weights/test_smp.py has one.
+NAMES = [name for name in kd.weights.list() if kd.weights.info(name).stored is None]
 # Quick to build: one of each kind.
 QUICK = (
     "torchvision/fcn_resnet50",
@@ -83,6 +84,16 @@ def test_records_are_complete(name):
     assert any(record.rules is rules for rules in source.RULES.values())
     if record.hash is not None and record.trusted and len(record.hash) == 8:
         assert record.hash in record.remote.file
+
+
+def test_networks_of_ones_own_are_listed():
+    assert kd.weights.list("smp") == ["smp"]
+    record = kd.weights.info("smp")
+    assert "from        no place is known for download: pass `path`" in repr(record)
+    for field in ("data", "license", "citation", "page", "normalization", "grid", "test_size"):
+        assert getattr(record, field), field
+    with pytest.raises(ValueError, match="`path` must be the folder of the network for 'smp'"):
+        record.builder(heads=None, input_shape=(None, None, 3), **record.arguments)
 
 
 def test_terms_that_are_not_permissive_are_said():

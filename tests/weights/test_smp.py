@@ -11,11 +11,18 @@ import numpy as np
 import pytest
 
 import keras_dense as kd
+from keras_dense._weights.rules import split
 from keras_dense.weights.load import ready_for
 from keras_dense.weights.smp import record_of
 from keras_dense.weights.smp_encoders import ENCODERS, encoder_of
+from keras_dense.weights.smp_names import recognized
 
 from . import make_smp, published
+
+
+def run(model, image):
+    return keras.ops.convert_to_numpy(model(image, training=False))
+
 
 torch = pytest.importorskip("torch", reason="the networks are PyTorch's")
 nn, F = torch.nn, torch.nn.functional
@@ -30,8 +37,11 @@ QUICK = (
     "MAnet encoder_d",
     "PAN encoder_d",
     "UPerNet encoder_d",
+    "Segformer encoder_d",
 )
 SETTINGS = {"mean": 0, "std": 255}
+# The end of a stage, as the package reads it.
+TAPS = {"P1": "relu", "P2": "layer1_1_relu", "P3": "layer2_1_relu"}
 SMALL = {
     "_model_class": "Unet",
     "encoder_name": "resnet18",
@@ -90,11 +100,62 @@ def test_every_name_of_a_stored_network_is_covered(name, tmp_path):
 
 
 @pytest.mark.once
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n.startswith(QUICK) else pytest.mark.exhaustive) for n in FOLDERS],
+)
+def test_a_file_without_settings_is_recognized_by_its_names(name, tmp_path):
+    config, shapes = FOLDERS[name]["config"], FOLDERS[name]["shapes"]
+    record, _ = record_of(write(tmp_path / "a", config), SETTINGS)
+    tensors = {key: np.broadcast_to(np.float32(0), shape) for key, shape in shapes.items()}
+    found = recognized({f"model.{key}": value for key, value in tensors.items()})
+    assert len(found) <= 8
+    # Of several candidates, the model decides.
+    keys = [split(key)[0] for key in shapes if not key.endswith("num_batches_tracked")]
+
+    def layers_of(rules):
+        return [next((r.path(m, {}) for r in rules if (m := r.match(k))), None) for k in keys]
+
+    assert layers_of(record.rules) in [layers_of(rules) for rules in found]
+
+
+@pytest.mark.once
+def test_a_file_is_loaded_into_a_model_of_ones_own(small, tmp_path):
+    def built(classes=2, **settings):
+        backbone = kd.backbone("resnet18", weights=None, taps=TAPS, preprocessing="torch")
+        settings = {"upsampling": "nearest", "reduction": None, "scores_size": 3, **settings}
+        decoder = kd.decoders.unet((16, 8, 8), **settings)
+        return kd.assemble(backbone, decoder, kd.heads.Segmentation(classes), grid="image")
+
+    tensors = tensors_of_small()
+    state = {f"model.{name}": torch.tensor(x) for name, x in tensors.items()}
+    torch.save({"state_dict": state}, tmp_path / "last.ckpt")
+    image = np.random.default_rng(0).integers(0, 256, (1, 32, 48, 3), dtype="uint8")
+    expected = expected_of_small(tensors, image)
+    model = built()
+    for source in (small, str(small / "model.safetensors"), tmp_path / "last.ckpt", tensors):
+        model.set_weights([np.zeros(w.shape, "float32") for w in model.weights])
+        report = kd.weights.load(model, source)
+        assert report.complete and report.total == len(model.weights)
+        found = run(model, image)
+        np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+    assert kd.weights.load(model, small, rules="smp").complete
+    with pytest.raises(ValueError, match="`source` must be the path of the network for 'smp'"):
+        kd.weights.load(model, "smp")
+    # Other classes, and a decoder with layers that the file does not have.
+    with pytest.raises(ValueError, match="2 classes, the model predicts 5. With `strict=False`"):
+        kd.weights.load(built(5), small)
+    with pytest.warns(UserWarning, match="missing in the file: up2/kernel"):
+        report = kd.weights.load(built(upsampling="transposed"), tensors, strict=False)
+    assert not report.unread
+
+
+@pytest.mark.once
 def test_all_families_are_among_the_stored():
     kinds = {found["config"]["_model_class"] for found in FOLDERS.values()}
     assert kinds == {
         "Unet", "UnetPlusPlus", "FPN", "DeepLabV3", "DeepLabV3Plus", "PSPNet", "Linknet", "MAnet",
-        "PAN", "UPerNet",
+        "PAN", "UPerNet", "Segformer",
     }  # fmt: skip
 
 
@@ -216,6 +277,8 @@ def test_standardization_of_images(tmp_path):
     assert preprocessing_of(folder) == plain
     half = "{'mean': [127.5, 127.5, 127.5], 'std': [127.5, 127.5, 127.5]}"
     assert preprocessing_of(write(folder, {**SMALL, "encoder_weights": "advprop"})) == half
+    other = {**SMALL, "encoder_name": "tu-tf_efficientnetv2_s.in21k"}
+    assert preprocessing_of(write(folder, other)) == "{'mean': 127.5, 'std': 127.5}"
     with pytest.warns(UserWarning, match="does not say how images are standardized; mean and"):
         assert preprocessing_of(write(folder, {**SMALL, "encoder_weights": None})) == plain
 
@@ -281,6 +344,14 @@ def test_bad_settings(tmp_path):
     none = {"decoder_channels": None}
     bad("`upsampling` must be 8, so that scores have", _model_class="PSPNet", upsampling=1, **none)
     bad("`encoder_depth` must be 4 or 5 for FPN", _model_class="FPN", **none)
+    convnext = {"encoder_name": "tu-convnext_tiny", "encoder_depth": 5, **none}
+    for kind in ("Linknet", "UnetPlusPlus"):
+        text = "`encoder_name` must be an encoder with a feature at stride 2.*tu-convnext_tiny"
+        bad(text, _model_class=kind, **convnext)
+    bad("`encoder_output_stride` must be one of 16, 32", _model_class="PAN",
+        encoder_output_stride=8, **none)  # fmt: skip
+    bad("`encoder_name` must be an encoder that is dilated", _model_class="PAN",
+        encoder_name="vgg16", **none)  # fmt: skip
     deep = {"_model_class": "DeepLabV3", "decoder_channels": 16}
     bad("`encoder_name` must be an encoder that is dilated", encoder_name="efficientnet-b0", **deep)
     bad("`encoder_output_stride` must be", encoder_output_stride=32, **deep)

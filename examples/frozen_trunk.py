@@ -54,8 +54,8 @@ def trunk_of(args):
     """The transformer, with a map of patches after each quarter of its blocks."""
     if args.trunk == "untrained":
         source = untrained(4, 32) if args.smoke else untrained(8, 128)
-        return kd.backbone(source, taps=kd.backbones.quarters(source), preprocessing="torch")
-    return kd.backbone(args.trunk, taps=kd.backbones.quarters(args.trunk))
+        return kd.backbone(source, taps="patches", preprocessing="torch")
+    return kd.backbone(args.trunk, taps="patches")
 
 
 def main():
@@ -116,8 +116,8 @@ def main():
     print("5. One file that takes images of any size")
     model.save(args.out / "model.keras")
     if keras.backend.backend() == "tensorflow":
-        print(f"   -> {kd.export.savedmodel(model, args.out / 'served' / '1')}")
-        print(f"   -> {kd.export.onnx(model, args.out / 'model.onnx')}")
+        kd.export.savedmodel(model, args.out / "served" / "1")
+        kd.export.onnx(model, args.out / "model.onnx")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from keras_dense.backbones.application import (
     is_application,
     standardized,
 )
-from keras_dense.backbones.hub import hub_class, presets, trunk_of
+from keras_dense.backbones.hub import hub_class, is_plain, presets, trunk_of
 from keras_dense.surgery.feature_pyramid import (
     align,
     feature_pyramid,
@@ -30,8 +30,8 @@ from keras_dense.surgery.feature_pyramid import (
 from keras_dense.surgery.graph import functional
 from keras_dense.surgery.replace_input import replace_input
 
-# Names of layers, or numbers of transformer blocks, by the name of the feature.
-Taps = Mapping[str, str] | Mapping[str, int]
+# Names of layers, or numbers of transformer blocks, by the name of the feature; or "patches".
+Taps = Mapping[str, str] | Mapping[str, int] | str
 
 
 def as_backbone(
@@ -41,6 +41,7 @@ def as_backbone(
     channels: int = 3,
     taps: Taps | None = None,
     top: bool = False,
+    patches: bool = False,
 ) -> keras.Model:
     """A backbone from what builders take: a name, a classifier, or a backbone.
 
@@ -55,6 +56,8 @@ def as_backbone(
         taps: see `kd.backbone`.
         top: bool. `True` returns a classifier with its top instead: a name's, at the input size of
             its weights and standardizing its images itself, or the model as it is.
+        patches: bool, whether a plain vision transformer gives the maps of its patches, as with
+            `taps="patches"`, which other networks do not have.
 
     Returns:
         A functional `keras.Model`: images 0–255 `(B, H, W, channels)` → a dict of features, or the
@@ -74,7 +77,8 @@ def as_backbone(
     if not named and has_features(backbone, "backbone"):
         return backbone
     if not top:
-        return _backbone(backbone, weights, channels, taps, argument="backbone")
+        options = {"argument": "backbone", "patches": patches}
+        return _backbone(backbone, weights, channels, taps, **options)
     if isinstance(backbone, str):
         model = application(backbone, weights, standardize=True, include_top=True)
     else:
@@ -118,7 +122,10 @@ def backbone(
             standardization. A model brings its own weights.
         channels: int ≥ 1, number of image channels; any other than 3 adapts the first convolution
             (`kd.surgery.replace_input`).
-        taps: `{"P3": "layer name", …}`, other features than the walk would choose.
+        taps: `{"P3": "layer name", …}`, other features than the walk would choose. Of plain vision
+            transformers the numbers of blocks, from 1: `{"P2": 3, …}` at the stride of the level,
+            `{"T1": 3, …}`, any other name, at the stride of the patches; "patches" stands for T1 to
+            T4 after each quarter of the blocks.
         preprocessing: the range that the weights expect: "tf" (−1…1), "torch" (ImageNet mean and
             standard deviation), "caffe" (BGR minus the ImageNet mean), "none" (images as they
             are), or `{"mean": …, "std": …, "reverse_channels": …}`, the arguments of
@@ -151,28 +158,30 @@ def _backbone(
     preprocessing=None,
     name="backbone",
     argument="source",
+    patches=False,
     **kwargs,
 ):
     """`backbone`, with errors that name the argument of the caller."""
     channels = _check.integer(channels, "channels", low=1)
-    if isinstance(source, str):
+    if isinstance(source, str) and (is_application(source) or not presets.is_preset(source)):
         return _from_name(source, weights, channels, taps, preprocessing, name, **kwargs)
-    if kwargs:
+    if isinstance(source, str):
+        source, found = presets.load(source, weights, **kwargs)
+        preprocessing = found if preprocessing is None else preprocessing
+    elif kwargs:
         raise TypeError(f"A model takes no further arguments. Received: {arguments(kwargs)}")
+    if patches and taps is None and is_plain(source):
+        taps = "patches"
     return _from_model(source, channels, taps, preprocessing, name, argument)
 
 
 def _from_name(source, weights, channels, taps, preprocessing, name, **kwargs):
-    if not is_application(source) and presets.is_preset(source):
-        model, found = presets.load(source, weights, **kwargs)
-        chosen = found if preprocessing is None else preprocessing
-        return _from_model(model, channels, taps, chosen, name, "source")
     app, family = family_of(source)
     settings = {"standardize": True, "preprocessing": preprocessing, "include_top": False}
     model = application(source, weights, **settings, **kwargs)
     if has_valid_windows(model) or family.build_size != (None, None):
         model = align(model, resized(image_of(model)))
-    chosen = family.taps.get(app) if taps is None else taps
+    chosen = family.taps.get(app) if taps is None else _names(taps, source)
     features = last_features(model) if chosen is None else named_layers(model, chosen)
     model = keras.Model(image_of(model), features, name=name)
     return _adapted(model, channels, name)
@@ -183,12 +192,21 @@ def _from_model(model, channels, taps, preprocessing, name, argument):
     pyramid = trunk_of(model, **settings, argument=argument)
     if pyramid is not None:
         return _adapted(pyramid, channels, name)
+    taps = None if taps is None else _names(taps, model.name)
     pyramid = pyramid_of(model, taps, name, argument=argument)
     if preprocessing is not None:
         image = keras.Input(pyramid.input_shape[1:], name="image")
         pyramid = keras.Model(image, pyramid(standardized(image, preprocessing)), name=name)
         pyramid = feature_pyramid(pyramid, name=name)
     return _adapted(pyramid, channels, name)
+
+
+def _names(taps, network):
+    """`taps` of a network that is no plain vision transformer."""
+    if isinstance(taps, str):
+        wanted = "a dict from levels to names of layers"
+        raise _check.fail("taps", f"{wanted} for {network!r}, which has no patches", taps)
+    return taps
 
 
 def _adapted(pyramid, channels, name):

@@ -321,6 +321,6 @@ def dpt(
         batch_norm = all(head.mode is not None for head in heads.final().values())
     settings: dict[str, Any] = {"batch_norm": batch_norm, "style": style, "dropout": dropout}
     decoder = dpt_decoder(filters, **settings)
-    backbone = make_backbone(backbone, weights, input_shape)
+    backbone = make_backbone(backbone, weights, input_shape, patches=True)
     grid = "multiple_corners" if grid is None else grid
     return build(backbone, decoder, heads, input_shape, name or "dpt", initialize_from, grid)

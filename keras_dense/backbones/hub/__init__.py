@@ -32,6 +32,19 @@ FAMILIES = {
     "XceptionBackbone": ("convolutional", ""),
 }
 
+# Files of plain vision transformers, which have maps of patches.
+_PLAIN = ("clip", "deit", "dinov2", "dinov3", "siglip", "vit", "vit_det")
+
+
+def is_plain(model: Any) -> bool:
+    """True if a model of KerasHub is a plain vision transformer, or has one that sees.
+
+    >>> is_plain(keras.Sequential())
+    False
+    """
+    kinds = _hub_classes(getattr(model, "backbone", None)) or _hub_classes(model)
+    return any(FAMILIES[kind][0] in _PLAIN for kind in kinds if kind in FAMILIES)
+
 
 def hub_class(model: Any) -> str | None:
     """The nearest class of KerasHub that a model is of; `None` for other models.

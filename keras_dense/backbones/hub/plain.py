@@ -68,17 +68,19 @@ def assembled(plain: Plain, *, taps: Any, preprocessing: Any, name: str) -> kera
     return keras.Model(image, features, name=name)
 
 
-def checked_taps(taps: Mapping[str, int] | None, depth: int) -> dict[str, int]:
+def checked_taps(taps: Mapping[str, int] | str | None, depth: int) -> dict[str, int]:
     """Number of the block, from 1, for each feature.
 
-    >>> checked_taps(None, 12)
-    {'P2': 3, 'P3': 6, 'P4': 9, 'P5': 12}
+    >>> checked_taps(None, 12), checked_taps("patches", 12)
+    ({'P2': 3, 'P3': 6, 'P4': 9, 'P5': 12}, {'T1': 3, 'T2': 6, 'T3': 9, 'T4': 12})
     """
-    if taps is None:
-        return {f"P{n}": -(-depth * (n - 1) // 4) for n in range(2, 6)}
+    if taps is None or taps == "patches":
+        quarters = [-(-depth * n // 4) for n in range(1, 5)]
+        names = [f"P{n}" for n in range(2, 6)] if taps is None else [f"T{n}" for n in range(1, 5)]
+        return dict(zip(names, quarters, strict=True))
     wanted = (
-        "a dict from names of features to numbers of transformer blocks, from 1 to the depth of "
-        f"the network, {depth}"
+        "'patches', or a dict from names of features to numbers of transformer blocks, from 1 to "
+        f"the depth of the network, {depth}"
     )
     if not isinstance(taps, Mapping) or not taps:
         raise _check.fail("taps", wanted, taps)

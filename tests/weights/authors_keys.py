@@ -42,7 +42,34 @@ def fcn_head(stride, classes, suffix=""):
     return found
 
 
+def fcn_alexnet():
+    """CaffeNet: some convolutions see half of the channels."""
+    found = conv("conv1", 96, 3, 11) | conv("conv2", 256, 48, 5) | conv("conv3", 384, 256, 3)
+    found |= conv("conv4", 384, 192, 3) | conv("conv5", 256, 192, 3)
+    found |= conv("fc6", 4096, 256, 6) | conv("fc7", 4096, 4096, 1)
+    return {**found, **conv("score_fr", 21, 4096, 1), "upscore.0": (21, 21, 63, 63)}
+
+
+def deconvnet(name):
+    """A mirrored VGG-16; kernels of deconvolutions have their inputs first."""
+    found, norms = vgg(), {}
+    for block, count in enumerate(COUNTS, 1):
+        width, finer = VGG[block - 1], VGG[max(block - 2, 0)]
+        for n in range(1, count + 1):
+            norms[f"bn{block}_{n}"] = width
+            norms[f"debn{block}_{n}"] = last = finer if n == count else width
+            found[f"deconv{block}_{n}.0"] = (width, last, 3, 3)
+            found[f"deconv{block}_{n}.1"] = (last,)
+    found |= {"fc6-deconv.0": (4096, 512, 7, 7), "fc6-deconv.1": (512,)}
+    norms |= {"bnfc6": 4096, "bnfc7": 4096, "fc6-deconv-bn": 512}
+    for norm, width in norms.items():
+        found |= {f"{norm}.0": (1, width, 1, 1), f"{norm}.1": (1, width, 1, 1)}
+    return {**found, **conv("seg-score-voc", 21, 64, 1)}
+
+
 def fcn(name):
+    if "alexnet" in name:
+        return fcn_alexnet()
     stride = int(name[3:].split("s_")[0])
     found = vgg()
     if "sift_flow" in name:
@@ -282,6 +309,7 @@ SOURCES = {
     "crfasrnn": crfasrnn,
     "pspnet": pspnet,
     "segnet": segnet,
+    "deconvnet": deconvnet,
     "midas": midas,
 }
 

@@ -199,7 +199,9 @@ class RotaryHubBlock(HubBlock):
         super().__init__(kind, arguments, **kwargs)
         self.prefix = _check.integer(prefix, "prefix", low=0)
 
-    def call(self, inputs: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def call(  # type: ignore[override]
+        self, inputs: Tensor, cos: Tensor, sin: Tensor
+    ) -> Tensor:
         return self.layer(inputs, position_embeddings=(cos, sin), num_prefix_tokens=self.prefix)
 
     def get_config(self) -> Config:

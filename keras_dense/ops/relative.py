@@ -1,7 +1,5 @@
 """Positions of the keys relative to the queries, in attention over the cells of a map."""
 
-from typing import Any
-
 from keras import ops
 
 from keras_dense._types import Tensor
@@ -45,7 +43,7 @@ def relative_positions(query: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     [[0.0, 1.0], [5.0, 0.0]]
     """
     query = ops.convert_to_tensor(query)
-    height, width, heads = *ops.shape(query)[1:3], query.shape[3]
+    height, width, heads = ops.shape(query)[1:4]
     by_row, by_column = (
         _table(ops.cast(ops.convert_to_tensor(stored), query.dtype), cells)
         for stored, cells in ((rows, height), (columns, width))
@@ -53,5 +51,5 @@ def relative_positions(query: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     by_row = ops.einsum("bhwnc,hkc->bnhwk", query, by_row)
     by_column = ops.einsum("bhwnc,wkc->bnhwk", query, by_column)
     total = ops.expand_dims(by_row, -1) + ops.expand_dims(by_column, -2)
-    count: Any = height * width
+    count = height * width
     return ops.reshape(total, (-1, heads, count, count))

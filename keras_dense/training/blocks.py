@@ -1,10 +1,12 @@
 """Learning rates that decay from the last block of a transformer to the first."""
 
+import re
+
 import keras
 
 from keras_dense import _check
 from keras_dense.layers.hub_block import HubBlock
-from keras_dense.surgery.graph import has_graph, values, walk
+from keras_dense.surgery.graph import functional, has_graph, values, walk
 from keras_dense.training.batch_norm import sublayers
 
 
@@ -23,7 +25,7 @@ def block_decay(model: keras.Model, decay: float = 0.75) -> dict[str, float]:
     ```
 
     Args:
-        model: a Keras model with a transformer of KerasHub in it, from `kd.backbone`.
+        model: a Keras model with a vision transformer in it, from `kd.backbone`.
         decay: float in (0, 1], 0.65 to 0.9 in publications: the larger the network, the larger.
 
     Returns:
@@ -46,54 +48,67 @@ def block_decay(model: keras.Model, decay: float = 0.75) -> dict[str, float]:
     numbers = numbered(model)
     if not numbers:
         raise ValueError(
-            "`model` must have transformer blocks of KerasHub, as `kd.backbone` makes them. "
+            "`model` must have transformer blocks, as `kd.backbone` makes them. "
             f"Received: {model.name!r} without"
         )
     return {name: decay ** (total + 1 - number) for name, (number, total) in numbers.items()}
 
 
 def numbered(model: keras.Model) -> dict[str, tuple[int, int]]:
-    """Number of the block, and of all blocks, for each layer that leads to a block.
+    """Number of the block, and of all blocks, for each layer in or before a transformer block.
 
-    Layers before the first block have the number 0.
+    Layers before the first block have the number 0. A block is one layer of KerasHub, or layers
+    with a common beginning of their names ("stage1_block2_norm1", "stage1_block2_attention", …).
 
     >>> numbered(keras.Sequential([keras.Input((2,)), keras.layers.ReLU()]))
     {}
     """
     found: dict = {}
-    for path, part in {"": model, **sublayers(model)}.items():
-        if has_graph(part) and any(isinstance(layer, HubBlock) for layer in part.layers):
-            prefix = f"{path}/" if path else ""
-            numbers = _numbered_here(part)
-            total = max(numbers.values())
-            found |= {f"{prefix}{name}": (number, total) for name, number in numbers.items()}
+    for path, part in {**sublayers(model), "": model}.items():
+        # The model around a backbone has none of its own.
+        numbers = {} if found and not path else _numbered_here(part) if has_graph(part) else {}
+        total = max(numbers.values(), default=0)
+        prefix = f"{path}/" if path else ""
+        found |= {f"{prefix}{name}": (number, total) for name, number in numbers.items()}
     return found
 
 
-class _Passed:
-    """The layers that lead to a tensor, with the number of blocks before each."""
+_BLOCK = re.compile(r"(.*?block_?\d+)(_.*)?")
 
-    def __init__(self, layers: dict[str, int], blocks: int) -> None:
-        self.layers, self.blocks = layers, blocks
+
+def _block_of(layer):
+    match = _BLOCK.fullmatch(layer.name)
+    return match[1] if match else None
+
+
+def _attends(layer):
+    return isinstance(layer, HubBlock) or "Attention" in type(layer).__name__
+
+
+class _Passed:
+    """The layers since the last block that lead to a tensor, and the number of that block."""
+
+    def __init__(self, layers: dict[str, int], block: int) -> None:
+        self.layers, self.block = layers, block
 
 
 def _numbered_here(model):
+    kinds = {_block_of(layer) for layer in functional(model).layers if _attends(layer)} - {None}
+    order: dict[str, int] = {}
     trunk: dict[str, int] = {}
 
     def visit(node, *args, **kwargs):
         op, inputs = node.operation, values(args, kwargs, _Passed)
-        blocks = max((x.blocks for x in inputs), default=0)
-        layers: dict[str, int] = {}
-        for x in inputs:
-            layers |= x.layers
-        if isinstance(op, HubBlock):
-            blocks += 1
-            layers[op.name] = blocks
-            for name, before in layers.items():
-                trunk.setdefault(name, before)
+        block = max((x.block for x in inputs), default=0)
+        layers = {name: number for x in inputs for name, number in x.layers.items()}
+        if _block_of(op) in kinds:
+            block = order.setdefault(_block_of(op), len(order) + 1)
+            trunk.update({op.name: block} | layers | trunk)
+            layers = {}
         elif isinstance(op, keras.layers.Layer) and op.weights:
-            layers.setdefault(op.name, blocks + 1 if blocks else 0)
-        return [_Passed(layers, blocks)] * len(node.outputs)
+            layers[op.name] = block + 1 if block else 0
+        return [_Passed(layers, block)] * len(node.outputs)
 
-    walk(model, [_Passed({}, 0) for _ in model.inputs], visit, nested=False)
+    if kinds:
+        walk(model, [_Passed({}, 0) for _ in model.inputs], visit, nested=False)
     return trunk

@@ -13,10 +13,10 @@ from keras_dense.training.blocks import numbered
 
 # Attributes of attention layers, of Keras and of KerasHub, by the projection that they hold.
 _PROJECTIONS = {
-    "query": ("_query_dense", "query_dense", "qkv"),
-    "key": ("_key_dense", "key_dense", "qkv"),
-    "value": ("_value_dense", "value_dense", "qkv"),
-    "output": ("_output_dense", "output_dense", "projection"),
+    "query": ("_query_dense", "query_dense", "query", "qkv"),
+    "key": ("_key_dense", "key_dense", "key", "qkv"),
+    "value": ("_value_dense", "value_dense", "value", "qkv"),
+    "output": ("_output_dense", "output_dense", "project", "projection"),
 }
 _KINDS = (keras.layers.Dense, keras.layers.EinsumDense)
 
@@ -32,13 +32,12 @@ def enable_lora(
 
     Everything that leads to the last block is frozen but for these matrices (and the biases beside
     them); what follows, normalization, decoder and heads, is trained in full. The model computes
-    the same at first. A `.keras` file holds kernels with the matrices added, and is loaded with
-    fresh matrices, ready to be trained on; `merge_lora` returns a model without. Call this before
-    `compile`.
+    the same at first. A `.keras` file holds kernels with the matrices added. From it, blocks of
+    KerasHub are loaded with fresh matrices, to be trained on, others frozen and without LoRA.
+    `merge_lora` returns a model without. Call this before `compile`.
 
     Args:
-        model: a Keras model with a transformer of KerasHub in it, from `kd.backbone`; changed in
-            place.
+        model: a Keras model with a vision transformer in it, from `kd.backbone`; changed in place.
         rank: int ≥ 1, the width of the matrices; 4 to 16 are usual.
         alpha: float > 0, the product is scaled by `alpha / rank`; default: the rank.
         targets: the projections: "query", "key", "value", "output". Where one layer makes query,
@@ -70,8 +69,8 @@ def enable_lora(
     chosen = list({id(x): x for layer in trunk for x in _projections(layer, wanted)}.values())
     if not chosen:
         raise ValueError(
-            "`model` must have transformer blocks of KerasHub with attention, as `kd.backbone` "
-            f"makes them. Received: {model.name!r} without"
+            "`model` must have transformer blocks with attention, as `kd.backbone` makes them. "
+            f"Received: {model.name!r} without"
         )
     if any(layer.lora_enabled for layer in chosen):
         raise ValueError(f"`model` must not have LoRA yet. Received: {model.name!r}, which has it")
@@ -113,9 +112,10 @@ def merge_lora(model: keras.Model) -> keras.Model:
 
     def rewrite(node, copies, *args, **kwargs):
         op = node.operation
-        if not isinstance(op, HubBlock):
+        if not isinstance(op, keras.layers.Layer):
             return None
-        layers = [x for x in parts_of(op).values() if getattr(x, "lora_enabled", False)]
+        inside = (op, *parts_of(op).values())
+        layers = [x for x in inside if getattr(x, "lora_enabled", False)]
         if not layers:
             return None
         merged = {id(x._kernel): x.kernel for x in layers}
@@ -125,7 +125,11 @@ def merge_lora(model: keras.Model) -> keras.Model:
             for v in op.weights
             if id(v) not in left_out
         ]
-        config = {"lora": {}, "frozen": []}
+        config: dict[str, Any] = {}
+        if isinstance(op, HubBlock):
+            config = {"lora": {}, "frozen": []}
+        elif isinstance(op, _KINDS):
+            config = {"lora_rank": None, "lora_alpha": None}
         return copies(op, *args, config=config, weights=weights, **kwargs)
 
     return rebuild(model, rewrite)

@@ -385,11 +385,11 @@ def _take_over(model, state, registers):
             getattr(layer, norm).set_weights([mine[f"{norm}.weight"], mine[f"{norm}.bias"]])
         attention = layer.attention.attention
         for part in ("query", "key", "value"):
-            weight = mine[f"attention.attention.{part}.weight"].T.reshape(WIDTH, 2, -1)
-            bias = mine[f"attention.attention.{part}.bias"].reshape(2, -1)
+            weight = mine[f"attention.{part[0]}_proj.weight"].T.reshape(WIDTH, 2, -1)
+            bias = mine[f"attention.{part[0]}_proj.bias"].reshape(2, -1)
             getattr(attention, f"_{part}_dense").set_weights([weight, bias])
-        weight = mine["attention.output.dense.weight"].T.reshape(2, -1, WIDTH)
-        attention._output_dense.set_weights([weight, mine["attention.output.dense.bias"]])
+        weight = mine["attention.o_proj.weight"].T.reshape(2, -1, WIDTH)
+        attention._output_dense.set_weights([weight, mine["attention.o_proj.bias"]])
         for scale in ("layer_scale1", "layer_scale2"):
             getattr(layer, scale).lambda1.assign(mine[f"{scale}.lambda1"])
         for part in ("fc1", "fc2"):

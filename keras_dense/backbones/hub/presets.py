@@ -41,7 +41,7 @@ def _classes() -> dict[str, Any]:
     if not _is_installed():
         return {}
     hub = importlib.import_module("keras_hub")
-    kinds = [x for x in vars(hub.models).values() if inspect.isclass(x)]
+    kinds: list[Any] = [x for x in vars(hub.models).values() if inspect.isclass(x)]
     kinds = [x for x in kinds if issubclass(x, hub.models.Backbone)]
     # A class lists the presets of those derived from it, too: the most special one comes last.
     kinds.sort(key=lambda kind: len(kind.__mro__))

@@ -25,6 +25,9 @@ class RelativeDepth(Head):
     inverse depth, 1/m `(B, H, W, 1)`, NaN where unknown. Predictions are float32 `(B, H, W, 1)`,
     without a unit.
 
+    The default loss compares shapes, not numbers: it cannot move a network that predicts the same
+    everywhere, as FCNs do at first, whose scores start with zeros. Start those from other weights.
+
     Args:
         min_depth, max_depth: floats, meters. Annotations outside are unknown.
         activation: str, function of the scores: "softplus", "relu" (of the published networks; a

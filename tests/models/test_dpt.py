@@ -88,7 +88,13 @@ def last(x):
 
 
 # Sizes: whole patches, odd numbers of them too, which have no half.
-@pytest.mark.parametrize("patch, size", [(16, (64, 96)), (14, (70, 98)), (16, (48, 80))])
+@pytest.mark.parametrize(
+    "patch, size",
+    [
+        (14, (70, 98)),
+        *(pytest.param(16, size, marks=pytest.mark.exhaustive) for size in ((64, 96), (48, 80))),
+    ],
+)
 def test_depth_on_patches(patch, size):
     head = kd.heads.RelativeDepth(activation="relu")
     model = kd.dpt(patches(patch), heads=head, filters=8)
@@ -143,7 +149,7 @@ def test_midas_on_features(small):
     compare(model, reference, images(1, 64, 96))
 
 
-@pytest.mark.parametrize("patch", [14, 16])
+@pytest.mark.parametrize("patch", [14, pytest.param(16, marks=pytest.mark.exhaustive)])
 def test_other_sizes_are_padded_to_whole_patches(patch):
     model = kd.dpt(patches(patch), 3, filters=8)
     draw_weights(model)
@@ -194,6 +200,7 @@ def test_contract_on_patches(name):
     check_model(model, sizes=((42, 56), (97, 131)))
 
 
+@pytest.mark.exhaustive
 def test_contract_on_features(backbone):
     model = kd.dpt(backbone, heads=HEADS["depth"](), filters=8)
     check_model(model, sizes=((97, 131),))
@@ -218,6 +225,7 @@ def test_mixed_precision():
     assert np.isfinite(keras.ops.convert_to_numpy(y)).all()
 
 
+@pytest.mark.exhaustive
 def test_batch_norms_are_for_classes(backbone):
     def normalized(heads, **settings):
         model = kd.dpt(backbone, heads=heads, filters=4, **settings)
@@ -230,6 +238,7 @@ def test_batch_norms_are_for_classes(backbone):
     assert not any(isinstance(x, layers.Dropout) for x in model.layers)
 
 
+@pytest.mark.exhaustive
 def test_fewer_and_dilated_levels(backbone):
     decoder = kd.decoders.dpt(4, levels=("P3", "P1"))
     model = kd.assemble(backbone, decoder, kd.heads.Depth())

@@ -7,6 +7,7 @@ import keras_dense as kd
 from keras_dense._weights.read import read
 from keras_dense.backbones import efficientnet_lite, resnet_v1b
 from keras_dense.layers import PadToMultiple
+from keras_dense.testing.expect import reload
 from keras_dense.weights import midas
 from keras_dense.weights.load import finish, ready_for
 
@@ -299,6 +300,10 @@ def test_two_lines_to_depth(tmp_path):
     model = kd.weights.pretrained("midas/v21_small_256", path=path)
     depth = kd.decoded(model).predict(image(97, 131), verbose=0)
     assert depth.shape == (1, 97, 131, 1) and np.isfinite(depth).all()
+    again = reload(model)
+    assert kd.heads.of(again).get_config() == kd.heads.of(model).get_config()
+    found = again.predict(image(97, 131), verbose=0)
+    np.testing.assert_allclose(found, depth, rtol=1e-5, atol=1e-5 * depth.max())
     # As many as in the file, without the unit that is not used, and counters of batches.
     counters = sum(key.endswith("num_batches_tracked") for key in state)
     assert model.count_params() == 21_394_729 - 4_719_616 - counters

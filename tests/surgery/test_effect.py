@@ -206,6 +206,13 @@ LAYERS = {
         region="'it'.*by a mask of its own",
         top="-",
     ),
+    "PositionAttention": Row(
+        lambda x, image: make("PositionAttention", name="it")(x, x, x),
+        field=inf,
+        dilate=MORE,
+        region=SIZES,
+        top="without a convolutional form: 'it'",
+    ),
     "Recolor": Row(
         lambda x, image: layers.Rescaling(1.0, name="float")(
             make("Recolor", 2)(layers.Conv2D(2, 1, name="ab")(x), image)

@@ -349,9 +349,9 @@ def test_bad_settings(tmp_path):
         text = "`encoder_name` must be an encoder with a feature at stride 2.*tu-convnext_tiny"
         bad(text, _model_class=kind, **convnext)
     bad("`encoder_output_stride` must be one of 16, 32", _model_class="PAN",
-        encoder_output_stride=8, **none)  # fmt: skip
+        encoder_output_stride=8, decoder_channels=16)  # fmt: skip
     bad("`encoder_name` must be an encoder that is dilated", _model_class="PAN",
-        encoder_name="vgg16", **none)  # fmt: skip
+        encoder_name="vgg16", decoder_channels=16, encoder_depth=5)  # fmt: skip
     deep = {"_model_class": "DeepLabV3", "decoder_channels": 16}
     bad("`encoder_name` must be an encoder that is dilated", encoder_name="efficientnet-b0", **deep)
     bad("`encoder_output_stride` must be", encoder_output_stride=32, **deep)

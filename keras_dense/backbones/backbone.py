@@ -15,7 +15,7 @@ from keras_dense.backbones.application import (
     is_application,
     standardized,
 )
-from keras_dense.backbones.hub import presets, trunk_of
+from keras_dense.backbones.hub import hub_backbone, presets
 from keras_dense.surgery.feature_pyramid import (
     align,
     feature_pyramid,
@@ -193,7 +193,7 @@ def _from_name(source, weights, channels, taps, preprocessing, name, **kwargs):
 
 def _from_model(model, channels, taps, preprocessing, name, argument):
     settings = {"taps": taps, "preprocessing": preprocessing, "name": name}
-    pyramid = trunk_of(model, **settings, argument=argument)
+    pyramid = hub_backbone(model, **settings, argument=argument)
     if pyramid is not None:
         return _adapted(pyramid, channels, name)
     pyramid = pyramid_of(model, taps, name, argument=argument)

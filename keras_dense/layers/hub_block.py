@@ -72,7 +72,7 @@ class HubBlock(keras.layers.Layer):
     """A layer of KerasHub that keeps the shape of its first input, such as a transformer block.
 
     A model with it is saved and loaded like any other: the layer is made from all arguments of its
-    constructor, whatever its own `get_config` says. Which of its parts are frozen, and which have
+    constructor, even if its own `get_config` lacks some. Which of its parts are frozen, and which have
     LoRA, is saved with it. `HubBlock.of(layer)` copies a layer, weights included.
 
     Args:

@@ -103,7 +103,8 @@ def _numbered_here(model):
         layers = {name: number for x in inputs for name, number in x.layers.items()}
         if _block_of(op) in kinds:
             block = order.setdefault(_block_of(op), len(order) + 1)
-            leading.update({op.name: block} | layers | leading)
+            for name, number in {**layers, op.name: block}.items():
+                leading.setdefault(name, number)
             layers = {}
         elif isinstance(op, keras.layers.Layer) and op.weights:
             layers[op.name] = block + 1 if block else 0

@@ -15,7 +15,7 @@ from keras_dense.backbones.application import (
     is_application,
     standardized,
 )
-from keras_dense.backbones.hub import hub_class, is_plain, presets, trunk_of
+from keras_dense.backbones.hub import hub_backbone, hub_class, is_plain, presets
 from keras_dense.surgery.feature_pyramid import (
     align,
     feature_pyramid,
@@ -202,7 +202,7 @@ def _from_name(source, weights, channels, taps, preprocessing, name, **kwargs):
 
 def _from_model(model, channels, taps, preprocessing, name, argument):
     settings = {"taps": taps, "preprocessing": preprocessing, "name": name}
-    pyramid = trunk_of(model, **settings, argument=argument)
+    pyramid = hub_backbone(model, **settings, argument=argument)
     if pyramid is not None:
         return _adapted(pyramid, channels, name)
     taps = None if taps is None else _names(taps, model.name)

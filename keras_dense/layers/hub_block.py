@@ -72,8 +72,8 @@ class HubBlock(keras.layers.Layer):
     """A layer of KerasHub that keeps the shape of its first input, such as a transformer block.
 
     A model with it is saved and loaded like any other: the layer is made from all arguments of its
-    constructor, whatever its own `get_config` says. Which of its parts are frozen, and which have
-    LoRA, is saved with it. `HubBlock.of(layer)` copies a layer, weights included.
+    constructor, even if its own `get_config` lacks some. The state of its parts, which are frozen
+    and which have LoRA, is saved with it. `HubBlock.of(layer)` copies a layer, weights included.
 
     Args:
         kind: str, module and class, such as

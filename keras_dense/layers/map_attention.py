@@ -220,8 +220,9 @@ class WindowAttention(_MapAttention):
         cells = (counts[0] * counts[1], self.window**2)
         x = turn(pad_to_windows(inputs, self.window), shift)
         parts = ops.split(self.mix(partition(x, self.window, *counts)), 3, axis=-1)
-        parts = [split_heads(part, self.heads, cells) for part in parts]
-        x = join_heads(self._attend(*parts, self._bias(shift, *counts), training), cells)
+        queries, keys, values = (split_heads(part, self.heads, cells) for part in parts)
+        bias = self._bias(shift, *counts)
+        x = join_heads(self._attend(queries, keys, values, bias, training), cells)
         x = self.drop_result(self.project(x), training=training)
         x = turn(join_windows(x, self.window, *counts), -shift)
         return x[:, :height, :width]

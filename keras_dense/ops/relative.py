@@ -21,7 +21,7 @@ def _table(stored, cells):
 
 
 def relative_positions(query: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """What attention adds to the product of a query and a key, by their places on the map.
+    """Summand of the product of a query and a key in attention, by their places on the map.
 
     The sum of two products, of the query with a vector for the distance in rows and one for that in
     columns. Vectors are stored for the distances from `1 - n` to `n - 1` of one size of map, and

@@ -157,7 +157,7 @@ def turn(x: Tensor, shift: Any) -> Tensor:
 
 
 def apart(window: int, shift: Any, rows: Any, columns: Any) -> Tensor:
-    """What keeps cells apart that only the shift brought into one window.
+    """A bias that keeps cells apart that only the shift brought into one window.
 
     Args:
         window: int.

@@ -95,7 +95,7 @@ class _Passed:
 def _numbered_here(model):
     kinds = {_block_of(layer) for layer in functional(model).layers if _attends(layer)} - {None}
     order: dict[str, int] = {}
-    trunk: dict[str, int] = {}
+    leading: dict[str, int] = {}
 
     def visit(node, *args, **kwargs):
         op, inputs = node.operation, values(args, kwargs, _Passed)
@@ -103,7 +103,8 @@ def _numbered_here(model):
         layers = {name: number for x in inputs for name, number in x.layers.items()}
         if _block_of(op) in kinds:
             block = order.setdefault(_block_of(op), len(order) + 1)
-            trunk.update({op.name: block} | layers | trunk)
+            for name, number in {**layers, op.name: block}.items():
+                leading.setdefault(name, number)
             layers = {}
         elif isinstance(op, keras.layers.Layer) and op.weights:
             layers[op.name] = block + 1 if block else 0
@@ -111,4 +112,4 @@ def _numbered_here(model):
 
     if kinds:
         walk(model, [_Passed({}, 0) for _ in model.inputs], visit, nested=False)
-    return trunk
+    return leading

@@ -65,8 +65,8 @@ def enable_lora(
     alpha = None if alpha is None else _check.number(alpha, "alpha", above=0)
     wanted = [_check.choice(target, "targets", tuple(_PROJECTIONS)) for target in targets]
     layers = sublayers(model)
-    trunk = [layers[name] for name in numbered(model)]
-    chosen = list({id(x): x for layer in trunk for x in _projections(layer, wanted)}.values())
+    inside = [layers[name] for name in numbered(model)]
+    chosen = list({id(x): x for layer in inside for x in _projections(layer, wanted)}.values())
     if not chosen:
         raise ValueError(
             "`model` must have transformer blocks with attention, as `kd.backbone` makes them. "
@@ -74,7 +74,7 @@ def enable_lora(
         )
     if any(layer.lora_enabled for layer in chosen):
         raise ValueError(f"`model` must not have LoRA yet. Received: {model.name!r}, which has it")
-    for layer in trunk:
+    for layer in inside:
         if isinstance(layer, HubBlock):  # it is trained, but for what is inside
             layer.layer.trainable = False
         else:

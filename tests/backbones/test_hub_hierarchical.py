@@ -55,8 +55,8 @@ def test_numbers_of_kerashub(name):
     assert kd.surgery.strides(backbone) == LEVELS.get(name, FIVE)
     x = image(small.SIZE, small.SIZE)
     features = run(backbone, x)
-    if name == "xception":
-        return  # Two windows of its stem have no padding; they are padded here.
+    if name in ("cspnet", "xception"):
+        return  # Windows of their stems have no padding; they are padded here.
     if name in ("mit", "hgnetv2"):
         expected = {y.shape: y for y in small.outputs(hub, x)}
         for level in FOUR:
@@ -166,7 +166,11 @@ def test_bad_dilation_of_transformers():
 @pytest.mark.parametrize("size", [(64, 64), (97, 131), (32, 64)])
 @pytest.mark.parametrize("name", small.MODELS)
 def test_contract_of_networks(name, size):
-    model = kd.segformer(kd.backbone(small.model(name)), 3, filters=8)
+    # Not SegFormer: its batch norm cancels the last bias of a backbone, which then does not move.
+    model = kd.fpn(kd.backbone(small.model(name)), 3, filters=(8, 8))
+    for layer in model._flatten_layers():
+        if isinstance(layer, kd.layers.SpatialReductionAttention):
+            layer.key.bias.trainable = False  # A softmax does not depend on it.
     kd.testing.check_model(model, sizes=(size,), tolerance=1e-4)
 
 

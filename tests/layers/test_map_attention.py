@@ -130,7 +130,7 @@ def test_attention_in_windows(shift, size):
 
 
 def test_windows_of_a_size_known_late():
-    """Where height and width are not known in the graph, the shift is decided in it."""
+    """The shift is decided in the graph if height and width are not known before."""
     free = keras.Input((None, None, 8))
     both = [WindowAttention(2, 4, shift=shift) for shift in (0, 2)]
     model = keras.Model(free, both[1](both[0](free)))

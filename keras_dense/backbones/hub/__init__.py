@@ -60,7 +60,7 @@ def _hub_classes(model):
     return [kind.__name__ for kind in kinds if kind.__module__.startswith("keras_hub.")]
 
 
-def trunk_of(
+def hub_backbone(
     model: Any,
     *,
     taps: Any = None,
@@ -86,7 +86,7 @@ def trunk_of(
     Raises:
         ValueError: for a network that does not see images, or taps that it does not have.
 
-    >>> trunk_of(keras.Sequential()) is None
+    >>> hub_backbone(keras.Sequential()) is None
     True
     """
     kinds = _hub_classes(model)
@@ -102,7 +102,7 @@ def trunk_of(
     file, part = family
     module = importlib.import_module(f"keras_dense.backbones.hub.{file}")
     model = getattr(model, part) if part else model
-    return module.trunk(
+    return module.build(
         model, taps=taps, preprocessing=preprocessing, name=name or model.name, argument=argument
     )
 

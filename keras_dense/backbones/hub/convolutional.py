@@ -57,7 +57,7 @@ def opened(model: keras.Model, image: Tensor) -> keras.Model:
     return keras.Model(image, walk(model, image, visit), name=model.name)
 
 
-def trunk(
+def build(
     model: keras.Model, *, taps: Any, preprocessing: Any, name: str, argument: str
 ) -> keras.Model:
     """A convolutional network as one from images of any size to features, with copied weights.

@@ -31,7 +31,7 @@ def _keras_hub(name):
 
 
 def missing() -> str:
-    """What to say about presets where KerasHub is not installed."""
+    """A hint to install KerasHub for messages, where it is not installed."""
     return "" if _is_installed() else f"Presets of KerasHub need it: {_INSTALL}. "
 
 
@@ -61,7 +61,7 @@ def names() -> list[str]:
 def is_preset(source: str) -> bool:
     """True if a name is that of a preset: built-in, an address, or a folder.
 
-    >>> is_preset("hf://somebody/a_network"), is_preset("resnet50")
+    >>> is_preset("hf://user/a_network"), is_preset("resnet50")
     (True, False)
     """
     return source.startswith(_SCHEMES) or os.path.isdir(source) or source in _classes()

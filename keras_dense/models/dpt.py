@@ -266,8 +266,8 @@ def dpt(
 ) -> keras.Model:
     """DPT: features of a transformer as maps of several strides, fused by residual units.
 
-    On a backbone with the features P2 to P5 it is the network of MiDaS: 104.2 M weights on
-    ResNeXt-101.
+    On a backbone with the features P2 to P5 it is close to the network of MiDaS v2.1, which has no
+    projections: about 104 M weights on ResNeXt-101.
 
     Args:
         backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all

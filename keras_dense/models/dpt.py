@@ -24,12 +24,14 @@ from keras_dense.models.dpt_blocks import (
     convolution,
     depth_scores,
     finer,
+    halved,
     reassembled,
     residual_unit,
     segmentation_scores,
+    step,
 )
 from keras_dense.models.grid import current, only
-from keras_dense.models.upsampling import interpolate, resize, target_of, upsample
+from keras_dense.models.upsampling import target_of
 from keras_dense.surgery.feature_pyramid import feature
 from keras_dense.surgery.graph import source_of
 from keras_dense.surgery.strides import stride_between
@@ -123,28 +125,9 @@ def _fused(maps: Sequence[Tensor], levels: Sequence[str], settings: _Settings) -
         if settings.project:
             # After the upsampling in the paper; both commute, and this is a quarter of the work.
             x = convolution(x, widths[n if last else n + 1], 1, name=f"{name}_project")
-        above = x = _step(x, None if last else maps[n + 1], image, raw, f"{name}_upsample")
+        above = x = step(x, None if last else maps[n + 1], image, raw, f"{name}_upsample")
         fused.append(x)
     return fused
-
-
-def _step(x: Tensor, to: Tensor | None, image: Tensor, raw: bool, name: str) -> Tensor:
-    """A map in the size of the next one, or twice as fine."""
-    if to is not None:
-        # Odd numbers of patches have no half: maps of patches know the sizes of each other only.
-        if raw:
-            return resize(x, to, name=name)
-        return upsample(x, stride_between(to, x), like=to, name=name)
-    if raw:
-        return interpolate(x, 2, name=name)
-    factor, stride = _halved(stride_between(image, x))
-    return finer(x, factor, image, stride, False, name)
-
-
-def _halved(stride: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The factor of a step of at most 2 towards the image, and the stride after it."""
-    (a, b), (c, d) = stride, (2 - stride[0] % 2, 2 - stride[1] % 2)
-    return (c, d), (a // c, b // d)
 
 
 def _scores(x: Tensor, key: str, wanted: Wanted, raw: bool, settings: _Settings) -> Tensor:
@@ -163,7 +146,7 @@ def _scores(x: Tensor, key: str, wanted: Wanted, raw: bool, settings: _Settings)
             return ResizeLike(align_corners=corners, stride=stride, name=name)(y, target_of(image))
         if coarse:
             return y
-        factor, stride = _halved(stride_between(image, y))
+        factor, stride = halved(stride_between(image, y))
         return finer(y, factor, image, stride, settings.half_pixel, name)
 
     if style == "depth":
@@ -283,8 +266,8 @@ def dpt(
 ) -> keras.Model:
     """DPT: features of a transformer as maps of several strides, fused by residual units.
 
-    On a backbone with the features P2 to P5 it is the network of MiDaS: 104.2 M weights on
-    ResNeXt-101.
+    On a backbone with the features P2 to P5 it is close to the network of MiDaS v2.1, which has no
+    projections: about 104 M weights on ResNeXt-101.
 
     Args:
         backbone, num_classes, heads, weights, input_shape, name, initialize_from: common to all

@@ -10,7 +10,8 @@ from keras_dense._types import Size, Tensor
 from keras_dense.layers import BilinearUpsampling, ResizeLike
 from keras_dense.models.decoder import Wanted
 from keras_dense.models.grid import current
-from keras_dense.models.upsampling import target_of, upsample
+from keras_dense.models.upsampling import interpolate, resize, target_of, upsample
+from keras_dense.surgery.strides import stride_between
 
 Growth = Callable[[Tensor, str], Tensor]
 
@@ -95,6 +96,25 @@ def finer(
     if canvas.grid.divides:
         return BilinearUpsampling(factor, data_format="channels_last", name=name)(x)
     return ResizeLike(stride=stride, name=name)(x, target_of(image))
+
+
+def step(x: Tensor, to: Tensor | None, image: Tensor, raw: bool, name: str) -> Tensor:
+    """A map in the size of the next one, or twice as fine."""
+    if to is not None:
+        # Odd numbers of patches have no half: maps of patches know the sizes of each other only.
+        if raw:
+            return resize(x, to, name=name)
+        return upsample(x, stride_between(to, x), like=to, name=name)
+    if raw:
+        return interpolate(x, 2, name=name)
+    factor, stride = halved(stride_between(image, x))
+    return finer(x, factor, image, stride, False, name)
+
+
+def halved(stride: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The factor of a step of at most 2 towards the image, and the stride after it."""
+    (a, b), (c, d) = stride, (2 - stride[0] % 2, 2 - stride[1] % 2)
+    return (c, d), (a // c, b // d)
 
 
 def depth_scores(x: Tensor, wanted: Wanted, grow: Growth, filters: int) -> Tensor:

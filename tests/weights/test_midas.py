@@ -257,7 +257,7 @@ def ours(kind, widths):
     return midas.network(heads=head, backbone=backbone, filters=filters, small=kind == "small")
 
 
-@pytest.mark.parametrize("kind", ["large", "small"])
+@pytest.mark.parametrize("kind", ["large", pytest.param("small", marks=pytest.mark.exhaustive)])
 def test_the_same_depth(kind, tmp_path):
     network, widths = original(kind)
     path = tmp_path / "midas.pt"

@@ -1,9 +1,12 @@
 """Batch normalization of a pretrained backbone: frozen, faster, or recalibrated."""
 
+import contextlib
 import itertools
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_dense import _check
 
@@ -70,25 +73,34 @@ def batch_norm_momentum(model: keras.Model, momentum: float) -> int:
     return len(layers)
 
 
-def recalibrate_batch_norm(model: keras.Model, batches: Any, *, steps: int | None = None) -> int:
+def recalibrate_batch_norm(
+    model: keras.Model, batches: Any, *, steps: int | None = None, keep_function: bool = False
+) -> int:
     """Recompute the statistics of every `BatchNormalization` over batches of training data.
 
     Moving averages are taken while weights change, over too few steps or too many. This replaces
     them by plain means over all given batches, for the present weights ("precise batch norm").
     Nothing else changes; frozen layers stay.
 
+    With `keep_function`, scales and offsets change along with the statistics, so that in inference
+    the network computes the same as before. Files of 8 bits (`.tflite`) need that before training:
+    their batch norms are folded into the convolutions, so ours get no statistics, and the first
+    step of training, which normalizes, would undo what the network has learned.
+
     Args:
         model: a Keras model, changed in place.
         batches: a `kd.datasets.Loader`, or any iterable of images or of tuples that begin with
             images.
         steps: int >= 1, the number of batches to use; `None`: all.
+        keep_function: bool, see above.
 
     Returns:
         The number of recalibrated layers.
 
     Raises:
         TypeError: if `model` is not a Keras layer or model.
-        ValueError: if there are no batches, or a number in one is not finite.
+        ValueError: if there are no batches, or a number in one is not finite; with `keep_function`
+            for a layer without scale or offset.
 
     Reference: Wu, Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3.
 
@@ -100,23 +112,39 @@ def recalibrate_batch_norm(model: keras.Model, batches: Any, *, steps: int | Non
     [2.0, 6.0]
     """
     steps = None if steps is None else _check.integer(steps, "steps", low=1)
+    keep_function = _check.flag(keep_function, "keep_function")
     layers = [layer for layer in _batch_norms(model) if layer.trainable]
-    momenta = [layer.momentum for layer in layers]
+    renew = _rebase if keep_function else _average
+    count = renew(model, layers, _finite(batches, steps))
+    if layers and not count:
+        raise ValueError("`batches` must hold at least one batch. Received: none")
+    return len(layers)
+
+
+def _finite(batches: Any, steps: int | None) -> Iterator[Any]:
+    """The images of so many batches, with a check of each."""
     if hasattr(batches, "__getitem__") and hasattr(batches, "__len__"):
         batches = map(batches.__getitem__, range(len(batches)))  # a PyDataset never ends
+    for count, batch in enumerate(itertools.islice(batches, steps)):
+        images = batch[0] if isinstance(batch, (tuple, list)) else batch
+        finite = [
+            bool(keras.ops.all(keras.ops.isfinite(keras.ops.cast(x, "float32"))))
+            for x in keras.tree.flatten(images)
+        ]
+        if not all(finite):
+            raise ValueError(
+                "`batches` must be finite: one NaN would make every statistic NaN. Batch "
+                f"{count} is not."
+            )
+        yield images
+
+
+def _average(model: keras.Model, layers: list, batches: Iterable[Any]) -> int:
+    """Set the statistics of layers to means over batches; the number of batches."""
+    momenta = [layer.momentum for layer in layers]
     count = 0
     try:
-        for batch in itertools.islice(batches, steps):
-            images = batch[0] if isinstance(batch, (tuple, list)) else batch
-            finite = [
-                bool(keras.ops.all(keras.ops.isfinite(keras.ops.cast(x, "float32"))))
-                for x in keras.tree.flatten(images)
-            ]
-            if not all(finite):
-                raise ValueError(
-                    "`batches` must be finite: one NaN would make every statistic NaN. Batch "
-                    f"{count} is not."
-                )
+        for images in batches:
             for layer in layers:
                 # The average of the batches so far: the first counts 1, the next 1/2, 1/3, …
                 layer.momentum = count / (count + 1)
@@ -125,9 +153,63 @@ def recalibrate_batch_norm(model: keras.Model, batches: Any, *, steps: int | Non
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
-    if layers and not count:
-        raise ValueError("`batches` must hold at least one batch. Received: none")
-    return len(layers)
+    return count
+
+
+def _rebase(model: keras.Model, layers: list, batches: Iterable[Any]) -> int:
+    """The same without a change of what layers compute in inference."""
+    plain = [layer.name for layer in layers if not (layer.scale and layer.center)]
+    if plain:
+        raise ValueError(
+            "`keep_function` must be False: layers without scale or offset cannot keep what they "
+            f"compute. Received: {', '.join(plain)}"
+        )
+    sums: dict[int, list] = {}
+    count = 0
+    with _watched(layers, sums):
+        for images in batches:
+            model(images, training=False)
+            count += 1
+    for layer in layers:
+        if id(layer) in sums:
+            _set_statistics(layer, *sums[id(layer)])
+    return count
+
+
+@contextlib.contextmanager
+def _watched(layers: list, sums: dict[int, list]) -> Iterator[None]:
+    """Collect number, sum and sum of squares of what each layer gets, by channel."""
+
+    def watch(layer, call):
+        def watching(inputs, *args, **kwargs):
+            x = keras.ops.convert_to_numpy(keras.ops.cast(inputs, "float32")).astype("float64")
+            axis = layer.axis % x.ndim
+            x = np.moveaxis(x, axis, -1).reshape(-1, x.shape[axis])
+            found = (len(x), x.sum(0), np.square(x).sum(0))
+            known = sums.get(id(layer), (0, 0.0, 0.0))
+            sums[id(layer)] = [a + b for a, b in zip(known, found, strict=True)]
+            return call(inputs, *args, **kwargs)
+
+        return watching
+
+    try:
+        for layer in layers:
+            layer.call = watch(layer, layer.call)
+        yield
+    finally:
+        for layer in layers:
+            del layer.call  # The method of the class is there again.
+
+
+def _set_statistics(layer: Any, number: int, total: np.ndarray, squares: np.ndarray) -> None:
+    """Other statistics of a batch norm, and the scale and offset that make up for them."""
+    gamma, beta, mean, variance = (np.asarray(w, "float64") for w in layer.get_weights())
+    new_mean = total / number
+    new_variance = np.maximum(squares / number - new_mean**2, 0.0)
+    slope = gamma / np.sqrt(variance + layer.epsilon)
+    new_gamma = slope * np.sqrt(new_variance + layer.epsilon)
+    new_beta = beta + slope * (new_mean - mean)
+    layer.set_weights([new_gamma, new_beta, new_mean, new_variance])
 
 
 def _batch_norms(model: keras.Model) -> list:

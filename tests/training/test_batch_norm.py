@@ -103,6 +103,45 @@ def test_recalibrated_statistics_are_means_over_the_batches():
         recalibrate_batch_norm(model, [])
 
 
+def test_recalibration_that_keeps_the_function():
+    model, rng = network(), np.random.default_rng(0)
+    batches = [rng.normal(3.0, 2.0, (4, 4, 4, 3)).astype("float32") for _ in range(3)]
+    for layer in _norms(model):
+        weights = [rng.uniform(0.5, 2.0, w.shape) for w in layer.get_weights()]
+        layer.set_weights(weights)
+    inner = model.get_layer("backbone").get_layer("inner")
+    convolution = keras.Model(model.get_layer("backbone").input, inner.input)
+    maps = np.concatenate([keras.ops.convert_to_numpy(convolution(x)) for x in batches])
+    before = [model.predict(x, verbose=0) for x in batches]
+    assert recalibrate_batch_norm(model, batches, keep_function=True) == 2
+    after = [model.predict(x, verbose=0) for x in batches]
+    np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-4 * np.abs(before).max())
+    gamma, beta, mean, variance = inner.get_weights()
+    np.testing.assert_allclose(mean, maps.mean((0, 1, 2)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(variance, maps.var((0, 1, 2)), rtol=1e-4, atol=1e-5)
+    # A step of training starts where inference is: statistics of a batch are about the same.
+    whole = np.concatenate(batches)
+    trained = keras.ops.convert_to_numpy(model(whole, training=True))
+    np.testing.assert_allclose(
+        trained, np.concatenate(after), atol=2e-2 * np.abs(before).max(), rtol=0
+    )
+    assert "call" not in vars(inner)
+
+
+@pytest.mark.once
+def test_a_function_that_cannot_be_kept():
+    image = keras.Input((4, 4, 3))
+    x = keras.layers.BatchNormalization(scale=False, name="bare")(image)
+    with pytest.raises(ValueError, match="`keep_function` must be False.*Received: bare"):
+        recalibrate_batch_norm(keras.Model(image, x), [np.ones((1, 4, 4, 3))], keep_function=True)
+
+
+def _norms(model):
+    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    nested = [layer for layer in model.layers if isinstance(layer, keras.Model)]
+    return layers + [norm for inner in nested for norm in _norms(inner)]
+
+
 @pytest.mark.once
 def test_numbers_that_would_be_every_statistic():
     model = keras.Sequential([keras.Input((2,)), keras.layers.BatchNormalization()])

@@ -15,7 +15,7 @@ from keras_dense.backbones.application import (
     is_application,
     standardized,
 )
-from keras_dense.backbones.hub import hub_class, presets, trunk_of
+from keras_dense.backbones.hub import hub_backbone, hub_class, presets
 from keras_dense.surgery.feature_pyramid import (
     align,
     feature_pyramid,
@@ -98,6 +98,13 @@ def backbone(
     weights expect. `Pn` is the feature of stride 2ⁿ: see `kd.surgery.feature_pyramid` for how it is
     found, and `kd.surgery.strides(model)` for the strides.
 
+    Plain vision transformers of KerasHub (ViT, DeiT, DINOv2, DINOv3, ViTDet, and the part of CLIP
+    and SigLIP that sees images) become backbones for images of any size. Positions are interpolated
+    as the authors do, and an image that the patch size does not divide is mirrored at the edge.
+    The tokens of the patches after 1/4, 2/4, 3/4 and all of the blocks are "P2" to "P5", resampled
+    bilinearly to strides 4, 8, 16 and 32. Those of DINOv2 and DINOv3 pass the last normalization
+    first, as in the authors' dense predictors; others do not, as in DPT.
+
     Args:
         source: the name of a network of `keras.applications` in any case ("vgg16", "ResNet50",
             "mobilenet_v2"), of one that it lacks, or a functional `keras.Model`: your own
@@ -107,7 +114,10 @@ def backbone(
             "wide_resnet101_2"), those of MMSegmentation ("resnet18_v1c", "resnet50_v1c",
             "resnet101_v1c") and of PSPNet ("resnet50c", "resnet101c", "resnet152c"), "vgg16_bn",
             "vgg19_bn", "densenet161", "resnet38", "xception65", "xception71", and
-            "efficientnet_lite0" to "efficientnet_lite4": see `kd.backbones`.
+            "efficientnet_lite0" to "efficientnet_lite4": see `kd.backbones`. A preset of KerasHub
+            for images ("dinov3_vit_small_lvd1689m"), its address ("hf://…", "kaggle://…") or a
+            folder that `save_to_preset` wrote; its image converter's normalization becomes part of
+            the model. Presets need KerasHub (`pip install keras-hub`).
         weights: for a name, `None` (random), "imagenet" (of `keras.applications`, or of
             torchvision for networks that only it has), "torchvision" or "torchvision/v2"
             (ImageNet, the first or the second version of torchvision's file), or the path of a
@@ -115,25 +125,30 @@ def backbone(
             torchvision, timm, SMP or MMSegmentation (".pth", ".pt", ".safetensors") that has
             torchvision's names; `backbone.`, `encoder.` and `module.` before them do no harm. For
             weights of PyTorch the network is built as PyTorch has it: padding, batch norm,
-            standardization. A model brings its own weights.
+            standardization. Of a preset, "imagenet" stands for its own weights. A model brings its
+            own weights.
         channels: int ≥ 1, number of image channels; any other than 3 adapts the first convolution
             (`kd.surgery.replace_input`).
-        taps: `{"P3": "layer name", …}`, other features than the walk would choose.
+        taps: `{"P3": "layer name", …}`, other features than the walk would choose. For a plain
+            vision transformer numbers of blocks, from 1: `{"P3": 6, …}`; a name that is no level
+            (`{"T1": 3, …}`) gives the map at the patch size, not resampled.
         preprocessing: the range that the weights expect: "tf" (−1…1), "torch" (ImageNet mean and
             standard deviation), "caffe" (BGR minus the ImageNet mean), "none" (images as they
             are), or `{"mean": …, "std": …, "reverse_channels": …}`, the arguments of
             `kd.layers.Standardize`. `None`: as the weights of a name expect; for a model, images as
-            they are.
+            they are (ViTDet takes images 0–1).
         name: str, the name of the model.
-        **kwargs: passed to the function that builds the network, such as `alpha=0.5`.
+        **kwargs: passed to the function that builds the network, such as `alpha=0.5`, or to
+            `keras_hub.models.Backbone.from_preset`.
 
     Returns:
         A functional `keras.Model`.
 
     Raises:
         ValueError: for unknown names (the nearest are suggested), weights of another network,
-            unknown taps or preprocessing.
+            unknown taps or preprocessing, or a network of KerasHub that does not see images.
         TypeError: for a model whose graph cannot be read.
+        ImportError: for a preset without KerasHub.
         FileNotFoundError, ConnectionError: where weights cannot be had.
 
     >>> backbone = backbone("mobilenet_v2", weights=None, alpha=0.35)
@@ -180,7 +195,7 @@ def _from_name(source, weights, channels, taps, preprocessing, name, **kwargs):
 
 def _from_model(model, channels, taps, preprocessing, name, argument):
     settings = {"taps": taps, "preprocessing": preprocessing, "name": name}
-    pyramid = trunk_of(model, **settings, argument=argument)
+    pyramid = hub_backbone(model, **settings, argument=argument)
     if pyramid is not None:
         return _adapted(pyramid, channels, name)
     pyramid = pyramid_of(model, taps, name, argument=argument)

@@ -40,15 +40,19 @@ def arguments_of(layer: keras.layers.Layer) -> dict[str, Any]:
 
 
 def parts_of(layer: keras.layers.Layer, prefix: str = "") -> dict[str, keras.layers.Layer]:
-    """All layers inside another, as `{"outer/inner": layer}`.
+    """All layers inside another by their places: `{"0": …, "0/0": …, "1": …}`.
 
-    >>> list(parts_of(keras.Sequential([keras.layers.Dense(2, name="head")])))
-    ['head']
+    Names would not do: some of KerasHub's layers have the next free number in theirs, which is
+    another in the next process.
+
+    >>> list(parts_of(keras.Sequential([keras.layers.Dense(2), keras.layers.ReLU()])))
+    ['0', '1']
     """
     found = {}
-    for part in layer._flatten_layers(include_self=False, recursive=False):
-        found[f"{prefix}{part.name}"] = part
-        found |= parts_of(part, f"{prefix}{part.name}/")
+    parts = layer._flatten_layers(include_self=False, recursive=False)
+    for place, part in enumerate(parts):
+        found[f"{prefix}{place}"] = part
+        found |= parts_of(part, f"{prefix}{place}/")
     return found
 
 
@@ -68,15 +72,15 @@ class HubBlock(keras.layers.Layer):
     """A layer of KerasHub that keeps the shape of its first input, such as a transformer block.
 
     A model with it is saved and loaded like any other: the layer is made from all arguments of its
-    constructor, whatever its own `get_config` says. Which of its parts are frozen, and which have
-    LoRA, is saved with it. `HubBlock.of(layer)` copies a layer, weights included.
+    constructor, even if its own `get_config` lacks some. The state of its parts, which are frozen
+    and which have LoRA, is saved with it. `HubBlock.of(layer)` copies a layer, weights included.
 
     Args:
         kind: str, module and class, such as
             "keras_hub.src.models.vit.vit_layers.ViTEncoderBlock".
         arguments: dict, arguments of the constructor.
-        frozen: names of parts that are not trained, such as `["mha/query"]`.
-        lora: dict from names of parts to `(rank, alpha)`.
+        frozen: places of parts that are not trained, such as `["0/1"]`.
+        lora: dict from places of parts to `(rank, alpha)`.
 
     Raises:
         ValueError: if `kind` is not a layer of KerasHub.
@@ -117,18 +121,20 @@ class HubBlock(keras.layers.Layer):
         block._frozen, block._lora = _state_of(layer)
         block.build(shape)
         block.layer.set_weights(layer.get_weights())
-        block.trainable = layer.trainable
+        if not layer.trainable:
+            block.trainable = False
         return block
 
     def build(self, inputs_shape: Shape) -> None:
         with _policy(self.dtype_policy):
             self.layer.build(inputs_shape)
         parts = parts_of(self.layer)
-        for name, (rank, alpha) in self._lora.items():
-            if not parts[name].lora_enabled:
-                parts[name].enable_lora(int(rank), lora_alpha=alpha)
-        for name in self._frozen:
-            parts[name].trainable = False
+        for place, part in parts.items():  # the outer ones first: they decide for all inside
+            trained = place not in self._frozen
+            if part.trainable != trained:
+                part.trainable = trained
+        for place, (rank, alpha) in self._lora.items():
+            parts[place].enable_lora(int(rank), lora_alpha=alpha)
         self.built = True
 
     def compute_output_shape(self, inputs_shape: Shape) -> Shape:
@@ -169,12 +175,12 @@ def _class_of(kind):
 
 
 def _state_of(layer):
-    """The names of parts that are frozen, and rank and alpha of those with LoRA."""
+    """The places of parts that are frozen, and rank and alpha of those with LoRA."""
     parts = parts_of(layer)
-    frozen = [name for name, part in parts.items() if not part.trainable]
+    frozen = [place for place, part in parts.items() if not part.trainable]
     lora = {
-        name: (part.lora_rank, part.lora_alpha)
-        for name, part in parts.items()
+        place: (part.lora_rank, part.lora_alpha)
+        for place, part in parts.items()
         if getattr(part, "lora_enabled", False)
     }
     return frozen, lora
@@ -193,7 +199,9 @@ class RotaryHubBlock(HubBlock):
         super().__init__(kind, arguments, **kwargs)
         self.prefix = _check.integer(prefix, "prefix", low=0)
 
-    def call(self, inputs: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def call(  # type: ignore[override]
+        self, inputs: Tensor, cos: Tensor, sin: Tensor
+    ) -> Tensor:
         return self.layer(inputs, position_embeddings=(cos, sin), num_prefix_tokens=self.prefix)
 
     def get_config(self) -> Config:

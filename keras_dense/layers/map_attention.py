@@ -20,6 +20,7 @@ from keras_dense.ops.window_attention import (
     shift_of,
     split_heads,
     turn,
+    windows_of,
 )
 
 
@@ -131,21 +132,17 @@ class SpatialReductionAttention(_MapAttention):
         super().build(input_shape)
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        batch, height, width, _ = ops.shape(inputs)
-        seen = inputs
+        height, width = ops.shape(inputs)[1:3]
+        seen, fewer = inputs, height * width
         if self.ratio > 1:
             self._check_size(height, width)
             seen = self.norm(self.reduce(inputs))
-        queries, keys, values = (
-            split_heads(self._cells(x, batch), self.heads)
-            for x in (self.query(inputs), self.key(seen), self.value(seen))
-        )
-        x = join_heads(self._attend(queries, keys, values, None, training))
-        x = ops.reshape(x, (batch, height, width, inputs.shape[-1]))
+            fewer = (height // self.ratio) * (width // self.ratio)
+        queries = split_heads(self.query(inputs), self.heads, (height * width,))
+        keys = split_heads(self.key(seen), self.heads, (fewer,))
+        values = split_heads(self.value(seen), self.heads, (fewer,))
+        x = join_heads(self._attend(queries, keys, values, None, training), (height, width))
         return self.drop_result(self.project(x), training=training)
-
-    def _cells(self, x, batch):
-        return ops.reshape(x, (batch, -1, x.shape[-1]))
 
     def _check_size(self, *sizes):
         if any(isinstance(n, int) and n < self.ratio for n in sizes):
@@ -219,24 +216,25 @@ class WindowAttention(_MapAttention):
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         height, width = ops.shape(inputs)[1:3]
         shift = shift_of(self.window, self.shift, height, width)
-        x = pad_to_windows(inputs, self.window)
-        padded = ops.shape(x)[1:3]
-        windows = partition(turn(x, shift), self.window)
-        parts = ops.split(self.mix(windows), 3, axis=-1)
-        parts = [split_heads(part, self.heads) for part in parts]
-        x = join_heads(self._attend(*parts, self._bias(shift, *padded), training))
+        counts = [windows_of(n, self.window) for n in (height, width)]
+        cells = (counts[0] * counts[1], self.window**2)
+        x = turn(pad_to_windows(inputs, self.window), shift)
+        parts = ops.split(self.mix(partition(x, self.window, *counts)), 3, axis=-1)
+        queries, keys, values = (split_heads(part, self.heads, cells) for part in parts)
+        bias = self._bias(shift, *counts)
+        x = join_heads(self._attend(queries, keys, values, bias, training), cells)
         x = self.drop_result(self.project(x), training=training)
-        x = turn(join_windows(x, self.window, *padded), -shift)
+        x = turn(join_windows(x, self.window, *counts), -shift)
         return x[:, :height, :width]
 
-    def _bias(self, shift, height, width):
+    def _bias(self, shift, rows, columns):
         """A bias for every pair of cells of a window, `(heads, T, T)`, or `(n, heads, T, T)`."""
         index = relative_positions(self.window)
         bias = ops.take(ops.convert_to_tensor(self.table), index.reshape(-1), axis=0)
         bias = ops.transpose(ops.reshape(bias, (*index.shape, self.heads)), (2, 0, 1))
         if isinstance(shift, int) and not shift:
             return bias
-        mask = ops.cast(apart(self.window, shift, height, width), bias.dtype)
+        mask = ops.cast(apart(self.window, shift, rows, columns), bias.dtype)
         return bias[None] + mask[:, None]
 
     def get_config(self) -> Config:

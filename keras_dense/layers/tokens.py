@@ -187,7 +187,8 @@ class TokenMap(keras.layers.Layer):
         x = ops.reshape(x[:, self.prefix :], (-1, *grid_of(image, self.patch), x.shape[-1]))
         if self.stride == self.patch:
             return x
-        return resize_to_stride(x, *grid_of(image, self.stride), self.patch, self.stride)
+        height, width = grid_of(image, self.stride)
+        return resize_to_stride(x, height, width, self.patch, self.stride)
 
     def get_config(self) -> Config:
         config = {"patch": self.patch, "prefix": self.prefix, "stride": self.stride}

@@ -33,7 +33,7 @@ class ViTDetBlock(HubBlock):
         super().__init__(kind, arguments, **kwargs)
         self.patch = _check.pair(patch, "patch")
 
-    def call(self, inputs: Tensor, image: Tensor) -> Tensor:
+    def call(self, inputs: Tensor, image: Tensor) -> Tensor:  # type: ignore[override]
         block, side, units = self.layer, self.layer.window_size, inputs.shape[-1]
         height, width = grid_of(image, self.patch)
         x = block.layer_norm1(inputs)

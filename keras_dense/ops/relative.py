@@ -1,7 +1,5 @@
 """Positions of the keys relative to the queries, in attention over the cells of a map."""
 
-from typing import Any
-
 from keras import ops
 
 from keras_dense._types import Tensor
@@ -23,7 +21,7 @@ def _table(stored, cells):
 
 
 def relative_positions(query: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """What attention adds to the product of a query and a key, by their places on the map.
+    """Summand of the product of a query and a key in attention, by their places on the map.
 
     The sum of two products, of the query with a vector for the distance in rows and one for that in
     columns. Vectors are stored for the distances from `1 - n` to `n - 1` of one size of map, and
@@ -45,7 +43,7 @@ def relative_positions(query: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     [[0.0, 1.0], [5.0, 0.0]]
     """
     query = ops.convert_to_tensor(query)
-    height, width, heads = *ops.shape(query)[1:3], query.shape[3]
+    height, width, heads = ops.shape(query)[1:4]
     by_row, by_column = (
         _table(ops.cast(ops.convert_to_tensor(stored), query.dtype), cells)
         for stored, cells in ((rows, height), (columns, width))
@@ -53,5 +51,5 @@ def relative_positions(query: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     by_row = ops.einsum("bhwnc,hkc->bnhwk", query, by_row)
     by_column = ops.einsum("bhwnc,wkc->bnhwk", query, by_column)
     total = ops.expand_dims(by_row, -1) + ops.expand_dims(by_column, -2)
-    count: Any = height * width
+    count = height * width
     return ops.reshape(total, (-1, heads, count, count))

@@ -1,6 +1,6 @@
 """Attention between the cells of a map: between all of them, or within windows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -54,57 +54,67 @@ def attend(
     return ops.matmul(weights if drop is None else drop(weights), values)
 
 
-def split_heads(x: Tensor, heads: int) -> Tensor:
-    """Cells `(…, T, C)` as the queries, keys or values of each head, `(…, heads, T, C / heads)`.
+def split_heads(x: Tensor, heads: int, cells: Sequence[Any]) -> Tensor:
+    """Queries, keys or values of each head: `(B, …, C)` → `(B, *cells[:-1], heads, T, C / heads)`.
 
-    >>> tuple(split_heads(np.zeros((2, 7, 12)), 3).shape)
-    (2, 3, 7, 4)
+    Args:
+        x: `(B, …, C)`.
+        heads: int, which divides C.
+        cells: sizes of the axes between the first and the last, of which attention sees the last
+            one, T: `(H W,)` for a map, `(n, T)` for windows.
+
+    >>> tuple(split_heads(np.zeros((2, 7, 5, 12)), 3, (35,)).shape)
+    (2, 3, 35, 4)
     """
     x = ops.convert_to_tensor(x)
-    sizes, before = ops.shape(x), len(x.shape) - 2
-    x = ops.reshape(x, (*sizes[:-1], heads, x.shape[-1] // heads))
+    before = len(cells)
+    # One reshape, with sizes that are not read off a reshaped tensor: exporters merge the others.
+    x = ops.reshape(x, (-1, *cells, heads, x.shape[-1] // heads))
     return ops.transpose(x, (*range(before), before + 1, before, before + 2))
 
 
-def join_heads(x: Tensor) -> Tensor:
-    """The reverse of `split_heads`.
+def join_heads(x: Tensor, cells: Sequence[Any]) -> Tensor:
+    """The reverse of `split_heads`: `(B, …, heads, T, d)` → `(B, *cells, heads d)`.
 
-    >>> tuple(join_heads(np.zeros((2, 3, 7, 4))).shape)
-    (2, 7, 12)
+    >>> tuple(join_heads(np.zeros((2, 3, 35, 4)), (7, 5)).shape)
+    (2, 7, 5, 12)
     """
     x = ops.convert_to_tensor(x)
     before, width = len(x.shape) - 3, x.shape[-3] * x.shape[-1]
     x = ops.transpose(x, (*range(before), before + 1, before, before + 2))
-    return ops.reshape(x, (*ops.shape(x)[: before + 1], width))
+    return ops.reshape(x, (-1, *cells, width))
 
 
-def partition(x: Tensor, window: int) -> Tensor:
+def partition(x: Tensor, window: int, rows: Any, columns: Any) -> Tensor:
     """The windows of a map, row by row: `(B, H, W, C)` → `(B, n, window², C)`.
 
-    H and W must be multiples of the window.
+    Args:
+        x: `(B, rows window, columns window, C)`.
+        window: int.
+        rows, columns: numbers of windows, ints or integer tensors.
 
     >>> x = np.arange(8.0).reshape(1, 2, 4, 1)
-    >>> ops.convert_to_numpy(partition(x, 2))[0, :, :, 0].tolist()
+    >>> ops.convert_to_numpy(partition(x, 2, 1, 2))[0, :, :, 0].tolist()
     [[0.0, 1.0, 4.0, 5.0], [2.0, 3.0, 6.0, 7.0]]
     """
     x = ops.convert_to_tensor(x)
-    batch, height, width = ops.shape(x)[:3]
-    rows, columns, channels = height // window, width // window, x.shape[-1]
-    x = ops.reshape(x, (batch, rows, window, columns, window, channels))
+    channels = x.shape[-1]
+    x = ops.reshape(x, (-1, rows, window, columns, window, channels))
     x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
-    return ops.reshape(x, (batch, rows * columns, window * window, channels))
+    return ops.reshape(x, (-1, rows * columns, window * window, channels))
 
 
-def join_windows(x: Tensor, window: int, height: Any, width: Any) -> Tensor:
-    """The reverse of `partition`: `(B, n, window², C)` → `(B, H, W, C)`.
+def join_windows(x: Tensor, window: int, rows: Any, columns: Any) -> Tensor:
+    """The reverse of `partition`: `(B, n, window², C)` → `(B, rows window, columns window, C)`.
 
     >>> x = np.arange(8.0).reshape(1, 2, 4, 1)
-    >>> ops.convert_to_numpy(join_windows(partition(x, 2), 2, 2, 4)).ravel().tolist()
+    >>> ops.convert_to_numpy(join_windows(partition(x, 2, 1, 2), 2, 1, 2)).ravel().tolist()
     [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
     """
     channels = x.shape[-1]
-    x = ops.reshape(x, (-1, height // window, width // window, window, window, channels))
-    return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, height, width, channels))
+    x = ops.reshape(x, (-1, rows, columns, window, window, channels))
+    x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
+    return ops.reshape(x, (-1, rows * window, columns * window, channels))
 
 
 def shift_of(window: int, shift: int, height: Any, width: Any) -> Any:
@@ -117,7 +127,9 @@ def shift_of(window: int, shift: int, height: Any, width: Any) -> Any:
     >>> shift_of(7, 3, 14, 8), shift_of(7, 3, 14, 7)
     (3, 0)
     """
-    if not shift or (isinstance(height, int) and isinstance(width, int)):
+    if not shift:
+        return 0
+    if isinstance(height, int) and isinstance(width, int):
         return shift if min(height, width) > window else 0
     larger = [at_least(n - window, 0) for n in (height, width)]
     # 0 or 1 by arithmetic: comparisons of sizes that are traced have no form in some exports.
@@ -144,18 +156,18 @@ def turn(x: Tensor, shift: Any) -> Tensor:
     return x
 
 
-def apart(window: int, shift: Any, height: Any, width: Any) -> Tensor:
-    """What keeps cells apart that only the shift brought into one window.
+def apart(window: int, shift: Any, rows: Any, columns: Any) -> Tensor:
+    """A bias that keeps cells apart that only the shift brought into one window.
 
     Args:
         window: int.
         shift: int or integer tensor, see `turn`.
-        height, width: sizes of the map, multiples of the window.
+        rows, columns: numbers of windows.
 
     Returns:
         `(n, window², window²)`: 0, or -100 for two cells that are no neighbors on the map.
 
-    >>> ops.convert_to_numpy(apart(2, 1, 2, 4))[:, 0].tolist()
+    >>> ops.convert_to_numpy(apart(2, 1, 1, 2))[:, 0].tolist()
     [[0.0, 0.0, -100.0, -100.0], [0.0, -100.0, -100.0, -100.0]]
     """
 
@@ -164,10 +176,10 @@ def apart(window: int, shift: Any, height: Any, width: Any) -> Tensor:
         # 0, 1 in the last window, 2 for what comes from the other side.
         return sum(ops.cast(place >= size - n, "float32") for n in (window, shift))
 
-    region = 3.0 * regions(height)[:, None] + regions(width)[None, :]
-    region = partition(region[None, :, :, None], window)[0, :, :, 0]
+    region = 3.0 * regions(rows * window)[:, None] + regions(columns * window)[None, :]
+    region = partition(region[None, :, :, None], window, rows, columns)[0, :, :, 0]
     differs = ops.not_equal(region[:, :, None], region[:, None, :])
-    return _APART * ops.cast(differs, "float32")
+    return ops.where(differs, _APART, 0.0)
 
 
 def relative_positions(window: int) -> np.ndarray:
@@ -182,6 +194,15 @@ def relative_positions(window: int) -> np.ndarray:
     cells = np.stack(np.meshgrid(*[np.arange(window)] * 2, indexing="ij"), -1).reshape(-1, 2)
     down, right = np.moveaxis(cells[:, None] - cells[None] + window - 1, -1, 0)
     return (down * (2 * window - 1) + right).astype("int32")
+
+
+def windows_of(size: Any, window: int) -> Any:
+    """The number of windows along an axis, the last one perhaps beyond the map.
+
+    >>> windows_of(9, 4)
+    3
+    """
+    return (size + window - 1) // window
 
 
 def pad_to_windows(x: Tensor, window: int) -> Tensor:
@@ -212,9 +233,9 @@ def merge_patches(x: Tensor, factor: int) -> Tensor:
     >>> ops.convert_to_numpy(y).ravel().tolist()
     [1.0, 3.0, 2.0, 4.0]
     """
+    height, width = (windows_of(n, factor) for n in ops.shape(x)[1:3])
     x = pad_to_windows(x, factor)
-    batch, height, width = ops.shape(x)[:3]
     channels = x.shape[-1]
-    x = ops.reshape(x, (batch, height // factor, factor, width // factor, factor, channels))
+    x = ops.reshape(x, (-1, height, factor, width, factor, channels))
     x = ops.transpose(x, (0, 1, 3, 4, 2, 5))
-    return ops.reshape(x, (batch, height // factor, width // factor, factor * factor * channels))
+    return ops.reshape(x, (-1, height, width, factor * factor * channels))

@@ -31,6 +31,7 @@ from keras_dense import _check
 from keras_dense.layers import ResizeLike
 from keras_dense.layers.cascade import PoolKeptCells
 from keras_dense.layers.phases import PhasePooling2D, TilePhases
+from keras_dense.layers.tokens import TokenMap
 from keras_dense.surgery.arguments import check_output_stride, checked_rates
 from keras_dense.surgery.axis import Axis
 from keras_dense.surgery.effect import (
@@ -88,6 +89,8 @@ class _Dilation:
             return self.copy(node, maps, args, kwargs)
         if isinstance(op, ResizeLike):
             return self.resize(node, maps, args, kwargs)
+        if isinstance(op, TokenMap):
+            return self.resample(op, maps)
         old = self.leading(op, maps)
         if isinstance(op, PoolKeptCells) and old.rate != (1, 1):
             raise self.unknown(node)
@@ -172,6 +175,12 @@ class _Dilation:
             raise self.unknown(node)
         new = self.copy(node, maps, args, kwargs)
         return replace(self.padded(kwargs.get("like", args[-1])), tensor=new.tensor)
+
+    def resample(self, op, maps):
+        """A map of tokens, which is resampled to its stride, at no more than the new stride."""
+        stride = tuple(min(s, self.target) for s in op.stride)
+        tensors = [x.tensor for x in maps]
+        return _Map(self.copies(op, *tensors, config={"stride": stride}), stride=stride)
 
     def copy(self, node, maps, args, kwargs):
         """A copy of the operation; gates meet a map phase by phase."""
@@ -365,6 +374,9 @@ def dilate(
     each phase of the map, that is, of the cells of one old map. A layer that the network calls on
     several maps becomes one for each rate that they need: shared weights start equal, but are
     trained separately.
+
+    The maps of a plain vision transformer (`kd.backbone`) have no strides to remove: coarser ones
+    are resampled to `output_stride` instead, of which the identity above does not hold.
 
     Args:
         model: functional `keras.Model` of feature maps or scores: without a classifier's top, or

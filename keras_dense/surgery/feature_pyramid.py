@@ -255,7 +255,8 @@ def _check_strides(pyramid, argument):
             f"`{argument}` must be a network of maps from the image to its features. Received: "
             f"{pyramid.name!r}, whose features {', '.join(unknown)} are put together from lists of "
             f"patches ({op.name!r}, {type(op).__name__}): their strides cannot be read off the "
-            "graph, and they have the size that the network was built for. Use a convolutional "
+            "graph, and they have the size that the network was built for. If it is a vision "
+            "transformer of KerasHub, `kd.backbone` reads it; otherwise use a convolutional "
             "network."
         )
 
@@ -280,8 +281,9 @@ def pyramid_of(
         raise ValueError(
             f"`{argument}` must have feature maps. Received: {model.name!r}, in which no "
             "convolution leads to a map (B, H, W, C) whose stride is a power of two; its output is "
-            f"of shape {tree.map_structure(lambda x: tuple(x.shape), model.output)}. Say which "
-            "layers to use with `taps={'P3': 'name', …}`."
+            f"of shape {tree.map_structure(lambda x: tuple(x.shape), model.output)}. If it is a "
+            "vision transformer of KerasHub, `kd.backbone` reads it; otherwise say which layers to "
+            "use with `taps={'P3': 'name', …}`."
         )
     flat = align(model, resized(image_of(model)))
     features = last_features(flat) if taps is None else named_layers(flat, taps)

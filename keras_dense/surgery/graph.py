@@ -273,8 +273,10 @@ class Copies:
             changed = [*changes, *([] if weights is None else ["weights"])]
             self._copies[key] = _kept(op, kind, changed, fault.__cause__ or fault)
             return op(*args, **kwargs)
-        if isinstance(op, keras.layers.Layer):
-            self._copies[key].trainable = op.trainable
+        copy = self._copies[key]
+        # Of a layer of layers it would be set for all inside, too.
+        if isinstance(op, keras.layers.Layer) and copy.trainable != op.trainable:
+            copy.trainable = op.trainable
         return outputs
 
     def _copied(self, key, op, kind, name, changes, weights, args, kwargs):

@@ -14,12 +14,14 @@ from keras_dense.training.batch_norm import (
     recalibrate_batch_norm,
 )
 from keras_dense.training.blind import blind
+from keras_dense.training.blocks import block_decay
 from keras_dense.training.checkpoint import Checkpoint
 from keras_dense.training.class_weights import median_frequency
 from keras_dense.training.color_prior import estimate_ab_prior
 from keras_dense.training.evaluate import class_table, evaluate
 from keras_dense.training.keep_arguments import keep_arguments
 from keras_dense.training.layerwise import LayerwiseOptimizer, layerwise
+from keras_dense.training.lora import enable_lora, merge_lora
 from keras_dense.training.multitask_delta import multitask_delta
 from keras_dense.training.preview import Preview
 from keras_dense.training.sampling import SampledPixels, on_sampled_pixels
@@ -41,13 +43,16 @@ __all__ = [
     "balanced",
     "batch_norm_momentum",
     "blind",
+    "block_decay",
     "class_table",
+    "enable_lora",
     "estimate_ab_prior",
     "evaluate",
     "freeze_batch_norm",
     "keep_arguments",
     "layerwise",
     "median_frequency",
+    "merge_lora",
     "multitask_delta",
     "on_sampled_pixels",
     "recalibrate_batch_norm",

@@ -104,6 +104,7 @@ EVERY = {
     "linknet": {"filters": 4},
     "lraspp": {"filters": 8},
     "upernet": {"filters": 8},
+    "segformer": {"filters": 8},
     "stacked_deconvolutional_network": {"units": 2, "growth": 4, "widths": (4, 4, 4)},
     "eigen_fergus": {"size": (64, 80), "units": 8, "filters": 8},
 }

@@ -156,6 +156,49 @@ def upernet_of_mmsegmentation_in_torch(t, image, read=lambda x, level: x):
     return t.scores(t.cbr(torch.cat([t.resize(m, p["P2"]) for m in maps], 1), "fuse"), image)
 
 
+def segformer_of_transformers():
+    return kd.segformer(backbone(), 5, filters=8, grid="image")
+
+
+def fused(t, maps):
+    """Upsampled, concatenated and then fused, as published: ours is the sum of the parts."""
+    kernel = torch.cat([t.weights(f"fuse_{level}")[0] for level in maps], 0)
+    finest = maps["P2"]
+    x = torch.cat([t.resize(x, finest) for x in maps.values()], 1)
+    return t.bn_relu(F.conv2d(x, kernel.T[..., None, None]), "fuse_bn")
+
+
+def segformer_of_transformers_in_torch(t, image):
+    p, maps = t.features(image), {}
+    for level in LEVELS:
+        kernel, bias = t.weights(f"project_{level}")
+        maps[level] = F.conv2d(p[level], kernel.T[..., None, None], bias)
+    return t.scores(fused(t, maps), image)
+
+
+def segformer_of_mmsegmentation():
+    decoder = kd.decoders.segformer(8, normalize=True)
+    return kd.assemble(backbone(), decoder, Segmentation(5), grid="image")
+
+
+def segformer_of_mmsegmentation_in_torch(t, image):
+    p = t.features(image)
+    return t.scores(fused(t, {n: t.cbr(p[n], f"project_{n}") for n in LEVELS}), image)
+
+
+def upernet_of_swin():
+    """Layer norm of every feature but the last one, which the backbone normalizes."""
+    decoder = kd.decoders.upernet(8, normalize=("P4", "P3", "P2"))
+    return kd.assemble(backbone(), decoder, Segmentation(5), grid="image")
+
+
+def upernet_of_swin_in_torch(t, image):
+    def read(x, level):
+        return x if level == "P5" else layer_norm(t, x, level)
+
+    return upernet_of_mmsegmentation_in_torch(t, image, read)
+
+
 def fpn_of_mmsegmentation():
     decoder = kd.decoders.fpn((8, 6), norm="batch")
     return kd.assemble(backbone(), decoder, Segmentation(5), grid="image")
@@ -335,10 +378,14 @@ def upernet_of_smp():
     return kd.assemble(backbone(), decoder, Segmentation(5))
 
 
+def layer_norm(t, x, level):
+    norm = t.weights(f"norm_{level}")
+    return F.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2], *norm, 1e-6).permute(0, 3, 1, 2)
+
+
 def upernet_of_smp_in_torch(t, image):
     def read(x, level):
-        norm = t.weights(f"norm_{level}")
-        return F.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2], *norm, 1e-6).permute(0, 3, 1, 2)
+        return layer_norm(t, x, level)
 
     return upernet_of_mmsegmentation_in_torch(t, image, read)
 
@@ -367,6 +414,9 @@ ROUNDED = [
     deeplabv3plus_of_mmsegmentation,
     upernet_of_mmsegmentation,
     fpn_of_mmsegmentation,
+    segformer_of_transformers,
+    segformer_of_mmsegmentation,
+    upernet_of_swin,
 ]
 DIVIDED = [
     unet_of_mmsegmentation,

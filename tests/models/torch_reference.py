@@ -25,7 +25,8 @@ def draw_weights(model, seed=0):
         if kind in ("gamma", "moving_variance"):
             value = rng.uniform(0.5, 1.5, shape)
         elif len(shape) > 1:
-            inputs = shape[0] * shape[1] * shape[2 if "depthwise" not in weight.path else 3]
+            depthwise = "depthwise" in weight.path and len(shape) == 4
+            inputs = np.prod(shape[:-1]) if not depthwise else shape[0] * shape[1] * shape[3]
             value = rng.normal(0, np.sqrt(2 / inputs), shape)
         else:
             value = rng.normal(0, 0.2, shape)

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 # The file of a family, and the part of the model that sees, by class of KerasHub.
-_FAMILIES = {
+FAMILIES = {
     "CLIPBackbone": ("clip", "vision_encoder"),
     "CLIPVisionEncoder": ("clip", ""),
     "CSPNetBackbone": ("convolutional", ""),
@@ -47,7 +47,7 @@ def _hub_classes(model):
     return [kind.__name__ for kind in kinds if kind.__module__.startswith("keras_hub.")]
 
 
-def trunk_of(
+def hub_backbone(
     model: Any,
     *,
     taps: Any = None,
@@ -73,7 +73,7 @@ def trunk_of(
     Raises:
         ValueError: for a network that does not see images, or taps that it does not have.
 
-    >>> trunk_of(keras.Sequential()) is None
+    >>> hub_backbone(keras.Sequential()) is None
     True
     """
     kinds = _hub_classes(model)
@@ -82,14 +82,14 @@ def trunk_of(
         kinds = _hub_classes(model)
     if not kinds:
         return None
-    family = next((_FAMILIES[kind] for kind in kinds if kind in _FAMILIES), None)
+    family = next((FAMILIES[kind] for kind in kinds if kind in FAMILIES), None)
     if family is None:
         _check_sees(model, argument)
         return None
     file, part = family
     module = importlib.import_module(f"keras_dense.backbones.hub.{file}")
     model = getattr(model, part) if part else model
-    return module.trunk(
+    return module.build(
         model, taps=taps, preprocessing=preprocessing, name=name or model.name, argument=argument
     )
 

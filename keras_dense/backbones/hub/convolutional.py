@@ -30,8 +30,9 @@ def _is_block(op: Any) -> bool:
 def _is_mean(node: Any) -> bool:
     """Whether a call takes the mean of a map by `keras.ops`, keeping its axes."""
     op = node.operation
-    plain = type(op).__name__ == "Mean" and not isinstance(op, layers.Layer)
-    return plain and len(node.input_tensors[0].shape) == 4 and op.keepdims and op.axis == [1, 2]
+    if type(op).__name__ != "Mean" or isinstance(op, layers.Layer) or not op.keepdims:
+        return False
+    return len(node.input_tensors[0].shape) == 4 and tuple(op.axis or ()) == (1, 2)
 
 
 def opened(model: keras.Model, image: Tensor) -> keras.Model:
@@ -56,7 +57,7 @@ def opened(model: keras.Model, image: Tensor) -> keras.Model:
     return keras.Model(image, walk(model, image, visit), name=model.name)
 
 
-def trunk(
+def build(
     model: keras.Model, *, taps: Any, preprocessing: Any, name: str, argument: str
 ) -> keras.Model:
     """A convolutional network as one from images of any size to features, with copied weights.

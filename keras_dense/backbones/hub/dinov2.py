@@ -16,7 +16,7 @@ from keras_dense.backbones.hub.plain import (
 )
 
 
-def trunk(model: Any, *, argument: str, **settings: Any) -> keras.Model:
+def build(model: Any, *, argument: str, **settings: Any) -> keras.Model:
     """The backbone of a `DINOV2Backbone`.
 
     Every tap passes the last normalization, as in the authors' dense predictors

@@ -10,7 +10,7 @@ from keras_dense.layers.hub_block import RotaryHubBlock
 from keras_dense.layers.rotary import RotaryPositions
 
 
-def trunk(model: Any, *, argument: str, **settings: Any) -> keras.Model:
+def build(model: Any, *, argument: str, **settings: Any) -> keras.Model:
     """The backbone of a `DINOV3Backbone`.
 
     Every tap passes the last normalization, as in the authors' dense predictors

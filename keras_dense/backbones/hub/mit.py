@@ -67,7 +67,7 @@ def _block_pairs(ours, name, block):
         yield from ((attention.reduce, theirs.sr), (attention.norm, theirs.norm))
 
 
-def trunk(
+def build(
     model: keras.Model, *, taps: Any, preprocessing: Any, name: str, argument: str
 ) -> keras.Model:
     """A `MiTBackbone` as a network from images of any size to features, with copied weights."""

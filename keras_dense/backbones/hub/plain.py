@@ -132,7 +132,7 @@ def tokens_of(
     )
     layer.build((None, None, None, kernel.shape[2]))
     weights = [kernel, *([array(convolution.bias)] if convolution.use_bias else [])]
-    if grid:
+    if grid and positions is not None:
         own = len(positions) - grid[0] * grid[1]
         front[:own] += positions[:own]
         weights.append(positions[own:].reshape(*grid, -1))

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_dense import _check
+from keras_dense.backbones.hub import FAMILIES
 
 _INSTALL = "pip install keras-hub"
 _SCHEMES = ("kaggle://", "hf://", "modelscope://", "gs://")
@@ -30,25 +31,26 @@ def _keras_hub(name):
 
 
 def missing() -> str:
-    """What to say about presets where KerasHub is not installed."""
+    """A hint to install KerasHub for messages, where it is not installed."""
     return "" if _is_installed() else f"Presets of KerasHub need it: {_INSTALL}. "
 
 
 @functools.cache
-def _classes() -> dict[str, str]:
-    """The class of each built-in preset, and whether it sees images."""
+def _classes() -> dict[str, Any]:
+    """The class of each built-in preset."""
     if not _is_installed():
         return {}
     hub = importlib.import_module("keras_hub")
-    kinds = [x for x in vars(hub.models).values() if inspect.isclass(x)]
-    kinds = [x for x in kinds if issubclass(x, hub.models.Backbone) and x != hub.models.Backbone]
+    kinds: list[Any] = [x for x in vars(hub.models).values() if inspect.isclass(x)]
+    kinds = [x for x in kinds if issubclass(x, hub.models.Backbone)]
+    # A class lists the presets of those derived from it, too: the most special one comes last.
+    kinds.sort(key=lambda kind: len(kind.__mro__))
     return {preset: kind for kind in kinds for preset in kind.presets}
 
 
 def _sees(kind):
     """True if a backbone of KerasHub takes images."""
-    arguments = inspect.signature(kind.__init__).parameters
-    return not {"image_shape", "vision_encoder"}.isdisjoint(arguments)
+    return kind.__name__ in FAMILIES or "image_shape" in inspect.signature(kind.__init__).parameters
 
 
 def names() -> list[str]:
@@ -59,7 +61,7 @@ def names() -> list[str]:
 def is_preset(source: str) -> bool:
     """True if a name is that of a preset: built-in, an address, or a folder.
 
-    >>> is_preset("hf://somebody/a_network"), is_preset("resnet50")
+    >>> is_preset("hf://user/a_network"), is_preset("resnet50")
     (True, False)
     """
     return source.startswith(_SCHEMES) or os.path.isdir(source) or source in _classes()

@@ -7,7 +7,7 @@ import keras
 from keras_dense.backbones.hub.plain import Plain, array, assembled, block_of, tokens_of
 
 
-def trunk(model: Any, *, argument: str, **settings: Any) -> keras.Model:
+def build(model: Any, *, argument: str, **settings: Any) -> keras.Model:
     """The backbone of a `SigLIPVisionEncoder`. Its taps are not normalized."""
     embedding = model.embedding
     side = embedding.image_size // embedding.patch_size

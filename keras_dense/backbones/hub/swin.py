@@ -71,7 +71,7 @@ def _move_tables(ours: keras.Model, model: keras.Model) -> None:
                 attention.trainable = False
 
 
-def trunk(
+def build(
     model: keras.Model, *, taps: Any, preprocessing: Any, name: str, argument: str
 ) -> keras.Model:
     """A `SwinTransformerBackbone` as a network from images of any size to features.

@@ -14,7 +14,7 @@ from keras_dense.backbones.hub.plain import (
 )
 
 
-def trunk(model: Any, *, argument: str, **settings: Any) -> keras.Model:
+def build(model: Any, *, argument: str, **settings: Any) -> keras.Model:
     """The backbone of a `ViTBackbone`. Its taps are not normalized, as in DPT."""
     embedding = model.get_layer("vit_patching_and_embedding")
     encoder = model.get_layer("vit_encoder")

@@ -12,7 +12,7 @@ from keras_dense.layers.vit_det_block import ViTDetBlock
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def trunk(model: Any, *, argument: str, **settings: Any) -> keras.Model:
+def build(model: Any, *, argument: str, **settings: Any) -> keras.Model:
     """The backbone of a `ViTDetBackbone`, without its neck. Its taps are not normalized.
 
     As KerasHub's network it takes images 0–1 and standardizes them itself.

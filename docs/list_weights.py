@@ -18,7 +18,6 @@ FAMILIES = {
     "Dilated context": ("dilation/",),
     "PSPNet": ("mmseg/pspnet", "pspnet/"),
     "UPerNet": ("mmseg/upernet",),
-    "SegFormer": ("nvidia/segformer", "mmseg/segformer"),
     "LR-ASPP": ("torchvision/lraspp",),
     "Feature pyramid": ("mmseg/fpn",),
     "U-Net": ("mmseg/unet",),

@@ -48,7 +48,9 @@ def test_equals_the_network_itself_at_its_own_size(name):
     np.testing.assert_allclose(got, wanted, atol=1e-5 * np.abs(wanted).max())
 
 
-@names
+@pytest.mark.parametrize(
+    "name", [n if n == "dinov2" else pytest.param(n, marks=pytest.mark.exhaustive) for n in MAKERS]
+)
 def test_features_of_any_size(name):
     backbone = kd.backbone(network(name))
     assert kd.surgery.strides(backbone) == {"P2": 4, "P3": 8, "P4": 16, "P5": 32}
@@ -154,6 +156,7 @@ def test_taps_choose_blocks_and_strides():
     ]
 
 
+@pytest.mark.exhaustive
 def test_defaults_are_quarters_of_the_depth():
     model = keras_hub.models.ViTBackbone((16, 16, 3), 16, 8, 1, 8, 8)
     numbered = kd.training.block_decay(kd.backbone(model), 0.5)
@@ -190,6 +193,7 @@ def test_positions_that_were_trained_at_the_image_size_are_kept():
     )
 
 
+@pytest.mark.exhaustive
 def test_frozen_stays_frozen_and_trains_with_the_rest(tmp_path):
     backbone = kd.backbone(network("vit"))
     backbone.trainable = False
@@ -257,6 +261,7 @@ def test_a_preset_brings_its_normalization(preset):
     assert kd.surgery.strides(backbone) == {"P2": 4, "P3": 8, "P4": 16, "P5": 32}
 
 
+@pytest.mark.exhaustive
 def test_a_preset_with_random_weights_or_another_normalization(preset):
     folder, model, _ = preset
     fresh = kd.backbone(folder, weights=None)

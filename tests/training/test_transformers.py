@@ -9,6 +9,7 @@ import keras_dense as kd
 from tests.backbones.hub_networks import network
 
 pytest.importorskip("keras_hub")
+pytestmark = pytest.mark.once
 
 
 def arrays(variables):
@@ -45,8 +46,7 @@ def in_parts():
     return keras.Model(image, layers.Dense(2, name="head")(x))
 
 
-@pytest.mark.parametrize("name", ["vit", "vit_det"])
-@pytest.mark.everywhere
+@pytest.mark.parametrize("name", ["vit", pytest.param("vit_det", marks=pytest.mark.exhaustive)])
 def test_lora_trains_only_what_it_adds(name, tmp_path):
     model = model_of(kd.backbone(network(name)))
     x = images() / 255

@@ -23,6 +23,7 @@ FAMILIES = {
     "U-Net": ("mmseg/unet",),
     "SegNet": ("segnet/",),
     "DeconvNet": ("deconvnet/",),
+    "SegFormer": ("nvidia/segformer", "mmseg/segformer", "keras_hub/segformer"),
     "CRF as RNN": ("crfasrnn/",),
     "MiDaS (relative inverse depth)": ("midas/",),
     "Depth Anything (relative inverse depth)": ("keras_hub/depth_anything",),

@@ -1,13 +1,13 @@
 """Heads of your own on a frozen vision transformer: classes, depth and normals at once.
 
-    python examples/frozen_trunk.py --trunk dinov2_small --out frozen      # downloaded by KerasHub
-    python examples/frozen_trunk.py --trunk presets/dinov2 --out frozen    # a folder of a preset
-    python examples/frozen_trunk.py --out frozen                           # a small one, untrained
+    python examples/frozen_backbone.py --backbone dinov2_small --out frozen      # downloaded by KerasHub
+    python examples/frozen_backbone.py --backbone presets/dinov2 --out frozen    # a folder of a preset
+    python examples/frozen_backbone.py --out frozen                           # a small one, untrained
 
 DPT, the decoder of Depth Anything, reads four depths of the transformer. The transformer keeps its
 weights, the decoder learns from drawn scenes with exact labels, depth and normals, and everything
-is exported as one file. An untrained trunk only shows that all of it runs, or learns with
---train-trunk. It needs KerasHub: pip install keras-hub
+is exported as one file. An untrained backbone only shows that all of it runs, or learns with
+--train-backbone. It needs KerasHub: pip install keras-hub
 """
 
 import argparse
@@ -27,8 +27,8 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--out", type=pathlib.Path, default=pathlib.Path("frozen"))
-    add("--trunk", default="untrained", help="a preset of KerasHub, its folder, or: untrained")
-    add("--train-trunk", action="store_true", help="do not freeze it")
+    add("--backbone", default="untrained", help="a preset of KerasHub, its folder, or: untrained")
+    add("--train-backbone", action="store_true", help="do not freeze it")
     add("--count", type=int, default=320, help="scenes to learn from")
     add("--size", type=int, nargs=2, default=[112, 154], help="of the scenes")
     add("--epochs", type=int, default=12)
@@ -50,12 +50,12 @@ def untrained(blocks, width):
     )
 
 
-def trunk_of(args):
+def backbone_of(args):
     """The transformer, with a map of patches after each quarter of its blocks."""
-    if args.trunk == "untrained":
+    if args.backbone == "untrained":
         source = untrained(4, 32) if args.smoke else untrained(8, 128)
         return kd.backbone(source, taps="patches", preprocessing="torch")
-    return kd.backbone(args.trunk, taps="patches")
+    return kd.backbone(args.backbone, taps="patches")
 
 
 def main():
@@ -65,11 +65,11 @@ def main():
     if args.smoke:
         args.count, args.size, args.epochs = 8, [42, 56], 1
 
-    print("1. A trunk that stays as it is")
-    trunk = trunk_of(args)
-    trunk.trainable = args.train_trunk
-    for name, stride in kd.surgery.strides(trunk).items():
-        print(f"   {name}: {trunk.output[name].shape[-1]} channels every {stride} pixels")
+    print("1. A backbone that stays as it is")
+    backbone = backbone_of(args)
+    backbone.trainable = args.train_backbone
+    for name, stride in kd.surgery.strides(backbone).items():
+        print(f"   {name}: {backbone.output[name].shape[-1]} channels every {stride} pixels")
 
     print("2. DPT with three heads")
     train = kd.datasets.cached(kd.datasets.scenes(args.count, tuple(args.size), "train"))
@@ -81,7 +81,7 @@ def main():
         "depth": kd.heads.Depth(0.3, train.max_depth, activation="log_sigmoid"),
         "normals": kd.heads.Normals(),
     }
-    model = kd.dpt(trunk, heads=heads, filters=16 if args.smoke else 64)
+    model = kd.dpt(backbone, heads=heads, filters=16 if args.smoke else 64)
     learned = sum(int(np.prod(w.shape)) for w in model.trainable_weights)
     print(f"   {model.count_params():,} parameters, {learned:,} of them learn")
 

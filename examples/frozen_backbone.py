@@ -1,8 +1,8 @@
 """Heads of your own on a frozen vision transformer: classes, depth and normals at once.
 
-    python examples/frozen_backbone.py --backbone dinov2_small --out frozen      # downloaded by KerasHub
-    python examples/frozen_backbone.py --backbone presets/dinov2 --out frozen    # a folder of a preset
-    python examples/frozen_backbone.py --out frozen                           # a small one, untrained
+    python examples/frozen_backbone.py --backbone dinov2_small     # downloaded by KerasHub
+    python examples/frozen_backbone.py --backbone presets/dinov2   # a folder of a preset
+    python examples/frozen_backbone.py                             # a small one, untrained
 
 DPT, the decoder of Depth Anything, reads four depths of the transformer. The transformer keeps its
 weights, the decoder learns from drawn scenes with exact labels, depth and normals, and everything

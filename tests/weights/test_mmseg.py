@@ -195,7 +195,7 @@ def test_bad_classes_of_a_file_are_passed_over():
 
 @pytest.mark.once
 def test_names_of_files():
-    names = kd.weights.list("mmseg/*")
+    names = [name for name in kd.weights.list("mmseg/*") if "/segformer" not in name]
     assert len(names) == len(set(names)) == len(mmseg.FILES)
     assert kd.weights.list("mmseg/pspnet_r50_cityscapes*") == [
         "mmseg/pspnet_r50_cityscapes",

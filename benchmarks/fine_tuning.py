@@ -73,9 +73,9 @@ def from_imagenet(head, root):
     record = kd.weights.info(NAME)
     model = record.builder(heads=head, **{**record.arguments, "preprocessing": "tf"})
     donor = kd.backbone("mobilenet_v2", weights=root / IMAGENET_FILE)
-    trunk = model.get_layer("backbone")
+    backbone = model.get_layer("backbone")
     given = {layer.name: layer.get_weights() for layer in donor.layers if layer.weights}
-    for layer in trunk.layers:
+    for layer in backbone.layers:
         if layer.weights:
             layer.set_weights(given[layer.name])
     return model

@@ -237,6 +237,21 @@ def test_compare_runs(tmp_path):
     assert result.returncode == 1 and "--single has no run for depth" in result.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.exhaustive
+def test_frozen_backbone(tmp_path):
+    pytest.importorskip("keras_hub")
+    result = run("frozen_backbone.py", "--smoke", "--out", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "T4: 32 channels every 14 pixels" in result.stdout
+    model = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+    assert not model.get_layer("backbone").trainable_weights
+    depth = kd.decoded(model).predict(np.zeros((1, 45, 61, 3), "uint8"), verbose=0)["depth"]
+    assert depth.shape == (1, 45, 61, 1) and depth.min() > 0.2
+    exported = (tmp_path / "model.onnx").exists()
+    assert exported == (keras.backend.backend() == "tensorflow")
+
+
 @pytest.mark.exhaustive
 @pytest.mark.once
 @pytest.mark.slow

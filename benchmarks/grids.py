@@ -63,6 +63,7 @@ def main(argv=None):
     print("|---|---|---|---:|---:|")
     for run in args.runs:
         kept = json.loads((run / "arguments.json").read_text())
+        kept = {name: literal(value) for name, value in kept.items()}
         own = dict(pair.split("=", 1) for pair in kept["model_args"]).get("grid", "multiple")
         for grid in args.grids:
             keras.utils.set_random_seed(0)

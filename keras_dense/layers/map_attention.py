@@ -132,6 +132,7 @@ class SpatialReductionAttention(_MapAttention):
         super().build(input_shape)
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        inputs = ops.cast(inputs, self.compute_dtype)
         height, width = ops.shape(inputs)[1:3]
         seen, fewer = inputs, height * width
         if self.ratio > 1:

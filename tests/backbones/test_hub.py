@@ -303,7 +303,7 @@ def test_bad_presets_without_keras_hub(monkeypatch, tmp_path):
 def test_bad_taps():
     model = network("vit")
     for taps in ({"P5": 5}, {"P5": 0}, {"P5": "block_1"}, {}, "P5"):
-        with pytest.raises(ValueError, match="`taps` must be a dict .* depth of the network, 4"):
+        with pytest.raises(ValueError, match="`taps` must be .* depth of the network, 4"):
             kd.backbone(model, taps=taps)
 
 

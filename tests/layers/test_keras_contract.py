@@ -57,6 +57,7 @@ def _rows():
     yield layers.MaxPoolWithArgmax2D, {}, MAP, ((2, 4, 4, 6), (2, 4, 4, 6)), 0
     windows = {"x_shape": (2, 4, 4, 6), "indices_shape": (2, 4, 4, 6)}
     yield layers.MaxUnpool2D, {}, windows, (2, 8, 8, 6), 0
+    yield layers.MergePatches, {}, MAP, (2, 5, 4, 24), 0
     yield layers.PadToMinimum, {"minimum": 9}, MAP, (2, 9, 9, 6), 0
     yield layers.PadToMultiple, {"multiple": 4}, MAP, (2, 12, 8, 6), 0
     yield phases.PhasePooling2D, {"rate": 2}, MAP, (2, 2, 2, 6), 0
@@ -76,6 +77,10 @@ def _rows():
     yield layers.ResizeLike, {}, two, (2, 7, 5, 6), 0
     stages = {"later_shape": MAP, "before_shape": MAP, "reached_shape": one}
     yield cascade.Settled, {}, stages, MAP, 0
+    three = {"query_shape": one, "key_shape": one, "value_shape": MAP}
+    yield layers.PositionAttention, {}, three, MAP, 0
+    yield layers.SpatialReductionAttention, {"heads": 2, "ratio": 2}, MAP, MAP, 12
+    yield layers.WindowAttention, {"heads": 2, "window": 3, "shift": 1}, MAP, MAP, 5
     yield layers.Standardize, {"mean": 1.0, "std": 2.0}, MAP, MAP, 0
     tiled = {"phases_shape": (2, 2, 2, 6), "like_shape": (2, 7, 5, 3)}
     yield phases.TilePhases, {}, tiled, (2, 7, 5, 6), 0

@@ -188,6 +188,7 @@ LAYERS = {
         top="-",
     ),
     "MaxUnpool2D": Row(unpooled, dilate="'pool'.*returns indices", region="'pool'.*more", top="-"),
+    "MergePatches": Row(it("MergePatches", 2), stride=4, **MOVES),
     "PadToMinimum": Row(it("PadToMinimum", 7), **MOVES),
     "PadToMultiple": Row(it("PadToMultiple", 2), **{**MOVES, "top": "-"}),
     "PhasePooling2D": Row(phases, field=inf, top="-"),
@@ -224,12 +225,18 @@ LAYERS = {
     "ReflectionPadding2D": Row(it("ReflectionPadding2D", ((3, 1), (0, 2))), **MOVES),
     "ResizeLike": Row(with_image("ResizeLike"), stride=1, dilate=MORE, region=SIZES, top="-"),
     "Settled": Row(lambda x, image: make("Settled", name="it")(x, ops.tanh(x), mask(x)), top="-"),
+    "SpatialReductionAttention": Row(
+        it("SpatialReductionAttention", 2, 2), field=inf, dilate=MORE, region=SIZES, top=NO_FORM
+    ),
     "Standardize": Row(it("Standardize", mean=(0.1, 0.2, 0.3, 0.4), std=2.0)),
     "TilePhases": Row(tiled, field=inf, top="-"),
     "UnitNormals": Row(lambda x, image: make("UnitNormals", name="it")(colors(x)), top="-"),
     "Unsure": Row(
         lambda x, image: make("Unsure", 0.5, name="it")(make("Certainty", name="certainty")(x)),
         top="-",
+    ),
+    "WindowAttention": Row(
+        it("WindowAttention", 2, 3, shift=1), field=inf, dilate=MORE, region=SIZES, top=NO_FORM
     ),
 }
 # Steps of a threshold do not change with a pixel at every cell, colors are clipped.

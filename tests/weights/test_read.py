@@ -208,7 +208,7 @@ def test_numpy(tmp_path):
 
 def test_the_name_of_a_file_does_not_matter(tmp_path):
     for path in ALL:
-        if path.suffix not in (".index", ".json"):
+        if path.suffix not in (".index", ".json", ".gz"):
             copy = tmp_path / f"{path.name}.bin"
             copy.write_bytes(path.read_bytes())
             found, expected = kd.weights.read(str(copy)), kd.weights.read(path)

@@ -39,14 +39,18 @@ def literal(text):
         return text
 
 
+def options_of(pairs):
+    """`["alpha=0.5"]` as `{"alpha": 0.5}`."""
+    return {name: literal(value) for name, value in (pair.split("=", 1) for pair in pairs)}
+
+
 def network(kept, heads, grid, weights):
     """The network of a run on another grid."""
     import keras_dense as kd
 
-    options = {k: literal(v) for k, v in (pair.split("=", 1) for pair in kept["model_args"])}
-    options["grid"] = grid
-    build = getattr(kd, kept["model"])
-    return build(kept["backbone"], heads=heads, weights=None, initialize_from=weights, **options)
+    backbone = kd.backbone(kept["backbone"], weights=None, **options_of(kept["backbone_args"]))
+    options = {**options_of(kept["model_args"]), "grid": grid}
+    return getattr(kd, kept["model"])(backbone, heads=heads, initialize_from=weights, **options)
 
 
 def main(argv=None):
@@ -64,7 +68,7 @@ def main(argv=None):
     for run in args.runs:
         kept = json.loads((run / "arguments.json").read_text())
         kept = {name: literal(value) for name, value in kept.items()}
-        own = dict(pair.split("=", 1) for pair in kept["model_args"]).get("grid", "multiple")
+        own = options_of(kept["model_args"]).get("grid", "multiple")
         for grid in args.grids:
             keras.utils.set_random_seed(0)
             heads = kd.heads.Segmentation(val.num_classes, class_names=val.class_names)

@@ -66,7 +66,16 @@ def test_contract(name, backbone):
     # scale of the one before has no effect, and hardly moves.
     settings = {"upsampling": "up_conv"} if name == "linknet" else {}
     model = BUILDERS[name](backbone, 3, **settings)
-    check_model(model, kd.heads.Segmentation(3), sizes=((97, 131),))
+    for layer in model.layers:
+        if layer.name.endswith("_squeeze"):  # So few channels could all be negative at first.
+            layer.bias.assign(np.ones(layer.bias.shape))
+        if layer.name.startswith("fpa_") and layer.name.endswith("_bn"):
+            # The scale of a single channel between two batch norms has no effect without an offset.
+            layer.beta.assign(np.full(layer.beta.shape, 0.5))
+    # PAN's coarsest map of attention has one cell in a small image, and a batch norm over the two
+    # of a batch has no slope.
+    size = (273, 257) if name == "pan" else (97, 131)
+    check_model(model, kd.heads.Segmentation(3), sizes=(size,))
 
 
 @pytest.mark.parametrize("name", BUILDERS)

@@ -134,7 +134,9 @@ exports = pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow exports
 )
 def test_exports(name, format, file, tmp_path):
     backbone = kd.backbone(network(name), taps={"P3": 1, "P4": 2}, preprocessing="tf")
-    model = kd.assemble(backbone, kd.decoders.fpn((8, 8)), kd.heads.Segmentation(3))
+    model = kd.assemble(
+        backbone, kd.decoders.fpn((8, 8), levels=("P4", "P3")), kd.heads.Segmentation(3)
+    )
     x = np.random.default_rng(0).integers(0, 256, (1, 97, 131, 3), dtype="uint8")
     differences = getattr(kd.export, format)(model, tmp_path / file, images=x)
     assert differences["labels"] <= 0.001 and differences["confidence"] < 1e-4

@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_dense._arrays import as_array, as_labels
+from keras_dense._types import Array, Sample
 
 
 def annotation(sample, key):
@@ -93,3 +94,25 @@ def rgb_image(value, name):
             f"`{name}` must be RGB from 0 to 255. Received: {image.dtype} from {low:g} to {high:g}"
         )
     return image
+
+
+def meters_of(sample: Sample, key: str) -> Array:
+    """The depth of a sample, float32 `(H, W, 1)`.
+
+    Raises:
+        KeyError: if the sample has no depth.
+        TypeError, ValueError: if it is no array of floats, or of another shape.
+    """
+    meters = float_annotation(
+        sample,
+        key,
+        "divide by the units of a meter (kd.datasets.depth_from_png16), or call "
+        ".astype('float32') if these are meters",
+    )
+    meters = meters[..., None] if meters.ndim == 2 else meters
+    if meters.ndim != 3 or meters.shape[2] != 1:
+        raise ValueError(
+            f"The sample's {key!r} must be depth of shape (height, width, 1). "
+            f"Received: shape {meters.shape}"
+        )
+    return meters

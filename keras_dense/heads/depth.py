@@ -7,7 +7,7 @@ from keras import ops
 from keras_dense import _check
 from keras_dense._types import Array, Config, Sample, Tensor
 from keras_dense.heads import drawing
-from keras_dense.heads.annotation import float_annotation
+from keras_dense.heads.annotation import meters_of
 from keras_dense.heads.head import Head, Stored
 from keras_dense.layers.depth import ACTIVATIONS, DepthActivation, check_range
 from keras_dense.losses import ScaleInvariantLog
@@ -85,18 +85,7 @@ class Depth(Head):
             KeyError: if the sample has no depth.
             TypeError, ValueError: if it is no array of floats, or of another shape.
         """
-        meters = float_annotation(
-            sample,
-            self.target,
-            "divide by the units of a meter (kd.datasets.depth_from_png16), or call "
-            ".astype('float32') if these are meters",
-        )
-        meters = meters[..., None] if meters.ndim == 2 else meters
-        if meters.ndim != 3 or meters.shape[2] != 1:
-            raise ValueError(
-                f"The sample's {self.target!r} must be depth of shape (height, width, 1). "
-                f"Received: shape {meters.shape}"
-            )
+        meters = meters_of(sample, self.target)
         # Comparisons with NaN are false.
         inside = (meters >= self.min_depth) & (meters <= self.max_depth)
         return np.where(inside, meters, np.float32(0))

@@ -1,8 +1,32 @@
-"""Check of the version of Keras, before anything else is imported."""
+"""Check of Keras and of what it runs on, before anything else is imported."""
 
+import importlib.util
 import re
 
-import keras
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def without_backend(missing: str) -> str:
+    """What to do where Keras does not find the library it runs on.
+
+    Args:
+        missing: str, the name of that library.
+    """
+    others = [name for name in BACKENDS if name != missing and importlib.util.find_spec(name)]
+    text = f"Keras is set to run on {missing}, which is not installed. "
+    if others:
+        text += f"Installed: {', '.join(others)}. Before keras is imported, set the environment "
+        return text + f"variable KERAS_BACKEND={others[0]}, or install {missing}."
+    return text + "Install one of: tensorflow, jax, torch; name it in KERAS_BACKEND."
+
+
+try:
+    import keras
+except ModuleNotFoundError as error:
+    library = (error.name or "").partition(".")[0]
+    if library not in BACKENDS:
+        raise
+    raise ImportError(without_backend(library)) from error
 
 # As in pyproject.toml; a test compares.
 OLDEST = "3.15"

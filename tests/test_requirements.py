@@ -1,6 +1,7 @@
 """Declarations of pyproject.toml are tested: lower bounds, pins, extras, Python."""
 
 import ast
+import os
 import pathlib
 import re
 import subprocess
@@ -124,3 +125,28 @@ def test_an_older_keras_is_named_before_anything_else_goes_wrong(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode and "ImportError: keras_dense needs Keras" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    "missing, there, says",
+    [
+        (
+            "tensorflow",
+            ["torch"],
+            "Installed: torch. Before keras is imported, set the environment",
+        ),
+        ("jax", ["tensorflow", "torch"], "Installed: tensorflow, torch. Before"),
+        ("torch", [], "Install one of: tensorflow, jax, torch"),
+    ],
+)
+def test_a_backend_that_is_not_installed_is_named_with_those_that_are(missing, there, says):
+    hidden = set(_keras.BACKENDS) - set(there)
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); "
+        f"sys.modules.update({dict.fromkeys(hidden)!r}); import keras_dense"
+    )
+    setting = {**os.environ, "KERAS_BACKEND": missing}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=setting)
+    last = done.stderr.strip().splitlines()[-1]
+    assert f"ImportError: Keras is set to run on {missing}, which is not installed." in last
+    assert says in last, last

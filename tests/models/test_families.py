@@ -32,7 +32,8 @@ FAMILIES = [
         marks=[
             pytest.mark.exhaustive,
             pytest.mark.skipif(
-                keras.backend.backend() == "torch", reason="Keras does not build NASNet on torch"
+                keras.backend.backend() != "jax",
+                reason="Keras does not build it on torch; on TensorFlow it takes minutes",
             ),
         ],
     ),

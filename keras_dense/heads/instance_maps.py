@@ -14,8 +14,8 @@ def encode_instances(numbers: Array) -> Array:
     """Maps of numbered objects: foreground, and the relative distance to the border.
 
     The distance is that of a pixel to the nearest one of the background or of another object, over
-    the largest of its object: 1 at the center, whatever the size. The edge of the image is no
-    border: an object that is cut by it is deep there.
+    the largest of its object: 1 at the center, of any size. The edge of the image and unknown
+    pixels are no border: an object that is cut by them is deep there.
 
     Args:
         numbers: ints `(H, W)`, 0 for background, < 0 for unknown.
@@ -37,12 +37,10 @@ def encode_instances(numbers: Array) -> Array:
     for rank, box in enumerate(ndimage.find_objects(ranks), start=1):
         around = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in box)
         inside = ranks[around] == rank
-        if inside.all():
-            # No border within the image: every pixel may be the center.
-            maps[around][..., 1] = 1.0
-            continue
-        distance = ndimage.distance_transform_edt(inside)
-        maps[around][inside, 1] = (distance / distance.max())[inside]
+        no_border = inside | (numbers[around] < 0)
+        # Without any border in sight, every pixel may be the center.
+        distance = inside if no_border.all() else ndimage.distance_transform_edt(no_border)
+        maps[around][inside, 1] = (distance / distance[inside].max())[inside]
     maps[numbers < 0] = np.nan
     return maps
 

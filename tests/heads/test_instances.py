@@ -116,13 +116,13 @@ def test_settings():
 
 
 def test_more_objects_than_16_bits_can_number():
-    numbers = np.zeros((600, 600), "int64")
+    numbers = np.zeros((520, 520), "int64")
     numbers[::2, ::2] = 1
     maps = np.repeat(numbers[..., None], 2, -1).astype("float32")
     head = Instances(min_size=0)
     found = head.objects(maps)
-    assert found.dtype == np.uint32 and found.max() == 90000
-    with pytest.raises(ValueError, match="90000 objects are more than a PNG of 16 bits can number"):
+    assert found.dtype == np.uint32 and found.max() == 67600
+    with pytest.raises(ValueError, match="67600 objects are more than a PNG of 16 bits can number"):
         head.stored(maps)
 
 
@@ -168,11 +168,11 @@ def test_errors():
     found[30:34, 10:14] = 77
     found[37, 3] = 0
     truth = head.encode({"instances": np.where(CELLS == 4, -1, CELLS)})
-    drawn = head.error(truth, head.encode({"instances": found}))
+    drawn = head.error(truth, found)
     wrong = (drawn == drawing.WRONG).all(-1)
     expected = np.isin(CELLS, (2, 3, 9)) | (found == 77)
-    # Of two objects in one the larger may be more than half of it.
-    assert not wrong[np.isin(CELLS, (1, 5))].any() and not wrong[found == 0][:-1].any()
+    # Of two objects in one, the larger may be more than half of it.
+    assert not wrong[np.isin(CELLS, (1, 5))].any() and not wrong[(CELLS == 0) & (found == 0)].any()
     assert wrong[31, 11] and wrong[37, 3] and wrong[CELLS == 3].any() and expected[wrong].all()
     hatched = drawing.hatch(40, 52)
     np.testing.assert_array_equal(drawn[CELLS == 4], hatched[CELLS == 4])

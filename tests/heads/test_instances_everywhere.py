@@ -36,7 +36,7 @@ def trained():
     heads = {"cells": kd.heads.Instances(min_size=2), "labels": kd.heads.Segmentation(2)}
     data = [scene(seed) for seed in range(3)]
     x = image = keras.Input((None, None, 3))
-    for n in range(3):
+    for n in range(5):
         x = keras.layers.Conv2D(8, 3, 2, padding="same", activation="relu", name=f"conv{n}")(x)
     backbone = kd.backbone(keras.Model(image, x), preprocessing="tf")
     model = kd.fpn(backbone, heads=heads, filters=(8, 8))
@@ -122,7 +122,9 @@ def test_it_is_known_to_the_command_line(trained, tmp_path, capsys, monkeypatch)
     # Results are read as annotations are.
     (tmp_path / "again").mkdir()
     (tmp_path / "data/images").rename(tmp_path / "again/images")
-    (tmp_path / "found/cells").rename(tmp_path / "again/instances")
+    with pil.open(tmp_path / "tiles/cells/0.png") as file:
+        found = np.array(file)
+    (tmp_path / "tiles/cells").rename(tmp_path / "again/instances")
     again = kd.datasets.instances(tmp_path / "again", "trainval", separate=False)[0]
     np.testing.assert_array_equal(again["instances"], found)
     np.testing.assert_array_equal(again["segmentation"], found > 0)

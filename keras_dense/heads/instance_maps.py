@@ -108,7 +108,7 @@ def in_order(numbers: Array, min_size: int = 0) -> Array:
     )
     kept = (names > 0) & (sizes >= min_size)
     order = np.argsort(first[kept])
-    found = np.zeros(len(names), "uint32")
+    found: Array = np.zeros(len(names), "uint32")
     found[np.flatnonzero(kept)[order]] = np.arange(1, len(order) + 1)
     dtype = "uint16" if len(order) <= 65535 else "uint32"
     return found.astype(dtype)[ranks].reshape(numbers.shape)

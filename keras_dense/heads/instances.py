@@ -68,7 +68,7 @@ class Instances(Head):
         self,
         threshold: float = 0.5,
         *,
-        prominence: float = 0.1,
+        prominence: float = 0.15,
         min_size: int = 10,
         loss: keras.losses.Loss | None = None,
         weight: float = 1.0,
@@ -214,7 +214,7 @@ class Instances(Head):
         """
         numbers, known = self._read(result)
         colors = number_colors(numbers)
-        lighter = 255 - (255 - colors) // 3
+        lighter: Array = 255 - (255 - colors) // 3
         return hatch_unknown(np.where(outlines(numbers)[..., None], lighter, colors), known)
 
     def error(self, truth: Array, prediction: Array, image: Array | None = None) -> Array:

@@ -73,7 +73,8 @@ def number_objects(
     else:
         windows = _Windows(result, head, [Axis.of(n, tile, overlap, 1) for n in size], numbers)
         windows.run()
-        count = _renumber(numbers, *windows.objects(), least)
+        firsts, sizes = windows.objects()
+        count = _renumber(numbers, firsts, sizes, least)
     found = outputs.finish()[0]
     return found.astype("uint16") if out is None and count <= 65535 else found
 

@@ -1,6 +1,7 @@
 """A network for numbered objects, through everything that takes heads."""
 
 import json
+import pathlib
 
 import keras
 import numpy as np
@@ -88,6 +89,29 @@ def test_it_is_predicted_in_tiles_and_at_several_scales(trained):
     np.testing.assert_allclose(whole, maps_of(model, image), atol=1e-5)
     views = kd.inference.predict_multiscale(model, image[None], scales=(1.0, 1.5))
     assert views["cells"].shape == (1, 48, 64, 2)
+
+
+@pytest.mark.once
+def test_decoding_as_documented():
+    """The lines of docs/objects.md give the same objects without this package."""
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "objects.md").read_text()
+    lines = page[page.index("foreground, distance = maps") :]
+    lines = lines[: lines.index("```")]
+    from scipy import ndimage
+    from skimage.morphology import reconstruction
+    from skimage.segmentation import watershed
+
+    rng = np.random.default_rng(0)
+    head = kd.heads.Instances(min_size=0)
+    for seed in range(3):
+        maps = head.encode(scene(seed)) + rng.normal(0, 0.2, (48, 64, 2))
+        maps = ndimage.gaussian_filter(maps, (1, 1, 0)).clip(0, 1)
+        names = {"np": np, "ndimage": ndimage, "maps": maps[None]}
+        names |= {"reconstruction": reconstruction, "watershed": watershed}
+        exec(lines, names)
+        found, numbers = head.objects(maps), names["numbers"]
+        pairs = np.unique(np.stack([found, numbers], -1).reshape(-1, 2), axis=0)
+        assert found.max() > 5 and len(pairs) == found.max() + 1 == len(np.unique(numbers))
 
 
 @pytest.mark.once

@@ -61,7 +61,7 @@ def test_objects_larger_than_a_window():
 
 
 def test_small_objects_are_measured_across_seams():
-    """Of an object that a seam cuts, both parts count."""
+    """Both parts of an object that a seam cuts count."""
     maps = np.zeros((40, 200, 2), "float32")
     maps[10:14, 97:103] = 1  # 24 pixels, over the seam at 100
     maps[20:23, 110:114] = 1

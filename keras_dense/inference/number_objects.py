@@ -3,6 +3,7 @@
 import itertools
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 
 from keras_dense import _check
@@ -23,6 +24,7 @@ def number_objects(
     overlap: int = 128,
     min_size: int | None = None,
     out: Any = None,
+    progress: bool = True,
 ) -> Array:
     """Number the objects in a result, also in one that does not fit into memory.
 
@@ -42,6 +44,7 @@ def number_objects(
         out: `None` (a new array); an array, memmap or zarr array of at least 32 bits that is
             written by slices; or a path that ends in ".npy", ".zarr" or ".tif", see
             `predict_tiled`.
+        progress: bool, whether to show a progress bar of the windows.
 
     Returns:
         Numbers `(H, W)`: 0 for background, objects numbered in reading order of their first
@@ -72,7 +75,7 @@ def number_objects(
         count = 0 if out is not None else int(numbers.max(initial=0))
     else:
         windows = _Windows(result, head, [Axis.of(n, tile, overlap, 1) for n in size], numbers)
-        windows.run()
+        windows.run(_check.flag(progress, "progress"))
         firsts, sizes = windows.objects()
         count = _renumber(numbers, firsts, sizes, least)
     found = outputs.finish()[0]
@@ -104,8 +107,10 @@ class _Windows:
         self.rows, self.columns = axes
         self.same, self.sizes = [0], [0]
 
-    def run(self):
+    def run(self, progress):
         """Decode all windows, write their own pixels, and join objects across seams."""
+        count = len(self.rows.places) * len(self.columns.places)
+        bar = keras.utils.Progbar(count, unit_name="window", verbose=int(progress))
         above = {}
         (rows, columns), beside = (_edges(axis) for axis in (self.rows, self.columns)), None
         for j, (top, bottom) in enumerate(itertools.pairwise(rows)):
@@ -122,6 +127,7 @@ class _Windows:
                     self._join(above[k], window.at(top - 1, top + 1, left, right))
                 beside = window.at(top, bottom, right - 1, right + 1)
                 above[k] = window.at(bottom - 1, bottom + 1, left, right)
+                bar.add(1)
 
     def _window(self, j, k):
         y, x = self.rows.places[j], self.columns.places[k]

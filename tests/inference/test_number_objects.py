@@ -1,5 +1,7 @@
 """Objects of large results: window by window the same as at once."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -7,7 +9,6 @@ from keras import layers
 from keras.initializers import Constant
 
 import keras_dense as kd
-from keras_dense.inference import number_objects
 
 pytest.importorskip("scipy")
 pytest.importorskip("skimage")
@@ -28,6 +29,7 @@ def crowd(size, count, seed=0, radius=(4, 9)):
     return ndimage.gaussian_filter(maps, (1, 1, 0)).clip(0, 1).astype("float32")
 
 
+number_objects = functools.partial(kd.inference.number_objects, progress=False)
 MAPS = crowd((230, 310), 260)
 HEAD = kd.heads.Instances()
 
@@ -89,6 +91,20 @@ def test_files(tmp_path):
     np.testing.assert_array_equal(into, whole)
 
 
+def test_georeference(tmp_path):
+    """Maps of a scene, and the numbers of its objects, lie where the scene does."""
+    rasterio = pytest.importorskip("rasterio")
+    place = {"transform": rasterio.Affine(2, 0, 5e5, 0, -2, 54e5), "crs": "EPSG:32632"}
+    size = {"height": 230, "width": 310, "count": 2, "dtype": "float32"}
+    with rasterio.open(tmp_path / "maps.tif", "w", driver="GTiff", **size, **place) as file:
+        file.write(np.moveaxis(MAPS, -1, 0))
+    maps = kd.inference.GeoTiff(tmp_path / "maps.tif", bands=(1, 2))
+    found = number_objects(maps, HEAD, tile=120, overlap=40, out=tmp_path / "numbers.tif")
+    np.testing.assert_array_equal(found[...][..., 0], HEAD.objects(MAPS))
+    with rasterio.open(tmp_path / "numbers.tif") as file:
+        assert file.transform == place["transform"] and file.dtypes == ("uint32",)
+
+
 def test_from_an_image_to_numbers_in_tiles():
     """Maps of tiles are mixed, then objects are decoded by windows: as at once."""
     image = keras.Input((None, None, 3))
@@ -112,6 +128,7 @@ def test_bad_arguments():
         ({"tile": 100, "overlap": 40}, "`overlap` must be at most a third of `tile`"),
         ({"tile": 0}, "`tile` must be an integer >= 1"),
         ({"overlap": 1}, "`overlap` must be an integer >= 2"),
+        ({"progress": "no", "tile": 200, "overlap": 40}, "`progress` must be True or False"),
         ({"min_size": -1}, "`min_size` must be an integer >= 0"),
         ({"out": np.zeros((230, 310), "uint16")}, "`out` must hold uint32 exactly"),
         ({"out": np.zeros((230, 311), "uint32")}, "`out` must have shape"),

@@ -50,6 +50,7 @@ def drawn_cells(count, size=160):
         yield {"image": image, "instances": numbers}
 
 
+@keras.saving.register_keras_serializable("example")
 class Foreground(kd.heads.Segmentation):
     """Objects against background, with a line of background between those that touch."""
 

@@ -120,13 +120,13 @@ class _Windows:
                 self.numbers[top:bottom, left:right] = own
                 counts = np.bincount(own.ravel(), minlength=len(self.same))
                 self.sizes.extend(counts[len(self.sizes) :].tolist())
-                # Both sides of a seam, as two windows see them.
+                # Both sides of a seam, as two windows see them; copies, for windows are large.
                 if k:
                     self._join(beside, window.at(top, bottom, left - 1, left + 1))
                 if j:
                     self._join(above[k], window.at(top - 1, top + 1, left, right))
-                beside = window.at(top, bottom, right - 1, right + 1)
-                above[k] = window.at(bottom - 1, bottom + 1, left, right)
+                beside = window.at(top, bottom, right - 1, right + 1).copy()
+                above[k] = window.at(bottom - 1, bottom + 1, left, right).copy()
                 bar.add(1)
 
     def _window(self, j, k):

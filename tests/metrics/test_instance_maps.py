@@ -15,7 +15,9 @@ def batch(shape=(2, 9, 11)):
     return truth.astype("float32"), rng.normal(0, 2, (*shape, 2)).astype("float32")
 
 
-@pytest.mark.parametrize("score", ["foreground_iou", "distance_error"])
+@pytest.mark.parametrize(
+    "score", ["foreground_iou", pytest.param("distance_error", marks=pytest.mark.exhaustive)]
+)
 def test_contract(score):
     truth, logits = batch()
     perfect = np.log(truth.clip(1e-6, 1 - 1e-6) / (1 - truth.clip(1e-6, 1 - 1e-6)))
@@ -23,7 +25,7 @@ def test_contract(score):
 
 
 @pytest.mark.everywhere
-@pytest.mark.parametrize("threshold", [0.5, 0.2])
+@pytest.mark.parametrize("threshold", [0.2])
 def test_values(threshold):
     truth, logits = batch()
     truth[0, 3:5] = np.nan

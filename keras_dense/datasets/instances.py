@@ -146,6 +146,7 @@ def instances(
     """
     if isinstance(class_names, str) or len(class_names) != 2:
         raise _check.fail("class_names", "two names, of background and objects", class_names)
+    separate = _check.flag(separate, "separate")
     root = existing_folder(root, "instances")
     numbered = (root / "instances").is_dir()
     if not numbered and not (root / "masks").is_dir():
@@ -154,7 +155,6 @@ def instances(
     names = every_fifth(find_files(images, "instances", "images", extensions=READABLE), split)
     match_files(images, masks, who="instances")  # an error if any image has no objects
     files = match_files(images, masks, names=names, who="instances")
-    separate = _check.flag(separate, "separate")
     return InstanceFiles(
         files, class_names, numbered, split, decode, decode_image, upright, separate
     )

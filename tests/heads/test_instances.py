@@ -235,6 +235,8 @@ def test_bad_arguments():
         head.check_targets(np.array([0.0, 3.0, np.nan]))
     with pytest.raises(TypeError, match="Depth predicts no numbered objects"):
         kd.heads.Depth().objects(np.zeros((3, 4, 1)))
+    with pytest.raises(ValueError, match="`separate` must be True or False"):
+        kd.datasets.instances("nuclei", separate="no")
 
 
 def test_bad_environments(monkeypatch):

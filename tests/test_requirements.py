@@ -28,7 +28,7 @@ EXTRAS = {
 DECLARED = [Requirement(text) for text in PROJECT["dependencies"]]
 DECLARED += [requirement for listed in EXTRAS.values() for requirement in listed]
 # Modules that are not called like their package; one package that has a smaller build.
-PACKAGES = {"pil": "pillow", "tensorflow-cpu": "tensorflow"}
+PACKAGES = {"pil": "pillow", "skimage": "scikit-image", "tensorflow-cpu": "tensorflow"}
 
 
 def name_of(name):

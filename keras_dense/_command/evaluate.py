@@ -1,8 +1,9 @@
 """Scores predictions on a folder of images and a folder of annotations of the same names.
 
 A segmentation reads masks of class indices, or of the head's colors; depth reads any file of
-depth; other heads read arrays (.npy) as a sample holds them. Images are read as they are stored,
-without turning, so that annotations lie on their pixels.
+depth; numbered objects are read from images of numbers; other heads read arrays (.npy) as a sample
+holds them. Images are read as they are stored, without turning, so that annotations lie on their
+pixels.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import json
 import pathlib
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -20,8 +21,8 @@ from keras_dense import datasets, training
 from keras_dense._command.check import as_remap
 from keras_dense._command.files import check_scores_file, report, write_whole
 from keras_dense._command.load import Unusable, heads_file, load_heads, load_model
-from keras_dense._types import Sample
-from keras_dense.datasets.files import read_image
+from keras_dense._types import Array, Sample
+from keras_dense.datasets.files import READABLE, read_image, read_numbers
 from keras_dense.datasets.pairs import match_files
 from keras_dense.heads import Head
 
@@ -114,16 +115,20 @@ class _Annotated:
 
 
 class _Arrays:
-    """Images and .npy files of the same names."""
+    """Images and files of arrays, of the same names."""
 
-    def __init__(self, images: str, arrays: str, suffix: str) -> None:
+    def __init__(
+        self,
+        images: str,
+        arrays: str,
+        suffix: str,
+        what: str = "array",
+        extensions: Sequence[str] = (".npy",),
+        read: Callable[[Any], Array] = np.load,
+    ) -> None:
+        self._read = read
         self.files = match_files(
-            images,
-            arrays,
-            mask_suffix=suffix,
-            who="evaluate",
-            what="array",
-            extensions=(".npy",),
+            images, arrays, mask_suffix=suffix, who="evaluate", what=what, extensions=extensions
         )
 
     def __len__(self) -> int:
@@ -131,8 +136,7 @@ class _Arrays:
 
     def __getitem__(self, index: int) -> Sample:
         image, array = self.files[index]
-        annotation = np.load(array, allow_pickle=False)
-        return {"image": read_image(image), "annotation": annotation}
+        return {"image": read_image(image), "annotation": self._read(array)}
 
     def describe(self, index: int) -> str:
         return str(self.files[index][0])
@@ -154,6 +158,9 @@ def _dataset(args: argparse.Namespace, head: Head) -> Any:
     if head.annotation == "depth":
         depths = datasets.depth_folder(args.images, args.annotations, depth_suffix=args.mask_suffix)
         return _Annotated(depths, "depth")
+    if head.annotation == "instances":
+        wanted = args.images, args.annotations, args.mask_suffix
+        return _Arrays(*wanted, "file of numbers", READABLE, read_numbers)
     return _Arrays(args.images, args.annotations, args.mask_suffix)
 
 

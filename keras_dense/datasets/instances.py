@@ -50,6 +50,7 @@ class InstanceFiles:
         decode: Decode | None = None,
         decode_image: Decode | None = None,
         upright: bool | None = None,
+        separate: bool = True,
     ) -> None:
         self.files = list(files)
         self.class_names = list(class_names)
@@ -59,6 +60,7 @@ class InstanceFiles:
         self.decode = decode
         self.decode_image = decode_image
         self.upright = upright
+        self.separate = separate
 
     def __len__(self) -> int:
         return len(self.files)
@@ -69,7 +71,9 @@ class InstanceFiles:
         if not self.numbered:
             _check_black_and_white(mask, numbers)
             numbers, _ = require("scipy.ndimage", extra="scipy").label(numbers)
-        numbers = separate_instances(numbers.astype(np.int32))
+        numbers = numbers.astype(np.int32)
+        if self.separate:
+            numbers = separate_instances(numbers)
         sample = {
             "image": read_image(image, self.upright, self.decode_image, numbers.shape),
             "segmentation": (numbers > 0).astype(np.uint8),
@@ -103,14 +107,15 @@ def instances(
     decode: Decode | None = None,
     decode_image: Decode | None = None,
     upright: bool | None = None,
+    separate: bool = True,
 ) -> InstanceFiles:
     """Read images and numbered objects, as for U-Net.
 
     Beside `root/images` there is either `root/instances`, with a number for every object and 0 for
     background (PNG of 8 or 16 bits), or `root/masks`, black and white, where every connected
     component (with four neighbors) is an object. A line of background is drawn between objects that
-    touch, see `separate_instances`. Every fifth image in the order of names is `"val"`, the others
-    are `"train"`, and all are `"trainval"`.
+    touch, see `separate_instances`; `kd.heads.Instances` does not need it. Every fifth image in the
+    order of names is `"val"`, the others are `"train"`, and all are `"trainval"`.
 
     Args:
         root: path.
@@ -120,6 +125,7 @@ def instances(
             mask of objects: `lambda x: x > 127` for black-and-white JPEG.
         decode_image: function, see `folder`.
         upright: bool or `None`, see `folder`.
+        separate: bool, whether to draw a line of background between objects that touch.
 
     Returns:
         A data set of two classes. Its samples also have `"instances"`, ints `(H, W)`, from which
@@ -140,6 +146,7 @@ def instances(
     """
     if isinstance(class_names, str) or len(class_names) != 2:
         raise _check.fail("class_names", "two names, of background and objects", class_names)
+    separate = _check.flag(separate, "separate")
     root = existing_folder(root, "instances")
     numbered = (root / "instances").is_dir()
     if not numbered and not (root / "masks").is_dir():
@@ -148,4 +155,6 @@ def instances(
     names = every_fifth(find_files(images, "instances", "images", extensions=READABLE), split)
     match_files(images, masks, who="instances")  # an error if any image has no objects
     files = match_files(images, masks, names=names, who="instances")
-    return InstanceFiles(files, class_names, numbered, split, decode, decode_image, upright)
+    return InstanceFiles(
+        files, class_names, numbered, split, decode, decode_image, upright, separate
+    )

@@ -8,6 +8,7 @@ A sample is a dict of NumPy arrays over one height and width:
 | `"segmentation"` | uint8 or int32 `(H, W)`, class indices | 255 |
 | `"depth"` | float32 `(H, W, 1)`, meters along the optical axis | not finite or <= 0 |
 | `"normals"` | float32 `(H, W, 3)`, x right, y down, z forward, facing the camera | 0, not finite |
+| `"instances"` | int32 `(H, W)`, 0 for background, a number for each object | < 0 |
 | `"weight"` | float32 `(H, W)`, >= 0, weight of a pixel in the loss of every head | 0 |
 | `"intrinsics"` | float `(3, 3)`, the camera: `depth · (u, v, 1) = K · point` | |
 
@@ -30,6 +31,7 @@ from keras_dense._types import Array, Sample
 from keras_dense.ops.geometry import crop_intrinsics
 
 VOID = 255
+UNKNOWN = {"segmentation": VOID, "instances": -1}
 
 # The mean color of ImageNet, which is zero to a pretrained network.
 MEAN_COLOR = (124, 116, 104)
@@ -39,6 +41,7 @@ CHANNELS: dict[str, tuple[int, ...]] = {
     "segmentation": (),
     "depth": (1,),
     "normals": (3,),
+    "instances": (),
     "weight": (),
 }
 
@@ -122,6 +125,11 @@ def _labels(value: Any, key: str) -> Array:
     return labels if labels.dtype == np.uint8 else labels.astype(np.int32, copy=False)
 
 
+def _numbers(value: Any, key: str) -> Array:
+    # int32 has -1, which is unknown.
+    return as_labels(value, key).astype(np.int32, copy=False)
+
+
 def _floats(value: Any, key: str) -> Array:
     array = as_array(value, key)
     if array.dtype.kind != "f":
@@ -165,6 +173,7 @@ _KINDS: dict[str, Callable[[Any, str], Array]] = {
     "segmentation": _labels,
     "depth": _floats,
     "normals": _floats,
+    "instances": _numbers,
     "weight": _weight,
     "intrinsics": _intrinsics,
 }
@@ -200,7 +209,7 @@ def fill_value(key: str, color: Sequence[int] = MEAN_COLOR) -> int | Sequence[in
     """Return the value of an unknown pixel in `sample[key]`."""
     if key == "image":
         return color
-    return VOID if key == "segmentation" else 0
+    return UNKNOWN.get(key, 0)
 
 
 def pixel_keys(sample: Sample) -> list[str]:

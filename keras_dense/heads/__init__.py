@@ -10,6 +10,7 @@ from keras_dense.heads.collection import Heads
 from keras_dense.heads.colorization import Colorization
 from keras_dense.heads.depth import Depth
 from keras_dense.heads.head import Head, Stored
+from keras_dense.heads.instances import Instances
 from keras_dense.heads.model_heads import attach, decoded, objectives, of
 from keras_dense.heads.normals import Normals
 from keras_dense.heads.relative_depth import RelativeDepth
@@ -21,6 +22,7 @@ __all__ = [
     "Depth",
     "Head",
     "Heads",
+    "Instances",
     "Intermediate",
     "Normals",
     "RelativeDepth",

@@ -12,10 +12,16 @@ def annotation(sample, key):
     >>> annotation({"depth": [[1.0, 2.0]]}, "depth").tolist()
     [[1.0, 2.0]]
     """
-    return as_array(_entry(sample, key), key)
+    return as_array(entry(sample, key), key)
 
 
-def _entry(sample, key):
+def entry(sample, key):
+    """`sample[key]` as it is, or an error that says what the sample has.
+
+    >>> entry({"image": 0}, "depth")
+    Traceback (most recent call last):
+    KeyError: "The sample has no 'depth' to train this head on. It has: 'image'."
+    """
     if key not in sample:
         raise KeyError(
             f"The sample has no {key!r} to train this head on. It has: "
@@ -49,7 +55,7 @@ def label_annotation(sample, key, count, ignore_class, remedy=""):
     >>> label_annotation({"parts": [[0, 1, 255]]}, "parts", 2, 255).tolist()
     [[0, 1, 255]]
     """
-    labels = as_labels(_entry(sample, key), key)
+    labels = as_labels(entry(sample, key), key)
     check_labels(labels, key, count, ignore_class, remedy)
     return labels.astype("int32", copy=False)
 

@@ -40,6 +40,7 @@ class Assisting(Head):
         self.mode, self.ignore_class = head.mode, head.ignore_class
         self.class_names, self.palette = head.class_names, head.palette
         self.coarse_labels, self.annotation = head.coarse_labels, head.annotation
+        self.min_size = head.min_size
 
     def finish(self, scores: Tensor, name: str) -> Tensor:
         return self.head.finish(scores, name)
@@ -84,6 +85,9 @@ class Assisting(Head):
 
     def stored(self, result: Array) -> Stored:
         return self.head.stored(result)
+
+    def objects(self, result: Array, *, min_size: int | None = None) -> Array:
+        return self.head.objects(result, min_size=min_size)
 
     def draw(self, result: Array) -> Array:
         return self.head.draw(result)

@@ -103,6 +103,45 @@ def error_colors(share: Array, known: Array) -> Array:
     return hatch_unknown(magma(share), known)
 
 
+def number_colors(numbers: Array) -> Array:
+    """A color for each number, far apart for neighbors in the order; 0 is black.
+
+    The hue moves on by the golden ratio and every third color is darker, so a color depends on the
+    number alone.
+
+    Args:
+        numbers: ints >= 0 `(H, W)`.
+
+    Returns:
+        uint8 `(H, W, 3)`.
+
+    >>> number_colors(np.array([[0, 1, 2]])).tolist()
+    [[[0, 0, 0], [69, 116, 230], [124, 175, 52]]]
+    """
+    names, ranks = np.unique(numbers, return_inverse=True)
+    hue = names.astype("float64") * 0.6180339887498949 % 1
+    # Of a hue, the share of each channel: 1 near the channel's own, 0 opposite.
+    share = np.abs((hue[:, None] * 6 + np.array([0, 4, 2])) % 6 - 3) - 1
+    value = np.where(names % 3 == 2, 175, 230)[:, None]
+    colors = np.rint(value * (0.3 + 0.7 * share.clip(0, 1))).astype(np.uint8)
+    colors[names == 0] = 0
+    return colors[ranks].reshape(*numbers.shape, 3)
+
+
+def outlines(numbers: Array) -> Array:
+    """The pixels of objects that have a neighbor outside, among four, within the image.
+
+    >>> outlines(np.array([[0, 5, 5, 5, 6]])).tolist()
+    [[False, True, False, True, True]]
+    """
+    found = np.zeros(numbers.shape, bool)
+    for axis in (0, 1):
+        differs = np.diff(numbers.astype("int64"), axis=axis) != 0
+        for side in ((0, 1), (1, 0)):
+            found |= np.pad(differs, [side if a == axis else (0, 0) for a in (0, 1)])
+    return found & (numbers > 0)
+
+
 def normal_colors(vectors: Array) -> Array:
     """Normals as colors: red to the right, green up, blue towards the camera.
 

@@ -72,7 +72,9 @@ class Head:
         palette: uint8 `(n, 3)`, colors of the classes, or `None`.
         ignore_class: int, the label of void, or `None`.
         coarse_labels: bool, whether `outputs` may be computed before the last upsampling.
-        annotation: str, the kind of file that holds an annotation: "labels", "depth" or "array".
+        annotation: str, the kind of file that holds an annotation: "labels", "depth", "instances"
+            or "array".
+        min_size: int, the fewest pixels of a numbered object, see `objects`.
         suffix: str, ending of the file of a result: ".png" or ".npy".
 
     >>> import numpy as np
@@ -97,6 +99,7 @@ class Head:
     ignore_class: int | None = None
     coarse_labels: bool = False
     annotation: str = "array"
+    min_size: int = 0
     suffix: str = ".npy"
 
     def __init__(
@@ -204,6 +207,21 @@ class Head:
     def stored(self, result: Array) -> Stored:
         """Result `(H, W, …)` of one image as it is written to a file that ends in `suffix`."""
         return Stored(result, facts=next(iter(self.about().values()), {}))
+
+    def objects(self, result: Array, *, min_size: int | None = None) -> Array:
+        """Numbers of the objects in a result `(H, W, …)` of one image.
+
+        Args:
+            result: of `decode`, or of `kd.inference.predict_tiled`.
+            min_size: int, objects of fewer pixels are left out; default: `self.min_size`.
+
+        Returns:
+            Ints `(H, W)`: 0 for none, objects numbered 1, 2, ….
+
+        Raises:
+            TypeError: if the head predicts no objects apart.
+        """
+        raise TypeError(f"{type(self).__name__} predicts no numbered objects.")
 
     # How it is drawn.
 

@@ -4,6 +4,7 @@ from keras_dense.inference.crf_energy import crf_energy
 from keras_dense.inference.dense_crf import dense_crf
 from keras_dense.inference.geotiff import GeoTiff
 from keras_dense.inference.layer_cascade import LayerCascade
+from keras_dense.inference.number_objects import number_objects
 from keras_dense.inference.predict_multiscale import predict_multiscale
 from keras_dense.inference.predict_tiled import predict_tiled
 from keras_dense.inference.tiled_predictor import TiledPredictor
@@ -14,6 +15,7 @@ __all__ = [
     "TiledPredictor",
     "crf_energy",
     "dense_crf",
+    "number_objects",
     "predict_multiscale",
     "predict_tiled",
 ]

@@ -7,6 +7,7 @@ from keras_dense.losses.depth import BerHu, DepthL1, ScaleInvariantLog
 from keras_dense.losses.depth_ssim import DepthSSIM
 from keras_dense.losses.depth_structure import GradientMatching, ScaleAndShiftInvariant
 from keras_dense.losses.focal import Focal
+from keras_dense.losses.instance_maps import InstanceCrossEntropy
 from keras_dense.losses.lovasz import Lovasz
 from keras_dense.losses.normals import (
     AngularVonMisesFisher,
@@ -36,6 +37,7 @@ __all__ = [
     "EdgeAwareSmoothness",
     "Focal",
     "GradientMatching",
+    "InstanceCrossEntropy",
     "Jaccard",
     "Lovasz",
     "NormalsAngular",

@@ -4,6 +4,7 @@ from keras_dense.metrics.boundary_iou import BoundaryIoU
 from keras_dense.metrics.colorization import ColorErrors
 from keras_dense.metrics.confusion_matrix import ConfusionMatrix
 from keras_dense.metrics.depth import DepthErrors
+from keras_dense.metrics.instance_maps import InstanceMapErrors
 from keras_dense.metrics.normals import NormalsErrors
 from keras_dense.metrics.relative_depth import RelativeDepthErrors
 
@@ -12,6 +13,7 @@ __all__ = [
     "ColorErrors",
     "ConfusionMatrix",
     "DepthErrors",
+    "InstanceMapErrors",
     "NormalsErrors",
     "RelativeDepthErrors",
 ]

@@ -39,6 +39,16 @@ DIRECTIONS = (NORMALS, np.nan, TURNED)
 SURE = (NORMALS, np.nan, CONCENTRATED)
 
 
+# Drawn by a generator of their own: the numbers of others stay.
+MAPS = np.random.default_rng(1).uniform(0, 1, (*SHAPE, 2))
+MAPS[..., 0] = MAPS[..., 0].round()
+
+
+def instance_maps():
+    p = 1 / (1 + np.exp(-LOGITS[..., :2].astype("float64")))
+    return -(MAPS * np.log(p) + (1 - MAPS) * np.log(1 - p)).sum(-1)
+
+
 def unit(x):
     x = np.asarray(x, "float64")[..., :3]
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
@@ -119,6 +129,13 @@ TABLE = {
         np.nan,
         RNG.normal(size=(*SHAPE, 2)).astype("float32"),
         "pixel",
+    ),
+    "InstanceCrossEntropy": (
+        losses.InstanceCrossEntropy,
+        MAPS,
+        np.nan,
+        LOGITS[..., :2],
+        instance_maps,
     ),
     "Sum": (
         lambda reduction="mean": losses.Sum(

@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 from keras_dense import metrics
-from keras_dense.metrics import colorization, depth, normals, scores
+from keras_dense.metrics import colorization, depth, instance_maps, normals, scores
 from keras_dense.testing.expect import expect_round_trip
 
 RNG = np.random.default_rng(0)
@@ -17,6 +17,9 @@ LABELS = RNG.integers(0, 3, SHAPE)
 DEPTH = RNG.uniform(0.5, 9.0, (*SHAPE, 1)).astype("float32")
 NORMALS = RNG.normal(size=(*SHAPE, 3)).astype("float32")
 GRAY = np.repeat(RNG.uniform(20, 230, (*SHAPE, 1)), 3, -1).astype("float32")  # a and b are 0
+# Foreground, and the relative distance to the border.
+MAPS = np.stack([LABELS > 0, (LABELS > 0) * DEPTH[..., 0] / 9], -1).astype("float32")
+SURE = np.log(MAPS.clip(0.01, 0.99) / (1 - MAPS.clip(0.01, 0.99)))
 
 # How a metric of a score is made, a truth and what is unknown in it, right and wrong predictions.
 FAMILIES = {
@@ -41,6 +44,11 @@ FAMILIES = {
         (1 / DEPTH, 0, 3 / DEPTH + 1, 1 / np.roll(DEPTH, 5, 1)),
     ),
     "NormalsErrors": (metrics.NormalsErrors, normals.SCORES, (NORMALS, 0, NORMALS, -NORMALS)),
+    "InstanceMapErrors": (
+        metrics.InstanceMapErrors,
+        instance_maps.SCORES,
+        (MAPS, np.nan, SURE, -SURE),
+    ),
     "ColorErrors": (
         lambda score: metrics.ColorErrors(score, stride=1),
         colorization.SCORES,

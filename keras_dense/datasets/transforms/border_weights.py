@@ -11,6 +11,7 @@ class BorderWeights:
     """Add the weight map of U-Net as `"weight"` to a sample with `"instances"`.
 
     Apply it before crops and scaling: the distance to an object outside the crop counts, too.
+    Unknown pixels, whose number is negative, get the weight 0.
 
     Args:
         w0: float >= 0, see `kd.datasets.border_weights`.
@@ -46,7 +47,11 @@ class BorderWeights:
                 "BorderWeights: a sample must have 'instances', as `kd.datasets.instances` returns "
                 f"them. Received: {sorted(sample)}"
             )
+        known = sample["instances"] >= 0
         weight = border_weights(
-            sample["instances"], w0=self.w0, sigma=self.sigma, class_weight=self.class_weight
+            np.where(known, sample["instances"], 0),
+            w0=self.w0,
+            sigma=self.sigma,
+            class_weight=self.class_weight,
         )
-        return {**sample, "weight": weight}
+        return {**sample, "weight": np.where(known, weight, np.float32(0))}

@@ -1,5 +1,6 @@
 """Predictions for one image of any size, tile by tile."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -19,7 +20,7 @@ def predict_tiled(
     out: Any = None,
     raw: bool = False,
     batch_size: int = 1,
-    progress: bool = True,
+    progress: bool | Callable[[int, int], None] = True,
     value_range: tuple[float, float] | None = (0, 255),
 ) -> Any:
     """Predict an image of any size, tile by tile.
@@ -55,7 +56,8 @@ def predict_tiled(
         raw: bool, whether to write predictions as the network gives them, instead of results of
             `head.decode`: labels (uint8 up to 256 classes), meters, normals.
         batch_size: int >= 1, number of tiles that go through the network together.
-        progress: bool, whether to show a progress bar.
+        progress: bool, whether to show a progress bar; or a function that is called with the number
+            of finished tiles and that of all.
         value_range: `(low, high)` of allowed pixel values; `None` for a model of your own that
             takes other numbers.
 

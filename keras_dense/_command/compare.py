@@ -134,7 +134,8 @@ def _predicted(args: argparse.Namespace, both: list, dataset: Any, classes: int)
                 failed[name] = error
                 bar.update(index + 1)
                 continue
-            matrices.append(tuple(_matrix(truth, x, classes) for x in labels))
+            first, second = (_matrix(truth, x, classes) for x in labels)
+            matrices.append((first, second))
             shown = sample["image"] if args.images is not None else None
             known = truth < classes
             apart = ((labels[0] == truth) != (labels[1] == truth)) & known
@@ -181,9 +182,9 @@ def _write(args: argparse.Namespace, most: list, both: list) -> None:
     for rank, (share, _, sample) in enumerate(most, 1):
         if not share:
             break
-        stem = pathlib.Path(sample[0]).stem
-        file = args.out / f"{rank:02d}_{stem[:80]}.png"
-        write_drawing(file, difference_drawing(*sample[1:], palette, share))
+        name, image, truth, first, second = sample
+        file = args.out / f"{rank:02d}_{pathlib.Path(name).stem[:80]}.png"
+        write_drawing(file, difference_drawing(image, truth, first, second, palette, share))
         files.append(str(file))
     args.document["drawings"] = files
     text = json.dumps(plain(args.document), indent=1)

@@ -117,7 +117,8 @@ def _say_heads(model: keras.Model, args: argparse.Namespace, found: dict[str, An
 
 def _say_cost(model: keras.Model, size: list[int] | None, found: dict[str, Any]) -> None:
     own = tuple(model.inputs[0].shape[1:3])
-    chosen = tuple(size) if size else own if None not in own else _SIZE
+    height, width = size if size else own if None not in own else _SIZE
+    chosen = (height, width)
     try:
         spent = cost(model, chosen)
     # A layer of the user's own may raise anything where its shapes are asked for.
@@ -182,7 +183,7 @@ def _shape(tensor: Any) -> str:
 def _seen(model: keras.Model, facts: dict[str, Any]) -> str:
     """Description of the pixels that a pixel of the output depends on; adds it to `facts`."""
     try:
-        field, whole = (receptive_field(model, gates=gates) for gates in (False, True))
+        field, whole = (_field(model, gates=gates) for gates in (False, True))
         stride = strides(model)
     except (TypeError, ValueError) as error:
         facts["receptive_field"] = None
@@ -196,22 +197,25 @@ def _seen(model: keras.Model, facts: dict[str, Any]) -> str:
     return text + (", and what is pooled from the whole image" if everything else "")
 
 
+def _field(model: keras.Model, gates: bool) -> ReceptiveField:
+    """The receptive field of the only output."""
+    field = receptive_field(model, gates=gates)
+    if not isinstance(field, ReceptiveField):
+        raise ValueError("the model has several outputs")
+    return field
+
+
 def _fields(model: keras.Model) -> dict[str, ReceptiveField]:
     """Receptive fields of the features of the backbone, and of the outputs."""
-    models = {
-        f"output {key}".strip(): keras.Model(model.inputs[0], y)
-        for key, y in _outputs(model).items()
-    }
-    found = {}
-    for backbone in nested_models(model):
-        if isinstance(backbone.output, dict):
-            models = {
-                k: keras.Model(backbone.inputs[0], y) for k, y in backbone.output.items()
-            } | models
-            break
-    for name, part in models.items():
+    ends = {f"output {key}".strip(): (model, y) for key, y in _outputs(model).items()}
+    backbones = (x for x in nested_models(model) if isinstance(x.output, dict))
+    backbone = next(backbones, None)
+    if backbone is not None:
+        ends = {str(key): (backbone, y) for key, y in backbone.output.items()} | ends
+    found: dict[str, ReceptiveField] = {}
+    for name, (part, y) in ends.items():
         try:
-            found[name] = receptive_field(part, gates=False)
+            found[name] = _field(keras.Model(part.inputs[0], y), gates=False)
         except (TypeError, ValueError):
-            continue  # Its text says why.
+            continue  # The line of the output says why.
     return found

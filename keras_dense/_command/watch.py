@@ -28,7 +28,8 @@ def check(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace, work: Any, folders: list[pathlib.Path]) -> int:
     """Predict images until Ctrl-C; returns the exit code."""
     work.results.check({}, work.sources)
-    watcher, failed, done = Watcher(folders), {}, 0
+    watcher, done = Watcher(folders), 0
+    failed: dict[pathlib.Path, Exception] = {}
     bar = Progress(None, "image", quiet=args.quiet)
     with work.results.locked({}), _stopped_by_term(), bar:
         print(f"watching {', '.join(map(str, folders))}; Ctrl-C ends it", flush=True)

@@ -183,7 +183,7 @@ class _Walker:
             waiting += [x for x in call.inputs if x.shape[-1] == output.shape[-1]]
 
     def total(self, outputs) -> Cost:
-        parts, counted = {}, set()
+        parts, counted = {}, set[int]()
         for part in dict.fromkeys(call.part for call in self.calls):
             own = [call for call in self.calls if call.part == part]
             parts[part] = _summed(own, counted)

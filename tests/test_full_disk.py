@@ -42,10 +42,9 @@ def files(folder):
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("head", [kd.heads.Segmentation(200), kd.heads.Normals()])
-def test_predict_stops_and_goes_on(tmp_path, capsys, head):
+def test_predict_stops_and_goes_on(tmp_path, capsys):
     (tmp_path / "in").mkdir()
-    network(head).save(tmp_path / "m.keras")
+    network(kd.heads.Normals()).save(tmp_path / "m.keras")
     for n, side in enumerate((8, 200, 8)):
         PIL.fromarray(photo(side, side, n)).save(tmp_path / "in" / f"{n}.png")
     out = tmp_path / "out"

@@ -89,9 +89,8 @@ def whole(path: PathLike, *, fsync: bool = True) -> Iterator[pathlib.Path]:
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_once(path.parent)
-    owner = f"{host_code()}-{os.getpid()}-{started(os.getpid())}"
     # A part of a long name is enough.
-    prefix = f".{_cut(path.name, 80)}.{owner}."
+    prefix = f".{_cut(path.name, 80)}.{_owner()}."
     try:
         with tempfile.TemporaryDirectory(_ENDING, prefix, path.parent) as draft:
             new, old = pathlib.Path(draft, "new"), pathlib.Path(draft, "old")
@@ -113,6 +112,25 @@ def whole(path: PathLike, *, fsync: bool = True) -> Iterator[pathlib.Path]:
         if number is None:
             raise
         raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _owner() -> str:
+    return f"{host_code()}-{os.getpid()}-{started(os.getpid())}"
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[pathlib.Path]:
+    """A folder for temporary files, away from the results, which is removed at the end.
+
+    One that a killed process left is removed by the next one.
+
+    >>> with scratch() as folder:
+    ...     folder.is_dir()
+    True
+    """
+    _remove_once(pathlib.Path(tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(_ENDING, f".keras_dense.{_owner()}.") as folder:
+        yield pathlib.Path(folder)
 
 
 def disk_error(error: BaseException | None) -> int | None:

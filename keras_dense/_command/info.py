@@ -10,6 +10,7 @@ import pathlib
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_dense import weights as published
 from keras_dense._command.files import check_drawing, write_drawing
@@ -62,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
     _say_cost(model, args.size, found)
     _say_heads(model, args, found)
     if args.draw is not None:
-        write_drawing(args.draw, draw_fields(_fields(model)))
+        image = np.broadcast_to(np.uint8(190), (*_size(model, args.size), 3))
+        write_drawing(args.draw, draw_fields(_fields(model), image))
         _say("drawing", args.draw)
     return 0
 
@@ -116,9 +118,7 @@ def _say_heads(model: keras.Model, args: argparse.Namespace, found: dict[str, An
 
 
 def _say_cost(model: keras.Model, size: list[int] | None, found: dict[str, Any]) -> None:
-    own = tuple(model.inputs[0].shape[1:3])
-    height, width = size if size else own if None not in own else _SIZE
-    chosen = (height, width)
+    chosen = _size(model, size)
     try:
         spent = cost(model, chosen)
     # A layer of the user's own may raise anything where its shapes are asked for.
@@ -145,6 +145,13 @@ def _say_cost(model: keras.Model, size: list[int] | None, found: dict[str, Any])
     found["cost"] = {"size": list(chosen), **_facts(spent)}
     found["cost"] |= {"peak": spent.peak, "uncounted": list(spent.uncounted)}
     found["cost"]["parts"] = {name: _facts(part) for name, part in spent.parts.items()}
+
+
+def _size(model: keras.Model, given: list[int] | None) -> tuple[int, int]:
+    """The size of the image that the cost is computed for."""
+    own = tuple(model.inputs[0].shape[1:3])
+    height, width = given if given else own if None not in own else _SIZE
+    return height, width
 
 
 def _facts(spent: Cost) -> dict[str, Any]:

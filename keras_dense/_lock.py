@@ -43,6 +43,8 @@ def is_gone(pid: int, since: str = "") -> bool:
     >>> is_gone(os.getpid()), is_gone(os.getpid(), "1")
     (False, True)
     """
+    if os.name == "nt":  # There the signal 0 is Ctrl-C.
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -94,12 +96,23 @@ def lock(file: PathLike, place: PathLike | None = None) -> Iterator[None]:
     _HELD.add(key)
     try:
         os.truncate(handle, 0)
-        os.pwrite(handle, json.dumps(mine).encode(), 0)
+        os.lseek(handle, 0, os.SEEK_SET)
+        os.write(handle, json.dumps(mine).encode())
         yield
     finally:
         _HELD.discard(key)
-        # Before it is closed: afterwards it might belong to another run.
+        _removed(file, handle)
+
+
+def _removed(file: pathlib.Path, handle: int) -> None:
+    """Remove a lock file, and close it afterwards: then it might belong to another run."""
+    if os.name == "nt":  # Open files cannot be removed there.
+        os.close(handle)
         file.unlink(missing_ok=True)
+        return
+    try:
+        file.unlink(missing_ok=True)
+    finally:
         os.close(handle)
 
 
@@ -144,7 +157,8 @@ def _elsewhere(before: dict[str, Any]) -> bool:
 def _read(handle: int) -> dict[str, Any]:
     """The contents of a lock file; nothing if it has just been made, or a kill cut it."""
     try:
-        found = json.loads(os.pread(handle, 4096, 0) or b"{}")
+        os.lseek(handle, 0, os.SEEK_SET)
+        found = json.loads(os.read(handle, 4096) or b"{}")
         return found if {"pid", "host", "started", "since"} <= set(found) else {}
     except (ValueError, TypeError):
         return {}

@@ -10,7 +10,7 @@ import sys
 
 from keras_dense._command import check, compare, evaluate, export, info, predict
 from keras_dense._command.console import on_stderr, print_json
-from keras_dense._command.load import Unusable, import_modules
+from keras_dense._command.load import Unusable, add_import, import_modules
 
 COMMANDS = (predict, evaluate, compare, check, info, export)
 # Those that take a model as their first argument.
@@ -94,16 +94,3 @@ def _add_model(parser, optional):
         "writes them (default: those of the model; without any a segmentation)",
     )
     add_import(parser)
-
-
-def add_import(parser):
-    """The argument for code that a model file needs."""
-    parser.add_argument(
-        "--import",
-        dest="modules",
-        action="append",
-        default=[],
-        metavar="MODULE",
-        help="import a module, or a .py file, that registers layers of the model "
-        "(keras.saving.register_keras_serializable); it runs its code",
-    )

@@ -19,7 +19,7 @@ from keras_dense._command.check import as_remap
 from keras_dense._command.console import Progress, plain
 from keras_dense._command.drawings import difference_drawing
 from keras_dense._command.files import make_folder, report, write_drawing, write_whole
-from keras_dense._command.load import Unusable
+from keras_dense._command.load import Unusable, add_import
 from keras_dense._command.sides import Folder, Model, side
 from keras_dense._types import Array
 
@@ -47,14 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--drawings", type=int, default=8, metavar="N", help="draw the N images that differ most")
     add("--samples", type=int, default=2000, help="draws of the bootstrap")
     add("--seed", type=int, default=0, help="of the draws")
-    add(
-        "--import",
-        dest="modules",
-        action="append",
-        default=[],
-        metavar="MODULE",
-        help="import a module, or a .py file, that registers layers of the models",
-    )
+    add_import(parser)
 
 
 def run(args: argparse.Namespace) -> int:

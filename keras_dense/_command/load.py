@@ -1,5 +1,6 @@
 """Models from files, with their heads."""
 
+import argparse
 import importlib
 import importlib.util
 import json
@@ -18,6 +19,19 @@ from keras_dense.surgery.graph import functional, has_graph
 
 class Unusable(Exception):
     """A reason why a command is impossible, in words for its user."""
+
+
+def add_import(parser: argparse.ArgumentParser) -> None:
+    """Add the argument for code that a model file needs."""
+    parser.add_argument(
+        "--import",
+        dest="modules",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import a module, or a .py file, that registers layers of the model "
+        "(keras.saving.register_keras_serializable); it runs its code",
+    )
 
 
 def import_modules(named: Sequence[str]) -> None:

@@ -116,7 +116,7 @@ class Work:
     Attributes:
         results: the `Results` of the run.
         sources: the paths, with that of the heads.
-        written: dict from images to the files that were written for them.
+        written: with `--json`, dict from images to the files that were written for them.
     """
 
     def __init__(self, args: argparse.Namespace, sources: list[pathlib.Path]) -> None:
@@ -131,7 +131,7 @@ class Work:
         self.predict = predictor(self.model, self.heads, args)
         settings = {name: getattr(args, name) for name in ("tile", "overlap", "scales", "flip")}
         self.results = Results(args, self.model, self.heads, settings)
-        self._overlay, self._large = args.overlay, args.large
+        self._overlay, self._large, self._notes = args.overlay, args.large, args.json
         self.written: dict[str, list[str]] = {}
 
     def file(self, stem: str, file: pathlib.Path, bar: Progress, count: int) -> Exception | None:
@@ -149,7 +149,8 @@ class Work:
         # An error in one image must not stop the others.
         except Exception as error:
             return explained(error, pixels, self.model)
-        self.written[str(file)] = [str(path) for path in self.results.targets(stem)]
+        if self._notes:
+            self.written[str(file)] = [str(path) for path in self.results.targets(stem)]
         return None
 
     def write(self, stem: str, found: Any, pixels: Any) -> None:

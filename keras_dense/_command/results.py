@@ -28,6 +28,7 @@ class Results:
     def __init__(self, args, model, heads, settings):
         self._out, self._overlay, self._overwrite = args.out, args.overlay, args.overwrite
         self._heads = heads
+        self._marks = {}
         configs = {k: keras.saving.serialize_keras_object(head) for k, head in heads.items()}
         self.mark = {
             "model": digest(model),
@@ -73,7 +74,15 @@ class Results:
                         "would lie among them. Give another one"
                     )
         keep_apart(targets, [*files.values(), *sources])
-        self._check_found({path: mark_of(path) for path in targets if path.exists()})
+        self._check_found({path: self._mark_of(path) for path in targets if path.exists()})
+
+    def _mark_of(self, path):
+        """The mark of a file, which is read again only if the file was changed."""
+        facts = path.stat()
+        state = facts.st_mtime_ns, facts.st_size
+        if self._marks.get(path, (None,))[0] != state:
+            self._marks[path] = state, mark_of(path)
+        return self._marks[path][1]
 
     @contextlib.contextmanager
     def locked(self, files):

@@ -105,7 +105,9 @@ def place(tmp_path):
         (tmp_path / name).mkdir()
     image = keras.Input((None, None, 3))
     head = kd.heads.Segmentation(3, class_names=list("abc"))
-    model = kd.heads.attach(keras.Model(image, layers.Conv2D(3, 1)(image)), head)
+    brightest = layers.Conv2D(3, 1, use_bias=False)
+    model = kd.heads.attach(keras.Model(image, brightest(image)), head)
+    brightest.set_weights([np.eye(3).reshape(1, 1, 3, 3)])
     model.save(tmp_path / "m.keras")
     for n in range(3):
         pixels = np.random.default_rng(n).integers(0, 256, (20, 30, 3), dtype="uint8")

@@ -89,6 +89,7 @@ import numpy as np
 a = sys.argv[1:]
 source = a[a.index("-i") + 1]
 if "image2pipe" in a:
+    assert a[a.index("-pix_fmt") + 1] == "rgb24"
     try:
         video = np.load(open(source, "rb"))
     except Exception:
@@ -150,6 +151,17 @@ def test_a_video_of_a_video(place, ffmpeg, capsys):
         "m.keras",
         "street.mp4",
     ]
+
+
+def test_a_frame_that_cannot_be_predicted(place, ffmpeg, capsys):
+    film(place / "street.mp4")
+    model = keras.saving.load_model(place / "m.keras", compile=False)
+    model.layers[1].bias.assign([np.nan, 0.0, 0.0])
+    model.save(place / "m.keras")
+    for out in ("out", "drawn.mp4"):
+        assert predict(place, place / "street.mp4", "--out", place / out) == 1
+        assert "street.mp4, frame 0: the model predicts NaN" in capsys.readouterr().err
+    assert not (place / "drawn.mp4").exists() and names(place / "out") == []
 
 
 def test_videos_that_cannot_be(place, ffmpeg, capsys, monkeypatch):

@@ -165,6 +165,13 @@ class Work:
 
         self.heads.map(write, found)
 
-    def frame(self, stem: str, pixels: np.ndarray) -> None:
-        """Predict one frame of a video, and write its results."""
-        self.write(stem, self.predict(pixels), pixels)
+    def predicted(self, pixels: np.ndarray, what: str) -> Any:
+        """The results of one frame of a video.
+
+        Raises:
+            Unusable: if it cannot be predicted; so could not the others.
+        """
+        try:
+            return self.predict(pixels)
+        except Exception as error:
+            raise Unusable(f"{what}: {explained(error, pixels, self.model)}") from error

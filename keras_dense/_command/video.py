@@ -84,7 +84,7 @@ def _as_files(args, work, path):
             if work.results.state(stem, path) == "done":
                 before += 1
             else:
-                work.frame(stem, pixels)
+                work.write(stem, work.predicted(pixels, f"{path}, frame {number}"), pixels)
             bar.update(number + 1)
             args.document["frames"][str(path)] = number + 1
     if before:
@@ -104,7 +104,8 @@ def _as_video(args, work, path):
                 write = None
                 for number, pixels in enumerate(frames(path)):
                     found = []
-                    work.heads.map(lambda _, head, x, to=found: to.append(x), work.predict(pixels))
+                    results = work.predicted(pixels, f"{path}, frame {number}")
+                    work.heads.map(lambda _, head, x, to=found: to.append(x), results)
                     drawn = head.overlay(found[0], pixels) if args.overlay else head.draw(found[0])
                     if write is None:
                         writing = writer(draft, drawn.shape[:2], facts_of(path)[0])
@@ -152,7 +153,7 @@ def frames(path: pathlib.Path) -> Iterator[np.ndarray]:
         Unusable: if ffmpeg cannot read it.
     """
     command = [executable(), "-v", "error", "-nostdin", "-i", str(path)]
-    command += ["-f", "image2pipe", "-c:v", "ppm", "-"]
+    command += ["-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "-"]
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said)
         stream: Any = process.stdout

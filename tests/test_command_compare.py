@@ -87,12 +87,13 @@ def test_scores_are_those_of_the_metric_and_differences_are_paired(place, capsys
 
 def test_a_comparison_with_itself_has_no_difference(place, capsys):
     out = place / "out"
-    assert compare(place, "--classes", *NAMES, "--out", out, second="a") == 0
+    few = ("--samples", 50, "--classes", *NAMES)
+    assert compare(place, *few, "--out", out, second="a") == 0
     found = json.loads((out / "compare.json").read_text())["scores"]["iou"]
     assert found["difference"] == found["low"] == found["high"] == [0, 0, 0]
     assert "*" not in capsys.readouterr().out and not list(out.glob("*.png"))
     # A second comparison takes its place, another folder does not.
-    assert compare(place, "--classes", *NAMES, "--out", out, "--drawings", 1) == 0
+    assert compare(place, *few, "--out", out, "--drawings", 1) == 0
     assert len(list(out.glob("*.png"))) == 1
     assert compare(place, "--classes", *NAMES, "--out", place / "images") == 1
     assert "holds something else than a comparison" in capsys.readouterr().err
@@ -115,7 +116,7 @@ def test_models_runs_and_their_predictions_are_the_same(place, capsys):
     found = []
     for first, second in (("run1", "run2"), ("run1/model.keras", "labels1"), ("labels0", "run2")):
         capsys.readouterr()
-        told = ("--images", place / "images", "--json")
+        told = ("--images", place / "images", "--json", "--samples", 50)
         assert compare(place, *told, first=first, second=second) == 0
         found.append(json.loads(capsys.readouterr().out))
     assert found[0]["class_names"] == NAMES
@@ -131,7 +132,7 @@ def test_what_cannot_be_compared_is_said(place, capsys):
     (place / "b" / "3.png").unlink()
     PIL.fromarray(labels(0, (5, 5))).save(place / "b" / "4.png")
     PIL.fromarray(labels(0) + np.uint8(7)).save(place / "b" / "5.png")
-    text = said("--classes", *NAMES)
+    text = said("--classes", *NAMES, "--samples", 50)
     assert "3 of 6 images failed" in text and "there is no prediction of it in" in text
     assert "has shape (5, 5), the mask (24, 30)" in text and "are none of 3 classes" in text
     shutil.rmtree(place / "b")

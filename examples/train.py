@@ -450,7 +450,7 @@ def main(argv=None):
     if args.recalibrate_batch_norm:
         count = kd.training.recalibrate_batch_norm(model, plain, steps=args.recalibrate_batch_norm)
         print("batch normalizations recalibrated:", count)
-    model.save(args.out / "model.keras")
+    kd.training.save(model, args.out / "model.keras")
     kd.plot.curves(checkpoint.history, args.out / "curves.png")
     kd.plot.save(args.out / "tasks.jpg", preview.drawing(model))
 

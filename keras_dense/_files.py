@@ -1,29 +1,71 @@
 """Files and folders that appear completely or not at all."""
 
 import contextlib
+import errno
+import hashlib
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 
+from keras_dense._lock import host_code, is_gone, started
 from keras_dense._types import PathLike
 
-# Hidden folder of a draft, beside its target: `.<target>.<random>.partial/`.
+# Hidden folder of a draft, beside its target: `.<target>.<owner>.<random>.partial/`.
 _ENDING = ".partial"
+_OWNER = re.compile(r"\.([0-9a-f]{8})-(\d+)-(\d*)\.[^.]*" + re.escape(_ENDING) + "$")
+_LONGEST = 255  # bytes of a name, on nearly all systems
+# Folders without drafts of killed runs: each is searched once.
+_CLEAN: set[str] = set()
+# Errors of a disk, in the words of libraries that do not give their number.
+_DISK = {
+    "No space left on device": errno.ENOSPC,
+    "Disk quota exceeded": errno.EDQUOT,
+    "File too large": errno.EFBIG,
+    "Input/output error": errno.EIO,
+    "TIFFAppendToStrip:Write error": errno.EIO,
+}
+_LITTLE = 1 << 16  # bytes of a disk that is full
+
+
+def beside(path: PathLike, ending: str) -> pathlib.Path:
+    """A file beside another, with an ending after its name; a name that is too long is cut.
+
+    >>> beside("out/labels.npy", ".part").name
+    'labels.npy.part'
+    >>> len(beside("a" * 250 + ".npy", ".part").name)
+    255
+    """
+    path = pathlib.Path(path)
+    name = os.fsencode(path.name)
+    room = _LONGEST - len(os.fsencode(ending))
+    if len(name) <= room:
+        return path.with_name(path.name + ending)
+    code = hashlib.blake2b(name, digest_size=4).hexdigest()
+    return path.with_name(f"{_cut(path.name, room - len(code) - 1)}.{code}{ending}")
+
+
+def _cut(name: str, count: int) -> str:
+    """The beginning of a name, of at most so many bytes."""
+    while len(os.fsencode(name)) > count:
+        name = name[:-1]
+    return name
 
 
 @contextlib.contextmanager
-def whole(path: PathLike, *, fsync: bool = False) -> Iterator[pathlib.Path]:
+def whole(path: PathLike, *, fsync: bool = True) -> Iterator[pathlib.Path]:
     """Draft of a file or folder, which takes its place when the `with` block ends.
 
     The draft has the name of the target, in a hidden folder beside it: on the same disk, so that
     moving it is one step. Other files that are written next to the draft move with it, in
-    alphabetical order. After an error the draft is removed; after a kill it stays as a hidden
-    folder that no later run reads (see `remove_drafts`). In both cases the old file is as it was.
+    alphabetical order. After an error the draft is removed. After a kill it stays, as a hidden
+    folder that no later run reads and that the next one that writes there removes. In both cases
+    the old file is as it was.
 
-    A folder that exists cannot be replaced in one step: it is moved away first. A kill between the
-    two steps leaves the old and the new one in the draft's folder.
+    A folder that exists cannot be replaced in one step: it is moved away first. After a kill
+    between the two steps the next run puts the new one, which is complete, in its place.
 
     Args:
         path: file or folder to write. Missing parents are made.
@@ -35,6 +77,8 @@ def whole(path: PathLike, *, fsync: bool = False) -> Iterator[pathlib.Path]:
 
     Raises:
         FileNotFoundError: if the block writes nothing to the draft.
+        OSError: with the number and the path, if the disk is full or broken, from whichever
+            library.
 
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> with whole(folder / "a.txt") as draft:
@@ -44,21 +88,66 @@ def whole(path: PathLike, *, fsync: bool = False) -> Iterator[pathlib.Path]:
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Names of files have at most 255 bytes: a part of a long one is enough.
-    prefix = f".{path.name[:40]}."
-    with tempfile.TemporaryDirectory(_ENDING, prefix, path.parent) as draft:
-        new, old = pathlib.Path(draft, "new"), pathlib.Path(draft, "old")
-        new.mkdir()
-        yield new / path.name
-        if not os.path.lexists(new / path.name):
-            raise FileNotFoundError(f"nothing was written for {str(path)!r}")
-        if fsync:
-            for written in sorted(new.rglob("*")):
-                _to_disk(written)
-        for written in sorted(new.iterdir()):
-            _move(written, path.parent / written.name, old)
-        if fsync:
-            _to_disk(path.parent)
+    _remove_once(path.parent)
+    # A part of a long name is enough.
+    prefix = f".{_cut(path.name, 80)}.{_owner()}."
+    try:
+        with tempfile.TemporaryDirectory(_ENDING, prefix, path.parent) as draft:
+            new, old = pathlib.Path(draft, "new"), pathlib.Path(draft, "old")
+            new.mkdir()
+            yield new / path.name
+            if not os.path.lexists(new / path.name):
+                raise FileNotFoundError(f"nothing was written for {str(path)!r}")
+            if fsync:
+                for written in sorted(new.rglob("*")):
+                    _to_disk(written)
+            for written in sorted(new.iterdir()):
+                _move(written, path.parent / written.name, old)
+            if fsync:
+                _to_disk(path.parent)
+    except Exception as error:
+        number = disk_error(error)
+        if number in (None, errno.EIO) and shutil.disk_usage(path.parent).free < _LITTLE:
+            number = errno.ENOSPC
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _owner() -> str:
+    return f"{host_code()}-{os.getpid()}-{started(os.getpid())}"
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[pathlib.Path]:
+    """A folder for temporary files, away from the results, which is removed at the end.
+
+    One that a killed process left is removed by the next one.
+
+    >>> with scratch() as folder:
+    ...     folder.is_dir()
+    True
+    """
+    _remove_once(pathlib.Path(tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(_ENDING, f".keras_dense.{_owner()}.") as folder:
+        yield pathlib.Path(folder)
+
+
+def disk_error(error: BaseException | None) -> int | None:
+    """The number of the error of a disk that an exception, or one it came from, is about.
+
+    >>> import errno
+    >>> disk_error(RuntimeError("write failed: No space left on device")) == errno.ENOSPC
+    True
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _DISK.values():
+            return error.errno
+        found = [number for text, number in _DISK.items() if text in str(error)]
+        if found:
+            return found[0]
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _move(new: pathlib.Path, target: pathlib.Path, old: pathlib.Path) -> None:
@@ -86,10 +175,39 @@ def _to_disk(path: pathlib.Path) -> None:
         os.close(handle)
 
 
-def remove_drafts(folder: PathLike) -> None:
-    """Remove the drafts of killed runs from a folder.
+def _remove_once(folder: pathlib.Path) -> None:
+    """Remove the drafts of killed runs from a folder, the first time that something is written."""
+    place = os.path.realpath(folder)
+    if place not in _CLEAN:
+        _CLEAN.add(place)
+        for draft in _drafts(folder):
+            owner = _OWNER.search(draft.name)
+            if owner is not None and _is_left(owner):
+                _remove(draft)
 
-    Only for a folder into which no other process writes: its draft would be removed, too.
+
+def _remove(draft: pathlib.Path) -> None:
+    """Remove a draft; one that was just taking the place of a folder takes it first."""
+    if (draft / "old").exists():
+        for new in (draft / "new").iterdir():
+            if not os.path.lexists(draft.parent / new.name):
+                os.rename(new, draft.parent / new.name)
+    shutil.rmtree(draft, ignore_errors=True)
+
+
+def _is_left(owner: re.Match) -> bool:
+    """Whether a draft belongs to a process of this machine that has ended."""
+    return owner[1] == host_code() and is_gone(int(owner[2]), owner[3])
+
+
+def _drafts(folder: PathLike) -> list[pathlib.Path]:
+    return list(pathlib.Path(folder).glob(f".*{_ENDING}"))
+
+
+def remove_drafts(folder: PathLike) -> None:
+    """Remove the drafts of killed runs from a folder, those of other machines, too.
+
+    Only for a folder into which no other machine writes: its draft would be removed, too.
 
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> (folder / ".a.txt.x1y2z3.partial").mkdir()
@@ -97,5 +215,7 @@ def remove_drafts(folder: PathLike) -> None:
     >>> list(folder.iterdir())
     []
     """
-    for draft in pathlib.Path(folder).glob(f".*{_ENDING}"):
-        shutil.rmtree(draft, ignore_errors=True)
+    for draft in _drafts(folder):
+        owner = _OWNER.search(draft.name)
+        if owner is None or owner[1] != host_code() or _is_left(owner):
+            _remove(draft)

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import keras
 import numpy as np
@@ -14,6 +16,7 @@ from keras import layers
 import keras_dense as kd
 from keras_dense._command import files, main, results
 from keras_dense._command.marks import mark_of
+from keras_dense._lock import lock
 
 PIL = pytest.importorskip("PIL.Image")
 pytestmark = pytest.mark.once
@@ -142,6 +145,50 @@ def test_a_photo_that_was_changed_is_done_anew(place, capsys):
     model = keras.saving.load_model(place / "m.keras")
     expected = model.predict_on_batch(photo(seed=5)[None])[0].argmax(-1)
     np.testing.assert_array_equal(np.array(PIL.open(out / "a.png")), expected)
+
+
+def test_two_runs_do_not_write_to_one_folder(place, capsys):
+    out = place / "out"
+    with lock(out / ".lock", out):
+        for more in ((), ("--overwrite",)):
+            assert predict(place, "--out", out, *more) == 1
+            said = capsys.readouterr().err
+            assert f"another run (process {os.getpid()} on " in said and "Wait for its end" in said
+    assert not contents(out)
+    assert predict(place, "--out", out) == 0
+    assert sorted(contents(out)) == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize("more", [("--watch", "1"), ("--watch", "1", "--overwrite")])
+def test_watched_folders_are_not_written_to(place, capsys, more):
+    (place / "link").symlink_to(place / "photos")
+    before = contents(place)
+    for out in (place / "photos", place / "link", place / "photos" / ".." / "photos"):
+        assert predict(place, "--out", out, *more) == 1
+        assert "--out must not be a folder of the images" in capsys.readouterr().err
+    assert contents(place) == before
+
+
+@pytest.mark.exhaustive
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="others cannot be forked")
+def test_killed_at_random_moments(place):
+    """Results are whole at any moment; a run that is not killed finishes them."""
+    for n in range(12):
+        PIL.fromarray(photo(200, 300, seed=n)).save(place / "photos" / f"{n}.png")
+    assert predict(place, "--out", place / "once") == 0
+    out, rng = place / "out", np.random.default_rng(0)
+    for _ in range(20):
+        process = os.fork()
+        if not process:
+            predict(place, "--out", out, "--overwrite")
+            os._exit(0)
+        time.sleep(float(rng.uniform(0, 0.6)))
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+        for path in out.glob("*.png"):
+            assert path.read_bytes() == (place / "once" / path.name).read_bytes()
+    assert predict(place, "--out", out) == 0
+    assert contents(out) == contents(place / "once")
 
 
 @pytest.mark.exhaustive

@@ -1,5 +1,6 @@
 """Files that appear completely or not at all, even if writing them fails or is killed."""
 
+import errno
 import os
 import pathlib
 import signal
@@ -9,7 +10,8 @@ import sys
 import pytest
 
 import keras_dense
-from keras_dense._files import remove_drafts, whole
+from keras_dense._files import beside, remove_drafts, whole
+from keras_dense._lock import host_code
 
 pytestmark = pytest.mark.once
 
@@ -78,8 +80,69 @@ for text in ("old", "half"):
             draft.mkdir()
         (draft / inner).write_text("new")
     assert (target / inner).read_text() == "new"
-    remove_drafts(tmp_path)  # … until a run that owns the folder removes it.
-    assert names(tmp_path) == ["a"]
+    assert names(tmp_path) == ["a"]  # … until the next run that writes there.
+
+
+def draft_of(pid, name="a", host=None):
+    return f".{name}.{host or host_code()}-{pid}-.x1y2z3.partial"
+
+
+def gone():
+    """The number of a process that has ended."""
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    return done.pid
+
+
+def test_only_drafts_of_killed_runs_are_removed(tmp_path):
+    killed = [tmp_path / draft_of(gone()), tmp_path / draft_of(gone(), "another")]
+    others = [draft_of(os.getppid()), draft_of(gone(), host="0123abcd"), ".a.txt.x1.partial"]
+    for path in [*killed, *(tmp_path / name for name in others)]:
+        (path / "new").mkdir(parents=True)
+    with whole(tmp_path / "b.txt") as draft:
+        draft.touch()
+    assert names(tmp_path) == sorted([*others, "b.txt"])
+    remove_drafts(tmp_path)
+    assert names(tmp_path) == sorted([others[0], "b.txt"])
+
+
+def test_a_folder_killed_between_two_names_gets_the_new_one(tmp_path):
+    draft = tmp_path / draft_of(gone(), "model")
+    for place in ("old", "new/model"):
+        (draft / place).mkdir(parents=True)
+        (draft / place / f"{place[:3]}.txt").touch()
+    with whole(tmp_path / "b.txt") as other:
+        other.touch()
+    assert names(tmp_path) == ["b.txt", "model"]
+    assert names(tmp_path / "model") == ["new.txt"]
+
+
+@pytest.mark.parametrize(
+    "error, number",
+    [
+        (OSError(errno.ENOSPC, "full"), errno.ENOSPC),
+        (RuntimeError("ResourceExhausted: a/b; No space left on device"), errno.ENOSPC),
+        (ValueError("write failed: File too large"), errno.EFBIG),
+        (ValueError("something else"), None),
+    ],
+)
+def test_a_full_disk_is_one_error_from_every_library(tmp_path, error, number):
+    (tmp_path / "a.txt").write_text("old")
+    with pytest.raises(OSError if number else ValueError) as found:
+        with whole(tmp_path / "a.txt") as draft:
+            draft.write_text("half")
+            raise error
+    if number:
+        assert found.value.errno == number and found.value.filename == str(tmp_path / "a.txt")
+    assert (tmp_path / "a.txt").read_text() == "old" and names(tmp_path) == ["a.txt"]
+
+
+def test_names_beside_a_long_one(tmp_path):
+    for name in ("é" * 125 + ".npy", "a" * 250 + ".npy"):
+        path = beside(tmp_path / name, ".state.npz")
+        path.touch()
+        assert path != beside(tmp_path / f"b{name[1:]}", ".state.npz")
+    assert beside("labels.npy", ".part") == pathlib.Path("labels.npy.part")
 
 
 def test_a_folder_takes_the_place_of_an_older_one(tmp_path):

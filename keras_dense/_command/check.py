@@ -5,9 +5,11 @@ Depth: units. Images: a single color, duplicates, images of another split.
 """
 
 import sys
+import threading
 import warnings
 
 from keras_dense import datasets
+from keras_dense._command.console import Progress
 from keras_dense._command.load import Unusable
 from keras_dense.datasets.sample import VOID
 
@@ -35,11 +37,15 @@ def run(args):
         raise Unusable(str(error)) from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", datasets.DatasetWarning)  # printed with the report
-        try:
-            report = datasets.check(dataset, against=against, limit=args.limit)
-        except ValueError as error:
-            raise Unusable(str(error)) from error
+        number = len(dataset) if args.limit is None else min(args.limit, len(dataset))
+        with Progress(number, "sample", quiet=args.quiet) as bar:
+            try:
+                watched = Watched(dataset, bar)
+                report = datasets.check(watched, against=against, limit=args.limit)
+            except ValueError as error:
+                raise Unusable(str(error)) from error
     print(report)
+    args.document |= report
     if report["warnings"]:
         print(f"{len(report['warnings'])} warnings, see the report", file=sys.stderr)
     return 1 if report["warnings"] else 0
@@ -75,6 +81,26 @@ class _Unnamed:
 
     def __getitem__(self, index):
         return self.dataset[index]
+
+
+class Watched:
+    """A data set that shows on a progress bar which sample is read."""
+
+    def __init__(self, dataset, bar):
+        self._dataset, self._bar, self._read = dataset, bar, set()
+        self._lock = threading.Lock()  # Samples are read by several threads.
+
+    def __getattr__(self, name):
+        return getattr(self._dataset, name)
+
+    def __len__(self):
+        return len(self._dataset)
+
+    def __getitem__(self, index):
+        with self._lock:
+            self._read.add(index)
+            self._bar.update(min(len(self._read), self._bar.total))
+        return self._dataset[index]
 
 
 def as_remap(pairs):

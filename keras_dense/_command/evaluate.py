@@ -19,6 +19,7 @@ import numpy as np
 
 from keras_dense import datasets, training
 from keras_dense._command.check import as_remap
+from keras_dense._command.console import Progress
 from keras_dense._command.files import check_scores_file, report, write_whole
 from keras_dense._command.load import Unusable, heads_file, load_heads, load_model
 from keras_dense._types import Array, Sample
@@ -52,16 +53,16 @@ def run(args: argparse.Namespace) -> int:
     failed: dict = {}
 
     def batches() -> Iterator:
-        bar = keras.utils.Progbar(len(dataset), unit_name="image")
-        for index in range(len(dataset)):
-            try:
-                sample = dataset[index]
-                target = head.encode({**sample, head.target: sample["annotation"]})
-            except (OSError, ValueError) as error:
-                failed[dataset.describe(index)] = error
-            else:
-                yield sample["image"][None], target[None]
-            bar.update(index + 1)
+        with Progress(len(dataset), "image", quiet=args.quiet) as bar:
+            for index in range(len(dataset)):
+                try:
+                    sample = dataset[index]
+                    target = head.encode({**sample, head.target: sample["annotation"]})
+                except (OSError, ValueError) as error:
+                    failed[dataset.describe(index)] = error
+                else:
+                    yield sample["image"][None], target[None]
+                bar.update(index + 1)
 
     try:
         with warnings.catch_warnings(record=True) as notes:
@@ -69,20 +70,23 @@ def run(args: argparse.Namespace) -> int:
             scores = training.evaluate(model, batches(), head)
     except ValueError as error:
         if len(failed) == len(dataset):
-            return report(failed, len(dataset), "images")
+            return report(failed, len(dataset), "images", args.document)
         raise Unusable(str(error)) from error
     count = len(dataset) - len(failed)
     _say(head, scores, count)
+    about = {"class_names": list(head.class_names), "images": count}
+    args.document |= {**scores, **about}
     if args.out is not None:
-        plain = {key: np.asarray(value).tolist() for key, value in scores.items()}
-        plain |= {"class_names": list(head.class_names), "images": count}
-        write_whole(args.out, lambda file: file.write(json.dumps(plain, indent=1).encode()))
+        text = {key: np.asarray(value).tolist() for key, value in scores.items()} | about
+        write_whole(args.out, lambda file: file.write(json.dumps(text, indent=1).encode()))
+    args.document["warnings"] = []
     for note in notes:
         text = str(note.message)
         if issubclass(note.category, datasets.DatasetWarning):
             text = text.replace("remap={255: 1}", "--remap 255=1")
+        args.document["warnings"].append(text)
         print(f"warning: {text}", file=sys.stderr)
-    return report(failed, len(dataset), "images")
+    return report(failed, len(dataset), "images", args.document)
 
 
 def _chosen(model: keras.Model, heads: Any, key: str | None) -> tuple[keras.Model, Head]:

@@ -49,9 +49,10 @@ def run(args):
     model, heads = load_heads(model, args.model, args.heads)
     make_folder(args.out.absolute().parent)
     try:
-        getattr(export, args.format)(model, args.out, heads, **settings)
+        found = getattr(export, args.format)(model, args.out, heads, **settings)
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise Unusable(f"cannot export {str(args.model)!r} as {args.format}: {error}") from error
+    args.document |= {"file": args.out, "format": args.format, "differences": found}
     print(f"{args.out}: {args.format} of {model.name}")
     return 0
 

@@ -20,6 +20,27 @@ from keras_dense.heads import Head
 
 # Errors that every further file would raise as well.
 _HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+_HOPELESS += (errno.EFBIG,)
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def named_paths(paths):
+    """Paths of files and folders; "-" stands for those that stdin lists, one a line.
+
+    Raises:
+        Unusable: if stdin lists none.
+    """
+    found = []
+    for path in paths:
+        if path != "-":
+            found.append(pathlib.Path(path))
+            continue
+        lines = [line.rstrip("\r\n") for line in sys.stdin]
+        listed = [pathlib.Path(line) for line in lines if line.strip()]
+        if not listed:
+            raise Unusable("stdin lists no files; it takes one path a line")
+        found += listed
+    return found
 
 
 def image_files(paths):
@@ -29,9 +50,11 @@ def image_files(paths):
         Unusable: if one is missing, a folder holds none, or two have one stem.
     """
     found = {}
-    for path in map(pathlib.Path, paths):
+    for path in paths:
         if not path.exists():
             raise Unusable(f"there is no file or folder {str(path)!r}")
+        if not path.is_file() and not path.is_dir():
+            raise Unusable(f"{str(path)!r} is no file (a pipe, a socket or a device)")
         for stem, file in _of(path).items():
             if stem in found:
                 raise Unusable(
@@ -113,6 +136,27 @@ def check_scores_file(out, sources):
         raise Unusable(f"{str(out)!r} is there, and holds no scores; give another --out")
 
 
+def check_drawing(file, sources):
+    """Make sure that a drawing may be written: a new PNG, or one in the place of a PNG.
+
+    Raises:
+        Unusable: if it is one of the sources, or something else than a PNG.
+    """
+    if file.suffix.lower() != ".png":
+        raise Unusable(f"drawings are PNG files. Received: {str(file)!r}")
+    keep_apart([file], sources, "the drawing")
+    if not file.exists():
+        return
+    if not file.is_file() or file.read_bytes()[:8] != _PNG:
+        raise Unusable(f"{str(file)!r} is there, and is no PNG; give another file")
+
+
+def write_drawing(file, drawing):
+    """Write a drawing as PNG."""
+    image = require("PIL.Image", extra="examples").fromarray(drawing)
+    write_whole(file, lambda opened: image.save(opened, format="PNG"))
+
+
 def make_folder(folder):
     """A folder that can be written to.
 
@@ -169,15 +213,21 @@ def write_overlay(path: pathlib.Path, head: Head, result: Array, pixels: Array, 
     write_whole(path, lambda file: save_png(drawn, file, mark))
 
 
-def report(failed, total, what):
-    """Say what went wrong; returns the exit code."""
+def report(failed, total, what, document=None):
+    """Say what went wrong, and put it into a document; returns the exit code."""
+    said = {str(name): _said(error) for name, error in failed.items()}
+    if document is not None:
+        document["failed"] = said
     if not failed:
         return 0
     print(f"{len(failed)} of {total} {what} failed:", file=sys.stderr)
-    for name, error in failed.items():
-        # Of an error in a layer, what Keras prints in bold between where it was and its arguments.
-        inner = re.search(r"\x1b\[1m(.*?)\x1b\[0m", str(error), re.DOTALL)
-        text = (inner[1] if inner else str(error)).strip() or type(error).__name__
+    for name, text in said.items():
         # Errors of reading name the file themselves.
-        print(f"  {text if str(name) in text else f'{name}: {text}'}", file=sys.stderr)
+        print(f"  {text if name in text else f'{name}: {text}'}", file=sys.stderr)
     return 1
+
+
+def _said(error):
+    # Of an error in a layer, what Keras prints in bold between where it was and its arguments.
+    inner = re.search(r"\x1b\[1m(.*?)\x1b\[0m", str(error), re.DOTALL)
+    return (inner[1] if inner else str(error)).strip() or type(error).__name__

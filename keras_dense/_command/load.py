@@ -1,17 +1,60 @@
 """Models from files, with their heads."""
 
+import argparse
+import importlib
+import importlib.util
 import json
 import pathlib
+import re
+import sys
+from collections.abc import Sequence
 
 import keras
 
 from keras_dense import weights as published
 from keras_dense.heads import Heads, Segmentation, attach
 from keras_dense.heads.model_heads import found
+from keras_dense.surgery.graph import functional, has_graph
 
 
 class Unusable(Exception):
     """A reason why a command is impossible, in words for its user."""
+
+
+def add_import(parser: argparse.ArgumentParser) -> None:
+    """Add the argument for code that a model file needs."""
+    parser.add_argument(
+        "--import",
+        dest="modules",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import a module, or a .py file, that registers layers of the model "
+        "(keras.saving.register_keras_serializable); it runs its code",
+    )
+
+
+def import_modules(named: Sequence[str]) -> None:
+    """Import modules, or files of Python, that register layers and functions of a model.
+
+    Raises:
+        Unusable: if one cannot be imported.
+    """
+    for name in named:
+        try:
+            if not name.endswith(".py"):
+                importlib.import_module(name)
+                continue
+            path = pathlib.Path(name)
+            spec = importlib.util.spec_from_file_location(path.stem, path)
+            if spec is None or spec.loader is None:
+                raise ImportError(f"{name} is no file of Python")
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[path.stem] = module
+            spec.loader.exec_module(module)
+        # A module of the user's may raise anything.
+        except Exception as error:
+            raise Unusable(f"--import {name}: {type(error).__name__}: {error}") from error
 
 
 def load_model(named, weights=None):
@@ -35,7 +78,13 @@ def load_model(named, weights=None):
         model = keras.saving.load_model(path, compile=False)
     # Deserialization of a layer may raise anything.
     except Exception as error:
-        raise Unusable(f"{str(path)!r} cannot be loaded as a model ({_first(error)})") from error
+        raise Unusable(f"{str(path)!r} cannot be loaded as a model ({_cause(error)})") from error
+    if not has_graph(model):
+        raise Unusable(
+            f"{str(path)!r} holds a {type(model).__name__} without a graph of layers, which cannot "
+            "be read. Make it a functional model, keras.Model(inputs, outputs)"
+        )
+    model = functional(model)
     inputs = getattr(model, "inputs", None) or []
     if len(inputs) != 1 or len(inputs[0].shape) != 4:
         shapes = [tuple(x.shape) for x in inputs]
@@ -139,6 +188,36 @@ def _names(output):
     if isinstance(output, dict):
         return ", ".join(map(repr, output))
     return f"{len(output)} tensors" if isinstance(output, (list, tuple)) else "one tensor"
+
+
+def _cause(error: BaseException) -> str:
+    """The reason why a model cannot be loaded, with the remedy where there is one."""
+    texts = []
+    inner: BaseException | None = error
+    while inner is not None:
+        texts.append(str(inner))
+        inner = inner.__cause__ or inner.__context__
+    whole = "\n".join(texts)
+    if "Lambda" in whole and "safe_mode" in whole:
+        named = re.search(r"'name': '([^']+)', 'trainable'[^{}]*'function'", whole)
+        which = f"its Lambda layer {named[1]!r} holds" if named else "it has a Lambda layer, with"
+        return (
+            f"{which} Python code, which is never run from a file. If you trust the file, load it "
+            "with keras.saving.load_model(path, safe_mode=False), put a layer of your own in its "
+            "place, and save it again"
+        )
+    unknown = re.search(r"Could not locate (class|function|object) '([^']+)'", whole)
+    if unknown:
+        return (
+            f"it needs the {unknown[1]} {unknown[2]!r}, which is neither part of Keras nor of "
+            "keras_dense. --import MODULE imports the module (or .py file) that registers it: "
+            "@keras.saving.register_keras_serializable()"
+        )
+    # Keras wraps errors: the innermost one has the reason.
+    inside = (
+        whole.rpartition("Exception encountered: ")[2] if "Exception encountered" in whole else ""
+    )
+    return _first(inside or texts[-1] or error)
 
 
 def _first(error):

@@ -1,4 +1,4 @@
-"""Predicts images and folders, and writes labels, depth, normals or colors.
+"""Predicts images, folders and videos, and writes labels, depth, normals or colors.
 
 Files are read as RGB of 8 bits, see `kd.datasets`: gray, palette and CMYK are converted, and
 photographs are turned by their EXIF orientation. Other files that RGB of 8 bits cannot hold
@@ -6,30 +6,42 @@ without loss are an error.
 
 Results carry a mark of the run. A second start predicts images that are missing or were changed;
 it stops at results of another model, other heads or settings (--overwrite replaces them). Files
-without a mark are never replaced.
+without a mark are never replaced, and two runs never write to one folder.
 """
 
+import argparse
 import pathlib
+from typing import Any
 
-import keras
 import numpy as np
 
-from keras_dense._command.files import image_files, report, write_overlay, write_result
+from keras_dense._command import video, watch
+from keras_dense._command.console import Progress
+from keras_dense._command.files import (
+    image_files,
+    named_paths,
+    report,
+    write_overlay,
+    write_result,
+)
 from keras_dense._command.large import read
 from keras_dense._command.load import Unusable, heads_file, load_heads, load_model
+from keras_dense._command.predictor import explained, predictor
 from keras_dense._command.results import Results
-from keras_dense.heads import decoded
-from keras_dense.inference import GeoTiff, TiledPredictor, predict_multiscale
-from keras_dense.inference.network import share_lost
-from keras_dense.surgery.strides import total_stride
+from keras_dense.inference import GeoTiff
 
-HELP = "write labels, depth, normals or colors of images"
+HELP = "write labels, depth, normals or colors of images and videos"
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("images", nargs="+", help="files, or folders of them")
-    add("--out", required=True, type=pathlib.Path, help="folder of the results")
+    add("images", nargs="+", help="files, folders of them, videos; - for a list of files on stdin")
+    add(
+        "--out",
+        required=True,
+        type=pathlib.Path,
+        help="folder of the results; or, for one video, a video such as out.mp4",
+    )
     add("--tile", type=int, help="cut images into tiles of so many pixels, for large ones")
     add("--overlap", type=int, help="of tiles, in pixels")
     add(
@@ -42,121 +54,124 @@ def add_arguments(parser):
     add("--flip", action="store_true", help="average over the mirrored image, too")
     add("--overlay", action="store_true", help="also write results drawn over the images")
     add("--overwrite", action="store_true", help="also replace results of earlier runs")
+    add(
+        "--watch",
+        type=float,
+        metavar="SECONDS",
+        help="look for new images in the folders so often, until Ctrl-C",
+    )
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     if args.tile is not None and (args.scales or args.flip):
         raise Unusable("--tile does not go with --scales and --flip")
-    files = image_files(args.images)
-    model = load_model(args.model, args.weights)
-    tiled = args.tile is not None or None not in model.input.shape[1:3]
-    for name, given in (("--large", args.large), ("--overlap", args.overlap is not None)):
-        if given and not tiled:
-            raise Unusable(f"{name} goes with --tile")
-    model, heads = load_heads(model, args.model, args.heads)
-    predict = _predictor(model, heads, args)
-    settings = {name: getattr(args, name) for name in ("tile", "overlap", "scales", "flip")}
-    results = Results(args, model, heads, settings)
-    sources = [pathlib.Path(path) for path in args.images]
-    sources += [args.model, args.weights, heads_file(args.heads)]
-    waiting, done, old = results.prepare(files, [pathlib.Path(x) for x in sources if x])
-    if done:
-        print(f"{done} images were done before (--overwrite does them anew)")
-    if old:
-        print(f"{old} images were changed since they were done, and are done anew")
+    if args.watch is not None:
+        watch.check(args)
+    paths = named_paths(args.images)
+    videos = [path for path in paths if video.is_video(path)]
+    if videos:
+        video.check(args, paths, videos)
+    files = {} if args.watch is not None or videos else image_files(paths)
+    work = Work(args, [*paths, *map(pathlib.Path, filter(None, (args.model, args.weights)))])
+    args.document |= {"model": str(args.model), "out": str(args.out), "results": work.written}
+    if videos:
+        return video.run(args, work, videos)
+    if args.watch is not None:
+        return watch.run(args, work, paths)
+    return _all(args, work, files)
 
-    failed = {}
-    bar = keras.utils.Progbar(len(waiting), unit_name="image")
-    for count, (stem, file) in enumerate(waiting.items(), 1):
+
+def _all(args: argparse.Namespace, work: "Work", files: dict[str, pathlib.Path]) -> int:
+    """Predict the images of a list."""
+    work.results.check(files, work.sources)
+    failed: dict[Any, Exception] = {}
+    with work.results.locked(files):
+        waiting, done, old = work.results.waiting(files)
+        if done:
+            print(f"{done} images were done before (--overwrite does them anew)")
+        if old:
+            print(f"{old} images were changed since they were done, and are done anew")
+        args.document |= {"images": len(files), "done_before": done, "changed": old}
+        with Progress(len(waiting), "image", quiet=args.quiet) as bar:
+            for count, (stem, file) in enumerate(waiting.items()):
+                try:
+                    error = work.file(stem, file, bar, count)
+                except (Unusable, ImportError):
+                    bar.close()
+                    report(failed, len(files), "images", args.document)
+                    raise
+                if error is not None:
+                    failed[file] = error
+                bar.update(count + 1)
+    return report(failed, len(files), "images", args.document)
+
+
+class Work:
+    """The work on single images: reading, predicting and writing.
+
+    Args:
+        args: of the command.
+        sources: paths that must not be written to.
+
+    Attributes:
+        results: the `Results` of the run.
+        sources: the paths, with that of the heads.
+        written: with `--json`, dict from images to the files that were written for them.
+    """
+
+    def __init__(self, args: argparse.Namespace, sources: list[pathlib.Path]) -> None:
+        heads = heads_file(args.heads)
+        self.sources = [*sources, *([heads] if heads else [])]
+        model = load_model(args.model, args.weights)
+        self.tiled = args.tile is not None or None not in model.input.shape[1:3]
+        for name, given in (("--large", args.large), ("--overlap", args.overlap is not None)):
+            if given and not self.tiled:
+                raise Unusable(f"{name} goes with --tile")
+        self.model, self.heads = load_heads(model, args.model, args.heads)
+        self.predict = predictor(self.model, self.heads, args)
+        settings = {name: getattr(args, name) for name in ("tile", "overlap", "scales", "flip")}
+        self.results = Results(args, self.model, self.heads, settings)
+        self._overlay, self._large, self._notes = args.overlay, args.large, args.json
+        self.written: dict[str, list[str]] = {}
+
+    def file(self, stem: str, file: pathlib.Path, bar: Progress, count: int) -> Exception | None:
+        """Predict one image file; returns an error of this image, which does not stop others."""
         pixels = None
+
+        def progress(done, total):
+            bar.update(count + done / total)
+
         try:
-            pixels = read(file, model.input.shape[-1], tiled, args.large)
-            _write(args, results, heads, stem, predict(pixels), pixels)
-        except Unusable:
-            report(failed, len(files), "images")
+            pixels = read(file, self.model.input.shape[-1], self.tiled, self._large)
+            self.write(stem, self.predict(pixels, progress), pixels)
+        except (Unusable, ImportError):
             raise
         # An error in one image must not stop the others.
         except Exception as error:
-            failed[file] = _explained(error, pixels, model)
-        bar.update(count)
-    return report(failed, len(files), "images")
+            return explained(error, pixels, self.model)
+        if self._notes:
+            self.written[str(file)] = [str(path) for path in self.results.targets(stem)]
+        return None
 
+    def write(self, stem: str, found: Any, pixels: Any) -> None:
+        """Write the results of one image."""
+        results = self.results
 
-def _predictor(model, heads, args):
-    """From pixels `(H, W, 3)` to what the heads decode."""
-    fixed = None not in model.input.shape[1:3]
-    if args.scales or args.flip:
+        def write(key, head, result):
+            write_result(results.result(key, stem), head, result, results.mark)
+            if self._overlay:
+                shown = pixels[...] if isinstance(pixels, GeoTiff) else pixels
+                write_overlay(results.overlay(key, stem), head, result, shown, results.mark)
 
-        def predict(pixels):
-            scales = args.scales or (1.0,)
-            found = predict_multiscale(model, pixels[None], heads, scales=scales, flip=args.flip)
-            return heads.map(lambda _, head, p: head.decode(p, pixels[None]), found)
+        self.heads.map(write, found)
 
-    elif args.tile is not None or fixed:
-        tiled = TiledPredictor(model, heads)
+    def predicted(self, pixels: np.ndarray, what: str) -> Any:
+        """The results of one frame of a video.
 
-        def predict(pixels):
-            found = tiled.run(pixels, tile=args.tile, overlap=args.overlap, progress=False)
-            return heads.map(lambda _, head, p: p[None], found)
-
-    else:
-        network = _checking(model, heads)
-
-        def predict(pixels):
-            found, lost = network.predict_on_batch(pixels[None])
-            heads.map(_check_lost, lost)
-            return found
-
-    def single(pixels):
-        found = heads.map(lambda _, head, p: keras.ops.convert_to_numpy(p)[0], predict(pixels))
-        heads.map(_check, found)
-        return found
-
-    return single
-
-
-def _checking(model, heads):
-    """Results, and the share of pixels with NaN or infinity."""
-    product = decoded(model, heads)
-
-    def lost(_, head, y, result):
-        return share_lost(y, "int" in keras.backend.standardize_dtype(result.dtype))
-
-    shares = heads.map(lost, model.output, product.output)
-    return keras.Model(model.input, (product.output, shares), name=product.name)
-
-
-def _check_lost(key, head, share):
-    if float(share[0]) > 0:
-        what = f" of {key!r}" if key else ""
-        raise ValueError(
-            f"the model predicts NaN or infinity{what} at {100 * float(share[0]):.3g} % of the "
-            "pixels: are its weights finite?"
-        )
-
-
-def _explained(error, pixels, model):
-    """A shorter error for an image that is smaller than the stride of the network."""
-    try:
-        stride = total_stride(model)
-    except ValueError:
-        return error
-    if pixels is None or min(pixels.shape[:2]) >= stride:
-        return error
-    height, width = pixels.shape[:2]
-    return ValueError(f"is too small: {height}×{width} pixels, for a network of stride {stride}")
-
-
-def _check(_, head, result):
-    if not np.isfinite(result).all():
-        raise ValueError("the model predicts NaN or infinity")
-
-
-def _write(args, results, heads, stem, found, pixels):
-    def write(key, head, result):
-        write_result(results.result(key, stem), head, result, results.mark)
-        if args.overlay:
-            shown = pixels[...] if isinstance(pixels, GeoTiff) else pixels
-            write_overlay(results.overlay(key, stem), head, result, shown, results.mark)
-
-    heads.map(write, found)
+        Raises:
+            Unusable: if it cannot be predicted; so could not the others.
+        """
+        try:
+            return self.predict(pixels)
+        except Exception as error:
+            raise Unusable(f"{what}: {explained(error, pixels, self.model)}") from error

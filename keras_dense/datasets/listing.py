@@ -21,6 +21,8 @@ _BESIDE = (
     *(".db", ".ini", ".lst", ".aux", ".tfw", ".pgw", ".jgw", ".wld", ".prj", ".pdf", ".zip"),
 )
 
+# In place of an extension: a pipe, which would be waited for without end.
+_NO_FILE = "|"
 _JUNK = ("__MACOSX", "@eaDir", "$RECYCLE.BIN")
 
 
@@ -80,16 +82,16 @@ def find_files(
         if not stem.endswith(tail) or ending not in ("", extension):
             continue
         key = composed((inside / stem[: len(stem) - len(tail)]).as_posix())
+        if not path.is_file():
+            passed[_NO_FILE] = passed.get(_NO_FILE, 0) + 1
+            continue
         if key in found:
             raise ValueError(
                 f"{who}: {found[key].name!r} and {path.name!r} in {str(path.parent)!r} differ "
                 'only in their extension. Choose one with a suffix (".png")'
             )
         found[key] = path
-    notes = [
-        f"{n} file{'s' * (n > 1)} {f'ending in {e!r}' if e else 'without an extension'}"
-        for e, n in passed.items()
-    ]
+    notes = [f"{n} file{'s' * (n > 1)} {_kind(e)}" for e, n in passed.items()]
     if below:
         some = ", ".join(map(repr, below[:3]))
         more = f" and {len(below) - 3} more" if len(below) > 3 else ""
@@ -107,6 +109,12 @@ def find_files(
             stacklevel=2,
         )
     return found
+
+
+def _kind(extension: str) -> str:
+    if extension == _NO_FILE:
+        return "that cannot be read (a pipe, a device, a broken link)"
+    return f"ending in {extension!r}" if extension else "without an extension"
 
 
 def walk(directory: PathLike) -> Iterator[pathlib.Path]:

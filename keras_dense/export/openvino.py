@@ -1,11 +1,11 @@
 """OpenVINO: for the CPUs, GPUs and NPUs of Intel."""
 
 import re
-import tempfile
 from collections.abc import Sequence
 
 import keras
 
+from keras_dense._files import scratch
 from keras_dense._optional import require
 from keras_dense._types import ArrayLike, PathLike
 from keras_dense.export.arguments import checked
@@ -80,9 +80,9 @@ def openvino(
 
     def write(path):
         # Not beside the file, whose path may have a comma: OpenVINO would take it for two.
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch() as folder:
             product.save(folder, {"serving_default": product.function()})
-            converted = _converted(ov, product, folder)
+            converted = _converted(ov, product, str(folder))
             if quantize == "int8":
                 converted = _in_int8(converted, images)
             converted.set_rt_info(product.about, "about")

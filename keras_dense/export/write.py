@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from keras_dense._files import whole
+from keras_dense._files import beside, whole
+from keras_dense._lock import lock
 from keras_dense.export.check import (
     differences,
     expect_finite,
@@ -32,7 +33,7 @@ def write_and_check(product, path, write, load, images=None, exact=True):
     expect_finite(
         {k: np.asarray(y) for k, y in product.raw(images, product.model).items()}, weights
     )
-    with whole(path) as temporary:
+    with lock(beside(path.absolute(), ".lock"), path), whole(path) as temporary:
         write(temporary)
         answers = load(temporary)(images)
         found = differences(product.reference(images), answers, product.labels)

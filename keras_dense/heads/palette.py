@@ -9,23 +9,24 @@ def voc_palette(n):
     """The colors of PASCAL VOC: class 0 black, then far apart for as long as possible.
 
     Bit `3 j + c` of the class becomes bit `7 - j` of its channel `c` (R, G, B), as in the
-    `VOClabelcolormap.m` of the VOC development kit. The first 256 colors are all different.
+    `VOClabelcolormap.m` of the VOC development kit. All colors are different; the more there are,
+    the nearer the last ones are to others.
 
     Args:
-        n: int, how many colors, 1 to 256.
+        n: int, how many colors, 1 to 2²⁴.
 
     Returns:
         uint8 array of shape `(n, 3)`.
 
     Raises:
-        ValueError: if `n` is not an integer from 1 to 256.
+        ValueError: if `n` is not an integer from 1 to 2²⁴.
 
     Example:
 
     >>> voc_palette(4).tolist()
     [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
     """
-    n = _check.integer(n, "n", low=1, high=256)
+    n = _check.integer(n, "n", low=1, high=1 << 24)
     classes = np.arange(n)[:, None]
     channels = np.arange(3)[None, :]
     colors = np.zeros((n, 3), int)

@@ -1,12 +1,14 @@
 """Destinations of predictions of large images: arrays, or files that survive a kill."""
 
+import contextlib
 import json
 import os
 import pathlib
 
 import numpy as np
 
-from keras_dense._files import whole
+from keras_dense._files import beside, disk_error, whole
+from keras_dense._lock import lock
 from keras_dense._optional import require
 from keras_dense.inference.geotiff import GeoTiff
 from keras_dense.inference.write_geotiff import plain, write_geotiff
@@ -17,6 +19,10 @@ _TENSORS = ("torch", "jax", "jaxlib", "tensorflow")  # which are not written by 
 
 class Outputs:
     """One array for each head, new or opened to continue a stopped run.
+
+    Files grow as `….part`. When all tiles are written, the state says that the run is finishing;
+    then each file gets its format and its name. A run that is stopped in between continues there.
+    Close it at the end: until then no other run may write to the same paths.
 
     Attributes:
         arrays: the arrays, written by slices.
@@ -40,13 +46,35 @@ class Outputs:
         self._targets = [pathlib.Path(x) if isinstance(x, (str, os.PathLike)) else x for x in outs]
         paths = [x for x in self._targets if isinstance(x, pathlib.Path)]
         self.resumable = len(paths) == len(outs)
-        self._state = paths and paths[0].with_name(paths[0].name + ".state.npz")
-        _check_paths(paths, out, like)
-        self._continues = self.resumable and self._state.exists()
-        self._continues = self._continues and all(_part(path).exists() for path in paths)
+        self._state = paths and beside(paths[0], ".state.npz")
         self._like = like
         self._facts = facts or [{}] * len(keys)
         self._description = {}
+        for path in paths:
+            if path.suffix not in KINDS:
+                raise ValueError(f"`out` must end in one of {KINDS}. Received: {str(path)!r}")
+        self._locks = contextlib.ExitStack()
+        try:
+            for path in sorted(set(paths)):
+                self._locks.enter_context(lock(beside(path, ".lock"), path))
+            self._prepare(shapes, dtypes, out)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self):
+        """Let other runs write to the paths."""
+        self._locks.close()
+
+    def _prepare(self, shapes, dtypes, out):
+        """Check the targets, and open or make them."""
+        paths = [x for x in self._targets if isinstance(x, pathlib.Path)]
+        like = self._like
+        finishing = self.resumable and _is_finishing(self._state)
+        _check_paths(paths, out, like, finishing)
+        self._continues = self.resumable and self._state.exists()
+        there = [_part(path).exists() or (finishing and path.exists()) for path in paths]
+        self._continues = self._continues and all(there)
         for shape, dtype, target in zip(shapes, dtypes, self._targets, strict=True):
             if isinstance(target, pathlib.Path):
                 _check_part(_part(target), shape, dtype, self._continues and self._state)
@@ -67,17 +95,24 @@ class Outputs:
     def _open(self, path, shape, dtype):
         """The file of an earlier run, or a new one."""
         part = _part(path)
+        if self._continues and path.exists():
+            found = _finished(path, shape)
+            if (tuple(found.shape[: len(shape)]), found.dtype) != (tuple(shape), np.dtype(dtype)):
+                raise _in_the_way(path)
+            return found
         if self._continues:
             return np.lib.format.open_memmap(part, "r+")
-        array = np.lib.format.open_memmap(part, "w+", dtype, shape)
-        if hasattr(os, "posix_fallocate"):
-            # A disk that is too small raises now; later the system would kill the process.
-            with open(part, "r+b") as file:
-                try:
+        try:
+            array = np.lib.format.open_memmap(part, "w+", dtype, shape)
+            if hasattr(os, "posix_fallocate"):
+                # A disk that is too small raises now; later the system would kill the process.
+                with open(part, "r+b") as file:
                     os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
-                except OSError as error:
-                    part.unlink()
-                    raise OSError(error.errno, f"{error.strerror}: {str(path)!r}") from error
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            if disk_error(error) is None:
+                raise
+            raise OSError(error.errno, error.strerror, str(path)) from error
         return array
 
     def resume(self, description, stitchers, seen):
@@ -106,26 +141,31 @@ class Outputs:
                 stitcher.side, stitcher.edges = state[f"side_{n}"], state[f"edges_{n}"]
             return int(state["done"])
 
-    def save_state(self, done, stitchers, seen):
+    def save_state(self, done, stitchers, seen, finishing=False):
         """Save the progress: `done` tiles are on disk; also their edges, which the next ones need,
-        and the digest of the image so far.
+        the digest of the image so far, and whether these were all.
         """
         if not self.resumable:
             return
-        for array in self.arrays:
-            array.flush()
+        for array, target in zip(self.arrays, self._targets, strict=True):
+            if not target.exists():
+                array.flush()
         kept = {f"side_{n}": s.side for n, s in enumerate(stitchers)}
         kept |= {f"edges_{n}": s.edges for n, s in enumerate(stitchers)}
-        with whole(self._state, fsync=True) as draft:
-            np.savez(draft, done=done, seen=seen, description=_json(self._description), **kept)
+        with whole(self._state) as draft:
+            facts = {"done": done, "seen": seen, "finishing": finishing}
+            np.savez(draft, description=_json(self._description), **facts, **kept)
 
     def finish(self):
         """Give the files their names; returns the arrays, those on disk opened for reading."""
         found = []
         for array, target, facts in zip(self.arrays, self._targets, self._facts, strict=True):
             if isinstance(target, pathlib.Path):
-                array.flush()
-                array = _converted(array, target, self._like, facts)
+                if not target.exists():
+                    array.flush()
+                    _convert(array, target, self._like, facts)
+                _part(target).unlink(missing_ok=True)
+                array = _finished(target, array.shape)
             found.append(array)
         if self.resumable:
             self._state.unlink(missing_ok=True)
@@ -133,29 +173,40 @@ class Outputs:
 
 
 def _part(path):
-    return path.with_name(path.name + ".part")
+    return beside(path, ".part")
+
+
+def _is_finishing(state):
+    """Whether a stopped run has written all tiles, and was giving files their names."""
+    try:
+        with np.load(state) as found:
+            return bool(found["finishing"])
+    except (OSError, ValueError, KeyError, EOFError):
+        return False
+
+
+def _in_the_way(path):
+    return FileExistsError(
+        f"There is something at {str(path)!r} already; remove it, or give another `out`."
+    )
 
 
 def _json(x):
     return json.dumps(x, sort_keys=True)
 
 
-def _check_paths(paths, out, image):
+def _check_paths(paths, out, image, finishing):
     """An error where a path is no place for a result."""
     source = _file_of(image)
     for path in paths:
-        if path.suffix not in KINDS:
-            raise ValueError(f"`out` must end in one of {KINDS}. Received: {str(path)!r}")
         for there in (path, _part(path)):
             if source is not None and there.exists() and there.samefile(source):
                 raise ValueError(
                     f"`out` must not be the image itself, which is read from {str(source)!r}. "
                     f"Received: out={str(path)!r}"
                 )
-        if path.exists():
-            raise FileExistsError(
-                f"There is something at {str(path)!r} already; remove it, or give another `out`."
-            )
+        if path.exists() and not finishing:
+            raise _in_the_way(path)
     if len({str(path.absolute()) for path in paths}) < len(paths):
         raise ValueError(f"`out` must have another path for each head. Received: {out}")
 
@@ -238,24 +289,27 @@ def _another(state, differs):
     )
 
 
-def _converted(array, path, like, facts):
-    """The finished `….part` in the format of its path."""
-    part = _part(path)
+def _convert(array, path, like, facts):
+    """Write the finished `….part` in the format of its path, with its name."""
     if path.suffix == ".npy":
-        os.replace(part, path)
+        os.replace(_part(path), path)
+        return
+    with whole(path) as draft:
+        if path.suffix == ".zarr":
+            _write_zarr(require("zarr", extra="large"), draft, array, facts)
+        else:
+            write_geotiff(draft, array, like, facts)
+
+
+def _finished(path, shape):
+    """A finished file, opened for reading."""
+    if path.suffix == ".npy":
         return np.load(path, mmap_mode="r")
     if path.suffix == ".zarr":
-        zarr = require("zarr", extra="large")
-        with whole(path) as draft:
-            _write_zarr(zarr, draft, array, facts)
-        found = zarr.open_array(store=str(path), mode="r")
-    else:
-        with whole(path) as draft:
-            write_geotiff(draft, array, like, facts)
-        # By its numbers, not by the colors of its palette.
-        found = GeoTiff(path, bands=range(1, 1 + (array.shape[2] if array.ndim == 3 else 1)))
-    part.unlink()
-    return found
+        return require("zarr", extra="large").open_array(store=str(path), mode="r")
+    # By its numbers, not by the colors of its palette.
+    bands = shape[2] if len(shape) == 3 and shape[2:] else 1
+    return GeoTiff(path, bands=range(1, 1 + bands))
 
 
 def _write_zarr(zarr, path, array, facts):

@@ -1,5 +1,6 @@
 """Predictions for one image of any size, tile by tile."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -19,7 +20,7 @@ def predict_tiled(
     out: Any = None,
     raw: bool = False,
     batch_size: int = 1,
-    progress: bool = True,
+    progress: bool | Callable[[int, int], None] = True,
     value_range: tuple[float, float] | None = (0, 255),
 ) -> Any:
     """Predict an image of any size, tile by tile.
@@ -50,12 +51,13 @@ def predict_tiled(
             ".tif" (with the georeference of a `GeoTiff`, and the head's colors, classes and units).
             For a dict of heads, a dict of these.
             A run that writes to paths can be stopped, also by `kill -9`, and continues when it is
-            started again, to the same bytes; until it is finished the file is called `….part`, and
-            `….state.npz` beside it records the progress.
+            started again, to the same bytes; until it is finished the file is called `….part`,
+            `….state.npz` beside it records the progress, and `….lock` keeps other runs out.
         raw: bool, whether to write predictions as the network gives them, instead of results of
             `head.decode`: labels (uint8 up to 256 classes), meters, normals.
         batch_size: int >= 1, number of tiles that go through the network together.
-        progress: bool, whether to show a progress bar.
+        progress: bool, whether to show a progress bar; or a function that is called with the number
+            of finished tiles and that of all.
         value_range: `(low, high)` of allowed pixel values; `None` for a model of your own that
             takes other numbers.
 
@@ -76,6 +78,8 @@ def predict_tiled(
             other arguments.
         FileExistsError: if there is a file at a path of `out` already, or one at its `….part` that
             does not belong to such a run.
+        BlockingIOError: if another run writes to a path of `out`.
+        OSError: with its number and the path, if a disk is full; started again, the run continues.
 
     Example:
 

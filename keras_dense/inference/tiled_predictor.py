@@ -3,6 +3,7 @@
 import itertools
 import json
 import weakref
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -139,7 +140,7 @@ class TiledPredictor:
         overlap: int | None = None,
         out: Any = None,
         batch_size: int = 1,
-        progress: bool = True,
+        progress: bool | Callable[[int, int], None] = True,
     ) -> Any:
         """Predict one image; see `predict_tiled` for arguments, result and errors."""
         batch_size = _check.integer(batch_size, "batch_size", low=1)
@@ -157,10 +158,13 @@ class TiledPredictor:
             like=pixels.given,
             facts=[part.facts for part in parts],
         )
-        work = _Work(plan, parts, network, pixels, outputs, batch_size, progress)
-        work.run(self._description(plan, batch_size) if outputs.resumable else None)
-        pixels.finish()
-        found = outputs.finish()
+        try:
+            work = _Work(plan, parts, network, pixels, outputs, batch_size, progress)
+            work.run(self._description(plan, batch_size) if outputs.resumable else None)
+            pixels.finish()
+            found = outputs.finish()
+        finally:
+            outputs.close()
         return found[0] if single else {p.key: x for p, x in zip(parts, found, strict=True)}
 
     def _description(self, plan, batch_size):
@@ -185,7 +189,7 @@ class _Work:
         self.pixels, self.outputs, self.batch_size = pixels, outputs, batch_size
         self.places = plan.places
         self.stitchers = [Stitcher(*plan, part.finish) for part in parts]
-        self.progress = bool(progress)
+        self.progress = progress
 
     def run(self, description):
         """Predict all tiles, or those that an earlier run did not finish."""
@@ -193,10 +197,10 @@ class _Work:
         done = 0
         if description is not None:
             done = self.outputs.resume(description, self.stitchers, self._seen)
-        bar = keras.utils.Progbar(len(places), unit_name="tile", verbose=int(self.progress))
-        if done and self.progress:
-            bar.update(done)
+        show = self._shower(done)
         batches = [places[i : i + size] for i in range(done, len(places), size)]
+        if not batches:  # Only names were left to be given.
+            return
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
             coming = reader.submit(self._read, batches[0])
             going = None
@@ -209,10 +213,20 @@ class _Work:
                 ]
                 self._check(batch, predictions)
                 if going is not None:
-                    bar.update(going.result())
+                    show(going.result())
                 done += len(batch)
                 going = writer.submit(self._write, batch, predictions, known, done, seen)
-            bar.update(going.result(), finalize=True)
+            show(going.result())
+
+    def _shower(self, done):
+        """A function that shows the number of finished tiles."""
+        total = len(self.places)
+        if callable(self.progress):
+            return lambda count: self.progress(count, total)
+        bar = keras.utils.Progbar(total, unit_name="tile", verbose=int(bool(self.progress)))
+        if done and self.progress:
+            bar.update(done)
+        return lambda count: bar.update(count, finalize=count == total)
 
     def _seen(self, done):
         """Read the finished tiles again, and return their digest."""
@@ -264,10 +278,9 @@ class _Work:
                     ]
                     region[~masks[n][tuple(own)]] = part.unknown
                 array[place] = region
-        if count < len(self.places) and any(
-            k == len(self.plan.columns.places) - 1 for _, k in batch
-        ):
-            self.outputs.save_state(count, self.stitchers, seen)
+        finishing = count == len(self.places)
+        if finishing or any(k == len(self.plan.columns.places) - 1 for _, k in batch):
+            self.outputs.save_state(count, self.stitchers, seen, finishing)
         return count
 
 

@@ -1,6 +1,8 @@
 """Results as GeoTIFF files with the meaning of their numbers."""
 
+import errno
 import json
+import os
 
 import numpy as np
 
@@ -53,15 +55,25 @@ def write_geotiff(path, array, like=None, facts=None):
         if "rpcs" in later:
             file.rpcs = later["rpcs"]
         _describe(file, array, facts)
-        for y in range(0, height, _BLOCK):
-            for x in range(0, width, _BLOCK):
-                window = array[y : y + _BLOCK, x : x + _BLOCK]
-                window = window[..., None] if window.ndim == 2 else window
-                rows, columns = window.shape[:2]
-                file.write(
-                    np.ascontiguousarray(np.moveaxis(window, -1, 0)),
-                    window=((y, y + rows), (x, x + columns)),
-                )
+        for window, values in _blocks(array):
+            file.write(values, window=window)
+    # The last blocks are written when the file is closed, where a full disk raises no error.
+    with rasterio.open(path) as file:
+        for window, values in _blocks(array):
+            if not np.array_equal(file.read(window=window), values, equal_nan=True):
+                raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+
+def _blocks(array):
+    """Windows `((top, bottom), (left, right))` of an array with their values `(C, h, w)`."""
+    height, width = array.shape[:2]
+    for y in range(0, height, _BLOCK):
+        for x in range(0, width, _BLOCK):
+            values = array[y : y + _BLOCK, x : x + _BLOCK]
+            values = values[..., None] if values.ndim == 2 else values
+            rows, columns = values.shape[:2]
+            values = np.ascontiguousarray(np.moveaxis(values, -1, 0))
+            yield ((y, y + rows), (x, x + columns)), values
 
 
 def plain(facts):

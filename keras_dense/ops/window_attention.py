@@ -40,7 +40,8 @@ def attend(
     queries, keys, values = map(ops.convert_to_tensor, (queries, keys, values))
     if bias is not None:
         bias = ops.cast(bias, queries.dtype)
-    if keras.backend.backend() == "torch" and drop is None:
+    symbolic = isinstance(queries, keras.KerasTensor)
+    if keras.backend.backend() == "torch" and drop is None and not symbolic:
         from torch.nn.functional import scaled_dot_product_attention
 
         return scaled_dot_product_attention(queries, keys, values, attn_mask=bias)

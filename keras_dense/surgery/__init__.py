@@ -1,6 +1,7 @@
 """Rewriting functional networks, weights kept. Every operation returns a new model."""
 
 from keras_dense.surgery.convolutionalize import convolutionalize
+from keras_dense.surgery.cost import Cost, cost
 from keras_dense.surgery.dilate import dilate
 from keras_dense.surgery.feature_pyramid import feature_pyramid
 from keras_dense.surgery.fold_batch_norm import fold_batch_norm
@@ -15,8 +16,10 @@ from keras_dense.surgery.shift_and_stitch import shift_and_stitch
 from keras_dense.surgery.strides import strides
 
 __all__ = [
+    "Cost",
     "ReceptiveField",
     "convolutionalize",
+    "cost",
     "dilate",
     "feature_pyramid",
     "fold_batch_norm",

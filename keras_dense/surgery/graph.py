@@ -94,6 +94,86 @@ def walk(
     return tree.map_structure(lambda x: known[id(x)], model.output)
 
 
+def walk_inside(
+    layer: keras.layers.Layer, args: tuple, kwargs: Mapping[str, Any], visit: Callable[..., Nested]
+) -> Nested:
+    """Run the calls that a layer makes with `visit` in their place; see `walk`.
+
+    The layer's `call` runs on symbolic tensors, with a node for every operation and every layer
+    inside. The nodes that this adds to those layers are removed again.
+
+    Args:
+        layer: a built layer.
+        args, kwargs: the arguments of its call, with symbolic tensors of known shapes, which are
+            also the values that the walk begins with.
+        visit: as in `walk`. Calls that lead to no output are left out.
+
+    Returns:
+        The values in place of the outputs.
+
+    >>> names = []
+    >>> def visit(node, x):
+    ...     names.append(type(node.operation).__name__)
+    ...     return x
+    >>> _ = walk_inside(keras.layers.ReLU(), (keras.KerasTensor((1, 4)),), {}, visit)
+    >>> names
+    ['ReLU']
+    """
+    parts = list(layer._flatten_layers())
+    parts += [op for part in parts for op in getattr(part, "operations", ())]
+    before = [(part, len(part._inbound_nodes), len(part._outbound_nodes)) for part in parts]
+    given = [x for x in tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)]
+    fresh = {id(x): keras.KerasTensor(x.shape, x.dtype) for x in given}
+    known = {id(fresh[id(x)]): x for x in given}
+    args, kwargs = tree.map_structure(lambda x: fresh.get(id(x), x), (args, dict(kwargs)))
+    try:
+        outputs = layer.call(*args, **kwargs)
+        nodes = _nodes_before(tree.flatten(outputs))
+    finally:
+        for part, inbound, outbound in before:
+            del part._inbound_nodes[inbound:], part._outbound_nodes[outbound:]
+    for node in nodes:
+        inner_args, inner_kwargs = node.arguments.fill_in(known)
+        found = visit(node, *inner_args, **inner_kwargs)
+        for x, y in zip(node.outputs, tree.flatten(found), strict=True):
+            known[id(x)] = y
+    return tree.map_structure(lambda x: known.get(id(x), x), outputs)
+
+
+def _nodes_before(tensors: list) -> list:
+    """All nodes that lead to symbolic tensors, each after those that it needs."""
+    order: list = []
+    seen: set[int] = set()
+    waiting: list[tuple[Any, bool]] = [(x, False) for x in tensors]
+    while waiting:
+        x, finished = waiting.pop()
+        if finished:
+            order.append(x)
+            continue
+        history = getattr(x, "_keras_history", None)
+        if history is None or history.operation is None:
+            continue
+        node = history.operation._inbound_nodes[history.node_index]
+        if id(node) not in seen:
+            seen.add(id(node))
+            waiting.append((node, True))
+            waiting += [(y, False) for y in node.input_tensors]
+    return order
+
+
+def nested_models(model: keras.Model) -> Iterator[keras.Model]:
+    """The models inside a model, in order, and those inside them.
+
+    >>> inner = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)], name="inner")
+    >>> [x.name for x in nested_models(keras.Sequential([keras.Input((3,)), inner]))]
+    ['inner']
+    """
+    for op in functional(model).operations:
+        if isinstance(op, keras.Model):
+            yield op
+            yield from nested_models(op)
+
+
 def check_channels_last(model: keras.Model) -> None:
     """Raise a `ValueError` that names the first layer with maps `(B, C, H, W)`, if there is one.
 

@@ -25,6 +25,7 @@ from keras_dense.training.lora import enable_lora, merge_lora
 from keras_dense.training.multitask_delta import multitask_delta
 from keras_dense.training.preview import Preview
 from keras_dense.training.sampling import SampledPixels, on_sampled_pixels
+from keras_dense.training.save import save
 from keras_dense.training.score_table import score_table
 from keras_dense.training.skip_non_finite import SkipNonFinite
 
@@ -56,5 +57,6 @@ __all__ = [
     "multitask_delta",
     "on_sampled_pixels",
     "recalibrate_batch_norm",
+    "save",
     "score_table",
 ]

@@ -1,5 +1,6 @@
 """Checkpoints of a training that may be killed at any moment and continues exactly."""
 
+import contextlib
 import csv
 import itertools
 import json
@@ -13,6 +14,7 @@ import keras
 
 from keras_dense import _check
 from keras_dense._files import remove_drafts, whole
+from keras_dense._lock import held_here, lock
 from keras_dense._types import PathLike
 from keras_dense.training.batch_norm import sublayers
 
@@ -61,7 +63,10 @@ class Checkpoint(keras.callbacks.Callback):
     Attributes:
         history: dict from each logged name to its values, from the first epoch on.
 
+    While it trains, other processes cannot train in the directory.
+
     Raises:
+        BlockingIOError: if another process trains in the directory.
         ValueError: if `keep` or `seed` is out of range; if training would start from the beginning
             in a directory that holds a run, because `restore` was not called; if the model, the
             optimizer or the data given to `restore` differ from those of the checkpoint.
@@ -89,6 +94,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._loaders: list = []
         self._taken: dict[int, int] = {}  # batches of each loader before this `fit`
         self._begun: int | None = None  # the first epoch of this `fit`
+        self._lock = contextlib.ExitStack()
 
     @property
     def _folder(self) -> pathlib.Path:
@@ -175,9 +181,15 @@ class Checkpoint(keras.callbacks.Callback):
                 "directory."
             )
 
+        # A `fit` that an error ended holds it still.
+        if not held_here(self.directory / ".lock"):
+            self._lock.enter_context(lock(self.directory / ".lock"))
         if self._begun is not None:  # a second `fit` of this process
             self._taken = {number: self._place(number, self._epochs) for number in self._taken}
         self._begun = None
+
+    def on_train_end(self, logs=None):
+        self._lock.close()
 
     def on_epoch_begin(self, epoch, logs=None):
         keras.utils.set_random_seed((self.seed + 7919 * epoch) % 2**32)

@@ -1,11 +1,11 @@
 """The arguments of a run, kept beside its checkpoints."""
 
 import json
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from keras_dense._files import whole
 from keras_dense._types import PathLike
 
 
@@ -47,7 +47,5 @@ def keep_arguments(directory: PathLike, arguments: Mapping[str, Any]) -> None:
                 f"another one. Received other values of: {changes}"
             )
         return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f".{file.name}")
-    draft.write_text(json.dumps(now, indent=1))
-    os.replace(draft, file)
+    with whole(file) as draft:
+        draft.write_text(json.dumps(now, indent=1))

@@ -220,6 +220,96 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(tmp_path, batch_size):
         kd.inference.predict_tiled(model, image, head, out=out, **settings)
 
 
+class Stop(BaseException):
+    """A kill: no code catches it."""
+
+
+def stopping(monkeypatch, number):
+    """Let the call of a given number, of all that change what is on the disk, end the run."""
+    calls = []
+
+    def counted(function):
+        def call(*args, **kwargs):
+            calls.append(function)
+            if len(calls) == number:
+                raise Stop
+            return function(*args, **kwargs)
+
+        return call
+
+    for name in ("replace", "rename", "unlink", "fsync"):
+        monkeypatch.setattr(os, name, counted(getattr(os, name)))
+    return calls
+
+
+def test_a_run_stopped_at_any_moment_can_be_finished(tmp_path, monkeypatch):
+    """Between any two changes of the disk, also where one of two files has its name already."""
+    pytest.importorskip("zarr")
+    image = photo(100, 120)
+    x = keras.Input((None, None, 3))
+    model = keras.Model(x, {k: layers.Conv2D(3, 1)(x) for k in "ab"})
+    heads = {key: kd.heads.Segmentation(3) for key in "ab"}
+    settings = {"tile": 64, "overlap": 10, "progress": False}
+    expected = kd.inference.predict_tiled(model, image, heads, **settings)
+    number, names = 0, {"a": "a.npy", "b": "b.zarr"}
+    while True:
+        number += 1
+        folder = tmp_path / str(number)
+        out = {key: folder / name for key, name in names.items()}
+        with monkeypatch.context() as patch:
+            calls = stopping(patch, number)
+            try:
+                kd.inference.predict_tiled(model, image, heads, out=out, **settings)
+            except Stop:
+                pass
+        if len(calls) < number:
+            break
+        left = [path for path in folder.iterdir() if path.suffix != ".lock"]
+        if sorted(path.name for path in left) != sorted(names.values()):
+            found = kd.inference.predict_tiled(model, image, heads, out=out, **settings)
+            for key, y in found.items():
+                np.testing.assert_array_equal(y[:], expected[key])
+        # A lock that was left would be recognized; its folder is not used again.
+        left = [path.name for path in folder.iterdir() if path.suffix != ".lock"]
+        assert sorted(left) == sorted(names.values())
+    assert number > 10
+
+
+def test_two_runs_do_not_write_to_one_path(tmp_path):
+    model, head, image = shallow(), kd.heads.Segmentation(5), photo(90, 90)
+    out = tmp_path / "labels.npy"
+    said = []
+
+    class Reading(Breaking):
+        def __getitem__(self, key):
+            if not said:
+                with pytest.raises(BlockingIOError, match="another run .* writes to .*labels.npy"):
+                    kd.inference.predict_tiled(model, image, head, out=out, progress=False)
+                said.append(True)
+            return self.image[key]
+
+    kd.inference.predict_tiled(model, Reading(image, 99), head, out=out, progress=False)
+    assert said and [path.name for path in tmp_path.iterdir()] == ["labels.npy"]
+
+
+def test_progress_as_a_function(tmp_path):
+    seen = []
+    kd.inference.predict_tiled(
+        shallow(), photo(100, 120), tile=64, overlap=10, progress=lambda *x: seen.append(x)
+    )
+    assert seen == [(n, 6) for n in range(1, 7)]
+
+
+def test_a_very_long_name(tmp_path):
+    out = tmp_path / ("a" * 251 + ".npy")
+    model, image = shallow(), photo(200, 90)
+    settings = {"heads": kd.heads.Segmentation(5), "out": out, "tile": 64, "progress": False}
+    with pytest.raises(OSError, match="disk is gone"):
+        kd.inference.predict_tiled(model, Breaking(image, 5), **settings)
+    assert kd.inference.predict_tiled(model, image, **settings).shape == (200, 90)
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+
+
 def test_a_disk_that_is_too_small_says_so_before_anything_is_predicted(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

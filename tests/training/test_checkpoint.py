@@ -160,6 +160,18 @@ def test_a_run_is_not_overwritten(tmp_path):
 
 
 @pytest.mark.once
+@pytest.mark.once
+def test_two_processes_do_not_train_in_one_directory(tmp_path):
+    fcntl = pytest.importorskip("fcntl", reason="the system must have locks of files")
+    with open(tmp_path / ".lock", "w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(BlockingIOError, match="another run writes to"):
+            fit(small(), Checkpoint(tmp_path), 1)
+    assert not (tmp_path / "checkpoints").exists()
+    fit(small(), Checkpoint(tmp_path), 1)
+    assert not (tmp_path / ".lock").exists()
+
+
 def test_a_spoilt_checkpoint_is_passed_over(tmp_path):
     fit(small(), Checkpoint(tmp_path, keep=2), 3)
     spoilt = tmp_path / "checkpoints" / "epoch_0003" / "state.weights.h5"

@@ -12,14 +12,19 @@ from keras_dense.testing.expect import value_and_gradient
 
 from . import reference
 
+# Neighbors matter to these: a row that is there twice is not a row of double weight.
+SPATIAL = [losses.Boundary, losses.ClDice, losses.Hausdorff]
 CLASSES = [
     losses.CrossEntropy,
     losses.Dice,
     losses.Focal,
+    losses.GeneralizedDice,
     losses.Jaccard,
     losses.Lovasz,
+    losses.MatthewsCorrelation,
     losses.OhemCrossEntropy,
     losses.Tversky,
+    *SPATIAL,
 ]
 # What a target may be and which pixels count is code of all of them: one shows it on every backend.
 FIRST = pytest.param(CLASSES[0], marks=pytest.mark.everywhere)
@@ -83,7 +88,7 @@ def test_weights_of_pixels(cls):
     for shape in [(2,), (2, 1), (2, 1, 1), (2, 1, 1, 1)]:
         weight = np.array([1.0, 0.0]).reshape(shape)
         assert float(loss(labels, logits, weight)) == pytest.approx(first, rel=1e-5)
-    if cls is losses.OhemCrossEntropy:
+    if cls is losses.OhemCrossEntropy or cls in SPATIAL:
         return
     weight = np.ones((2, 5, 7))
     weight[:, :2] = 2.0
@@ -175,7 +180,8 @@ def test_bad_options(cls):
 
 
 def test_class_weight_of_a_binary_overlap_is_refused():
-    for cls in (losses.Dice, losses.Jaccard, losses.Tversky, losses.Lovasz):
+    overlaps = (losses.Dice, losses.Jaccard, losses.Tversky, losses.Lovasz)
+    for cls in (*overlaps, losses.MatthewsCorrelation, *SPATIAL):
         with pytest.raises(ValueError, match="only the foreground is scored"):
             cls(mode="binary", class_weight=[1, 2])
 

@@ -80,7 +80,8 @@ class GeneralizedDice(DenseLoss):
             both = zip(others, (hits, predicted, truth, area), strict=True)
             hits, predicted, truth, area = (ops.concatenate(pair, axis=-1) for pair in both)
         present = truth > 0.0
-        share = safe_divide(truth, area)
+        # Areas as shares: squares of pixels would leave few digits.
+        share = safe_divide(truth, ops.max(area, axis=-1, keepdims=True))
         weight = safe_divide(ops.cast(present, "float32"), ops.square(share))
         given = ops.ones_like(weight)
         if self.class_weight is not None:

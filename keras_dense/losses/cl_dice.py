@@ -79,7 +79,8 @@ class ClDice(SpatialLoss):
         class_weight: one number per class, or `None`; not when binary.
         alpha: float from 0 to 1, share of the center lines; the rest is Dice.
         iterations: int >= 0, erosions: at least half of the width of the widest structure.
-        smooth: float >= 0, pixels added to numerators and denominators of P and S.
+        smooth: float >= 0, pixels added to numerators and denominators of P and S (1 in the
+            authors' code).
         per_image: bool; each image is scored by itself, or the batch as one.
         reduction: as in Keras: `"sum_over_batch_size"` (the mean; `"mean"` and
             `"mean_with_sample_weight"` are the same); with `per_image=True`, also `"sum"` over
@@ -108,7 +109,7 @@ class ClDice(SpatialLoss):
         class_weight: ArrayLike | None = None,
         alpha: float = 0.5,
         iterations: int = 3,
-        smooth: float = 1.0,
+        smooth: float = 0.0,
         per_image: bool = False,
         reduction: str | None = SUM_OVER_BATCH_SIZE,
         name: str = "cl_dice",

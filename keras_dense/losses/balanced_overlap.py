@@ -30,8 +30,7 @@ class GeneralizedDice(DenseLoss):
     over valid pixels, with p the probabilities. Classes absent from the truth have no area and stay
     out (their false positives are misses of other classes). When binary, background and foreground
     are the two classes. With several labels, the mean probability given to absent labels is added,
-    as in `Dice`. Sudre et al., "Generalised Dice Overlap as a Deep Learning Loss Function for
-    Highly Unbalanced Segmentations", DLMIA 2017.
+    as in `Dice`. Sudre et al., DLMIA 2017 (arXiv 1707.03237), section 2.1.
 
     Args:
         mode: `"multiclass"`, `"binary"` or `"multilabel"`.

@@ -54,7 +54,8 @@ def reliability(scores: Mapping[str, Any], *, size: int = 320, title: str = "") 
         if share[n] > 0:
             columns = slice(left + 1, max(right - 1, left + 2))
             _bar(upper, columns, 0.0, accuracy[n], _BAR)
-            _bar(upper, columns, *sorted((accuracy[n], confidence[n])), WRONG, 0.45)
+            bottom, top = sorted((accuracy[n], confidence[n]))
+            _bar(upper, columns, bottom, top, WRONG, 0.45)
             _bar(lower, columns, 0.0, share[n] / highest, _BAR)
     steps = np.arange(size)
     dashes = steps[steps % 10 < 6]

@@ -18,6 +18,10 @@ class Interval(NamedTuple):
         value: the score of all images.
         low: lower end.
         high: upper end.
+
+    >>> interval = bootstrap([1.0, 1.0, 1.0])
+    >>> f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+    '1.00 [1.00, 1.00]'
     """
 
     value: Any
@@ -33,6 +37,9 @@ class Difference(NamedTuple):
         low: lower end.
         high: upper end.
         p: float from 0 to 1, twice the smaller share of drawings on either side of 0.
+
+    >>> paired_bootstrap([0.5, 0.6], [0.5, 0.6])
+    Difference(value=0.0, low=0.0, high=0.0, p=1.0)
     """
 
     value: Any
@@ -190,7 +197,7 @@ class _Rows:
 def _source(images: Any, score: str) -> Any:
     if hasattr(images, "of_sums"):
         return _Sized(images)
-    values = as_array(images, "images").astype("float64")
+    values: Array = as_array(images, "images").astype("float64")
     if values.ndim not in (1, 2, 3) or values.ndim == 3 and values.shape[1] != values.shape[2]:
         wanted = "scores (N,) or (N, C), or confusion matrices (N, C, C)"
         raise ValueError(f"`images` must be {wanted}. Received: shape {values.shape}")

@@ -1,4 +1,4 @@
-"""What each image adds to the scores of a data set, for intervals and comparisons."""
+"""The share of each image in the scores of a data set, for intervals and comparisons."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -22,6 +22,11 @@ class ImageScores:
         metrics: dict from the key of each head to its metrics.
         rows: float64 `(images, n)`, the variables of all metrics after each image.
         single: bool, one head without a key.
+
+    ```python
+    found = kd.training.score_images(model, kd.datasets.Loader(val, head, 1))
+    found.scores()["mean_iou"], len(found)
+    ```
     """
 
     def __init__(self, metrics: Mapping[str, list], rows: Array, single: bool) -> None:

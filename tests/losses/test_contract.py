@@ -14,6 +14,7 @@ from . import reference
 
 # Neighbors matter to these: a row that is there twice is not a row of double weight.
 SPATIAL = [losses.Boundary, losses.ClDice, losses.Hausdorff]
+FEW = [*SPATIAL, losses.GeneralizedDice, losses.MatthewsCorrelation]
 CLASSES = [
     losses.CrossEntropy,
     losses.Dice,
@@ -29,6 +30,12 @@ CLASSES = [
 # What a target may be and which pixels count is code of all of them: one shows it on every backend.
 FIRST = pytest.param(CLASSES[0], marks=pytest.mark.everywhere)
 EVERY = pytest.mark.parametrize("cls", [FIRST, *CLASSES[1:]], ids=lambda c: c.__name__)
+# The other modes of the newer ones share their code with the first, or with Dice.
+CONTRACTS = [
+    pytest.param(cls, mode, marks=[pytest.mark.once] * (mode != "multiclass" and cls in FEW))
+    for cls in CLASSES
+    for mode in ("multiclass", "binary", "multilabel")
+]
 MODES = pytest.mark.parametrize("mode", ["multiclass", "binary", "multilabel"])
 
 
@@ -37,8 +44,7 @@ def made(cls, **config):
     return cls(ratio=1.0, **config) if cls is losses.OhemCrossEntropy else cls(**config)
 
 
-@EVERY
-@MODES
+@pytest.mark.parametrize("cls, mode", CONTRACTS)
 def test_contract(cls, mode):
     labels, logits = reference.batch(mode, void=False)
     check_loss(cls(mode=mode), labels, logits)

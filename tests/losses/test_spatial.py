@@ -134,7 +134,6 @@ def test_reach_and_alpha():
     assert float(Hausdorff(reach=1.0)(labels, logits)) < float(Hausdorff()(labels, logits))
 
 
-@pytest.mark.everywhere
 def test_gradients():
     labels, logits = reference.batch(shape=(1, 3, 4), classes=3)
     ones = np.ones(labels.shape)

@@ -68,7 +68,12 @@ FAMILIES = {
         (GRAY, np.nan, np.zeros((*SHAPE, 2), "float32"), np.full((*SHAPE, 2), 0.4, "float32")),
     ),
 }
-EVERY = pytest.mark.parametrize("family", sorted(FAMILIES))
+# The same code as in HausdorffDistance.
+ONCE = ("AverageSurfaceDistance", "BoundaryF", "DicePerImage", "SurfaceDice")
+EVERY = pytest.mark.parametrize(
+    "family",
+    [pytest.param(name, marks=[pytest.mark.once] * (name in ONCE)) for name in sorted(FAMILIES)],
+)
 EVERY_SCORE = pytest.mark.parametrize(
     "family, score", [(name, score) for name, row in FAMILIES.items() for score in row[1]]
 )

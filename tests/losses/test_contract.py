@@ -32,7 +32,7 @@ FIRST = pytest.param(CLASSES[0], marks=pytest.mark.everywhere)
 EVERY = pytest.mark.parametrize("cls", [FIRST, *CLASSES[1:]], ids=lambda c: c.__name__)
 # The other modes of the newer ones share their code with the first, or with Dice.
 CONTRACTS = [
-    pytest.param(cls, mode, marks=[pytest.mark.once] * (mode != "multiclass" and cls in FEW))
+    pytest.param(cls, mode, marks=[pytest.mark.exhaustive] * (mode != "multiclass" and cls in FEW))
     for cls in CLASSES
     for mode in ("multiclass", "binary", "multilabel")
 ]

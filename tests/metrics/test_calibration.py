@@ -39,6 +39,7 @@ def test_contract():
     check_metric(CalibrationError(4), *batch())
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("mode", ["binary", "multilabel"])
 def test_contract_of_other_modes(mode):
     labels, logits = batch(classes=2)

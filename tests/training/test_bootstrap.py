@@ -97,7 +97,7 @@ def test_pairs_are_drawn_together():
     np.testing.assert_allclose(pooled[1:3], np.percentile(np.subtract(b, a), [2.5, 97.5]))
 
 
-@pytest.mark.once
+@pytest.mark.exhaustive
 def test_intervals_hold_the_truth_as_often_as_they_say():
     random = np.random.default_rng(3)
     inside = 0
@@ -107,6 +107,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
     assert 160 <= inside <= 195  # 177 of 200 on average
 
 
+@pytest.mark.once
 def test_every_score_of_evaluate():
     """Scores of the sums of all images are those of `evaluate`, for every metric."""
     head = Segmentation(3)
@@ -121,7 +122,7 @@ def test_every_score_of_evaluate():
     assert len(found) == 5 and set(found.scores()) == set(wanted) >= {"iou", "boundary_iou"}
     for name, value in wanted.items():
         np.testing.assert_allclose(found.scores()[name], value, rtol=1e-6, err_msg=name)
-    intervals = bootstrap(found, resamples=50)
+    intervals = bootstrap(found, resamples=20)
     assert set(intervals) == set(wanted)
     # Pooled over the images of a drawing, as one confusion matrix of them.
     each = []
@@ -130,10 +131,10 @@ def test_every_score_of_evaluate():
             metric = ConfusionMatrix(3)
             metric.update_state(labels[n : n + 1], images[n : n + 1])
             each.append(metric.matrix())
-    own = bootstrap(np.stack(each), resamples=50)
+    own = bootstrap(np.stack(each), resamples=20)
     assert intervals["mean_iou"] == pytest.approx(own, rel=1e-6)
     other = score_images(identity(3), batches(1), head)
-    difference = paired_bootstrap(found, other, resamples=50)
+    difference = paired_bootstrap(found, other, resamples=20)
     assert set(difference) == set(other.scores())
     assert difference["mean_iou"].value == pytest.approx(
         other.scores()["mean_iou"] - wanted["mean_iou"]

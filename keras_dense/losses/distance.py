@@ -83,8 +83,8 @@ class Boundary(_Distance):
     value is below 0. It has no pull where everything is far: the paper adds it to a region loss,
     with a weight that grows from 0.01, `kd.losses.Sum([Dice(), Boundary()], [1.0, 0.01])`.
 
-    Distances are exact and are computed in the loss from the labels, on every backend, in H + W
-    steps over all pixels and classes. Void pixels are like pixels beyond the image. Kervadec et
+    Distances are exact and are computed in the loss from the labels, on every backend, in W steps
+    over all pixels and classes. Void pixels are like pixels beyond the image. Kervadec et
     al., "Boundary loss for highly unbalanced segmentation", MIDL 2019, equation 5.
 
     Args:
@@ -146,8 +146,8 @@ class Hausdorff(_Distance):
     for the Hausdorff distance: errors far from the border cost most. Beside a region loss, as the
     paper has it, for a wrong region far from everything pulls as hard as all others together.
 
-    Distances are exact and are computed in the loss, on every backend, in H + W steps over all
-    pixels and classes. Void pixels are like pixels beyond the image. Karimi and Salcudean,
+    Distances are exact and are computed in the loss, on every backend, in W steps over all pixels
+    and classes. Void pixels are like pixels beyond the image. Karimi and Salcudean,
     "Reducing the Hausdorff Distance in Medical Image Segmentation with Convolutional Neural
     Networks", TMI 2019, equation 8.
 

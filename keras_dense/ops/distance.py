@@ -26,7 +26,8 @@ def nearest_distance(sites: Tensor) -> Tensor:
     >>> (found**2).round(3).tolist()
     [[0.0, 1.0, 4.0], [1.0, 2.0, 5.0]]
     """
-    squared = ops.square(_along_columns(ops.stop_gradient(sites)))
+    sites = ops.stop_gradient(ops.convert_to_tensor(sites))
+    squared = ops.square(_along_columns(sites))
     length = ops.shape(squared)[2]
     place = _places(length, (-1, 1))
 

@@ -1,12 +1,15 @@
 """The share of each image in the scores of a data set, for intervals and comparisons."""
 
+import json
+import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
-from keras_dense._types import Array, Nested
+from keras_dense._types import Array, Nested, PathLike
 from keras_dense.heads.model_heads import Given
 from keras_dense.training.evaluate import measure, results
 
@@ -26,6 +29,9 @@ class ImageScores:
     ```python
     found = kd.training.score_images(model, kd.datasets.Loader(val, head, 1))
     found.scores()["mean_iou"], len(found)
+    found.save("runs/a/images.npz")  # to compare it with another run, some day
+    other = kd.training.ImageScores.load("runs/b/images.npz")
+    kd.training.paired_bootstrap(found, other)
     ```
     """
 
@@ -56,6 +62,38 @@ class ImageScores:
     def scores(self) -> dict[str, Any]:
         """All scores, as of `kd.training.evaluate`."""
         return self.of_sums(self._rows.sum(0))
+
+    def save(self, path: PathLike) -> pathlib.Path:
+        """Write the sums and the settings of the metrics to a `.npz` file; returns its path."""
+        path = pathlib.Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        settings = {
+            key: [keras.saving.serialize_keras_object(metric) for metric in group]
+            for key, group in self._metrics.items()
+        }
+        with path.open("wb") as file:
+            np.savez_compressed(
+                file, rows=self._rows, metrics=json.dumps(settings), single=self._single
+            )
+        return path
+
+    @classmethod
+    def load(cls, path: PathLike) -> "ImageScores":
+        """Read a file that `save` wrote.
+
+        Raises:
+            ValueError: if it is another file.
+        """
+        with np.load(path, allow_pickle=False) as file:
+            if not {"rows", "metrics", "single"} <= set(getattr(file, "files", ())):
+                raise ValueError(f"{path}: must be a file of ImageScores.save. Received: another")
+            rows, single = file["rows"], bool(file["single"])
+            settings = json.loads(str(file["metrics"]))
+        groups = {
+            key: [keras.saving.deserialize_keras_object(x) for x in group]
+            for key, group in settings.items()
+        }
+        return cls(groups, rows, single)
 
 
 def _assign(metric, sums):

@@ -8,7 +8,7 @@ from keras_dense import metrics
 from keras_dense.heads import Depth, Segmentation
 from keras_dense.metrics import ConfusionMatrix, InstanceScores
 from keras_dense.metrics.scores import scores as scores_of
-from keras_dense.training import bootstrap, evaluate, paired_bootstrap, score_images
+from keras_dense.training import ImageScores, bootstrap, evaluate, paired_bootstrap, score_images
 
 RNG = np.random.default_rng(0)
 CONFUSION = RNG.integers(0, 50, (12, 3, 3)) + 100 * np.eye(3, dtype=int)
@@ -108,7 +108,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
 
 
 @pytest.mark.once
-def test_every_score_of_evaluate():
+def test_every_score_of_evaluate(tmp_path):
     """Scores of the sums of all images are those of `evaluate`, for every metric."""
     head = Segmentation(3)
     more = [
@@ -124,6 +124,10 @@ def test_every_score_of_evaluate():
         np.testing.assert_allclose(found.scores()[name], value, rtol=1e-6, err_msg=name)
     intervals = bootstrap(found, resamples=20)
     assert set(intervals) == set(wanted)
+    loaded = ImageScores.load(found.save(tmp_path / "run" / "images.npz"))
+    same = paired_bootstrap(found, loaded, resamples=5)
+    assert set(same) == set(wanted)
+    assert all(not np.nan_to_num(d.value).any() for d in same.values())
     # Pooled over the images of a drawing, as one confusion matrix of them.
     each = []
     for images, labels in batches(0):
@@ -194,7 +198,10 @@ def test_metrics_that_do_not_add_up():
 
 
 @pytest.mark.once
-def test_bad_input():
+def test_bad_input(tmp_path):
+    np.savez(tmp_path / "other.npz", x=np.zeros(3))
+    with pytest.raises(ValueError, match="must be a file of ImageScores.save"):
+        ImageScores.load(tmp_path / "other.npz")
     with pytest.raises(ValueError, match="`images` must be at least 2"):
         bootstrap([0.5])
     with pytest.raises(ValueError, match=r"confusion matrices \(N, C, C\). Received: shape"):

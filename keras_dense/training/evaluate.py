@@ -154,12 +154,15 @@ class _Seen:
 def results(metrics: list) -> dict[str, Any]:
     """All scores of metrics, as plain floats and arrays."""
     found = {}
-    for metric in metrics:
+    tables = [metric.scores() if hasattr(metric, "scores") else {} for metric in metrics]
+    for metric, table in zip(metrics, tables, strict=True):
+        if metric.name in table:
+            found[metric.name] = table[metric.name]
+            continue
         result = metric.result()
         found.update(result if isinstance(result, dict) else {metric.name: result})
-    for metric in metrics:
-        if hasattr(metric, "scores"):
-            found.update(metric.scores())
+    for table in tables:
+        found.update(table)
     return {name: _plain(value) for name, value in found.items()}
 
 

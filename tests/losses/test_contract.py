@@ -204,7 +204,8 @@ def test_fit_with_varying_sizes_and_every_loss():
     from keras_dense.metrics import ConfusionMatrix
 
     model = keras.Sequential([keras.Input((None, None, 4)), keras.layers.Conv2D(4, 1)])
-    loss = losses.Sum([made(cls) for cls in CLASSES])
+    # The newer ones, which take long to compile, are trained like this in test_spatial.py.
+    loss = losses.Sum([made(cls) for cls in CLASSES if cls not in FEW])
     model.compile("sgd", loss=loss, metrics=[ConfusionMatrix(4)])
     for shape in [(2, 5, 7), (1, 6, 3)]:
         labels, images = reference.batch(shape=shape)

@@ -9,12 +9,8 @@ from keras_dense.metrics.dice_per_image import DicePerImage
 from keras_dense.metrics.instance_scores import InstanceScores, instance_scores
 from keras_dense.metrics.normals import NormalsErrors
 from keras_dense.metrics.relative_depth import RelativeDepthErrors
-from keras_dense.metrics.surface_metrics import (
-    AverageSurfaceDistance,
-    BoundaryF,
-    HausdorffDistance,
-    SurfaceDice,
-)
+from keras_dense.metrics.surface_metrics import AverageSurfaceDistance, HausdorffDistance
+from keras_dense.metrics.surface_shares import BoundaryF, SurfaceDice
 from keras_dense.metrics.surfaces import surface_distances
 
 __all__ = [

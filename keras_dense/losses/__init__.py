@@ -1,11 +1,14 @@
 """Losses: over logits (see `DenseLoss`) and over maps (see `MapLoss`); a family a file."""
 
+from keras_dense.losses.balanced_overlap import GeneralizedDice, MatthewsCorrelation
+from keras_dense.losses.cl_dice import ClDice
 from keras_dense.losses.colorization import AbSmoothL1, ColorCrossEntropy
 from keras_dense.losses.contract import DenseLoss
 from keras_dense.losses.cross_entropy import CrossEntropy
 from keras_dense.losses.depth import BerHu, DepthL1, ScaleInvariantLog
 from keras_dense.losses.depth_ssim import DepthSSIM
 from keras_dense.losses.depth_structure import GradientMatching, ScaleAndShiftInvariant
+from keras_dense.losses.distance import Boundary, Hausdorff
 from keras_dense.losses.focal import Focal
 from keras_dense.losses.instance_maps import InstanceCrossEntropy
 from keras_dense.losses.lovasz import Lovasz
@@ -28,6 +31,8 @@ __all__ = [
     "AbSmoothL1",
     "AngularVonMisesFisher",
     "BerHu",
+    "Boundary",
+    "ClDice",
     "ColorCrossEntropy",
     "CrossEntropy",
     "DenseLoss",
@@ -36,10 +41,13 @@ __all__ = [
     "Dice",
     "EdgeAwareSmoothness",
     "Focal",
+    "GeneralizedDice",
     "GradientMatching",
+    "Hausdorff",
     "InstanceCrossEntropy",
     "Jaccard",
     "Lovasz",
+    "MatthewsCorrelation",
     "NormalsAngular",
     "NormalsCosine",
     "NormalsL1",

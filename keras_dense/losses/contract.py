@@ -5,7 +5,7 @@ here.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
@@ -34,12 +34,14 @@ class Pixels(NamedTuple):
         truth: `(B, N, C)`, one-hot (zeros where void), or 0/1 per label.
         weight: `(B, N, 1)` or `(B, N, C)`: 0 where void, else the sample weight (1 by default).
         mode: `"multiclass"`, `"binary"` or `"multilabel"`.
+        size: `(H, W)`, for losses that know neighbors; N = H W.
     """
 
     logits: Tensor
     truth: Tensor
     weight: Tensor
     mode: str
+    size: Sequence[Any]
 
 
 class Outcomes(NamedTuple):
@@ -122,7 +124,8 @@ def read_pixels(
         wrong = ops.logical_or(wrong, ops.logical_and(valid, no_weight))
         weight = weight * given
     y_pred = ops.where(weight > 0.0, y_pred, 0.0)
-    pixels = Pixels(_flat(y_pred), _flat(truth), _flat(weight), mode)
+    size = ops.shape(y_pred)[1:-1]
+    pixels = Pixels(_flat(y_pred), _flat(truth), _flat(weight), mode, size)
     return pixels, wrong
 
 

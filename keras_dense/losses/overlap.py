@@ -16,6 +16,8 @@ from keras_dense.losses.contract import (
 from keras_dense.losses.weighted import SUM_OVER_BATCH_SIZE, Costs
 from keras_dense.ops.masked import safe_divide
 
+_NEARLY_RIGHT = 1e-6  # a power below 1 has no finite slope at 0
+
 
 def region_sums(pixels: Pixels, per_image: bool = False) -> list[Tensor]:
     """Sums over the pixels of each class.
@@ -39,12 +41,12 @@ def region_sums(pixels: Pixels, per_image: bool = False) -> list[Tensor]:
 
 
 def region_loss(
-    index: Tensor,
+    cost: Tensor,
     sums: Sequence[Tensor],
     mode: str,
     class_weight: Sequence[float] | None = None,
 ) -> Costs:
-    """Mean of `1 - index` over the classes in the truth.
+    """Mean of the cost of the classes in the truth.
 
     A class absent from the truth has no overlap to score and stays out of that mean. With
     "multiclass", its false positives are misses of other classes. Otherwise nothing else would
@@ -52,7 +54,7 @@ def region_loss(
     empty mask has a cost, with a gradient that does not vanish.
 
     Args:
-        index: `(groups, C)`, 1 where prediction and truth agree.
+        cost: `(groups, C)`, 0 where prediction and truth agree.
         sums: the result of `region_sums`.
         mode: see `contract.Pixels`.
         class_weight: one number per class, or `None`.
@@ -65,7 +67,7 @@ def region_loss(
     if class_weight is not None:
         weight = weight * ops.convert_to_tensor(class_weight, dtype="float32")
     present = weight * ops.cast(truth > 0.0, "float32")
-    loss = safe_divide(ops.sum(present * (1.0 - index), axis=-1), ops.sum(present, axis=-1))
+    loss = safe_divide(ops.sum(present * cost, axis=-1), ops.sum(present, axis=-1))
     if mode != "multiclass":
         absent = (weight - present) * ops.cast(area > 0.0, "float32")
         false = absent * safe_divide(predicted, area)
@@ -110,8 +112,12 @@ class _Overlap(DenseLoss):
     def compute(self, pixels: Pixels) -> Costs:
         sums = region_sums(pixels, self.per_image)
         hits, predicted, truth, _ = sums
-        index = self.index(hits, predicted, truth)
-        return region_loss(index, sums, self.mode, self.class_weight)
+        cost = self.cost(self.index(hits, predicted, truth))
+        return region_loss(cost, sums, self.mode, self.class_weight)
+
+    def cost(self, index: Tensor) -> Tensor:
+        """The loss of a class, 0 where its index is 1."""
+        return 1.0 - index
 
     def get_config(self) -> Config:
         return {**super().get_config(), "smooth": self.smooth, "per_image": self.per_image}
@@ -236,13 +242,16 @@ class Tversky(_Overlap):
     """Soft Tversky loss: false positives and misses have separate weights.
 
     ```
-    loss = mean_c 1 - (TP + smooth) / (TP + alpha FP + beta FN + smooth)
+    loss = mean_c (1 - (TP + smooth) / (TP + alpha FP + beta FN + smooth))^exponent
     ```
 
     with TP = sum(p t), FP = sum(p (1 - t)), FN = sum((1 - p) t). alpha = beta = 1/2 is Dice,
     alpha = beta = 1 Jaccard. Classes, absent classes and the other arguments as in `Dice`. Salehi,
     Erdogmus and Gholipour, "Tversky loss function for image segmentation using 3D fully
-    convolutional deep networks", MLMI 2017.
+    convolutional deep networks", MLMI 2017. An exponent of 3/4 is the focal Tversky loss (its
+    gamma is the reciprocal, 4/3): it keeps on with classes that are nearly right. Abraham and Khan,
+    "A Novel Focal Tversky Loss Function with Improved Attention U-Net for Lesion Segmentation",
+    ISBI 2019, equation 4.
 
     Args:
         mode: `"multiclass"`, `"binary"` (the foreground is scored) or `"multilabel"`.
@@ -250,6 +259,7 @@ class Tversky(_Overlap):
         class_weight: one number per class, or `None`; not when binary.
         alpha: float >= 0, weight of false positives.
         beta: float >= 0, weight of misses.
+        exponent: float > 0; below 1, classes that are nearly right count more, above 1 less.
         smooth: float >= 0, pixels added to numerator and denominator.
         per_image: bool; each image is scored by itself, or the batch as one.
         reduction: as in Keras: `"sum_over_batch_size"` (the mean; `"mean"` and
@@ -274,6 +284,7 @@ class Tversky(_Overlap):
         class_weight: ArrayLike | None = None,
         alpha: float = 0.3,
         beta: float = 0.7,
+        exponent: float = 1.0,
         smooth: float = 0.0,
         per_image: bool = False,
         reduction: str | None = SUM_OVER_BATCH_SIZE,
@@ -290,9 +301,21 @@ class Tversky(_Overlap):
         )
         self.alpha = _check.number(alpha, "alpha", 0)
         self.beta = _check.number(beta, "beta", 0)
+        self.exponent = _check.number(exponent, "exponent", above=0)
 
     def index(self, hits: Tensor, predicted: Tensor, truth: Tensor) -> Tensor:
         return tversky_index(hits, predicted, truth, self.alpha, self.beta, self.smooth)
 
+    def cost(self, index: Tensor) -> Tensor:
+        missing = 1.0 - index
+        if self.exponent == 1.0:
+            return missing
+        return missing * ops.power(ops.maximum(missing, _NEARLY_RIGHT), self.exponent - 1.0)
+
     def get_config(self) -> Config:
-        return {**super().get_config(), "alpha": self.alpha, "beta": self.beta}
+        return {
+            **super().get_config(),
+            "alpha": self.alpha,
+            "beta": self.beta,
+            "exponent": self.exponent,
+        }

@@ -1,5 +1,7 @@
 """Agreement of the borders of regions."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import ops
 
@@ -135,6 +137,10 @@ class BoundaryIoU(keras.metrics.Metric):
         """`{"boundary_iou": mean, "boundary_iou_per_class": array}`, in float64."""
         found = self._counts.scores()
         return {self.name: found["mean_iou"], f"{self.name}_per_class": found["iou"]}
+
+    def assign_sums(self, sums: Sequence[Array]) -> None:
+        """Set the counts to sums over the variables of several metrics, in their order."""
+        self._counts.assign_sums(sums)
 
     def reset_state(self) -> None:
         """Reset all counts."""

@@ -1,6 +1,7 @@
 """A streaming confusion matrix: every segmentation score from one count."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -8,6 +9,7 @@ from keras import ops
 
 from keras_dense import _check
 from keras_dense._types import Array, Config, Tensor
+from keras_dense.metrics.masks import FAULTS, check_faults
 from keras_dense.metrics.scores import PER_CLASS, SCORES, scores
 from keras_dense.metrics.shared import SharedMetric
 from keras_dense.ops.count import count, first_largest
@@ -21,14 +23,6 @@ from keras_dense.ops.labels import (
 from keras_dense.ops.targets import read_weight
 
 _WORD = 24  # bits of the low word: sums of 100 replicas still fit in int32
-
-# Faulty pixels are counted in cells of their own, after those of the matrix.
-_FAULTS = (
-    "{count} pixels of y_true name no class: neither of the {classes} classes nor void "
-    "(ignore_class={ignore_class})",
-    "y_pred is NaN at {count} known pixels",
-    "sample_weight is negative or not finite at {count} known pixels",
-)
 
 
 @keras.saving.register_keras_serializable("keras_dense")
@@ -98,7 +92,7 @@ class ConfusionMatrix(SharedMetric):
             "multilabel": (self.num_classes, 2, 2),
         }[self.mode]
         self._cells = math.prod(self._shape)
-        size = (self._cells + len(_FAULTS),)
+        size = (self._cells + len(FAULTS),)
         self._low = self.add_variable(size, "zeros", dtype="int32", name="low")
         self._high = self.add_variable(size, "zeros", dtype="int32", name="high")
 
@@ -129,8 +123,9 @@ class ConfusionMatrix(SharedMetric):
             )
             cell = ops.where(no_weight, self._cells + 2, cell)
             counted = ops.logical_and(counted, ops.logical_or(weight > 0.0, no_weight))
-        # The last counter takes pixels that do not count, and is left out.
-        size = self._cells + len(_FAULTS)
+        # Faulty pixels have cells of their own. The last counter takes pixels that do not count,
+        # and is left out.
+        size = self._cells + len(FAULTS)
         return count(ops.where(counted, cell, size), size + 1)[:-1]
 
     def _cell(self, label, y_pred):
@@ -173,13 +168,7 @@ class ConfusionMatrix(SharedMetric):
         """
         low, high = (ops.convert_to_numpy(v.value).astype("int64") for v in (self._low, self._high))
         counts = (high << _WORD) + low
-        for number, fault in zip(counts[self._cells :], _FAULTS, strict=True):
-            if number:
-                raise ValueError(
-                    fault.format(
-                        count=number, classes=self.num_classes, ignore_class=self.ignore_class
-                    )
-                )
+        check_faults(counts[self._cells :], self.num_classes, self.ignore_class)
         return counts[: self._cells].reshape(self._shape)
 
     def scores(self) -> dict[str, float | Array]:
@@ -190,6 +179,13 @@ class ConfusionMatrix(SharedMetric):
         """
         values = scores(self.matrix().astype("float64"), np)
         return {k: v if k in PER_CLASS else float(v) for k, v in values.items()}
+
+    def assign_sums(self, sums: Sequence[Array]) -> None:
+        """Set the counts to sums over the variables of several metrics, in their order."""
+        low, high = (np.asarray(x).astype("int64") for x in sums)
+        counts = (high << _WORD) + low
+        self._low.assign((counts & (2**_WORD - 1)).astype("int32"))
+        self._high.assign((counts >> _WORD).astype("int32"))
 
     def get_config(self) -> Config:
         return {

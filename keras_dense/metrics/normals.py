@@ -1,11 +1,13 @@
 """Angular errors of predicted normals, over a whole data set."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 from keras import ops
 
 from keras_dense import _check
-from keras_dense._types import Config, Tensor
+from keras_dense._types import Array, Config, Tensor
 from keras_dense.metrics.shared import SharedMetric
 from keras_dense.ops.count import count
 from keras_dense.ops.geometry import angle_between
@@ -133,6 +135,14 @@ class NormalsErrors(SharedMetric):
         counts = counts[:-1].astype("float64")
         rest = ops.convert_to_numpy(self._rest.value).astype("float64")
         return {score: float(_score(score, counts, rest, np)) for score in SCORES}
+
+    def assign_sums(self, sums: Sequence[Array]) -> None:
+        """Set the counts to sums over the variables of several metrics, in their order."""
+        low, high = (np.asarray(x).astype("int64") for x in sums[:2])
+        counts = (high << _WORD) + low
+        self._low.assign((counts & (2**_WORD - 1)).astype("int32"))
+        self._high.assign((counts >> _WORD).astype("int32"))
+        self._rest.assign(np.asarray(sums[2], "float32"))
 
     def get_config(self) -> Config:
         return {"score": self.score, "name": self.name}

@@ -46,6 +46,15 @@ def write(drawing, text, xy, size, color=INK, anchor="la", plate=False):
     return np.asarray(image)
 
 
+def write_all(drawing, lines, size):
+    """Write many lines of one size, `(text, xy, color, anchor)`; returns a new drawing."""
+    image = require("PIL.Image", extra="examples").fromarray(np.ascontiguousarray(drawing))
+    draw, letters = require("PIL.ImageDraw", extra="examples").Draw(image), font(size)
+    for text, xy, color, anchor in lines:
+        draw.text(xy, text, fill=color, font=letters, anchor=anchor)
+    return np.array(image)
+
+
 def legend(
     entries: Sequence[tuple[str, Sequence[int] | None]], width: int, *, size: int = 14
 ) -> Array:

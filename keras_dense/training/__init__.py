@@ -15,10 +15,12 @@ from keras_dense.training.batch_norm import (
 )
 from keras_dense.training.blind import blind
 from keras_dense.training.blocks import block_decay
+from keras_dense.training.bootstrap import Difference, Interval, bootstrap, paired_bootstrap
 from keras_dense.training.checkpoint import Checkpoint
 from keras_dense.training.class_weights import median_frequency
 from keras_dense.training.color_prior import estimate_ab_prior
 from keras_dense.training.evaluate import class_table, evaluate
+from keras_dense.training.image_scores import ImageScores, score_images
 from keras_dense.training.keep_arguments import keep_arguments
 from keras_dense.training.layerwise import LayerwiseOptimizer, layerwise
 from keras_dense.training.lora import enable_lora, merge_lora
@@ -33,7 +35,10 @@ __all__ = [
     "BalancedModel",
     "Balancer",
     "Checkpoint",
+    "Difference",
     "DynamicWeightAverage",
+    "ImageScores",
+    "Interval",
     "LayerwiseOptimizer",
     "LogSum",
     "Preview",
@@ -45,6 +50,7 @@ __all__ = [
     "batch_norm_momentum",
     "blind",
     "block_decay",
+    "bootstrap",
     "class_table",
     "enable_lora",
     "estimate_ab_prior",
@@ -56,7 +62,9 @@ __all__ = [
     "merge_lora",
     "multitask_delta",
     "on_sampled_pixels",
+    "paired_bootstrap",
     "recalibrate_batch_norm",
     "save",
+    "score_images",
     "score_table",
 ]

@@ -3,13 +3,15 @@
 import collections
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_dense import _check
 from keras_dense._arrays import as_array
+from keras_dense._types import Nested
 from keras_dense.datasets import DatasetWarning
 from keras_dense.datasets.check import known_pixels
 from keras_dense.datasets.findings import BLACK_AND_WHITE, black_and_white
@@ -17,7 +19,9 @@ from keras_dense.heads import Heads, of
 from keras_dense.heads.model_heads import Given
 
 
-def evaluate(model: Any, batches: Iterable, heads: Given = None) -> dict[str, Any]:
+def evaluate(
+    model: Any, batches: Iterable, heads: Given = None, *, metrics: Nested | None = None
+) -> dict[str, Any]:
     """All scores of the heads' metrics, those of single classes as well.
 
     `model.evaluate` gives one number for each metric; this also gives all of a metric's `scores()`,
@@ -29,6 +33,8 @@ def evaluate(model: Any, batches: Iterable, heads: Given = None) -> dict[str, An
         batches: pairs `(images, targets)`: a `keras_dense.datasets.Loader`, or any iterable.
             Weights after them are ignored.
         heads: its heads; default: those that the model carries.
+        metrics: more metrics beside those of the head, such as `kd.metrics.HausdorffDistance`: a
+            metric or a list of them; for a dict of heads a dict of such. They are reset.
 
     Returns:
         Dict from names to floats, or to arrays (such as one value for each class); for a dict of
@@ -38,16 +44,49 @@ def evaluate(model: Any, batches: Iterable, heads: Given = None) -> dict[str, An
         DatasetWarning: if labels look like those of black and white masks, whose white is void.
 
     Raises:
-        ValueError: if there is no batch, a label is out of range, or a head knows no pixel, so that
-            its scores would mean nothing.
+        ValueError: if there is no batch, a label is out of range, `metrics` are of an unknown head,
+            or a head knows no pixel, so that its scores would mean nothing.
+
+    `kd.training.score_images` gives intervals of all scores, too.
 
     ```python
     scores = kd.training.evaluate(model, kd.datasets.Loader(val, head, 1))
     print(kd.training.class_table(scores, val.class_names))
     ```
     """
+
+    def update(groups, targets, outputs):
+        for key, group in groups.items():
+            for metric in group:
+                metric.update_state(targets[key], outputs[key])
+
+    groups, single = measure(model, batches, heads, metrics, update)
+    return results(groups[""]) if single else {key: results(g) for key, g in groups.items()}
+
+
+def measure(
+    model: Any,
+    batches: Iterable,
+    heads: Given,
+    more: Nested | None,
+    update: Callable[[dict[str, list], dict[str, Any], dict[str, Any]], None],
+) -> tuple[dict[str, list], bool]:
+    """Predict batches, and hand targets and predictions to `update(metrics, targets, outputs)`.
+
+    Args:
+        model, batches, heads: see `evaluate`.
+        more: its `metrics`.
+        update: called for each batch; three dicts by the key of a head ("" for a single one).
+
+    Returns:
+        `(metrics, single)`: the metrics of each head that has any, and whether there is one head
+        without a key.
+    """
     heads = Heads(of(model) if heads is None else heads)
-    metrics = {key: head.metrics() for key, head in heads.items()}
+    groups = {key: list(head.metrics()) for key, head in heads.items()}
+    for key, group in _by_head(more, heads).items():
+        groups[key] += group
+    groups = {key: group for key, group in groups.items() if group}
     seen = {key: _Seen(head) for key, head in heads.items()}
     count = 0
     for batch in batches:
@@ -59,19 +98,29 @@ def evaluate(model: Any, batches: Iterable, heads: Given = None) -> dict[str, An
         images, targets = batch[0], heads.unpack(batch[1])
         for key, target in targets.items():
             seen[key].look(target)
-        outputs = heads.unpack(model.predict_on_batch(images))
-        for key, group in metrics.items():
-            for metric in group:
-                metric.update_state(targets[key], outputs[key])
+        update(groups, targets, heads.unpack(model.predict_on_batch(images)))
         count += 1
     if not count:
         raise ValueError("`batches` is empty: there is nothing to evaluate.")
-    for key, group in metrics.items():
-        if group:
-            seen[key].judge(key)
-    if heads.single:
-        return _results(metrics[""])
-    return {key: _results(group) for key, group in metrics.items() if group}
+    for key in groups:
+        seen[key].judge(key)
+    return groups if groups or not heads.single else {"": []}, heads.single
+
+
+def _by_head(metrics, heads):
+    """More metrics as a dict of lists."""
+    if metrics is None:
+        return {}
+    given = {"": metrics} if heads.single else metrics
+    if not isinstance(given, Mapping) or set(given) - set(heads):
+        keys = "a metric or a list of them" if heads.single else f"a dict by head, of {list(heads)}"
+        raise _check.fail("metrics", keys, metrics)
+    lists = {key: x if isinstance(x, (list, tuple)) else [x] for key, x in given.items()}
+    for metric in (metric for group in lists.values() for metric in group):
+        if not isinstance(metric, keras.metrics.Metric):
+            raise _check.fail("metrics", "keras.metrics.Metric instances", metric)
+        metric.reset_state()
+    return lists
 
 
 class _Seen:
@@ -99,17 +148,21 @@ class _Seen:
                 "all labels void, or the numbers out of its range?"
             )
         if black_and_white(self.labels, self.head.ignore_class):
-            warnings.warn(BLACK_AND_WHITE, DatasetWarning, stacklevel=3)
+            warnings.warn(BLACK_AND_WHITE, DatasetWarning, stacklevel=4)
 
 
-def _results(metrics):
+def results(metrics: list) -> dict[str, Any]:
+    """All scores of metrics, as plain floats and arrays."""
     found = {}
-    for metric in metrics:
+    tables = [metric.scores() if hasattr(metric, "scores") else {} for metric in metrics]
+    for metric, table in zip(metrics, tables, strict=True):
+        if metric.name in table:
+            found[metric.name] = table[metric.name]
+            continue
         result = metric.result()
         found.update(result if isinstance(result, dict) else {metric.name: result})
-    for metric in metrics:
-        if hasattr(metric, "scores"):
-            found.update(metric.scores())
+    for table in tables:
+        found.update(table)
     return {name: _plain(value) for name, value in found.items()}
 
 

@@ -12,18 +12,30 @@ from keras_dense.testing.expect import value_and_gradient
 
 from . import reference
 
+# Neighbors matter to these: a row that is there twice is not a row of double weight.
+SPATIAL = [losses.Boundary, losses.ClDice, losses.Hausdorff]
+FEW = [*SPATIAL, losses.GeneralizedDice, losses.MatthewsCorrelation]
 CLASSES = [
     losses.CrossEntropy,
     losses.Dice,
     losses.Focal,
+    losses.GeneralizedDice,
     losses.Jaccard,
     losses.Lovasz,
+    losses.MatthewsCorrelation,
     losses.OhemCrossEntropy,
     losses.Tversky,
+    *SPATIAL,
 ]
 # What a target may be and which pixels count is code of all of them: one shows it on every backend.
 FIRST = pytest.param(CLASSES[0], marks=pytest.mark.everywhere)
 EVERY = pytest.mark.parametrize("cls", [FIRST, *CLASSES[1:]], ids=lambda c: c.__name__)
+# The other modes of the newer ones share their code with the first, or with Dice.
+CONTRACTS = [
+    pytest.param(cls, mode, marks=[pytest.mark.exhaustive] * (mode != "multiclass" and cls in FEW))
+    for cls in CLASSES
+    for mode in ("multiclass", "binary", "multilabel")
+]
 MODES = pytest.mark.parametrize("mode", ["multiclass", "binary", "multilabel"])
 
 
@@ -32,8 +44,7 @@ def made(cls, **config):
     return cls(ratio=1.0, **config) if cls is losses.OhemCrossEntropy else cls(**config)
 
 
-@EVERY
-@MODES
+@pytest.mark.parametrize("cls, mode", CONTRACTS)
 def test_contract(cls, mode):
     labels, logits = reference.batch(mode, void=False)
     check_loss(cls(mode=mode), labels, logits)
@@ -83,7 +94,7 @@ def test_weights_of_pixels(cls):
     for shape in [(2,), (2, 1), (2, 1, 1), (2, 1, 1, 1)]:
         weight = np.array([1.0, 0.0]).reshape(shape)
         assert float(loss(labels, logits, weight)) == pytest.approx(first, rel=1e-5)
-    if cls is losses.OhemCrossEntropy:
+    if cls is losses.OhemCrossEntropy or cls in SPATIAL:
         return
     weight = np.ones((2, 5, 7))
     weight[:, :2] = 2.0
@@ -175,7 +186,8 @@ def test_bad_options(cls):
 
 
 def test_class_weight_of_a_binary_overlap_is_refused():
-    for cls in (losses.Dice, losses.Jaccard, losses.Tversky, losses.Lovasz):
+    overlaps = (losses.Dice, losses.Jaccard, losses.Tversky, losses.Lovasz)
+    for cls in (*overlaps, losses.MatthewsCorrelation, *SPATIAL):
         with pytest.raises(ValueError, match="only the foreground is scored"):
             cls(mode="binary", class_weight=[1, 2])
 
@@ -192,7 +204,8 @@ def test_fit_with_varying_sizes_and_every_loss():
     from keras_dense.metrics import ConfusionMatrix
 
     model = keras.Sequential([keras.Input((None, None, 4)), keras.layers.Conv2D(4, 1)])
-    loss = losses.Sum([made(cls) for cls in CLASSES])
+    # The newer ones, which take long to compile, are trained like this in test_spatial.py.
+    loss = losses.Sum([made(cls) for cls in CLASSES if cls not in FEW])
     model.compile("sgd", loss=loss, metrics=[ConfusionMatrix(4)])
     for shape in [(2, 5, 7), (1, 6, 3)]:
         labels, images = reference.batch(shape=shape)

@@ -86,6 +86,19 @@ TABLE = {
     "Jaccard": (functools.partial(losses.Jaccard, per_image=True), *SEGMENTATION, "image"),
     "Tversky": (functools.partial(losses.Tversky, per_image=True), *SEGMENTATION, "image"),
     "Lovasz": (functools.partial(losses.Lovasz, per_image=True), *SEGMENTATION, "image"),
+    "GeneralizedDice": (
+        functools.partial(losses.GeneralizedDice, per_image=True),
+        *SEGMENTATION,
+        "image",
+    ),
+    "MatthewsCorrelation": (
+        functools.partial(losses.MatthewsCorrelation, per_image=True),
+        *SEGMENTATION,
+        "image",
+    ),
+    "ClDice": (functools.partial(losses.ClDice, per_image=True), *SEGMENTATION, "image"),
+    "Boundary": (losses.Boundary, *SEGMENTATION, "pixel"),
+    "Hausdorff": (losses.Hausdorff, *SEGMENTATION, "pixel"),
     "DepthL1": (losses.DepthL1, *METERS, lambda: np.abs(DEPTH - NEAR)[..., 0]),
     "BerHu": (losses.BerHu, *METERS, "pixel"),
     "DepthSSIM": (losses.DepthSSIM, *METERS, "pixel"),
@@ -147,7 +160,12 @@ TABLE = {
         lambda: -(2 + 0.5 * (1 - np.exp(log_of_truth())) ** 2) * log_of_truth(),
     ),
 }
-EVERY = pytest.mark.parametrize("name", sorted(TABLE))
+# Their contracts and numbers are proved on every backend; these promises are code of all losses.
+ONCE = ("Boundary", "ClDice", "GeneralizedDice", "Hausdorff", "MatthewsCorrelation")
+EVERY = pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.once] * (n in ONCE)) for n in sorted(TABLE)],
+)
 
 
 def test_the_table_has_every_loss():
@@ -294,7 +312,8 @@ def test_what_reduction_may_be(name):
 
 @pytest.mark.once
 def test_what_to_do_for_a_loss_of_each_image():
-    for cls in (losses.Dice, losses.Jaccard, losses.Tversky, losses.Lovasz):
+    overlaps = (losses.Dice, losses.Jaccard, losses.Tversky, losses.Lovasz, losses.ClDice)
+    for cls in (*overlaps, losses.GeneralizedDice, losses.MatthewsCorrelation):
         with pytest.raises(ValueError, match="one number for the batch. Use per_image=True"):
             cls(reduction="none")
     with pytest.raises(ValueError, match="Use reduction_over='image'"):

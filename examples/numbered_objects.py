@@ -67,17 +67,6 @@ class Foreground(kd.heads.Segmentation):
         return np.where(sizes[numbers] >= min_size, numbers, 0)
 
 
-def matches(truth, found):
-    """IoUs of the objects that match, above 0.5, and the numbers of true and found objects."""
-    _, t = np.unique(np.append(truth, 0), return_inverse=True)
-    _, f = np.unique(np.append(found, 0), return_inverse=True)
-    shared = np.zeros((t.max() + 1, f.max() + 1))
-    np.add.at(shared, (t[:-1], f[:-1]), 1)
-    covered = shared.sum(1, keepdims=True) + shared.sum(0) - shared
-    iou = (shared / np.maximum(covered, 1))[1:, 1:]
-    return iou[iou > 0.5], *iou.shape
-
-
 def main():
     args = arguments()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -135,13 +124,12 @@ def main():
     for sample in test:
         result = keras.ops.convert_to_numpy(product.predict_on_batch(sample["image"][None]))[0]
         rows.append((sample, head.objects(result)))
-    counted = [matches(sample["instances"], numbers) for sample, numbers in rows]
-    ious, true, got = zip(*counted, strict=True)
-    hits = [len(iou) for iou in ious]
-    ap = np.mean([n / max(1, t + g - n) for n, t, g in zip(hits, true, got, strict=True)])
-    quality = 2 * sum(iou.sum() for iou in ious) / max(1, sum(true) + sum(got))
-    print(f"   {sum(true)} true objects, {sum(got)} predicted, {sum(hits)} with an IoU above 0.5")
-    print(f"   AP50 {ap:.3f}, PQ {quality:.3f}")
+    counted = kd.metrics.InstanceScores()
+    for sample, numbers in rows:
+        counted.update(sample["instances"], numbers)
+    found = kd.training.bootstrap(counted)
+    for name in ("ap50", "pq", "aji"):
+        print("   {}: {:.3f}, {:.3f} to {:.3f} on other images".format(name, *found[name]))
 
     print("5. A drawing: image, truth, objects, errors")
     drawer = kd.heads.Instances()

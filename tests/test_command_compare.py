@@ -10,7 +10,6 @@ from keras import layers
 
 import keras_dense as kd
 from keras_dense._command import main
-from keras_dense._command.bootstrap import paired_bootstrap
 
 PIL = pytest.importorskip("PIL.Image")
 pytestmark = pytest.mark.once
@@ -144,8 +143,15 @@ def test_what_cannot_be_compared_is_said(place, capsys):
     assert "--samples must be at least 1" in said("--samples", 0)
 
 
-def test_classes_that_do_not_occur_have_no_difference():
-    first = np.array([[[5, 1, 0], [2, 5, 0], [0, 0, 0]]] * 3)
-    found = paired_bootstrap(first, first, samples=20)["iou"]
-    assert np.isnan(found["difference"][2]) and np.isnan(found["low"][2])
-    np.testing.assert_array_equal(found["difference"][:2], 0)
+def test_classes_that_do_not_occur_and_a_single_image_have_no_interval(place):
+    out = place / "out"
+    assert compare(place, "--classes", *NAMES, "never", "--samples", 20, "--out", out) == 0
+    found = json.loads((out / "compare.json").read_text())["scores"]["iou"]
+    assert found["difference"][3] is None and found["low"][3] is None
+    assert all(x < 0 for x in found["difference"][:3])
+    for n in range(1, 6):
+        (place / f"masks/{n}.png").unlink()
+        (place / f"a/{n}.png").unlink()
+    assert compare(place, "--classes", *NAMES, "--out", out) == 0
+    found = json.loads((out / "compare.json").read_text())["scores"]["mean_iou"]
+    assert found["difference"] < 0 and found["low"] is None and found["high"] is None

@@ -9,12 +9,12 @@ import argparse
 import heapq
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from keras_dense import datasets
-from keras_dense._command.bootstrap import paired_bootstrap
 from keras_dense._command.check import as_remap
 from keras_dense._command.console import Progress, plain
 from keras_dense._command.drawings import difference_drawing
@@ -22,6 +22,8 @@ from keras_dense._command.files import make_folder, report, write_drawing, write
 from keras_dense._command.load import Unusable, add_import
 from keras_dense._command.sides import Folder, Model, side
 from keras_dense._types import Array
+from keras_dense.metrics.scores import scores as scores_of
+from keras_dense.training import paired_bootstrap
 
 HELP = "compare two models or two folders of predictions"
 _SHOWN = {
@@ -62,8 +64,8 @@ def run(args: argparse.Namespace) -> int:
     if not matrices:
         report(failed, len(dataset), "images", args.document)
         raise Unusable("no image could be compared")
-    first, second = (np.stack(x) for x in zip(*matrices, strict=True))
-    scores = paired_bootstrap(first, second, samples=args.samples, seed=args.seed)
+    first, second = (_Matrices(x) for x in zip(*matrices, strict=True))
+    scores = _compared(first, second, args)
     table = _table(scores, names, len(matrices))
     print(f"first:  {args.first}\nsecond: {args.second}\n\n{table}")
     args.document |= {"first": args.first, "second": args.second, "images": len(matrices)}
@@ -144,6 +146,38 @@ def _matrix(truth: Array, labels: Array, classes: int) -> Array:
     known = (truth >= 0) & (truth < classes)
     cells = truth[known].astype("int64") * classes + labels[known]
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+
+
+class _Matrices:
+    """Confusion matrices of images, of which every score is computed; see `paired_bootstrap`."""
+
+    def __init__(self, matrices: Sequence[Array]) -> None:
+        self.matrices = np.stack(matrices).astype("float64")
+
+    def __len__(self) -> int:
+        return len(self.matrices)
+
+    def rows(self) -> Array:
+        return self.matrices.reshape(len(self), -1)
+
+    def of_sums(self, sums: Array) -> dict[str, Any]:
+        return scores_of(sums.reshape(self.matrices.shape[1:]), np)
+
+
+def _compared(first: _Matrices, second: _Matrices, args: argparse.Namespace) -> dict[str, dict]:
+    """Every score of both, their difference and its interval."""
+    one, other = (x.of_sums(x.rows().sum(0)) for x in (first, second))
+    if len(first) < 2:  # No interval can be told from one image.
+        none = {name: np.full_like(one[name], np.nan) for name in one}
+        edges = {name: {"low": none[name], "high": none[name]} for name in one}
+    else:
+        found = paired_bootstrap(first, second, resamples=args.samples, seed=args.seed)
+        edges = {name: {"low": x.low, "high": x.high} for name, x in found.items()}
+    return {
+        name: {"first": one[name], "second": other[name], "difference": other[name] - one[name]}
+        | edges[name]
+        for name in one
+    }
 
 
 def _table(scores: dict, names: list[str], count: int) -> str:

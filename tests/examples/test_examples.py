@@ -260,7 +260,7 @@ def test_numbered_objects(tmp_path):
     for head in ("instances", "foreground"):
         result = run("numbered_objects.py", "--smoke", "--head", head, "--out", tmp_path)
         assert result.returncode == 0, result.stderr
-        assert "4 for training, 2 held out" in result.stdout and "AP50 0." in result.stdout
+        assert "4 for training, 2 held out" in result.stdout and "ap50: 0." in result.stdout
         assert (tmp_path / f"{head}.png").exists()
     model = keras.saving.load_model(tmp_path / "instances.keras", compile=False)
     assert isinstance(kd.heads.of(model), kd.heads.Instances)

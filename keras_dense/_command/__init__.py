@@ -1,12 +1,12 @@
-"""The command line: `python -m keras_dense predict | evaluate | check | info | export`."""
+"""The command line: `python -m keras_dense train | predict | evaluate | check | info | export`."""
 
 import argparse
 import sys
 
-from keras_dense._command import check, evaluate, export, info, predict
+from keras_dense._command import check, evaluate, export, info, predict, train
 from keras_dense._command.load import Unusable
 
-COMMANDS = (predict, evaluate, check, info, export)
+COMMANDS = (train, predict, evaluate, check, info, export)
 
 
 def main(argv=None):
@@ -18,7 +18,7 @@ def main(argv=None):
     """
     parser = argparse.ArgumentParser(
         prog="python -m keras_dense",
-        description="What trained models are for. KERAS_BACKEND chooses the backend.",
+        description="Training, and what trained models are for. KERAS_BACKEND chooses the backend.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     for module in COMMANDS:
@@ -26,7 +26,7 @@ def main(argv=None):
         one = commands.add_parser(
             name, help=module.HELP, description=module.__doc__.splitlines()[0]
         )
-        if module is not check:
+        if module not in (check, train):
             one.add_argument(
                 "model",
                 nargs="?" if module is info else None,

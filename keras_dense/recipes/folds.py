@@ -1,0 +1,5 @@
+"""stub"""
+
+
+def cross_validate(*args, **kw):
+    raise NotImplementedError

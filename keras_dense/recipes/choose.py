@@ -225,7 +225,8 @@ def _loss(recipe: Recipe, kind: N.Kind, findings: Mapping[str, Any]) -> None:
         "Cross entropy for each pixel, and the overlap of each class, which counts rare classes "
         "like others.",
     )
-    shares = [c["share"] for c in findings["classes"] if c["share"] > 0]
+    often = min(N.OFTEN, max(c["images"] for c in findings["classes"]))
+    shares = [c["share"] for c in findings["classes"] if c["images"] >= often]
     ratio = max(shares) / min(shares)
     weights = None
     why = f"Not needed: the most frequent class has {ratio:.0f} times the pixels of the rarest."

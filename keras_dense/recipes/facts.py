@@ -16,7 +16,7 @@ _CODE = (1 << 16, 1 << 8, 1)
 
 
 def image_facts(path: PathLike, size: tuple[int, int] | None = None) -> dict[str, Any]:
-    """Read an image: size, bits, channels, hashes, and how its halves differ.
+    """Read an image: size, bits, channels, hashes.
 
     Args:
         path: path of the image.
@@ -24,8 +24,8 @@ def image_facts(path: PathLike, size: tuple[int, int] | None = None) -> dict[str
 
     Returns:
         A dict with "size", "bits", "channels", "gray", "lossy", "low" and "high" (0.5 and 99.5
-        percentiles), "hash" (of all pixels), "look" (256 bits of a perceptual hash, uint8 `(32,)`),
-        "down" and "across", the mean color of the top minus the bottom, left minus right.
+        percentiles of more than 8 bits), "hash" (of all pixels), "look" (256 bits of a perceptual
+        hash, uint8 `(32,)`).
 
     Raises:
         OSError, ValueError: if the file cannot be read.
@@ -38,8 +38,8 @@ def image_facts(path: PathLike, size: tuple[int, int] | None = None) -> dict[str
     planes = numbers[..., None] if numbers.ndim == 2 else numbers
     gray = planes.shape[2] == 1 or bool((planes[..., :1] == planes[..., 1:]).all())
     sparse = planes[:: max(1, planes.shape[0] // 256), :: max(1, planes.shape[1] // 256)]
-    low, high = np.percentile(sparse, (0.5, 99.5))
-    light = _light(planes)
+    deep = planes.dtype != np.uint8
+    low, high = np.percentile(sparse, (0.5, 99.5)) if deep else (0.0, 255.0)
     return {
         "size": (int(planes.shape[0]), int(planes.shape[1])),
         "bits": found.bits if found.kind == "uint" else f"{found.bits} ({found.kind})",
@@ -49,34 +49,20 @@ def image_facts(path: PathLike, size: tuple[int, int] | None = None) -> dict[str
         "low": float(low),
         "high": float(high),
         "hash": hashlib.blake2b(np.ascontiguousarray(numbers), digest_size=16).hexdigest(),
-        "look": _look(light),
-        "down": _difference(sparse, 0),
-        "across": _difference(sparse, 1),
+        "look": _look(planes),
     }
 
 
-def _light(planes: Array) -> Array:
-    """Gray values as floats from 0 to 1 in the range of the image."""
-    light = planes[..., :3].astype("float32").mean(-1)
-    low, high = float(light.min()), float(light.max())
-    return (light - low) / max(high - low, 1e-9)
-
-
-def _look(light: Array) -> Array:
+def _look(planes: Array) -> Array:
     """A perceptual hash: whether each of 16 x 16 cells is lighter than the one to its left."""
     image = require("PIL.Image", extra="examples")
-    small = image.fromarray(light).resize((17, 16), image.Resampling.BOX)
-    cells = np.asarray(small, "float32")
+    if planes.dtype == np.uint8 and planes.shape[2] in (1, 3):
+        pixels = np.ascontiguousarray(planes[..., 0] if planes.shape[2] == 1 else planes)
+        light = image.fromarray(pixels).convert("L").convert("F")
+    else:
+        light = image.fromarray(planes[..., :3].astype("float32").mean(-1))
+    cells = np.asarray(light.resize((17, 16), image.Resampling.BOX), "float32")
     return np.packbits(cells[:, 1:] > cells[:, :-1])
-
-
-def _difference(planes: Array, axis: int) -> list[float]:
-    """Mean color of the first half minus the second."""
-    middle = planes.shape[axis] // 2
-    first, second = np.split(planes.astype("float32"), [max(middle, 1)], axis)
-    if not second.size:
-        return [0.0] * min(planes.shape[2], 3)
-    return (first.mean((0, 1)) - second.mean((0, 1)))[:3].tolist()
 
 
 def mask_facts(path: PathLike, palette: Array | None = None) -> dict[str, Any]:
@@ -128,7 +114,8 @@ def mask_facts(path: PathLike, palette: Array | None = None) -> dict[str, Any]:
     fact["upper"] = _counted(values, places[: max(height // 2, 1)])
     fact["left"] = _counted(values, places[:, : max(width // 2, 1)])
     fact["edges"] = _edges(values, places)
-    if model != "colors" and len(values) > 2 and values[0] >= 0:
+    # Only 1 to n can be numbers of objects.
+    if model != "colors" and len(values) > 2 and 0 <= values[0] and values[-1] < 1.3 * len(values):
         fact["parts"] = _parts(values, places)
     return fact
 

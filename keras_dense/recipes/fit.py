@@ -14,6 +14,7 @@ from keras_dense.recipes.rounds import SCORE, Line, Rounds, load_weights
 from keras_dense.recipes.scores import Scored, score
 
 Say = Callable[[str], None]
+MEAN = "mean of the last rounds"
 
 
 def fit(
@@ -77,8 +78,7 @@ def finish(
     """Choose the final weights by validation, and leave them in the model.
 
     Candidates are the weights after the last round, their mean over the last rounds, and those of
-    the best round, each with batch-norm statistics over whole training images; and the last ones as
-    they are.
+    the best round, each with batch-norm statistics over whole training images, and as they are.
 
     Returns:
         The scores of the chosen weights, and the score of each candidate.
@@ -89,7 +89,7 @@ def finish(
     candidates: dict[str, Any] = {"last round": last}
     average = out / "weights" / f"average_{rounds}.npz"
     if recipe.value("average_rounds") > 1 and average.exists():
-        candidates["mean of the last rounds"] = load_weights(average)
+        candidates[MEAN] = load_weights(average)
     scored = history.get(SCORE, [])
     best = max(range(len(scored)), key=lambda i: scored[i]) if scored else rounds - 1
     if best != rounds - 1 and (out / "weights" / "best.npz").exists():
@@ -107,9 +107,9 @@ def finish(
             winner = found, model.get_weights()
 
     for name, weights in candidates.items():
-        if name == "last round" and images:
+        if images and name != MEAN:
             model.set_weights(weights)
-            attempt("last round, statistics of the training")
+            attempt(f"{name}, statistics of the training")
         model.set_weights(weights)
         if images:
             line.show(f"batch-norm statistics of {name} over {images} images")

@@ -91,14 +91,15 @@ RECALIBRATION_IMAGES = 360  # whole training images behind the final batch-norm 
 AVERAGE_ROUNDS = 3  # the mean of the weights of the last rounds is a candidate; 0: it is not
 
 # The loss.
-STRONG_IMBALANCE = 1000.0  # pixels of the most frequent class for one of the rarest
+OFTEN = 3  # images that a class must be in, to count for the imbalance
+STRONG_IMBALANCE = 5000.0  # pixels of the most frequent class for one of the rarest
 CLASS_WEIGHT_POWER = 0.5  # of median frequency weights, where the imbalance is strong
 CLASS_WEIGHT_RANGE = (0.3, 3.0)
 BORDER_WEIGHTS = (4.0, 4.0)  # w0 and sigma, for numbered objects
 
 # What is thin, and where there is no up and down.
 THIN = 8.0  # mean width in pixels of the area of a class
-UP_AND_DOWN = 0.4  # mean over standard deviation of top minus bottom, over images
+UP_AND_DOWN = 0.25  # mean over standard deviation of upper minus lower half, over images
 UP_AND_DOWN_T = 4.0  # the same as a t statistic
 FEW_FOR_UP_AND_DOWN = 6  # images; fewer say nothing
 
@@ -111,7 +112,8 @@ VALIDATION_SHARE = 0.15
 VALIDATION_MOST = 80  # images
 VALIDATION_IN_ROUNDS = 24  # images that are scored during the training; all of them at its end
 SEQUENCE_BLOCKS = 10  # contiguous parts of a sequence, of which some are for validation
-LONG_BLOCK = 5  # in sequences of twice as many, images beside held-out ones are not trained on
+SHORT_BLOCK = 4  # images; parts of short sequences are not shorter
+LONG_SEQUENCE = 60  # images; in longer ones, those beside held-out ones are not trained on
 
 # The length.
 MINUTES = 20.0

@@ -90,8 +90,8 @@ def fix_length(recipe: Recipe, speed: Speed, spent: float, exports: bool = True)
     budget = 60 * recipe.value("minutes")
     images = len(recipe["validation"])
     recalibrated = min(recipe.value("batch_norm")["recalibrate"] or 0, 4 * len(recipe["train"]))
-    # Three candidates are recalibrated and scored, the best one is drawn.
-    end = 3 * recalibrated * speed.recalibration + 5 * images * speed.image + 10
+    # Three candidates are recalibrated, five scored, and the best one is drawn.
+    end = 3 * recalibrated * speed.recalibration + 6 * images * speed.image + 10
     end += N.EXPORT_SECONDS if exports else 0.0
     each = min(images, N.VALIDATION_IN_ROUNDS) * speed.image + 2.0
     left = budget * (1 - N.RESERVE) - spent - speed.start - end

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_dense.recipes.numbers import LONG_BLOCK, SEQUENCE_BLOCKS, VALIDATION_MOST
+from keras_dense.recipes.numbers import LONG_SEQUENCE, SEQUENCE_BLOCKS, SHORT_BLOCK, VALIDATION_MOST
 
 _TRIES = 300
 
@@ -32,7 +32,7 @@ def units_of(findings: dict[str, Any]) -> list[list[int]]:
         ]
     units, taken = [], set()
     for sequence in sequences:
-        size = max(1, -(-len(sequence) // SEQUENCE_BLOCKS))
+        size = _block(len(sequence))
         for start in range(0, len(sequence), size):
             units.append(sequence[start : start + size])
         taken |= set(sequence)
@@ -41,6 +41,11 @@ def units_of(findings: dict[str, Any]) -> list[list[int]]:
         if i not in taken:
             by_group.setdefault(group[i], []).append(i)
     return units + list(by_group.values())
+
+
+def _block(count: int) -> int:
+    """Length of the contiguous parts of so many images."""
+    return max(1, -(-count // SEQUENCE_BLOCKS), min(SHORT_BLOCK, count // 3))
 
 
 def split(findings: dict[str, Any], share: float, seed: int = 0) -> tuple[list[str], str]:
@@ -65,7 +70,7 @@ def split(findings: dict[str, Any], share: float, seed: int = 0) -> tuple[list[s
             f"{len(names)}"
         )
     if len(units) < 2:  # all look alike: stretches in the order of names
-        size = max(1, -(-len(names) // SEQUENCE_BLOCKS))
+        size = _block(len(names))
         units = [list(range(i, min(i + size, len(names)))) for i in range(0, len(names), size)]
     wanted = int(np.clip(round(share * len(names)), 1, min(VALIDATION_MOST, len(names) - 1)))
     present = _presence(findings)
@@ -120,9 +125,9 @@ def _cost(chosen, units, wanted, present, count) -> float:
 def without_borders(findings: dict[str, Any], validation: Sequence[str]) -> list[str]:
     """Return names to train on: those not held out, and not beside held-out ones in a sequence.
 
-    >>> names = [f"{i:02}" for i in range(30)]
-    >>> findings = {"names": names, "looked": names, "groups": list(range(30)),
-    ...             "sequences": [list(range(30))]}
+    >>> names = [f"{i:02}" for i in range(60)]
+    >>> findings = {"names": names, "looked": names, "groups": list(range(60)),
+    ...             "sequences": [list(range(60))]}
     >>> without_borders(findings, names[10:16])[8:12]
     ['08', '17', '18', '19']
     """
@@ -131,7 +136,7 @@ def without_borders(findings: dict[str, Any], validation: Sequence[str]) -> list
     out = set()
     if len(findings["looked"]) == len(names):
         for sequence in findings["sequences"]:
-            if len(sequence) < 2 * LONG_BLOCK:
+            if len(sequence) < LONG_SEQUENCE:
                 continue
             for a, b in zip(sequence[:-1], sequence[1:], strict=True):
                 if (names[a] in held) != (names[b] in held):

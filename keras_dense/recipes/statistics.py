@@ -79,47 +79,43 @@ def class_statistics(
 
 
 def up_and_down(facts: Facts, read: dict[str, Any] | None) -> dict[str, Any]:
-    """Judge whether images have an up and a down, by colors and classes of their halves.
+    """Judge whether images have an up and a down, by the classes of their halves.
 
     Photographs have sky above and ground below; cells and aerial images look the same upside down.
+    Only classes count: uneven light above and below is no reason against a flip. Left and right are
+    the measure: what differs between them as much is a property of a few images.
 
     Returns:
         A dict with "answer", bool, and "why", a sentence.
     """
+    if read is None:
+        return {"answer": True, "why": "Depth has an up and a down."}
     if len(facts) < FEW_FOR_UP_AND_DOWN:
         why = f"{len(facts)} images do not tell whether there is an up and a down; it is assumed."
         return {"answer": True, "why": why}
-    rows: list[tuple[str, list[float]]] = []
-    down = np.array([_padded(fact["image"]["down"]) for fact in facts])
-    names = ("red", "green", "blue") if (down != down[:, :1]).any() else ("brightness",)
-    rows += [(name, down[:, i].tolist()) for i, name in enumerate(names)]
-    if read is not None and all(f["mask"].get("upper") for f in facts):
-        differences = np.array([_shares(fact["mask"], read) for fact in facts])
-        rows += [(name, differences[:, i].tolist()) for i, name in enumerate(read["class_names"])]
-    best, which = 0.0, ""
-    for name, values in rows:
-        array = np.array(values)
-        spread = array.std() + 1e-9
-        effect = abs(array.mean()) / spread
-        if effect * math.sqrt(len(array)) > UP_AND_DOWN_T and effect > best:
-            best, which = effect, name
-    if best > UP_AND_DOWN:
+    down, across = (
+        np.array([_shares(fact["mask"], half, read) for fact in facts])
+        for half in ("upper", "left")
+    )
+    effects = np.abs(down.mean(0)) / (down.std(0) + 1e-9)
+    sideways = float((np.abs(across.mean(0)) / (across.std(0) + 1e-9)).max())
+    best = int(effects.argmax())
+    effect = float(effects[best])
+    sure = effect * math.sqrt(len(facts)) > UP_AND_DOWN_T and effect > sideways
+    if effect > UP_AND_DOWN and sure:
+        where = "upper" if down[:, best].mean() > 0 else "lower"
+        name = read["class_names"][best]
         why = (
-            f"There is an up and a down: {which} differs between the upper and the lower half of "
-            f"the images (effect {best:.1f})."
+            f"There is an up and a down: there is more of {name} in the {where} half of the images."
         )
         return {"answer": True, "why": why}
-    why = "There is no up and down: the upper halves of the images look like the lower ones."
+    why = "There is no up and down: classes are as frequent in the upper half as in the lower."
     return {"answer": False, "why": why}
 
 
-def _padded(values: list[float]) -> list[float]:
-    return (values * 3)[:3] if len(values) < 3 else values[:3]
-
-
-def _shares(mask: dict[str, Any], read: dict[str, Any]) -> np.ndarray:
-    """Share of each class in the upper half, minus that in the lower."""
+def _shares(mask: dict[str, Any], half: str, read: dict[str, Any]) -> np.ndarray:
+    """Share of each class in a half, minus that in the other."""
     whole, _ = by_class(mask["numbers"], read)
-    upper, _ = by_class(mask["upper"], read)
-    lower = whole - upper
-    return upper / max(upper.sum(), 1) - lower / max(lower.sum(), 1)
+    first, _ = by_class(mask[half], read)
+    second = whole - first
+    return first / max(first.sum(), 1) - second / max(second.sum(), 1)

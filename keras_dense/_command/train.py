@@ -16,9 +16,9 @@ import numpy as np
 
 from keras_dense import recipes
 from keras_dense._command.load import Unusable
-from keras_dense.recipes.folds import cross_validate
 from keras_dense.recipes.masks import KINDS
 
+_CHOICES = ("minutes", "network", "validation", "folds", "seed")
 HELP = "train on a folder of images and a folder of masks"
 
 
@@ -75,13 +75,10 @@ def run(args: argparse.Namespace) -> int:
         "progress": _to_stderr if args.json else True,
         **_choices(args),
     }
-    train = recipes.train
-    if args.folds is not None:
-        train, settings["folds"] = cross_validate, args.folds
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is left out of pretrained weights: the scores
-            found = train(args.images, args.masks, **settings)
+            found = recipes.train(args.images, args.masks, **settings)
     except (ConnectionError, ImportError, OSError, ValueError) as error:
         raise Unusable(str(error)) from error
     if args.json:
@@ -95,7 +92,7 @@ def _to_stderr(text: str) -> None:
 
 def _choices(args: argparse.Namespace) -> dict[str, Any]:
     """Arguments of `choose` that were given."""
-    found = {name: getattr(args, name) for name in ("minutes", "network", "validation", "seed")}
+    found = {name: getattr(args, name) for name in _CHOICES}
     found = {name: value for name, value in found.items() if value is not None}
     if args.weights is not None:
         found["weights"] = None if args.weights.lower() == "none" else args.weights

@@ -13,6 +13,7 @@ from keras_dense._types import PathLike
 from keras_dense.backbones.application import is_application
 from keras_dense.recipes import numbers as N
 from keras_dense.recipes.recipe import FORMAT, Recipe
+from keras_dense.recipes.split import folds as fold_names
 from keras_dense.recipes.split import split, without_borders
 
 FLIPS = ("none", "horizontal", "all")
@@ -27,6 +28,7 @@ def choose(
     weights: PathLike | None = "imagenet",
     minutes: float = N.MINUTES,
     validation: float = N.VALIDATION_SHARE,
+    folds: int | None = None,
     seed: int = 0,
     **settings: Any,
 ) -> Recipe:
@@ -40,6 +42,8 @@ def choose(
             network (`kd.weights.list()`), which is then trained on.
         minutes: float > 0, time for everything: the training, its evaluation and the exports.
         validation: float from 0 to 1, share of the images that are held out.
+        folds: int >= 2, number of parts for a cross-validation, each of which is held out once; the
+            final model is then the mean of so many.
         seed: int >= 0.
         **settings: other choices by their names, such as `crop=[256, 256]`, `flips="none"`,
             `batch_size=4`, `steps=500`; see the recipe of a run.
@@ -73,6 +77,11 @@ def choose(
         warned=list(findings["warned"]),
     )
     recipe["data"]["classes"] = findings.get("classes", [])
+    if folds is not None:
+        parts = fold_names(dict(findings), _check.integer(folds, "folds", low=2), seed)
+        recipe["folds"] = [
+            {"train": without_borders(dict(findings), part), "validation": part} for part in parts
+        ]
     recipe.set("validation", validation, why)
     kind = _kind(recipe, findings)
     _network(recipe, kind, network, backbone, weights)

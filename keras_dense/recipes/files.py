@@ -132,7 +132,7 @@ def _cut(files: dict[str, pathlib.Path], end: str) -> dict[str, pathlib.Path]:
     return {k.removesuffix(end): path for k, path in files.items() if k.endswith(end)}
 
 
-_PARTNER = {"masks": "mask", "depth": "depth map", "normals": "normal map"}
+_PARTNER = {"masks": "a mask", "depth": "a depth map", "normals": "a normal map"}
 
 
 def _alone(files: dict[str, dict[str, pathlib.Path]], names: Sequence[str]) -> list[str]:
@@ -141,9 +141,9 @@ def _alone(files: dict[str, dict[str, pathlib.Path]], names: Sequence[str]) -> l
     for key, found in files.items():
         alone = [path.name for name, path in found.items() if name not in kept]
         if alone:
-            partner = what if key == "images" else "image"
+            partner = what if key == "images" else "an image"
             said.append(
-                f"{key.capitalize()} without a {partner} are left out: {len(alone)} "
+                f"{key.capitalize()} without {partner} are left out: {len(alone)} "
                 f"({some(alone)})."
             )
     return said

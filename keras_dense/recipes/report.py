@@ -79,6 +79,49 @@ def write_report(
     return path
 
 
+def write_summary(recipe: Recipe, results: Mapping[str, Any], out: pathlib.Path) -> pathlib.Path:
+    """Write the report of a cross-validation; each fold has a report of its own."""
+    rows = [
+        (f"fold_{i}", f"{each['score']:.4f}", len(recipe["folds"][i - 1]["validation"]))
+        for i, each in enumerate(results["folds"], 1)
+    ]
+    mean = (
+        f"Score of {len(rows)} folds: {results['score']:.4f}, standard deviation "
+        f"{results['spread']:.4f}. Each image was scored by the model that was not trained on it; "
+        "model.keras predicts the mean of all of them, which is usually better."
+    )
+    parts = [
+        page.paragraphs([mean]),
+        page.section("Folds", page.table(("folder", "score", "images"), rows, 1)),
+        page.section("Classes, over all folds", _pooled(recipe, results)),
+        page.section(
+            "What was found",
+            page.paragraphs(recipe["said"]),
+            page.paragraphs(recipe["warned"], "warning"),
+        ),
+        page.section("What was chosen, and why", _choices(recipe)),
+        page.section("How to use the model", _commands(out, results)),
+    ]
+    path = out / "report.html"
+    with whole(path) as draft:
+        draft.write_text(page.page(f"Report of {out.resolve().name}", parts), encoding="utf-8")
+    return path
+
+
+def _pooled(recipe: Recipe, results: Mapping[str, Any]) -> str:
+    for values in results["heads"].values():
+        if "iou" in values:
+            columns = ("iou", "dice", "accuracy", "precision")
+            names = recipe["data"]["read"]["class_names"]
+            rows = [
+                (name, *(_percent(values[column][i]) for column in columns))
+                for i, name in enumerate(names)
+            ]
+            rows.append(("mean", *(_percent(values[f"mean_{column}"]) for column in columns)))
+            return page.table(("class", "IoU", "Dice", "recall", "precision"), rows, 1)
+    return ""
+
+
 def _summary(recipe: Recipe, scored: Scored, results: Mapping[str, Any]) -> str:
     lines = []
     for key, values in scored.heads.items():

@@ -1,5 +1,6 @@
 """From two folders to a trained model, its report and its exports."""
 
+import copy
 import json
 import pathlib
 import shutil
@@ -16,10 +17,11 @@ from keras_dense.recipes.choose import check, choose
 from keras_dense.recipes.data import dataset_of
 from keras_dense.recipes.deliver import deliver
 from keras_dense.recipes.fit import finish, fit
+from keras_dense.recipes.folds import cross_validate
 from keras_dense.recipes.look import look
 from keras_dense.recipes.network import heads_of
 from keras_dense.recipes.recipe import FILE, Recipe, load
-from keras_dense.recipes.report import write_report
+from keras_dense.recipes.report import write_report, write_summary
 from keras_dense.recipes.rounds import Line, duration
 from keras_dense.recipes.speed import fix_length, measure, set_rounds
 
@@ -71,7 +73,7 @@ def train(
         progress: bool, whether to print what is found, chosen and done; or a function that takes
             each line.
         **choices: arguments of `choose`: `network`, `backbone`, `weights`, `minutes`, `validation`,
-            `seed`, and every choice of a recipe by its name, such as `crop=[256, 256]`.
+            `folds`, `seed`, and every choice of a recipe by its name, such as `crop=[256, 256]`.
 
     Returns:
         A dict, as in `results.json`: "score", "heads" (scores of each), "candidates", "model",
@@ -107,6 +109,8 @@ def train(
         found.save(out / FILE)
         say(f"\n{found}\n\n{out / FILE} can be edited, and trained by with --recipe")
         return found
+    if "folds" in found:
+        return _run_folds(found, out, exports, workers, say, began)
     return _run(found, out, exports, workers, say, began)
 
 
@@ -169,7 +173,7 @@ def _recipe(out, images, masks, recipe, looking, choices, workers, say) -> Recip
             raise ValueError(
                 f"`recipe` holds all choices: edit it. Received: also {', '.join(choices)}"
             )
-        found = recipe if isinstance(recipe, Recipe) else load(recipe)
+        found = Recipe(copy.deepcopy(dict(recipe))) if isinstance(recipe, Recipe) else load(recipe)
         check(found)
         return found
     line = Line(say is not _silent)
@@ -234,6 +238,8 @@ def _run(
         "model": str(out / "model.keras"),
         "exports": delivered,
         "steps": recipe.value("steps"),
+        "rounds": recipe.value("rounds"),
+        "matrix": None if scored.matrix is None else scored.matrix.tolist(),
     }
     results["report"] = str(write_report(recipe, model, heads, val, scored, results, history, out))
     results["seconds"] = round(time.perf_counter() - began, 1)
@@ -243,6 +249,22 @@ def _run(
         f"score {scored.score:.4f} in {duration(results['seconds'])}; model.keras and report.html "
         f"are in {out}"
     )
+    return results
+
+
+def _run_folds(recipe, out, exports, workers, say, began) -> dict[str, Any]:
+    recipe.save(out / FILE)
+
+    def one(part: Recipe, folder: pathlib.Path) -> dict[str, Any]:
+        return train(recipe=part, out=folder, exports=[], workers=workers, progress=say)
+
+    model, results = cross_validate(recipe, out, one, say)
+    results |= {"model": str(out / "model.keras"), "exports": deliver(model, out, exports, say)}
+    results["report"] = str(write_summary(recipe, results, out))
+    results["seconds"] = round(time.perf_counter() - began, 1)
+    with whole(out / RESULTS) as draft:
+        draft.write_text(json.dumps(results, indent=1, default=_plain), encoding="utf-8")
+    say(f"the mean of all folds is model.keras in {out}; report.html has their scores")
     return results
 
 

@@ -143,7 +143,6 @@ def _alone(files: dict[str, dict[str, pathlib.Path]], names: Sequence[str]) -> l
         if alone:
             partner = what if key == "images" else "an image"
             said.append(
-                f"{key.capitalize()} without {partner} are left out: {len(alone)} "
-                f"({some(alone)})."
+                f"{key.capitalize()} without {partner} are left out: {len(alone)} ({some(alone)})."
             )
     return said

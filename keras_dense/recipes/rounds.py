@@ -147,7 +147,7 @@ class Rounds(keras.callbacks.Callback):
             )
 
     def _add_to_average(self, epoch: int) -> None:
-        first = self.rounds - self.average
+        first = max(self.rounds - self.average, 0)
         if epoch < first:
             return
         count = epoch - first + 1

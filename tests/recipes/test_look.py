@@ -186,9 +186,7 @@ def test_duplicates_and_files_without_a_partner(tmp_path):
     found = look(tmp_path)
     assert "used once: 1 (copy = s00)" in said(found)
     assert "without a mask are left out: 1 (alone.png)" in said(found)
-    assert "without a image are left out: 1 (lost.png)" in said(found).replace(
-        "an image", "a image"
-    )
+    assert "without an image are left out: 1 (lost.png)" in said(found)
     assert len(found["names"]) == 6
 
 

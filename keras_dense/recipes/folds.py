@@ -101,7 +101,7 @@ def _pooled(found: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         else:
             pooled[key] = {
                 name: float(np.mean([each["heads"][key][name] for each in found]))
-                for name, v in values.items()
-                if np.ndim(v) == 0
+                for name in values
+                if all(isinstance(each["heads"][key][name], float) for each in found)
             }
     return pooled

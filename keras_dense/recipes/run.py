@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import pathlib
 import shutil
 import time
@@ -242,14 +243,12 @@ def _run(
         "matrix": None if scored.matrix is None else scored.matrix.tolist(),
     }
     results["report"] = str(write_report(recipe, model, heads, val, scored, results, history, out))
-    results["seconds"] = round(time.perf_counter() - began, 1)
-    with whole(out / RESULTS) as draft:
-        draft.write_text(json.dumps(results, indent=1, default=_plain), encoding="utf-8")
+    found = _finished(results, out, began)
     say(
-        f"score {scored.score:.4f} in {duration(results['seconds'])}; model.keras and report.html "
+        f"score {scored.score:.4f} in {duration(found['seconds'])}; model.keras and report.html "
         f"are in {out}"
     )
-    return results
+    return found
 
 
 def _run_folds(recipe, out, exports, workers, say, began) -> dict[str, Any]:
@@ -261,12 +260,25 @@ def _run_folds(recipe, out, exports, workers, say, began) -> dict[str, Any]:
     model, results = cross_validate(recipe, out, one, say)
     results |= {"model": str(out / "model.keras"), "exports": deliver(model, out, exports, say)}
     results["report"] = str(write_summary(recipe, results, out))
-    results["seconds"] = round(time.perf_counter() - began, 1)
-    with whole(out / RESULTS) as draft:
-        draft.write_text(json.dumps(results, indent=1, default=_plain), encoding="utf-8")
+    found = _finished(results, out, began)
     say(f"the mean of all folds is model.keras in {out}; report.html has their scores")
-    return results
+    return found
+
+
+def _finished(results: dict[str, Any], out: pathlib.Path, began: float) -> dict[str, Any]:
+    """Write the results; numbers that are not finite, which JSON does not have, are `None`."""
+    results["seconds"] = round(time.perf_counter() - began, 1)
+    found = _plain(results)
+    with whole(out / RESULTS) as draft:
+        draft.write_text(json.dumps(found, indent=1, allow_nan=False), encoding="utf-8")
+    return found
 
 
 def _plain(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return _plain(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value

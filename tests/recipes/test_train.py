@@ -153,7 +153,7 @@ def test_a_recipe_gives_the_same_numbers_after_a_stop(trained, tmp_path, monkeyp
 def test_a_failed_first_try_does_not_block_a_corrected_one(tmp_path):
     F.scenes(tmp_path, 3)
     settings = {**SMALL, "out": tmp_path / "run", "dry_run": True}
-    with pytest.raises(ValueError, match="labels up to 7"):
+    with pytest.raises(ValueError, match="labels up to"):
         kd.recipes.train(tmp_path / "images", tmp_path / "masks", classes=3, **settings)
     found = kd.recipes.train(tmp_path / "images", tmp_path / "masks", classes=8, **settings)
     assert load(tmp_path / "run" / "recipe.json") == found

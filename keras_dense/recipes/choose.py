@@ -132,6 +132,7 @@ def _network(recipe, kind, network, backbone, weights) -> None:
         recipe.set("backbone", None, "That of the published network.")
         recipe.set("backbone_arguments", {}, "Those of the published network.")
         recipe.set("weights", str(weights), "Given: the whole network is trained on.")
+        recipe.set("weights_file", None, "Of the published network; downloaded by default.")
         return
     if network is not None and network not in models.__all__:
         raise ValueError(f"`network` must be the name of a builder. Received: network={network!r}")

@@ -64,12 +64,18 @@ def _masks(data: dict[str, Any], names: list[str], image: Any) -> Any:
         data["masks"],
         class_names=read["class_names"],
         palette=read["palette"],
-        encoding="color" if read["kind"] == "colors" and "nearest" not in read else "auto",
+        encoding=_encoding(read),
         remap=read.get("values") or None,
         decode=mask_decoder(read),
         decode_image=image,
         **where,
     )
+
+
+def _encoding(read: dict[str, Any]) -> str:
+    if mask_decoder(read) is not None:
+        return "auto"
+    return "color" if read["kind"] == "colors" else "index"
 
 
 def image_decoder(found: dict[str, float] | None) -> Any:
@@ -101,20 +107,11 @@ def mask_decoder(read: dict[str, Any]) -> Any:
             return np.argmin(gaps, axis=0).astype(np.int32)
 
         return nearest
-    if "channel" in read:
-        return _first
-    if read["kind"] != "colors":
-        # The numbers, in files with a palette that shows other colors, too.
-        return _numbers
-    return None
+    return _first if "channel" in read else None
 
 
 def _first(x: Array) -> Array:
     return x if x.ndim == 2 else x[..., 0]
-
-
-def _numbers(x: Array) -> Array:
-    return x[..., 0] if x.ndim == 3 and x.shape[2] <= 2 else x
 
 
 class Joined:
@@ -211,6 +208,15 @@ def quarter_turns(sample: Sample, rng: np.random.Generator) -> Sample:
         return sample
     keys = pixel_keys(sample)
     return {**sample, **{k: np.ascontiguousarray(np.rot90(sample[k], turns)) for k in keys}}
+
+
+def recalibration_images(recipe: Recipe) -> int:
+    """Return the number of images behind the final statistics of batch norms; 0 for none.
+
+    Whole images once; of windows of images of different sizes two each.
+    """
+    each = 1 if recipe["data"]["sizes"]["different"] == 1 else 2
+    return min(recipe.value("batch_norm")["recalibrate"] or 0, each * len(recipe["train"]))
 
 
 def plain_batches(recipe: Recipe, dataset: Any, count: int) -> Any:

@@ -89,7 +89,7 @@ def mask_facts(path: PathLike, palette: Array | None = None) -> dict[str, Any]:
         if not (numbers == np.floor(numbers)).all():
             raise ValueError(f"{path}: has numbers that are not whole, such as {numbers.max():.6g}")
         numbers = numbers.astype(np.int64)
-    numbers = turned(numbers, orientation_of(found, None if found.orientation == 1 else True))
+    numbers = turned(numbers, orientation_of(found, None))
     gray = numbers if model != "colors" else (numbers >> 8) & 255
     fact: dict[str, Any] = {
         "size": (int(numbers.shape[0]), int(numbers.shape[1])),

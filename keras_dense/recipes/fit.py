@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_dense import datasets, training
-from keras_dense.recipes.data import Stretched, augmentation, plain_batches
+from keras_dense.recipes.data import Stretched, augmentation, plain_batches, recalibration_images
 from keras_dense.recipes.network import build, compile_for
 from keras_dense.recipes.recipe import Recipe
 from keras_dense.recipes.rounds import SCORE, Line, Rounds, load_weights
@@ -29,6 +29,10 @@ def fit(
     rounds = recipe.value("rounds")
     steps = recipe.value("steps") // rounds
     model = build(recipe, heads)
+    if recipe.value("network") is None and recipe.value("weights").endswith("8bit"):
+        # Folded batch norms get statistics, or the first step would undo what is learned.
+        some = plain_batches(recipe, train, 10 * batch)
+        training.recalibrate_batch_norm(model, some, keep_function=True)
     compile_for(recipe, model, steps * rounds)
     loader = datasets.Loader(
         Stretched(train, steps * rounds * batch, seed),
@@ -84,7 +88,7 @@ def finish(
         The scores of the chosen weights, and the score of each candidate.
     """
     rounds = recipe.value("rounds")
-    images = min(recipe.value("batch_norm")["recalibrate"] or 0, 4 * len(train))
+    images = recalibration_images(recipe)
     last = model.get_weights()
     candidates: dict[str, Any] = {"last round": last}
     average = out / "weights" / f"average_{rounds}.npz"

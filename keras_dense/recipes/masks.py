@@ -126,7 +126,7 @@ def _labels(facts, counts, read, kind, names, palette, void, said):
             said.append(f"No mask has {n}, which was given as void.")
         elif n != VOID:
             said.append(f"{n} is read as void, as given: {_share(counts, n)} of the pixels.")
-    values: dict[int, int] = {int(n): VOID for n in void if n != VOID}
+    values: dict[int, int] = {int(n): VOID for n in void}
     without = [n for n in numbers if n != VOID]
     if kind == "binary" and len(numbers) > 2:
         raise ValueError(

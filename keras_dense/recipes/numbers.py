@@ -88,6 +88,7 @@ WEIGHT_DECAY = 1e-4
 SCHEDULE = {"kind": "polynomial", "power": 0.9, "warmup": 0.0}
 BATCH_NORM_MOMENTUM = 0.95
 RECALIBRATION_IMAGES = 360  # whole training images behind the final batch-norm statistics
+RECALIBRATION_TIME = 0.08  # of all the time, at most
 AVERAGE_ROUNDS = 3  # the mean of the weights of the last rounds is a candidate; 0: it is not
 
 # The loss.
@@ -126,5 +127,5 @@ EXPORT_SECONDS = 60.0
 
 # Memory and large images.
 CACHE_BYTES = 3e9
-LARGE_PIXELS = 2_000_000  # larger images are validated in tiles
+LARGE_PIXELS = 3_000_000  # larger images are validated in pieces
 LOOK_AT = 1500  # images whose pixels are read before training

@@ -23,6 +23,7 @@ _SHOWN = 4  # best and worst images
 _CONFUSIONS = 8  # pairs of classes that are listed
 _MATRIX = 40  # classes of the largest matrix that is drawn
 _TILE = 250
+_LARGEST = 1400  # pixels of the side of an image that is drawn; of larger ones the center
 
 
 def write_report(
@@ -203,7 +204,7 @@ def _caption(scored: Scored, index: int) -> str:
 def _panel(model: keras.Model, heads: Heads, key: str, val: Any, which: Sequence[int]) -> Array:
     head, rows = heads[key], []
     for index in which:
-        sample = window(check_sample(val[index]))
+        sample = window(check_sample(val[index]), most=_LARGEST)
         logits = predict(model, sample["image"], heads)[key]
         labels = keras.ops.convert_to_numpy(head.decode(logits, sample["image"][None]))[0]
         rows.append((sample["image"], np.asarray(head.encode(sample)), labels))
@@ -264,7 +265,7 @@ def _others(values, model, heads, val, labels) -> str:
     ]
     drawings = []
     for index in np.linspace(0, len(val) - 1, min(len(val), _SHOWN)).round().astype(int):
-        sample = window(check_sample(val[int(index)]))
+        sample = window(check_sample(val[int(index)]), most=_LARGEST)
         found = predict(model, sample["image"], heads)
         shown: dict[str, Array] = {}
         for key in values:

@@ -44,12 +44,12 @@ def load_weights(path: PathLike) -> list[Array]:
         return [file[name] for name in file.files]
 
 
-def window(sample: Sample, rng: Any = None) -> Sample:
+def window(sample: Sample, rng: Any = None, most: int = _SHOWN) -> Sample:
     """Cut the center of an image that is too large to be shown."""
     height, width = sample["image"].shape[:2]
-    if max(height, width) <= _SHOWN:
+    if max(height, width) <= most:
         return sample
-    return CenterCrop((min(height, _SHOWN), min(width, _SHOWN)))(sample)
+    return CenterCrop((min(height, most), min(width, most)))(sample)
 
 
 class Rounds(keras.callbacks.Callback):

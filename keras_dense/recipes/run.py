@@ -168,7 +168,9 @@ def _text(value: Any) -> str:
 def _recipe(out, images, masks, recipe, looking, choices, workers, say) -> Recipe:
     """The recipe of a run: that of the folder if it is continued, else given, else chosen."""
     if (out / FILE).exists():
-        return load(out / FILE)
+        found = load(out / FILE)
+        check(found)
+        return found
     if recipe is not None:
         if choices:
             raise ValueError(

@@ -1,17 +1,18 @@
 """Scores of a model on a data set, image by image."""
 
 import dataclasses
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_dense._types import Array
+from keras_dense._types import Array, Sample
 from keras_dense.datasets import check_sample
 from keras_dense.datasets.parts import describe
+from keras_dense.datasets.sample import crop_sample
 from keras_dense.heads import Heads
-from keras_dense.inference import TiledPredictor
 from keras_dense.metrics.scores import scores
 from keras_dense.recipes.numbers import LARGE_PIXELS
 
@@ -51,11 +52,28 @@ class Scored:
 _MAIN = {"labels": "mean_iou", "depth": "delta1", "array": "within_11.25"}
 
 
+def pieces(sample: Sample) -> Iterator[Sample]:
+    """Cut a large image into pieces, so that memory holds their predictions.
+
+    >>> sample = {"image": np.zeros((1000, 5000, 3), "uint8")}
+    >>> [piece["image"].shape[:2] for piece in pieces(sample)]
+    [(1000, 1668), (1000, 1668), (1000, 1664)]
+    """
+    sides = sample["image"].shape[:2]
+    if sides[0] * sides[1] <= LARGE_PIXELS:
+        yield sample
+        return
+    most = math.sqrt(LARGE_PIXELS)
+    # Parts of equal size, in multiples of four.
+    height, width = (4 * math.ceil(side / math.ceil(side / most) / 4) for side in sides)
+    for top in range(0, sides[0], height):
+        for left in range(0, sides[1], width):
+            size = min(height, sides[0] - top), min(width, sides[1] - left)
+            yield crop_sample(sample, top, left, *size)
+
+
 def predict(model: keras.Model, image: Array, heads: Heads) -> dict[str, Array]:
-    """Predict one image, in tiles if it is large: raw predictions by the key of the head."""
-    if image.shape[0] * image.shape[1] > LARGE_PIXELS:
-        found = TiledPredictor(model, heads.pack(heads), raw=True).run(image, progress=False)
-        return {key: np.asarray(y)[None] for key, y in heads.unpack(found).items()}
+    """Predict one image: raw predictions by the key of the head."""
     found = model.predict_on_batch(image[None])
     return {k: keras.ops.convert_to_numpy(y) for k, y in heads.unpack(found).items()}
 
@@ -76,18 +94,21 @@ def score(
     bins: Array = np.zeros((3, BINS))
     images = []
     for index in range(len(dataset)):
-        sample = check_sample(dataset[index])
-        found = predict(model, sample["image"], heads)
-        for k, h in heads.items():
-            if h is not head:
-                target = np.asarray(h.encode(sample))[None]
-                for metric in metrics[k]:
-                    metric.update_state(target, found[k])
+        whole: Array = np.zeros_like(matrix)
+        for sample in pieces(check_sample(dataset[index])):
+            found = predict(model, sample["image"], heads)
+            for k, h in heads.items():
+                if h is not head:
+                    target = np.asarray(h.encode(sample))[None]
+                    for metric in metrics[k]:
+                        metric.update_state(target, found[k])
+            if head is not None:
+                one, counted = _labels(head, sample, found[key][0])
+                whole += one
+                bins += counted
         if head is not None:
-            one, counted = _labels(head, sample, found[key][0])
-            matrix += one
-            bins += counted
-            images.append((describe(dataset, index), _mean_iou(one)))
+            matrix += whole
+            images.append((describe(dataset, index), _mean_iou(whole)))
         if progress is not None:
             progress(index + 1, len(dataset))
     results = {
@@ -102,10 +123,10 @@ def score(
         }
     mains = [results[k][_MAIN[heads[k].annotation]] for k in heads]
     mains = [value for value in mains if np.isfinite(value)]
-    whole = float(np.mean(mains)) if mains else 0.0
+    mean = float(np.mean(mains)) if mains else 0.0
     if head is None:
-        return Scored(whole, results, None, images, None)
-    return Scored(whole, results, matrix, images, bins)
+        return Scored(mean, results, None, images, None)
+    return Scored(mean, results, matrix, images, bins)
 
 
 def _labels(head: Any, sample: dict, logits: Array) -> tuple[Array, Array]:

@@ -10,11 +10,17 @@ import numpy as np
 from keras_dense import datasets
 from keras_dense.heads import Heads
 from keras_dense.recipes import numbers as N
-from keras_dense.recipes.data import Stretched, augmentation, plain_batches
+from keras_dense.recipes.data import (
+    Stretched,
+    augmentation,
+    plain_batches,
+    recalibration_images,
+)
 from keras_dense.recipes.network import build, compile_for
 from keras_dense.recipes.recipe import Recipe
-from keras_dense.recipes.scores import predict
+from keras_dense.recipes.scores import pieces, predict
 
+_CANDIDATES = 3  # of the final weights
 _WARM, _TIMED, _SECONDS = 2, 8, 20.0
 
 
@@ -55,8 +61,6 @@ def measure(recipe: Recipe, heads: Any, train: Any, val: Any, workers: int = 2) 
     start = time.perf_counter() - began - sum(steps[_WARM:])
     image = _time_images(model, val, Heads(heads))
     recalibration = _time_recalibration(recipe, model, train)
-    del model
-    keras.backend.clear_session(free_memory=False)
     return Speed(start, float(np.mean(steps[_WARM:])), image, recalibration)
 
 
@@ -64,18 +68,22 @@ def _time_images(model: keras.Model, val: Any, heads: Heads) -> float:
     """Mean seconds of a prediction, without those that compile."""
     times = []
     for number in range(min(len(val), 5) + 1):
-        image = val[number % len(val)]["image"]
+        sample = val[number % len(val)]
         before = time.perf_counter()
-        predict(model, image, heads)
+        for piece in pieces(sample):
+            predict(model, piece["image"], heads)
         times.append(time.perf_counter() - before)
     return float(np.mean(times[len(times) // 2 :]))
 
 
 def _time_recalibration(recipe: Recipe, model: keras.Model, train: Any) -> float:
     images = next(iter(plain_batches(recipe, train, 2 * recipe.value("batch_size"))))[0]
-    before = time.perf_counter()
-    model(images, training=True)
-    return (time.perf_counter() - before) / len(images)
+    times = []
+    for _ in range(2):  # the first one prepares much
+        before = time.perf_counter()
+        model(images, training=True)
+        times.append(time.perf_counter() - before)
+    return min(times) / len(images)
 
 
 def fix_length(recipe: Recipe, speed: Speed, spent: float, exports: bool = True) -> None:
@@ -89,9 +97,14 @@ def fix_length(recipe: Recipe, speed: Speed, spent: float, exports: bool = True)
     """
     budget = 60 * recipe.value("minutes")
     images = len(recipe["validation"])
-    recalibrated = min(recipe.value("batch_norm")["recalibrate"] or 0, 4 * len(recipe["train"]))
-    # Three candidates are recalibrated, five scored, and the best one is drawn.
-    end = 3 * recalibrated * speed.recalibration + 6 * images * speed.image + 10
+    recalibrated = recalibration_images(recipe)
+    affordable = N.RECALIBRATION_TIME * budget / (_CANDIDATES * speed.recalibration)
+    if recalibrated > max(affordable, recipe.value("batch_size")):
+        recalibrated = max(int(affordable), recipe.value("batch_size"))
+        why = f"{100 * N.RECALIBRATION_TIME:.0f} % of the time hold statistics over so many images."
+        recipe.set("batch_norm", {**recipe.value("batch_norm"), "recalibrate": recalibrated}, why)
+    # Some candidates are recalibrated, five scored, and the best one is drawn.
+    end = _CANDIDATES * recalibrated * speed.recalibration + 6 * images * speed.image + 10
     end += N.EXPORT_SECONDS if exports else 0.0
     each = min(images, N.VALIDATION_IN_ROUNDS) * speed.image + 2.0
     left = budget * (1 - N.RESERVE) - spent - speed.start - end

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_dense import _check, models
-from keras_dense import weights as published
+import keras_dense.models as models
+import keras_dense.weights as published
+from keras_dense import _check
 from keras_dense._types import PathLike
 from keras_dense.backbones.application import is_application
 from keras_dense.recipes import numbers as N

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_dense import datasets
+import keras_dense.datasets as datasets
 from keras_dense._check import fail
 from keras_dense._types import Array, Sample
 from keras_dense.datasets import transforms as T

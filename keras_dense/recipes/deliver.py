@@ -49,7 +49,7 @@ def deliver(
     file = out / "model.keras"
     with whole(file) as draft:
         # Without the optimizer, which is in the checkpoint.
-        keras.Model(model.inputs, model.output, name=model.name).save(draft)
+        keras.Model(model.input, model.output, name=model.name).save(draft)
     formats = available() if exports is None else list(exports)
     written = {}
     for name in formats:

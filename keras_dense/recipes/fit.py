@@ -6,7 +6,8 @@ from typing import Any
 
 import keras
 
-from keras_dense import datasets, training
+import keras_dense.datasets as datasets
+import keras_dense.training as training
 from keras_dense.recipes.data import Stretched, augmentation, plain_batches, recalibration_images
 from keras_dense.recipes.network import build, compile_for
 from keras_dense.recipes.recipe import Recipe

@@ -44,7 +44,7 @@ def ensemble(models: Sequence[keras.Model]) -> keras.Model:
     image = keras.Input(models[0].input_shape[1:], name="image")
     outputs = []
     for number, model in enumerate(models, 1):
-        part = keras.Model(model.inputs, model.output, name=f"fold_{number}")
+        part = keras.Model(model.input, model.output, name=f"fold_{number}")
         outputs.append(heads.unpack(part(image)))
 
     def mean(key: str, head: Any) -> Any:

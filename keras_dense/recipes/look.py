@@ -24,13 +24,17 @@ FEW = 20  # images
 
 
 class Findings(dict):
-    """What was found in the folders: a dict of plain values that prints as sentences.
+    """Facts of the folders: a dict of plain values that prints as sentences.
 
     Keys: "images", "masks", "depth", "normals" (folders), "names" (of the samples), "suffixes",
     "read" (how masks are read), "decode" (range of images of more than 8 bits, or `None`), "said"
     (sentences), "warned" (sentences about what may hurt the result), "sizes", "gray", "bits",
     "up_and_down", "classes" (a dict for each: name, share, images, width), "void", "groups",
     "sequences", "present" (classes of each image).
+
+    >>> print(Findings(said=["4 images of 24 x 32 pixels."], warned=["4 images are few."]))
+    4 images of 24 x 32 pixels.
+    ! 4 images are few.
     """
 
     def __str__(self) -> str:

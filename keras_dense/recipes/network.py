@@ -4,8 +4,10 @@ from typing import Any
 
 import keras
 
-from keras_dense import losses, models, training
-from keras_dense import weights as published
+import keras_dense.losses as losses
+import keras_dense.models as models
+import keras_dense.training as training
+import keras_dense.weights as published
 from keras_dense.backbones import backbone as make_backbone
 from keras_dense.heads import Depth, Normals, Segmentation, objectives
 from keras_dense.recipes.recipe import Recipe

@@ -13,7 +13,7 @@ _KEYS = ("format", "data", "train", "validation", "choices", "said", "warned")
 
 
 class Recipe(dict):
-    """What is trained on what, and why: a dict of plain values that prints as text.
+    """Choices of a training with their reasons: a dict of plain values that prints as text.
 
     Keys: "data" (folders, and how they are read), "train" and "validation" (names of images),
     "choices" (dict from a name to {"value": …, "why": …}), "said" and "warned" (what was found).

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_dense import plot
+import keras_dense.plot as plot
 from keras_dense._files import whole
 from keras_dense._types import Array
 from keras_dense.datasets import check_sample

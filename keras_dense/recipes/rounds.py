@@ -10,7 +10,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_dense import datasets, plot, training
+import keras_dense.datasets as datasets
+import keras_dense.plot as plot
+import keras_dense.training as training
 from keras_dense._files import whole
 from keras_dense._types import Array, PathLike, Sample
 from keras_dense.datasets.transforms import CenterCrop

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_dense import datasets
+import keras_dense.datasets as datasets
 from keras_dense.heads import Heads
 from keras_dense.recipes import numbers as N
 from keras_dense.recipes.data import (

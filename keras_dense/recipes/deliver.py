@@ -53,6 +53,9 @@ def deliver(
     formats = available() if exports is None else list(exports)
     written = {}
     for name in formats:
+        if name not in _PLACES:
+            say(f"! {name} was not written: formats are {', '.join(_PLACES)}")
+            continue
         target = out / "export" / _PLACES[name]
         say(f"writing {target}")
         error = _export(file, name, target)

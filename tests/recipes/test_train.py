@@ -16,6 +16,8 @@ from keras_dense._command import main
 from keras_dense.recipes import rounds
 from keras_dense.recipes.choose import choose
 from keras_dense.recipes.data import Stretched
+from keras_dense.recipes.deliver import deliver
+from keras_dense.recipes.folds import ensemble
 from keras_dense.recipes.recipe import load
 from keras_dense.recipes.speed import Speed, fix_length
 
@@ -267,3 +269,15 @@ def test_depth_and_labels(tmp_path):
     )
     assert set(found["heads"]) == {"segmentation", "depth"}
     Outline((tmp_path / "run" / "report.html").read_text(encoding="utf-8"))
+
+
+@pytest.mark.exhaustive
+def test_exports_run_without_this_process(tmp_path):
+    pytest.importorskip("tensorflow")
+    backbones = [kd.backbone("mobilenet", weights=None, alpha=0.25) for _ in range(2)]
+    models = [kd.fcn32s(backbone, 3) for backbone in backbones]
+    lines = []
+    found = deliver(ensemble(models), tmp_path, ["savedmodel", "nothing"], lines.append)
+    assert list(found) == ["savedmodel"], lines
+    assert (tmp_path / "export/savedmodel/1/saved_model.pb").exists()
+    assert any("nothing was not written" in line for line in lines)

@@ -23,6 +23,7 @@ PORTABLE = (
     "tests/inference/",
     "tests/losses/",
     "tests/metrics/",
+    "tests/recipes/",
     "tests/test_command",
     "tests/testing/",
     "tests/weights/",

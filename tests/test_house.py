@@ -20,7 +20,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Each room may import those before it.
 ROOMS = (
     "ops layers losses metrics surgery backbones heads models datasets training inference export "
-    "testing weights plot"
+    "testing weights plot recipes"
 ).split()
 BACKENDS = {"tensorflow", "jax", "torch"}
 # Public modules whose names are checked below, where they exist.

@@ -8,11 +8,11 @@ stderr, and shows progress with `Progress(…, quiet=args.quiet)`.
 import argparse
 import sys
 
-from keras_dense._command import check, compare, evaluate, export, info, predict
+from keras_dense._command import check, compare, evaluate, export, info, predict, train
 from keras_dense._command.console import on_stderr, print_json
 from keras_dense._command.load import Unusable, add_import, import_modules
 
-COMMANDS = (predict, evaluate, compare, check, info, export)
+COMMANDS = (train, predict, evaluate, compare, check, info, export)
 # Those that take a model as their first argument.
 WITH_MODEL = (predict, evaluate, info, export)
 
@@ -54,7 +54,7 @@ def _run(args):
 def _parser():
     parser = argparse.ArgumentParser(
         prog="python -m keras_dense",
-        description="What trained models are for. KERAS_BACKEND chooses the backend.",
+        description="Training, and what trained models are for. KERAS_BACKEND chooses the backend.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     for module in COMMANDS:

@@ -1,6 +1,5 @@
 """Plain vision transformers of KerasHub as backbones."""
 
-import importlib
 import os
 import subprocess
 import sys
@@ -16,13 +15,10 @@ from tests.backbones.hub_networks import (
     MAKERS,
     WIDTH,
     called,
-    dinov2,
     ended,
     last_tokens,
     network,
-    without_key_biases,
 )
-from tests.weights import published
 
 keras_hub = pytest.importorskip("keras_hub")
 names = pytest.mark.parametrize("name", MAKERS)
@@ -71,7 +67,7 @@ def test_in_a_model(name):
     backbone = kd.backbone(network(name), preprocessing=settings)
     model = kd.assemble(backbone, kd.decoders.fpn((8, 8)), kd.heads.Segmentation(3))
     sizes = ((97, 131),) if BACKEND == "jax" else ((64, 64), (97, 131))
-    kd.testing.check_model(without_key_biases(model), sizes=sizes)
+    kd.testing.check_model(model, sizes=sizes)
 
 
 @names
@@ -332,74 +328,3 @@ def test_bad_surgery():
     backbone = kd.backbone(network("vit"))
     with pytest.raises(ValueError, match="classifier's top"):
         kd.surgery.convolutionalize(backbone, size=(64, 64))
-
-
-@pytest.fixture(scope="module")
-def transformers():
-    if importlib.util.find_spec("transformers") is None:
-        pytest.skip("needs transformers")
-    with published.declared_operations():  # it imports torchvision
-        yield importlib.import_module("transformers")
-
-
-@pytest.mark.parametrize("registers", [0, 2])
-def test_equals_dinov2_of_transformers_at_another_size(transformers, registers):
-    """At a size that needs other positions, with the same random weights."""
-    torch = pytest.importorskip("torch")
-    size = {"hidden_size": WIDTH, "num_hidden_layers": 4, "num_attention_heads": 2}
-    size |= {"mlp_ratio": 2, "image_size": 42, "patch_size": 14, "layerscale_value": 0.7}
-    if registers:
-        config = transformers.Dinov2WithRegistersConfig(**size, num_register_tokens=registers)
-        theirs = transformers.Dinov2WithRegistersModel(config).eval()
-    else:
-        config = transformers.Dinov2Config(**size)
-        theirs = transformers.Dinov2Model(config).eval()
-    ours = dinov2(
-        keras_hub.models,
-        intermediate_dim=2 * WIDTH,
-        num_register_tokens=registers,
-        antialias_in_interpolation=bool(registers),
-    )
-    rng = np.random.default_rng(0)
-    with torch.no_grad():
-        for parameter in theirs.parameters():
-            value = rng.normal(scale=0.3, size=parameter.shape)
-            parameter.copy_(torch.from_numpy(value.astype("float32")))
-    _take_over(ours, {k: v.numpy() for k, v in theirs.state_dict().items()}, registers)
-    x = images(70, 98)
-    with torch.no_grad():
-        out = theirs(torch.from_numpy(x).permute(0, 3, 1, 2)).last_hidden_state.numpy()
-    wanted = out[:, 1 + registers :].reshape(1, 5, 7, WIDTH)
-    got = ops.convert_to_numpy(kd.backbone(ours, taps={"T4": 4})(x)["T4"])
-    np.testing.assert_allclose(got, wanted, atol=1e-4 * np.abs(wanted).max())
-
-
-def _take_over(model, state, registers):
-    """The weights of transformers' DINOv2 in KerasHub's."""
-    embedding = model.embeddings
-    embedding.cls_token.assign(state["embeddings.cls_token"])
-    if registers:
-        embedding.register_tokens.assign(state["embeddings.register_tokens"])
-    embedding.position_embeddings.assign(state["embeddings.position_embeddings"])
-    embedding.interpolated_position_embeddings.assign(state["embeddings.position_embeddings"])
-    kernel = state["embeddings.patch_embeddings.projection.weight"].transpose(2, 3, 1, 0)
-    projection = embedding.patch_embeddings.projection
-    projection.set_weights([kernel, state["embeddings.patch_embeddings.projection.bias"]])
-    for i, layer in enumerate(model.encoder.layers):
-        prefix = next(k for k in state if f".{i}.norm1.weight" in k).removesuffix("norm1.weight")
-        mine = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        for norm in ("norm1", "norm2"):
-            getattr(layer, norm).set_weights([mine[f"{norm}.weight"], mine[f"{norm}.bias"]])
-        attention = layer.attention.attention
-        for part in ("query", "key", "value"):
-            weight = mine[f"attention.{part[0]}_proj.weight"].T.reshape(WIDTH, 2, -1)
-            bias = mine[f"attention.{part[0]}_proj.bias"].reshape(2, -1)
-            getattr(attention, f"_{part}_dense").set_weights([weight, bias])
-        weight = mine["attention.o_proj.weight"].T.reshape(2, -1, WIDTH)
-        attention._output_dense.set_weights([weight, mine["attention.o_proj.bias"]])
-        for scale in ("layer_scale1", "layer_scale2"):
-            getattr(layer, scale).lambda1.assign(mine[f"{scale}.lambda1"])
-        for part in ("fc1", "fc2"):
-            weight, bias = mine[f"mlp.{part}.weight"].T, mine[f"mlp.{part}.bias"]
-            getattr(layer.mlp, part).set_weights([weight, bias])
-    model.layernorm.set_weights([state["layernorm.weight"], state["layernorm.bias"]])

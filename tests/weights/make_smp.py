@@ -109,15 +109,7 @@ CASES = (
     ("DeepLabV3", {"encoder_name": "tu-mobilenetv3_small_100", "decoder_channels": 16}),
     ("Unet", {"encoder_name": "mit_b0", **_UNET}),
     ("Segformer", {"encoder_name": "mit_b0", "decoder_segmentation_channels": 16}),
-    (
-        "FPN",
-        {
-            "encoder_name": "mit_b1",
-            "encoder_depth": 4,
-            "decoder_pyramid_channels": 64,
-            "upsampling": 2,
-        },
-    ),
+    ("FPN", {"encoder_name": "mit_b1", "decoder_pyramid_channels": 64}),
 )
 
 

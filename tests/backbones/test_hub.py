@@ -11,6 +11,7 @@ from keras import ops
 
 import keras_dense as kd
 from keras_dense.backbones.hub import presets
+from tests.backbones import hub_hierarchical
 from tests.backbones.hub_networks import (
     MAKERS,
     WIDTH,
@@ -114,27 +115,16 @@ def test_keras_file_in_a_fresh_process(tmp_path):
         np.testing.assert_allclose(loaded[level], feature, atol=1e-5)
 
 
-exports = pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow exports")
-
-
-@exports
 @pytest.mark.exhaustive
-@pytest.mark.parametrize(
-    "name, format, file",
-    [
-        ("vit", "savedmodel", "m"),
-        ("dinov2", "savedmodel", "m"),
-        ("dinov3", "litert", "m.tflite"),
-        ("vit_det", "onnx", "m.onnx"),
-    ],
-)
-def test_exports(name, format, file, tmp_path):
-    backbone = kd.backbone(network(name), taps={"P3": 1, "P4": 2}, preprocessing="tf")
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow exports")
+def test_an_export_for_phones(tmp_path):
+    """Other formats: see `test_hub_exports.py`."""
+    backbone = kd.backbone(network("dinov3"), taps={"P3": 1, "P4": 2}, preprocessing="tf")
     model = kd.assemble(
         backbone, kd.decoders.fpn((8, 8), levels=("P4", "P3")), kd.heads.Segmentation(3)
     )
     x = np.random.default_rng(0).integers(0, 256, (1, 97, 131, 3), dtype="uint8")
-    differences = getattr(kd.export, format)(model, tmp_path / file, images=x)
+    differences = kd.export.litert(model, tmp_path / "m.tflite", images=x)
     assert differences["labels"] <= 0.001 and differences["confidence"] < 1e-4
 
 
@@ -298,11 +288,43 @@ def test_bad_presets_without_keras_hub(monkeypatch, tmp_path):
         kd.backbone(str(tmp_path))
 
 
+@pytest.mark.parametrize("code", [404, 401])
+def test_bad_addresses_of_presets(code, monkeypatch):
+    """A server that answers is a network that works."""
+
+    class HTTPError(Exception):
+        response = type("Response", (), {"status_code": code})
+
+    def answer(*args, **kwargs):
+        raise ValueError("404 Client Error") from HTTPError("Repository Not Found")
+
+    monkeypatch.setattr(keras_hub.models.Backbone, "from_preset", answer)
+    with pytest.raises(FileNotFoundError, match="There is no preset of KerasHub at 'hf://me/mine'"):
+        kd.backbone("hf://me/mine")
+
+
+def test_bad_sizes():
+    """Too small to be mirrored, or for the cells that attention joins."""
+    with pytest.raises(
+        ValueError, match=r"too small for patches of 16×16 pixels.*height=7, width="
+    ):
+        kd.backbone(network("vit"))(images(7, 48))
+    with pytest.raises(ValueError, match=r"at least 8×8 cells.*Enlarge the image. Received: a map"):
+        kd.backbone(hub_hierarchical.model("mit"))(images(16, 64))
+
+
 def test_bad_taps():
     model = network("vit")
     for taps in ({"P5": 5}, {"P5": 0}, {"P5": "block_1"}, {}, "P5"):
         with pytest.raises(ValueError, match="`taps` must be .* depth of the network, 4"):
             kd.backbone(model, taps=taps)
+
+
+def test_bad_taps_of_hierarchical_networks():
+    with pytest.raises(ValueError, match="`taps` must name layers of .*Received: 'P5': 'stage9_n"):
+        kd.backbone(hub_hierarchical.model("mit"), taps={"P5": "stage9_norm"})
+    with pytest.raises(ValueError, match="which has no patches. Received: taps='patches'"):
+        kd.backbone("mobilenet", None, taps="patches")
 
 
 def test_bad_networks():

@@ -19,6 +19,7 @@ import time
 
 import numpy as np
 from _memory import forget, resident
+from _peers import peer_library
 from _process import child, heading, installed, one_thread, parser_of, ratio, row
 from _turns import in_turns
 
@@ -37,7 +38,11 @@ def our_network(name):
         return kd.segformer("mit_b0", CLASSES, weights=None)
     if name == "Swin-T":
         swin = keras_hub.models.SwinTransformerBackbone(
-            embed_dim=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24), image_shape=(224, 224, 3)
+            embed_dim=96,
+            depths=(2, 2, 6, 2),
+            num_heads=(3, 6, 12, 24),
+            window_size=7,
+            image_shape=(224, 224, 3),
         )
         return kd.backbone(swin)
     dino = keras_hub.models.DINOV2Backbone(
@@ -53,6 +58,8 @@ def our_network(name):
 
 def peer_network(name):
     import torch
+
+    peer_library("torchvision")  # transformers imports it
     import transformers as T
 
     torch.manual_seed(0)
@@ -86,7 +93,10 @@ def call_of(whose, name, size):
 
     def forward():
         with torch.inference_mode():
-            network(pixel_values=x)
+            out = network(pixel_values=x)
+            if name.startswith("SegFormer"):
+                # Its scores have a quarter of the size; ours have that of the image.
+                torch.nn.functional.interpolate(out.logits, size=(size, size), mode="bilinear")
 
     return forward
 

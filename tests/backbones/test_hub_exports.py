@@ -1,10 +1,11 @@
-"""Exports of KerasHub's backbones for any size of image: every family, one graph in two formats."""
+"""Exports of KerasHub's backbones for images of any size: all families, several in one graph."""
 
 import keras
 import numpy as np
 import pytest
 
 import keras_dense as kd
+from tests.models.small import run
 
 from . import hub_hierarchical as small
 from .hub_networks import MAKERS, network
@@ -14,7 +15,13 @@ pytestmark = [
     pytest.mark.exhaustive,
     pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports"),
 ]
-SIZES = ((97, 131), (64, 96))
+# One graph of several networks takes far less time than a graph of each.
+GRAPHS = {
+    "plain": list(MAKERS),
+    "hierarchical": list(small.TRANSFORMERS),
+    "convolutional": list(small.CONVOLUTIONAL),
+}
+HEAD = kd.heads.Depth(max_depth=10.0)
 
 
 def image(height, width):
@@ -22,7 +29,7 @@ def image(height, width):
 
 
 def built(name):
-    """A head for depth on two features, its scores random instead of zero."""
+    """A head for depth on a backbone, its scores random instead of zero."""
     if name in MAKERS:
         taps = {"P3": 1, "P4": 2}
         backbone = kd.backbone(network(name), taps=taps, preprocessing="tf")
@@ -30,42 +37,50 @@ def built(name):
     else:
         backbone = kd.backbone(small.model(name), preprocessing="tf")
         decoder = kd.decoders.segformer(8)
-    model = kd.assemble(backbone, decoder, kd.heads.Depth(max_depth=10.0))
+    model = kd.assemble(backbone, decoder, HEAD, name=f"{name}_network")
     draw = np.random.default_rng(3)
     for weight in model.get_layer("scores").weights:
         weight.assign(draw.normal(0, 0.1, weight.shape))
     return model
 
 
-def runs(folder):
-    """The written files as functions of an image."""
+def functions(folder):
+    """The written files as functions from an image to results by name."""
     import onnxruntime
     import tensorflow as tf
 
-    served = tf.saved_model.load(str(folder / "saved"))  # it lives as long as its functions
+    served = tf.saved_model.load(str(folder / "saved"))
     session = onnxruntime.InferenceSession(
         str(folder / "model.onnx"), providers=["CPUExecutionProvider"]
     )
-    return {
-        "SavedModel": lambda x: next(
-            iter(served.signatures["serving_default"](tf.constant(x)).values())
-        ).numpy(),
-        "ONNX": lambda x: session.run(None, {"images": x})[0],
-    }
+    names = [output.name for output in session.get_outputs()]
+
+    def saved(x):
+        found = served.signatures["serving_default"](tf.constant(x))
+        return {name: y.numpy() for name, y in found.items()}
+
+    def onnx(x):
+        return dict(zip(names, session.run(None, {"images": x}), strict=True))
+
+    return {"SavedModel": saved, "ONNX": onnx}
 
 
-@pytest.mark.parametrize("name", [*MAKERS, *small.MODELS])
-def test_exports_of_free_sizes(name, tmp_path):
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_exports_of_free_sizes(graph, tmp_path):
     pytest.importorskip("onnxruntime")
-    model = built(name)
-    # They compare on this image themselves.
-    kd.export.savedmodel(model, tmp_path / "saved", images=image(*SIZES[0]))
-    kd.export.onnx(model, tmp_path / "model.onnx", images=image(*SIZES[0]))
-    result = kd.decoded(model)
-    for size in SIZES:
-        x = image(*size)
-        (expected,) = keras.tree.flatten(result.predict_on_batch(x))
-        assert expected.shape == (1, *size, 1) and np.ptp(expected) > 0.01
-        for format, run in runs(tmp_path).items():
-            difference = np.abs(run(x) - expected).max()
-            assert difference <= 1e-4 * np.abs(expected).max(), (format, size, difference)
+    heads = dict.fromkeys(GRAPHS[graph], HEAD)
+    shared = keras.Input((None, None, 3), name="image")
+    model = keras.Model(shared, {name: built(name)(shared) for name in heads})
+    # Both compare every output on this image themselves.
+    kd.export.savedmodel(model, tmp_path / "saved", heads, images=image(97, 131))
+    kd.export.onnx(model, tmp_path / "model.onnx", heads, images=image(97, 131))
+    x = image(64, 96)
+    expected = run(kd.decoded(model, heads), x)
+    for format, function in functions(tmp_path).items():
+        found = function(x)
+        assert len(found) == len(heads)
+        for name, y in expected.items():
+            z = found[f"{name}_depth"]
+            assert z.shape == (1, 64, 96, 1) and np.ptp(z) > 0.01
+            difference = np.abs(z - y).max()
+            assert difference <= 1e-4 * np.abs(y).max(), (format, name, difference)

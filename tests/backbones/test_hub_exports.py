@@ -63,7 +63,8 @@ def test_exports_of_free_sizes(name, tmp_path):
     kd.export.onnx(model, tmp_path / "model.onnx", images=image(97, 131))
     x = image(64, 96)
     (expected,) = keras.tree.flatten(run(kd.decoded(model), x))
-    assert expected.shape == (1, 64, 96, 1) and np.ptp(expected) > 0.01
+    assert expected.shape == (1, 64, 96, 1)
+    # Of some random networks all depths are near to each other.
+    tolerance = min(1e-4 * np.abs(expected).max(), 1e-2 * np.ptp(expected))
     for format, function in functions(tmp_path).items():
-        difference = np.abs(function(x) - expected).max()
-        assert difference <= 1e-4 * np.abs(expected).max(), (format, difference)
+        np.testing.assert_allclose(function(x), expected, rtol=0, atol=tolerance, err_msg=format)

@@ -2,11 +2,12 @@
 
     python benchmarks/attention.py [--backends torch tensorflow jax] [--rounds 3] [--busy]
 
-One image of 512×512, forward, random weights, float32 on the CPU: SegFormer on MiT-B0, the features
-of Swin-T, and those of DINOv2-S (a 37×37 grid of patches, for which its positions are
-interpolated). The peer computes attention by PyTorch's fused operation. Times: each of our backends
-has a process of its own, where it takes turns with the peer, with as many threads. Memory: a fresh
-process each. Prints Markdown tables; README.md explains how to install the peer.
+One image of 512×512, forward, random weights, float32 on the CPU: the features of MiT-B0, Swin-T
+and DINOv2-S (a 37×37 grid of patches, for which its positions are interpolated), and SegFormer on
+MiT-B0 with scores of 150 classes for every pixel. The peer computes attention by PyTorch's fused
+operation. Times: each of our backends has a process of its own, where it takes turns with the peer,
+with as many threads. Memory: a fresh process each. Prints Markdown tables; README.md explains how
+to install the peer.
 """
 
 import argparse
@@ -19,11 +20,12 @@ import time
 
 import numpy as np
 from _memory import forget, resident
+from _peers import peer_library
 from _process import child, heading, installed, one_thread, parser_of, ratio, row
 from _turns import in_turns
 
 CLASSES = 150
-NETWORKS = ("SegFormer-B0", "Swin-T", "DINOv2-S")
+NETWORKS = ("MiT-B0", "Swin-T", "DINOv2-S", "SegFormer-B0")
 
 
 def our_network(name):
@@ -35,9 +37,15 @@ def our_network(name):
     keras.utils.set_random_seed(0)
     if name == "SegFormer-B0":
         return kd.segformer("mit_b0", CLASSES, weights=None)
+    if name == "MiT-B0":
+        return kd.backbone("mit_b0", weights=None)
     if name == "Swin-T":
         swin = keras_hub.models.SwinTransformerBackbone(
-            embed_dim=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24), image_shape=(224, 224, 3)
+            embed_dim=96,
+            depths=(2, 2, 6, 2),
+            num_heads=(3, 6, 12, 24),
+            window_size=7,
+            image_shape=(224, 224, 3),
         )
         return kd.backbone(swin)
     dino = keras_hub.models.DINOV2Backbone(
@@ -53,6 +61,8 @@ def our_network(name):
 
 def peer_network(name):
     import torch
+
+    peer_library("torchvision")  # transformers imports it
     import transformers as T
 
     torch.manual_seed(0)
@@ -60,6 +70,8 @@ def peer_network(name):
     if name == "SegFormer-B0":
         config = T.SegformerConfig(num_labels=CLASSES, decoder_hidden_size=256)
         return T.SegformerForSemanticSegmentation(config).eval()
+    if name == "MiT-B0":
+        return T.SegformerModel(T.SegformerConfig(output_hidden_states=True)).eval()
     if name == "Swin-T":
         stages = [f"stage{n}" for n in range(1, 5)]
         return T.SwinBackbone(T.SwinConfig(out_features=stages)).eval()
@@ -86,7 +98,10 @@ def call_of(whose, name, size):
 
     def forward():
         with torch.inference_mode():
-            network(pixel_values=x)
+            out = network(pixel_values=x)
+            if name == "SegFormer-B0":
+                # Its scores have a quarter of the size; ours have that of the image.
+                torch.nn.functional.interpolate(out.logits, size=(size, size), mode="bilinear")
 
     return forward
 
@@ -111,8 +126,10 @@ def measure(args):
 def peak(args):
     """Most MB while a network runs twice, with its weights and without the libraries."""
     whose, name = args.peak
-    # A small image imports what is imported at first use.
-    call_of(whose, name, 64)()
+    # A small image imports what is imported at first use. Its network stays, so that the other one
+    # does not take its memory.
+    small = call_of(whose, name, 64)
+    small()
     gc.collect()
     before = resident("VmRSS")
     call = call_of(whose, name, args.size)
@@ -120,7 +137,9 @@ def peak(args):
     forget()
     call()
     call()
-    return resident("VmHWM") - before
+    most = resident("VmHWM") - before
+    del small
+    return most
 
 
 def main():

@@ -127,8 +127,9 @@ def backbone(
             (ImageNet, the first or the second version of torchvision's file), or the path of a
             file: weights of Keras (".weights.h5", with or without the top), or a checkpoint of
             torchvision, timm, SMP or MMSegmentation (".pth", ".pt", ".safetensors") that has
-            torchvision's names; `backbone.`, `encoder.` and `module.` before them do no harm. For
-            weights of PyTorch the network is built as PyTorch has it: padding, batch norm,
+            torchvision's names; `backbone.`, `encoder.` and `module.` before them do no harm. Those
+            of "mit_b0" to "mit_b5" have the names of NVIDIA, transformers, SMP or MMSegmentation.
+            For weights of PyTorch the network is built as PyTorch has it: padding, batch norm,
             standardization. Of a preset, "imagenet" stands for its own weights. A model brings its
             own weights.
         channels: int ≥ 1, number of image channels; any other than 3 adapts the first convolution

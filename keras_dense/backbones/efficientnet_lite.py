@@ -7,13 +7,12 @@ names of the EfficientNets of keras.applications.
 """
 
 import math
-from typing import Protocol
 
 import keras
 from keras import layers
 
-from keras_dense._types import PathLike, Shape, Tensor
-from keras_dense.backbones.network import classifier, image_input
+from keras_dense._types import Tensor
+from keras_dense.backbones.builder import Builder, builder
 
 # Kernel, number of blocks, channels, stride of the first block.
 _STAGES = (
@@ -27,23 +26,6 @@ _STAGES = (
 )
 # Multipliers of channels and of blocks.
 _SCALES = {"0": (1.0, 1.0), "1": (1.0, 1.1), "2": (1.1, 1.2), "3": (1.2, 1.4), "4": (1.4, 1.8)}
-
-
-class EfficientNetLiteBuilder(Protocol):
-    """A function that builds one of the networks."""
-
-    __name__: str
-
-    def __call__(
-        self,
-        weights: PathLike | None = None,
-        *,
-        include_top: bool = True,
-        input_shape: Shape = (None, None, 3),
-        input_tensor: Tensor | None = None,
-        classes: int = 1000,
-        name: str = ...,
-    ) -> keras.Model: ...
 
 
 def _rounded(channels: float) -> int:
@@ -127,59 +109,20 @@ def taps(network: str) -> dict[str, str]:
     return names
 
 
-def _network(network: str, about: str) -> EfficientNetLiteBuilder:
-    """A row of the table: the function that builds `network`, with its documentation."""
+def _network(network: str, about: str) -> Builder:
+    """A row of the table: the function that builds `network`."""
     width, depth = _SCALES[network[-1]]
-    dropout = 0.2 if network[-1] in "01" else 0.3
-
-    def build(
-        weights: PathLike | None = None,
-        *,
-        include_top: bool = True,
-        input_shape: Shape = (None, None, 3),
-        input_tensor: Tensor | None = None,
-        classes: int = 1000,
-        name: str = network,
-    ) -> keras.Model:
-        image = image_input(network, weights, input_shape, input_tensor)
-        x = _features(image, width, depth)
-        return classifier(
-            image,
-            x,
-            weights=weights,
-            include_top=include_top,
-            classes=classes,
-            name=name,
-            dropout=dropout,
-        )
-
-    build.__name__ = build.__qualname__ = network
-    build.__doc__ = f"""{about}
+    return builder(
+        network,
+        lambda image: _features(image, width, depth),
+        1280,
+        f"""{about}
 
     No convolution has a bias; strided windows are padded as TensorFlow pads, more at the bottom
     and the right. Images are expected as RGB from −1 to 1: `kd.backbone("{network}")` scales them,
-    and reads the files that timm publishes, `tf_{network}-….pth`.
-
-    Args:
-        weights: `None` for random ones, or the path of a weights file of Keras.
-        include_top: bool, whether the classifier's top (mean, softmax) is part of it.
-        input_shape: `(height, width, channels)`, `None` for free sizes.
-        input_tensor: a tensor to start from, in place of an input of `input_shape`.
-        classes: int ≥ 1, number of classes of the top.
-        name: str, the name of the model.
-
-    Returns:
-        A functional `keras.Model`: images `(B, H, W, C)` → probabilities `(B, classes)`, or
-        without top → features `(B, H/32, W/32, 1280)`.
-
-    Raises:
-        ValueError: for names of published weights, weights of another network, a bad shape.
-        FileNotFoundError: for a weights file that does not exist.
-
-    >>> {network}(include_top=False, input_shape=(64, 64, 3)).output_shape
-    (None, 2, 2, 1280)
-    """
-    return build
+    and reads the files that timm publishes, `tf_{network}-….pth`.""",
+        dropout=0.2 if network[-1] in "01" else 0.3,
+    )
 
 
 efficientnet_lite0 = _network("efficientnet_lite0", "EfficientNet-Lite0: 4.7 million weights.")

@@ -5,14 +5,13 @@ Segmentation with Transformers", NeurIPS 2021.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import keras
 import numpy as np
 from keras import layers
 
-from keras_dense._types import PathLike, Shape, Tensor
-from keras_dense.backbones.network import classifier, image_input
+from keras_dense._types import Tensor
+from keras_dense.backbones.builder import Builder, builder
 from keras_dense.layers import SpatialReductionAttention
 
 
@@ -111,71 +110,19 @@ def mit(image: Tensor, sizes: MiT) -> list[Tensor]:
     return maps
 
 
-class MiTBuilder(Protocol):
-    """A function that builds one of the networks."""
-
-    __name__: str
-
-    def __call__(
-        self,
-        weights: PathLike | None = None,
-        *,
-        include_top: bool = True,
-        input_shape: Shape = (None, None, 3),
-        input_tensor: Tensor | None = None,
-        classes: int = 1000,
-        name: str = ...,
-    ) -> keras.Model: ...
-
-
-def _network(network: str, sizes: MiT, millions: float) -> MiTBuilder:
-    """A row of the table: the function that builds `network`, with its documentation."""
-
-    def build(
-        weights: PathLike | None = None,
-        *,
-        include_top: bool = True,
-        input_shape: Shape = (None, None, 3),
-        input_tensor: Tensor | None = None,
-        classes: int = 1000,
-        name: str = network,
-    ) -> keras.Model:
-        image = image_input(network, weights, input_shape, input_tensor)
-        x = mit(image, sizes)[-1]
-        return classifier(
-            image, x, weights=weights, include_top=include_top, classes=classes, name=name
-        )
-
-    channels = sizes.widths[-1]
-    build.__name__ = build.__qualname__ = network
-    build.__doc__ = f"""MiT-{network[-2:].upper()}, the encoder of SegFormer: {millions} million \
+def _network(network: str, sizes: MiT, millions: float) -> Builder:
+    """A row of the table: the function that builds `network`."""
+    return builder(
+        network,
+        lambda image: mit(image, sizes)[-1],
+        sizes.widths[-1],
+        f"""MiT-{network[-2:].upper()}, the encoder of SegFormer: {millions} million \
 weights without top.
 
     Images are expected as RGB, standardized with the mean and deviation of ImageNet:
-    `kd.backbone("{network}")` standardizes them.
-
-    Args:
-        weights: `None` for random ones, or the path of a weights file of Keras.
-        include_top: bool, whether the classifier's top (mean, softmax) is part of it.
-        input_shape: `(height, width, channels)`, `None` for free sizes.
-        input_tensor: a tensor to start from, in place of an input of `input_shape`.
-        classes: int ≥ 1, number of classes of the top.
-        name: str, the name of the model.
-
-    Returns:
-        A functional `keras.Model`: images `(B, H, W, C)` → probabilities `(B, classes)`, or
-        without top → features `(B, H/32, W/32, {channels})`.
-
-    Raises:
-        ValueError: for names of published weights, weights of another network, a bad shape.
-        FileNotFoundError: for a weights file that does not exist.
-
-    Reference: Xie et al., NeurIPS 2021, table 6.
-
-    >>> {network}(include_top=False, input_shape=(64, 64, 3)).output_shape
-    (None, 2, 2, {channels})
-    """
-    return build
+    `kd.backbone("{network}")` standardizes them, and reads published weights.""",
+        reference="Xie et al., NeurIPS 2021, table 6.",
+    )
 
 
 _WIDE = (64, 128, 320, 512)

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_dense._types import Array
 from keras_dense._weights.kinds import Kind, kind_of, renamed
-from keras_dense._weights.rules import Rule
+from keras_dense._weights.rules import Rule, within
 
 
 def _layer(template: str) -> Callable[[re.Match], str]:
@@ -154,4 +154,14 @@ AUTHORS = (
         _after("stage{}_block{}_attention"),
         _stacked(("key", "value"), "weight", "bias"),
     ),
+)
+# A backbone alone, from the file of an encoder, a classifier or a whole network. The encoders of
+# segmentation_models_pytorch have the names of the authors.
+ENCODER = (
+    *AUTHORS,
+    *within(TRANSFORMERS, "segformer.encoder.", ""),
+    *TRANSFORMERS,
+    *MMSEG,
+    Rule("head|classifier", "predictions", "linear", "the top of the classifier"),
+    Rule(r"decode_head\..*", None, "skip", "the decoder"),
 )

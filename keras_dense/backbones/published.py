@@ -48,10 +48,18 @@ def network_of(name: str, weights: PathLike | None) -> Network | None:
         weights: see `kd.backbone`.
 
     Raises:
-        ValueError: for weights of PyTorch that the network cannot hold.
+        ValueError: for weights of PyTorch that the network cannot hold, or "imagenet" of a network
+            without such weights for Keras.
         FileNotFoundError: for a file that does not exist.
     """
-    if weights is None or weights == "imagenet":
+    if weights is None:
+        return None
+    if weights == "imagenet":
+        if name in NETWORKS and not NETWORKS[name].files and not hasattr(keras.applications, name):
+            raise ValueError(
+                f"`weights` must be None (random) or a path: no ImageNet weights of {name!r} are "
+                f"published for Keras. {NETWORKS[name].elsewhere} Received: weights='imagenet'"
+            )
         return None
     by_name = isinstance(weights, str) and _SOURCE.fullmatch(weights) is not None
     if not by_name and not os.path.exists(weights):

@@ -10,30 +10,10 @@ The ResNets of keras.applications stride in the first 1×1 convolution of a stag
 carry torchvision's names, with `_` for `.`: `layer2_0_conv1`, `layer2_0_downsample_0`.
 """
 
-from typing import Protocol
-
-import keras
 from keras import layers
 
-from keras_dense._types import PathLike, Shape, Tensor
-from keras_dense.backbones.network import classifier, convolution, image_input
-
-
-class ResNetBuilder(Protocol):
-    """A function that builds one of the networks."""
-
-    __name__: str
-
-    def __call__(
-        self,
-        weights: PathLike | None = None,
-        *,
-        include_top: bool = True,
-        input_shape: Shape = (None, None, 3),
-        input_tensor: Tensor | None = None,
-        classes: int = 1000,
-        name: str = ...,
-    ) -> keras.Model: ...
+from keras_dense.backbones.builder import Builder, builder
+from keras_dense.backbones.network import convolution
 
 
 def _normalized(x, name):
@@ -90,56 +70,25 @@ def _stages(x, block, counts, width=64, groups=1):
     return x
 
 
-def _network(network, block, counts, about, *, stem=_stem, **sizes) -> ResNetBuilder:
-    """A row of the table: the function that builds `network`, with its documentation."""
+def _network(network, block, counts, about, *, stem=_stem, **sizes) -> Builder:
+    """A row of the table: the function that builds `network`."""
 
-    def build(
-        weights: PathLike | None = None,
-        *,
-        include_top: bool = True,
-        input_shape: Shape = (None, None, 3),
-        input_tensor: Tensor | None = None,
-        classes: int = 1000,
-        name: str = network,
-    ) -> keras.Model:
-        image = image_input(network, weights, input_shape, input_tensor)
+    def features(image):
         # Zeros are as good as minus infinity beside what a ReLU leaves.
         x = layers.ZeroPadding2D(1, name="maxpool_pad", data_format="channels_last")(stem(image))
         x = layers.MaxPooling2D(3, 2, name="maxpool", data_format="channels_last")(x)
-        x = _stages(x, block, counts, **sizes)
-        return classifier(
-            image, x, weights=weights, include_top=include_top, classes=classes, name=name
-        )
+        return _stages(x, block, counts, **sizes)
 
-    channels = 512 if block is _basic else 2048
-    build.__name__ = build.__qualname__ = network
-    build.__doc__ = f"""{about}
+    return builder(
+        network,
+        features,
+        512 if block is _basic else 2048,
+        f"""{about}
 
     No convolution has a bias; windows are padded equally on all sides; the first 3×3 convolution
     of a stage strides. Images are expected as RGB, standardized with the mean and deviation of
-    ImageNet: `kd.backbone("{network}")` standardizes them, and reads published weights.
-
-    Args:
-        weights: `None` for random ones, or the path of a weights file of Keras.
-        include_top: bool, whether the classifier's top (mean, softmax) is part of it.
-        input_shape: `(height, width, channels)`, `None` for free sizes.
-        input_tensor: a tensor to start from, in place of an input of `input_shape`.
-        classes: int ≥ 1, number of classes of the top.
-        name: str, the name of the model.
-
-    Returns:
-        A functional `keras.Model`: images `(B, H, W, C)` → probabilities `(B, classes)`, or
-        without top → features `(B, H/32, W/32, {channels})`.
-
-    Raises:
-        ValueError: for names of published weights (those are `kd.backbone`'s), weights of another
-            network, a bad shape.
-        FileNotFoundError: for a weights file that does not exist.
-
-    >>> {network}(include_top=False, input_shape=(64, 64, 3)).output_shape
-    (None, 2, 2, {channels})
-    """
-    return build
+    ImageNet: `kd.backbone("{network}")` standardizes them, and reads published weights.""",
+    )
 
 
 _50, _101, _152 = (3, 4, 6, 3), (3, 4, 23, 3), (3, 8, 36, 3)

@@ -13,6 +13,7 @@ from keras_dense._weights.rules import Rule
 from keras_dense.backbones import torchvision_rules as rules
 from keras_dense.backbones.deeplab_rules import XCEPTION65_ALONE
 from keras_dense.backbones.efficientnet_lite_rules import EFFICIENTNET_LITE
+from keras_dense.backbones.mit_rules import ENCODER
 
 _URL = "https://download.pytorch.org/models/"
 _TIMM = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights/"
@@ -256,5 +257,13 @@ NETWORKS = {
             f"{_TIMM}tf_efficientnet_lite{n}-{digits}.pth",
         )
         for n, digits in enumerate(("0aa007d2", "bde8b488", "dcccb7df", "b733e338", "741542c3"))
+    },
+    **{
+        f"mit_b{n}": _network(
+            ENCODER,
+            elsewhere=f"NVIDIA publishes it: pass the path of its mit_b{n}.pth, or of the file at "
+            f"https://huggingface.co/nvidia/mit-b{n}",
+        )
+        for n in range(6)
     },
 }

@@ -11,6 +11,7 @@ from keras_dense._types import Array
 from keras_dense.heads import Head, Heads, objectives
 from keras_dense.heads.model_heads import Given, heads_of
 from keras_dense.testing.expect import expect, expect_close, reload
+from keras_dense.testing.moves import RecordingSGD, expect_moves
 
 
 def check_model(
@@ -27,7 +28,10 @@ def check_model(
       stride below it) in the structure of `heads`; those of the last size the same for float images
       as for uint8 ones.
     - A few steps of training on random targets move every trainable weight and stay finite; images
-      without known pixels have the loss 0 and move none.
+      without known pixels have the loss 0 and move none. A weight may stay where the loss does not
+      depend on it, though it is read: its gradient is not zero, but less than 1e-5 of the largest
+      in its layer and those before and after it. That is so with the bias of the keys in attention,
+      and with an offset before a batch norm.
     - After saving to `.keras` and loading without `custom_objects` it has the same predictions and
       heads.
 
@@ -94,7 +98,8 @@ def _targets(heads: Heads, size: tuple, rng: np.random.Generator, known: bool = 
 
 
 def _check_training(model, heads, size, rng, steps):
-    model.compile(keras.optimizers.SGD(0.01), **objectives(heads))
+    optimizer = RecordingSGD(0.01)
+    model.compile(optimizer, **objectives(heads))
     image = _images(2, size, model, rng)
     before = [ops.convert_to_numpy(w.value).copy() for w in model.trainable_weights]
     unknown = model.train_on_batch(image, _targets(heads, size, rng, known=False), return_dict=True)
@@ -107,7 +112,4 @@ def _check_training(model, heads, size, rng, steps):
     for _ in range(steps):
         loss = model.train_on_batch(image, _targets(heads, size, rng), return_dict=True)["loss"]
         expect(np.isfinite(loss), f"the loss is {loss}")
-    for weight, old in zip(model.trainable_weights, before, strict=True):
-        new = ops.convert_to_numpy(weight.value)
-        expect(np.isfinite(new).all(), f"{weight.path} is not finite after {steps} steps")
-        expect(np.any(new != old), f"{weight.path} did not move in {steps} steps")
+    expect_moves(model.trainable_weights, before, optimizer, f"{steps} steps")

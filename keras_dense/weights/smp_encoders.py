@@ -7,6 +7,7 @@ from typing import Any
 
 from keras_dense import _check
 from keras_dense._weights.rules import Rule
+from keras_dense.backbones import mit_rules
 from keras_dense.backbones import torchvision_rules as known
 from keras_dense.weights import smp_timm
 from keras_dense.weights.smp_encoder import UNUSED, Encoder
@@ -145,6 +146,18 @@ def _vggs() -> dict[str, Encoder]:
     return found
 
 
+def _mits() -> dict[str, Encoder]:
+    """Mix Transformers, which have no feature at stride 2."""
+    taps = ("", *(f"stage{n}_norm" for n in range(1, 5)))
+    found = {}
+    for n in range(6):
+        widths = (0, 32, 64, 160, 256) if n == 0 else (0, 64, 128, 320, 512)
+        found[f"mit_b{n}"] = Encoder(
+            f"mit_b{n}", mit_rules.AUTHORS, widths, taps, strided_rate=None
+        )
+    return found
+
+
 def _encoders() -> dict[str, Encoder]:
     found = {
         name: Encoder(network, known.RESNET, widths, _RESNET_TAPS)
@@ -164,6 +177,7 @@ def _encoders() -> dict[str, Encoder]:
         epsilon=1e-5,
     )
     found.update(_efficientnets())
+    found.update(_mits())
     for name, (network, widths) in {**_RESNETS, **_ONLY_TIMM}.items():
         found[f"tu-{name}"] = Encoder(network, known.RESNET, widths, _RESNET_TAPS, **TIMM)
     return {**found, **smp_timm.encoders()}

@@ -8,8 +8,8 @@ SIZE = dict(num_layers=4, num_heads=2)
 WIDTH = 8
 
 
-def _vit(models):
-    return models.ViTBackbone((32, 48, 3), 16, hidden_dim=WIDTH, mlp_dim=12, **SIZE)
+def _vit(models, shape=(32, 48, 3)):
+    return models.ViTBackbone(shape, 16, hidden_dim=WIDTH, mlp_dim=12, **SIZE)
 
 
 def _deit(models):
@@ -50,7 +50,7 @@ def _clip(models):
 def _vit_det(models):
     return models.ViTDetBackbone(
         hidden_size=WIDTH,
-        intermediate_dim=12,
+        intermediate_dim=2 * WIDTH,
         global_attention_layer_indices=[1, 3],
         image_shape=(48, 48, 3),
         patch_size=8,
@@ -120,11 +120,3 @@ def ended(name, model, feature):
         "siglip": lambda: model.post_layer_norm,
     }
     return ops.convert_to_numpy(norms[name]()(tokens) if name in norms else tokens)
-
-
-def without_key_biases(model):
-    """The model with biases of keys frozen, which attention cancels: they do not move."""
-    for variable in model.trainable_variables:
-        if "key/bias" in variable.path or "k_proj/bias" in variable.path:
-            variable.trainable = False
-    return model

@@ -1,6 +1,5 @@
 """Plain vision transformers of KerasHub as backbones."""
 
-import importlib
 import os
 import subprocess
 import sys
@@ -12,17 +11,15 @@ from keras import ops
 
 import keras_dense as kd
 from keras_dense.backbones.hub import presets
+from tests.backbones import hub_hierarchical
 from tests.backbones.hub_networks import (
     MAKERS,
     WIDTH,
     called,
-    dinov2,
     ended,
     last_tokens,
     network,
-    without_key_biases,
 )
-from tests.weights import published
 
 keras_hub = pytest.importorskip("keras_hub")
 names = pytest.mark.parametrize("name", MAKERS)
@@ -71,7 +68,7 @@ def test_in_a_model(name):
     backbone = kd.backbone(network(name), preprocessing=settings)
     model = kd.assemble(backbone, kd.decoders.fpn((8, 8)), kd.heads.Segmentation(3))
     sizes = ((97, 131),) if BACKEND == "jax" else ((64, 64), (97, 131))
-    kd.testing.check_model(without_key_biases(model), sizes=sizes)
+    kd.testing.check_model(model, sizes=sizes)
 
 
 @names
@@ -98,47 +95,40 @@ def test_in_mixed_precision(name, tmp_path):
 LOAD = """
 import sys
 import keras, numpy as np
-import keras_dense
-model = keras.saving.load_model(sys.argv[1])
-np.savez(sys.argv[3], **model.predict(np.load(sys.argv[2]), verbose=0))
+import keras_dense  # no custom_objects
+x = np.load(sys.argv[1])
+for path in sys.argv[2:]:
+    np.savez(f"{path}.npz", **keras.saving.load_model(path).predict_on_batch(x))
 """
 
 
 @pytest.mark.exhaustive
 @pytest.mark.slow
-def test_keras_file_in_a_fresh_process(tmp_path):
-    backbone, x = kd.backbone(network("dinov3")), images(97, 131)
-    backbone.save(tmp_path / "m.keras")
+def test_files_in_a_fresh_process(tmp_path):
+    x = images(97, 131)
     np.save(tmp_path / "x.npy", x)
-    paths = [str(tmp_path / file) for file in ("m.keras", "x.npy", "y.npz")]
+    backbones = {str(tmp_path / f"{name}.keras"): kd.backbone(network(name)) for name in MAKERS}
+    for path, backbone in backbones.items():
+        backbone.save(path)
     environment = {**os.environ, "KERAS_BACKEND": BACKEND}
-    subprocess.run([sys.executable, "-c", LOAD, *paths], env=environment, check=True)
-    loaded = np.load(tmp_path / "y.npz")
-    for level, feature in backbone.predict(x, verbose=0).items():
-        np.testing.assert_allclose(loaded[level], feature, atol=1e-5)
+    command = [sys.executable, "-c", LOAD, str(tmp_path / "x.npy"), *backbones]
+    subprocess.run(command, env=environment, check=True)
+    for path, backbone in backbones.items():
+        loaded = np.load(f"{path}.npz")
+        for level, feature in backbone.predict_on_batch(x).items():
+            np.testing.assert_allclose(loaded[level], feature, atol=1e-5 * np.abs(feature).max())
 
 
-exports = pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow exports")
-
-
-@exports
 @pytest.mark.exhaustive
-@pytest.mark.parametrize(
-    "name, format, file",
-    [
-        ("vit", "savedmodel", "m"),
-        ("dinov2", "savedmodel", "m"),
-        ("dinov3", "litert", "m.tflite"),
-        ("vit_det", "onnx", "m.onnx"),
-    ],
-)
-def test_exports(name, format, file, tmp_path):
-    backbone = kd.backbone(network(name), taps={"P3": 1, "P4": 2}, preprocessing="tf")
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow exports")
+def test_an_export_for_phones(tmp_path):
+    """Other formats: see `test_hub_exports.py`."""
+    backbone = kd.backbone(network("dinov3"), taps={"P3": 1, "P4": 2}, preprocessing="tf")
     model = kd.assemble(
         backbone, kd.decoders.fpn((8, 8), levels=("P4", "P3")), kd.heads.Segmentation(3)
     )
     x = np.random.default_rng(0).integers(0, 256, (1, 97, 131, 3), dtype="uint8")
-    differences = getattr(kd.export, format)(model, tmp_path / file, images=x)
+    differences = kd.export.litert(model, tmp_path / "m.tflite", images=x)
     assert differences["labels"] <= 0.001 and differences["confidence"] < 1e-4
 
 
@@ -302,11 +292,43 @@ def test_bad_presets_without_keras_hub(monkeypatch, tmp_path):
         kd.backbone(str(tmp_path))
 
 
+@pytest.mark.parametrize("code", [404, 401])
+def test_bad_addresses_of_presets(code, monkeypatch):
+    """A server that answers is a network that works."""
+
+    class HTTPError(Exception):
+        response = type("Response", (), {"status_code": code})
+
+    def answer(*args, **kwargs):
+        raise ValueError("404 Client Error") from HTTPError("Repository Not Found")
+
+    monkeypatch.setattr(keras_hub.models.Backbone, "from_preset", answer)
+    with pytest.raises(FileNotFoundError, match="There is no preset of KerasHub at 'hf://me/mine'"):
+        kd.backbone("hf://me/mine")
+
+
+def test_bad_sizes():
+    """Too small to be mirrored, or for the cells that attention joins."""
+    with pytest.raises(
+        ValueError, match=r"too small for patches of 16×16 pixels.*height=7, width="
+    ):
+        kd.backbone(network("vit"))(images(7, 48))
+    with pytest.raises(ValueError, match=r"at least 8×8 cells.*Enlarge the image. Received: a map"):
+        kd.backbone(hub_hierarchical.model("mit"))(images(16, 64))
+
+
 def test_bad_taps():
     model = network("vit")
     for taps in ({"P5": 5}, {"P5": 0}, {"P5": "block_1"}, {}, "P5"):
         with pytest.raises(ValueError, match="`taps` must be .* depth of the network, 4"):
             kd.backbone(model, taps=taps)
+
+
+def test_bad_taps_of_hierarchical_networks():
+    with pytest.raises(ValueError, match="`taps` must name layers of .*Received: 'P5': 'stage9_n"):
+        kd.backbone(hub_hierarchical.model("mit"), taps={"P5": "stage9_norm"})
+    with pytest.raises(ValueError, match="which has no patches. Received: taps='patches'"):
+        kd.backbone("mobilenet", None, taps="patches")
 
 
 def test_bad_networks():
@@ -332,74 +354,3 @@ def test_bad_surgery():
     backbone = kd.backbone(network("vit"))
     with pytest.raises(ValueError, match="classifier's top"):
         kd.surgery.convolutionalize(backbone, size=(64, 64))
-
-
-@pytest.fixture(scope="module")
-def transformers():
-    if importlib.util.find_spec("transformers") is None:
-        pytest.skip("needs transformers")
-    with published.declared_operations():  # it imports torchvision
-        yield importlib.import_module("transformers")
-
-
-@pytest.mark.parametrize("registers", [0, 2])
-def test_equals_dinov2_of_transformers_at_another_size(transformers, registers):
-    """At a size that needs other positions, with the same random weights."""
-    torch = pytest.importorskip("torch")
-    size = {"hidden_size": WIDTH, "num_hidden_layers": 4, "num_attention_heads": 2}
-    size |= {"mlp_ratio": 2, "image_size": 42, "patch_size": 14, "layerscale_value": 0.7}
-    if registers:
-        config = transformers.Dinov2WithRegistersConfig(**size, num_register_tokens=registers)
-        theirs = transformers.Dinov2WithRegistersModel(config).eval()
-    else:
-        config = transformers.Dinov2Config(**size)
-        theirs = transformers.Dinov2Model(config).eval()
-    ours = dinov2(
-        keras_hub.models,
-        intermediate_dim=2 * WIDTH,
-        num_register_tokens=registers,
-        antialias_in_interpolation=bool(registers),
-    )
-    rng = np.random.default_rng(0)
-    with torch.no_grad():
-        for parameter in theirs.parameters():
-            value = rng.normal(scale=0.3, size=parameter.shape)
-            parameter.copy_(torch.from_numpy(value.astype("float32")))
-    _take_over(ours, {k: v.numpy() for k, v in theirs.state_dict().items()}, registers)
-    x = images(70, 98)
-    with torch.no_grad():
-        out = theirs(torch.from_numpy(x).permute(0, 3, 1, 2)).last_hidden_state.numpy()
-    wanted = out[:, 1 + registers :].reshape(1, 5, 7, WIDTH)
-    got = ops.convert_to_numpy(kd.backbone(ours, taps={"T4": 4})(x)["T4"])
-    np.testing.assert_allclose(got, wanted, atol=1e-4 * np.abs(wanted).max())
-
-
-def _take_over(model, state, registers):
-    """The weights of transformers' DINOv2 in KerasHub's."""
-    embedding = model.embeddings
-    embedding.cls_token.assign(state["embeddings.cls_token"])
-    if registers:
-        embedding.register_tokens.assign(state["embeddings.register_tokens"])
-    embedding.position_embeddings.assign(state["embeddings.position_embeddings"])
-    embedding.interpolated_position_embeddings.assign(state["embeddings.position_embeddings"])
-    kernel = state["embeddings.patch_embeddings.projection.weight"].transpose(2, 3, 1, 0)
-    projection = embedding.patch_embeddings.projection
-    projection.set_weights([kernel, state["embeddings.patch_embeddings.projection.bias"]])
-    for i, layer in enumerate(model.encoder.layers):
-        prefix = next(k for k in state if f".{i}.norm1.weight" in k).removesuffix("norm1.weight")
-        mine = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        for norm in ("norm1", "norm2"):
-            getattr(layer, norm).set_weights([mine[f"{norm}.weight"], mine[f"{norm}.bias"]])
-        attention = layer.attention.attention
-        for part in ("query", "key", "value"):
-            weight = mine[f"attention.{part[0]}_proj.weight"].T.reshape(WIDTH, 2, -1)
-            bias = mine[f"attention.{part[0]}_proj.bias"].reshape(2, -1)
-            getattr(attention, f"_{part}_dense").set_weights([weight, bias])
-        weight = mine["attention.o_proj.weight"].T.reshape(2, -1, WIDTH)
-        attention._output_dense.set_weights([weight, mine["attention.o_proj.bias"]])
-        for scale in ("layer_scale1", "layer_scale2"):
-            getattr(layer, scale).lambda1.assign(mine[f"{scale}.lambda1"])
-        for part in ("fc1", "fc2"):
-            weight, bias = mine[f"mlp.{part}.weight"].T, mine[f"mlp.{part}.bias"]
-            getattr(layer.mlp, part).set_weights([weight, bias])
-    model.layernorm.set_weights([state["layernorm.weight"], state["layernorm.bias"]])

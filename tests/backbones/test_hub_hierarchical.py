@@ -163,17 +163,10 @@ def test_bad_dilation_of_transformers():
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("size", [(64, 64), (97, 131), (32, 64)])
 @pytest.mark.parametrize("name", small.MODELS)
-def test_contract_of_networks(name, size):
-    # Not SegFormer: its batch norm cancels the last bias of a backbone, which then does not move.
+def test_contract_of_networks(name):
     model = kd.fpn(kd.backbone(small.model(name)), 3, filters=(8, 8))
-    for layer in model._flatten_layers():
-        if isinstance(layer, kd.layers.SpatialReductionAttention):
-            layer.key.bias.trainable = False  # A softmax does not depend on it.
-        if isinstance(layer, keras.layers.BatchNormalization) or layer.name.endswith("_lab"):
-            layer.trainable = False  # The next batch norm cancels an offset.
-    kd.testing.check_model(model, sizes=(size,), tolerance=1e-4)
+    kd.testing.check_model(model, sizes=((97, 131), (64, 64), (32, 64)), tolerance=1e-4)
 
 
 LOAD = """
@@ -209,28 +202,3 @@ def test_files_in_a_fresh_process(tmp_path):
         for size, x in sizes.items():
             y = np.load(tmp_path / f"{name}.keras.{size}.npy")
             assert_same(y, model.predict(x, verbose=0), 1e-5)
-
-
-@pytest.mark.exhaustive
-@pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow writes files of free sizes")
-@pytest.mark.parametrize("name", ["mit", "swin", "hgnetv2", "mobilenet"])
-def test_exports_of_free_sizes(name, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    import tensorflow as tf
-
-    head = kd.heads.Depth(max_depth=10.0)
-    model = drawn(kd.segformer(small.model(name), heads=head, filters=8))
-    kd.export.savedmodel(model, tmp_path / "saved")
-    kd.export.onnx(model, tmp_path / "model.onnx")
-    served = tf.saved_model.load(str(tmp_path / "saved")).signatures["serving_default"]
-    session = onnxruntime.InferenceSession(
-        str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"]
-    )
-    result = kd.decoded(model)
-    for size in ((64, 64), (97, 131), (32, 64)):
-        x = (image(*size) * 120 + 128).astype("uint8")
-        (expected,) = keras.tree.flatten(result.predict(x, verbose=0))
-        (y,) = served(tf.constant(x)).values()
-        assert_same(y.numpy(), expected, 1e-4)
-        (y,) = session.run(None, {"images": x})
-        assert_same(y, expected, 1e-4)

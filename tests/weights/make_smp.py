@@ -107,6 +107,9 @@ CASES = (
     ("FPN", {"encoder_name": "tu-tf_efficientnetv2_s", "decoder_pyramid_channels": 64}),
     ("DeepLabV3", {"encoder_name": "tu-tf_efficientnetv2_b0", "decoder_channels": 16}),
     ("DeepLabV3", {"encoder_name": "tu-mobilenetv3_small_100", "decoder_channels": 16}),
+    ("Unet", {"encoder_name": "mit_b0", **_UNET}),
+    ("Segformer", {"encoder_name": "mit_b0", "decoder_segmentation_channels": 16}),
+    ("FPN", {"encoder_name": "mit_b1", "decoder_pyramid_channels": 64}),
 )
 
 

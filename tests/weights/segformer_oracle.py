@@ -86,6 +86,56 @@ def shapes_of(tensors):
     return {name: list(value.shape) for name, value in tensors.items()}
 
 
+def authors(shapes):
+    """The names of the authors' files, which transformers made its own from."""
+    found = {}
+    for name, shape in shapes.items():
+        new = name.replace("segformer.encoder.", "backbone.")
+        stage = [n for n in new.split(".") if n.isdigit()]
+        if "patch_embeddings" in new:
+            new = new.replace(f"patch_embeddings.{stage[0]}", f"patch_embed{int(stage[0]) + 1}")
+            new = new.replace("layer_norm", "norm")
+        elif ".block." in new:
+            new = new.replace(f"block.{stage[0]}", f"block{int(stage[0]) + 1}")
+            for old, their in (
+                ("attention.self.query", "attn.q"),
+                ("attention.self.sr", "attn.sr"),
+                ("attention.self.layer_norm", "attn.norm"),
+                ("attention.output.dense", "attn.proj"),
+                ("layer_norm_1", "norm1"),
+                ("layer_norm_2", "norm2"),
+                ("mlp.dense", "mlp.fc"),
+            ):
+                new = new.replace(old, their)
+            if "self.value" in new:
+                continue
+            if "self.key" in new:
+                new, shape = (
+                    new.replace("attention.self.key", "attn.kv"),
+                    [2 * shape[0], *shape[1:]],
+                )
+        elif "layer_norm" in new:
+            new = new.replace(f"layer_norm.{stage[0]}", f"norm{int(stage[0]) + 1}")
+        elif "linear_c." in new:
+            new = new.replace(f"linear_c.{stage[0]}", f"linear_c{int(stage[0]) + 1}")
+        for old, their in (
+            ("linear_fuse", "linear_fuse.conv"),
+            ("batch_norm", "linear_fuse.bn"),
+            ("classifier", "linear_pred"),
+        ):
+            new = new.replace(f"decode_head.{old}.", f"decode_head.{their}.")
+        found[new] = shape
+    return {**found, "decode_head.conv_seg.weight": [150, 256, 1, 1]}
+
+
+def tensors(shapes, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        name: rng.normal(0, 1, shape).astype("float32") if shape else np.zeros((), "int64")
+        for name, shape in shapes.items()
+    }
+
+
 def main():
     import tempfile
 

@@ -17,56 +17,6 @@ NAMES = {
 }
 
 
-def authors(shapes):
-    """The names of the authors' files, which transformers made its own from."""
-    found = {}
-    for name, shape in shapes.items():
-        new = name.replace("segformer.encoder.", "backbone.")
-        stage = [n for n in new.split(".") if n.isdigit()]
-        if "patch_embeddings" in new:
-            new = new.replace(f"patch_embeddings.{stage[0]}", f"patch_embed{int(stage[0]) + 1}")
-            new = new.replace("layer_norm", "norm")
-        elif ".block." in new:
-            new = new.replace(f"block.{stage[0]}", f"block{int(stage[0]) + 1}")
-            for old, their in (
-                ("attention.self.query", "attn.q"),
-                ("attention.self.sr", "attn.sr"),
-                ("attention.self.layer_norm", "attn.norm"),
-                ("attention.output.dense", "attn.proj"),
-                ("layer_norm_1", "norm1"),
-                ("layer_norm_2", "norm2"),
-                ("mlp.dense", "mlp.fc"),
-            ):
-                new = new.replace(old, their)
-            if "self.value" in new:
-                continue
-            if "self.key" in new:
-                new, shape = (
-                    new.replace("attention.self.key", "attn.kv"),
-                    [2 * shape[0], *shape[1:]],
-                )
-        elif "layer_norm" in new:
-            new = new.replace(f"layer_norm.{stage[0]}", f"norm{int(stage[0]) + 1}")
-        elif "linear_c." in new:
-            new = new.replace(f"linear_c.{stage[0]}", f"linear_c{int(stage[0]) + 1}")
-        for old, their in (
-            ("linear_fuse", "linear_fuse.conv"),
-            ("batch_norm", "linear_fuse.bn"),
-            ("classifier", "linear_pred"),
-        ):
-            new = new.replace(f"decode_head.{old}.", f"decode_head.{their}.")
-        found[new] = shape
-    return {**found, "decode_head.conv_seg.weight": [150, 256, 1, 1]}
-
-
-def tensors(shapes, seed=0):
-    rng = np.random.default_rng(seed)
-    return {
-        name: rng.normal(0, 1, shape).astype("float32") if shape else np.zeros((), "int64")
-        for name, shape in shapes.items()
-    }
-
-
 def ours(normalize=False):
     return network("mit_b0", heads=kd.heads.Segmentation(150), normalize=normalize)
 
@@ -74,9 +24,13 @@ def ours(normalize=False):
 @pytest.mark.parametrize("source", RULES)
 def test_every_tensor_has_a_place(source, zero_weights):
     known = json.loads(gzip.decompress(segformer_oracle.KEYS.read_bytes()))
-    shapes = authors(known[NAMES["transformers"]]) if source == "authors" else known[NAMES[source]]
+    shapes = (
+        segformer_oracle.authors(known[NAMES["transformers"]])
+        if source == "authors"
+        else known[NAMES[source]]
+    )
     model = ours(source == "mmseg")
-    values = tensors(shapes)
+    values = segformer_oracle.tensors(shapes)
     report = kd.weights.load(model, values, rules=RULES[source])
     assert report.complete and not report.unread
     assert len(report.read) == len(model.weights)

@@ -328,7 +328,7 @@ def test_bad_settings(tmp_path):
 
     bad("`_model_class` must be one of Unet, UnetPlusPlus.*'DPT'", _model_class="DPT")
     bad("`_model_class` must be one of Unet.*=None", _model_class=None)
-    bad("`encoder_name` must be one of resnet18, .*'mit_b0'", encoder_name="mit_b0")
+    bad("`encoder_name` must be one of resnet18, .*'senet154'", encoder_name="senet154")
     bad("`encoder_depth` must be an integer from 3 to 5", encoder_depth=2)
     bad("`decoder_channels` must be.*3", decoder_channels=[16, 8])
     bad("`decoder_use_norm` must be 'batchnorm', True or", decoder_use_norm="instancenorm")
@@ -348,6 +348,8 @@ def test_bad_settings(tmp_path):
     for kind in ("Linknet", "UnetPlusPlus"):
         text = "`encoder_name` must be an encoder with a feature at stride 2.*tu-convnext_tiny"
         bad(text, _model_class=kind, **convnext)
+    mit = {"encoder_name": "mit_b0", "encoder_depth": 5, "decoder_channels": 16}
+    bad("an encoder that is dilated.*'mit_b0'", _model_class="DeepLabV3", **mit)
     bad("`encoder_output_stride` must be one of 16, 32", _model_class="PAN",
         encoder_output_stride=8, decoder_channels=16)  # fmt: skip
     bad("`encoder_name` must be an encoder that is dilated", _model_class="PAN",
@@ -451,7 +453,7 @@ def sizes_of(kind, settings):
     if kind == "PAN":
         return ((128, 160),)
     name = settings.get("encoder_name", "")
-    rounds_up = "convnext" not in name
+    rounds_up = "convnext" not in name and "mit" not in name
     return ((64, 96), (75, 101)) if kind == "Unet" and rounds_up else ((64, 96),)
 
 

@@ -111,25 +111,49 @@ def _fetched(source, load, **kwargs):
     try:
         return load(source, **kwargs)
     except Exception as error:
+        if _is_about_a_missing_preset(error):
+            raise FileNotFoundError(
+                f"There is no preset of KerasHub at {source!r}, or only for those who log in. "
+                f"KerasHub says: {_short(error)}"
+            ) from error
         if not _is_about_the_network(error):
             raise
         raise ConnectionError(
             f"The preset {source!r} of KerasHub could not be downloaded. Load it once where there "
             "is a network, write it to a folder with `save_to_preset` (the backbone and the image "
             "converter), and pass the folder: `kd.backbone('path/to/folder')`. KerasHub says: "
-            f"{' '.join(str(error).split()):.400}"
+            f"{_short(error)}"
         ) from error
+
+
+def _short(error):
+    return f"{' '.join(str(error).split()):.400}"
+
+
+def _causes(error):
+    """An error and those that led to it, each with the names of its classes."""
+    while error is not None:
+        yield error, {kind.__name__ for kind in type(error).__mro__}
+        error = error.__cause__ or error.__context__
+
+
+def _is_about_a_missing_preset(error):
+    """True if a server answered that it does not have, or does not show, what was asked for."""
+    for cause, names in _causes(error):
+        if names & {"RepositoryNotFoundError", "RemoteEntryNotFoundError"}:
+            return True
+        if getattr(getattr(cause, "response", None), "status_code", None) in (401, 403, 404):
+            return True
+    return False
 
 
 def _is_about_the_network(error):
     """True if a failed connection is at the root of an error, whichever client reports it."""
-    while error is not None:
-        names = {kind.__name__ for kind in type(error).__mro__}
+    for _, names in _causes(error):
         if names & {"ConnectionError", "ConnectError", "HTTPError", "Timeout", "TimeoutException"}:
             return True
         if names & {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "URLError", "gaierror"}:
             return True
-        error = error.__cause__ or error.__context__
     return False
 
 

@@ -137,7 +137,7 @@ def _network(recipe, kind, network, backbone, weights) -> None:
         return
     if network is not None and network not in models.__all__:
         raise ValueError(f"`network` must be the name of a builder. Received: network={network!r}")
-    why = f"Measured to be good for this kind of images ({recipe.value('kind')})."
+    why = f"Usual for this kind of images ({recipe.value('kind')})."
     recipe.set("network", network or kind.network, _GIVEN if network else why)
     own = {} if network else dict(kind.network_arguments)
     recipe.set("network_arguments", own, "Of the builder; {} are its defaults.")

@@ -1,6 +1,5 @@
 """EfficientNet-Lite beside timm, and its counts of weights."""
 
-import contextlib
 import importlib.util
 import math
 
@@ -11,6 +10,7 @@ import pytest
 import keras_dense as kd
 from keras_dense._weights.rules import plan
 from keras_dense.backbones.torchvision import NETWORKS
+from tests import torchvision_operations
 
 # Weights that are trained, with the top: as timm's tf_efficientnet_lite….
 COUNTS = {"0": 4_652_008, "1": 5_416_680, "2": 6_092_072, "3": 8_197_096, "4": 13_006_568}
@@ -56,10 +56,7 @@ def test_the_same_features_as_timm(n, tmp_path):
     torch = pytest.importorskip("torch")
     if importlib.util.find_spec("timm") is None:
         pytest.skip("timm is not installed")
-    library = torch.library.Library("torchvision", "DEF")
-    with contextlib.suppress(RuntimeError):  # Where its compiled part does not fit PyTorch.
-        for operation in ("nms", "qnms"):
-            library.define(f"{operation}(Tensor dets, Tensor scores, float threshold) -> Tensor")
+    torchvision_operations.declare()
     import timm
 
     name = f"efficientnet_lite{n}"

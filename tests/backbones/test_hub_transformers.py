@@ -8,9 +8,9 @@ import pytest
 from keras import ops
 
 import keras_dense as kd
+from tests import torchvision_operations
 from tests.backbones.hub_networks import ended
 from tests.backbones.hub_transformers import PEERS
-from tests.weights import published
 
 pytest.importorskip("keras_hub")
 
@@ -19,8 +19,8 @@ pytest.importorskip("keras_hub")
 def transformers():
     if importlib.util.find_spec("transformers") is None:
         pytest.skip("needs transformers")
-    with published.declared_operations():  # it imports torchvision
-        yield importlib.import_module("transformers")
+    torchvision_operations.declare()
+    return importlib.import_module("transformers")
 
 
 @pytest.mark.parametrize("name", PEERS)

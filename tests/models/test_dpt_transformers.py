@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import keras_dense as kd
+from tests import torchvision_operations
 
 from .small import images, trained
 from .test_dpt import patches
@@ -25,16 +26,7 @@ COMMON = {
 }
 
 
-@pytest.fixture(autouse=True)
-def operations_of_torchvision():
-    """Let it be imported where its compiled part does not fit PyTorch."""
-    library = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        try:
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        except RuntimeError:
-            break  # They are there.
-    yield
+torchvision_operations.declare()
 
 
 def dpt(semantic):

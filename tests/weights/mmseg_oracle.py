@@ -19,6 +19,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from tests import torchvision_operations
+
 from .published import KEYS, SCORES, image, random, sample
 
 # By the names of records: the file of the configuration.
@@ -42,7 +44,6 @@ CONFIGS = {
 
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-_KEPT: list = []
 
 
 class _Ops(types.ModuleType):
@@ -58,11 +59,7 @@ def package():
     """`mmseg`, imported without compiled operations."""
     for name in ("mmcv.ops", "mmcv.ops.point_sample"):
         sys.modules.setdefault(name, _Ops(name))
-    if not hasattr(torch.ops.torchvision, "nms"):  # torchvision, which timm imports, declares it
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _KEPT.append(library)
+    torchvision_operations.declare()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         mmseg = importlib.import_module("mmseg")

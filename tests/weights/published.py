@@ -1,6 +1,5 @@
 """Files as projects publish them: names and shapes of their networks, and random numbers."""
 
-import contextlib
 import gzip
 import json
 import pathlib
@@ -46,18 +45,3 @@ def image(name):
 def sample(scores):
     """A part of scores `(1, H, W, classes)` that is small enough for a fixture."""
     return scores[0, ::9, ::13, ::4].astype("float32")
-
-
-@contextlib.contextmanager
-def declared_operations():
-    """Let torchvision be imported where its compiled part does not fit PyTorch."""
-    import torch
-
-    library = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        try:
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        except RuntimeError:
-            break  # They are there.
-    yield
-    del library

@@ -13,21 +13,11 @@ import warnings
 
 import numpy as np
 
+from tests import torchvision_operations
+
 KEYS = pathlib.Path(__file__).parent / "fixtures" / "segformer_keys.json.gz"
 
 WIDTHS, DEPTHS, HEADS = (32, 64, 160, 256), (2, 2, 2, 2), (1, 2, 5, 8)
-
-
-def declared():
-    """Let transformers be imported where torchvision's compiled part does not fit PyTorch."""
-    import torch
-
-    if not hasattr(torch.ops.torchvision, "nms"):
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        return library
-    return None
 
 
 def randomized(network, seed=0):
@@ -50,7 +40,7 @@ def randomized(network, seed=0):
 
 def of_transformers(classes=150, filters=256):
     """MiT-B0 with its head, as transformers builds it."""
-    kept = declared()
+    torchvision_operations.declare()
     from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
     config = SegformerConfig(
@@ -61,7 +51,6 @@ def of_transformers(classes=150, filters=256):
         num_labels=classes,
     )
     network = randomized(SegformerForSemanticSegmentation(config))
-    network.kept = kept
     return network
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import keras_dense as kd
+from tests import torchvision_operations
 
 from . import published
 
@@ -151,8 +152,8 @@ def torchvision():
     """The package itself, for tests that it is there for."""
     if importlib.util.find_spec("torchvision") is None:
         pytest.skip("needs torchvision")
-    with published.declared_operations():
-        yield importlib.import_module("torchvision")
+    torchvision_operations.declare()
+    return importlib.import_module("torchvision")
 
 
 @pytest.mark.exhaustive

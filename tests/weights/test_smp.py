@@ -16,8 +16,9 @@ from keras_dense.weights.load import ready_for
 from keras_dense.weights.smp import record_of
 from keras_dense.weights.smp_encoders import ENCODERS, encoder_of
 from keras_dense.weights.smp_names import recognized
+from tests import torchvision_operations
 
-from . import make_smp, published
+from . import make_smp
 
 
 def run(model, image):
@@ -426,8 +427,8 @@ def test_older_names_of_deeplabv3(tmp_path):
 def package():
     if importlib.util.find_spec("segmentation_models_pytorch") is None:
         pytest.skip("needs segmentation_models_pytorch")
-    with published.declared_operations():
-        yield importlib.import_module("segmentation_models_pytorch")
+    torchvision_operations.declare()
+    return importlib.import_module("segmentation_models_pytorch")
 
 
 def randomized(network, seed=0):

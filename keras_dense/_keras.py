@@ -7,7 +7,7 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def without_backend(missing: str) -> str:
-    """What to do where Keras does not find the library it runs on.
+    """Text of the error where Keras does not find the library it runs on.
 
     Args:
         missing: str, the name of that library.

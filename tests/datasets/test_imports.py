@@ -42,6 +42,6 @@ def test_voc_palette():
         [128, 64, 128],
     ]
     assert len({tuple(c) for c in voc_palette(256).tolist()}) == 256
-    for bad in (0, 257, 2.0, True):
-        with pytest.raises(ValueError, match="`n` must be an integer from 1 to 256"):
+    for bad in (0, 2**24 + 1, 2.0, True):
+        with pytest.raises(ValueError, match="`n` must be an integer from 1 to 16777216"):
             voc_palette(bad)

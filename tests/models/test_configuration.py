@@ -62,7 +62,8 @@ def asks_the_configuration():
 
 @pytest.mark.once
 def test_every_layer_that_the_package_builds_states_its_data_format():
-    kinds = set(asks_the_configuration())
+    # Transforms of samples are namesakes of layers.
+    kinds = set(asks_the_configuration()) - set(kd.datasets.transforms.__all__)
     assert {"Conv2D", "GlobalAveragePooling2D", "AtrousConv2D", "MaxUnpool2D", "Flatten"} <= kinds
     silent = []
     for path in PACKAGE.rglob("*.py"):

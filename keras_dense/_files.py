@@ -180,10 +180,15 @@ def _remove_once(folder: pathlib.Path) -> None:
     place = os.path.realpath(folder)
     if place not in _CLEAN:
         _CLEAN.add(place)
-        for draft in _drafts(folder):
-            owner = _OWNER.search(draft.name)
-            if owner is not None and _is_left(owner):
-                _remove(draft)
+        remove_left(folder)
+
+
+def remove_left(folder: PathLike) -> None:
+    """Remove from a folder the drafts that killed runs of this machine left."""
+    for draft in _drafts(folder):
+        owner = _OWNER.search(draft.name)
+        if owner is not None and _is_left(owner):
+            _remove(draft)
 
 
 def _remove(draft: pathlib.Path) -> None:

@@ -16,7 +16,7 @@ from keras import layers
 import keras_dense as kd
 from keras_dense._command import files, main, results
 from keras_dense._command.marks import mark_of
-from keras_dense._lock import lock
+from keras_dense._lock import host_code, lock
 
 PIL = pytest.importorskip("PIL.Image")
 pytestmark = pytest.mark.once
@@ -189,6 +189,19 @@ def test_killed_at_random_moments(place):
             assert path.read_bytes() == (place / "once" / path.name).read_bytes()
     assert predict(place, "--out", out) == 0
     assert contents(out) == contents(place / "once")
+
+
+def test_drafts_of_killed_runs_go_where_nothing_is_left_to_do(place):
+    out = place / "out"
+    assert predict(place, "--out", out) == 0
+    before = contents(out)
+    process = subprocess.Popen([sys.executable, "-c", "pass"])
+    process.wait()
+    left = out / f".a.png.{host_code()}-{process.pid}-1.x.partial" / "new"
+    left.mkdir(parents=True)
+    (left / "a.png").write_bytes(b"half")
+    assert predict(place, "--out", out) == 0
+    assert contents(out) == before
 
 
 @pytest.mark.exhaustive

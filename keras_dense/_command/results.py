@@ -9,6 +9,7 @@ import keras
 from keras_dense._command.files import keep_apart, make_folder, same
 from keras_dense._command.load import Unusable
 from keras_dense._command.marks import mark_of
+from keras_dense._files import remove_left
 from keras_dense._lock import lock
 from keras_dense.inference.state import digest
 
@@ -97,6 +98,9 @@ class Results:
             check_case(files)
         try:
             with lock(self._out / ".lock", self._out):
+                # Also where nothing is left to write.
+                for folder in folders:
+                    remove_left(folder)
                 yield
         except BlockingIOError as error:
             raise Unusable(str(error)) from error

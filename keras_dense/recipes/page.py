@@ -85,6 +85,26 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]], numbers: int = 
     return f'<div class="wide"><table>\n{row(head, "th")}\n{body}\n</table></div>'
 
 
+def percent(value: float) -> str:
+    """Write a share in percent; a dash for NaN.
+
+    >>> percent(0.1234), percent(float("nan"))
+    ('12.3', '–')
+    """
+    return f"{100 * value:.1f}" if math.isfinite(value) else "–"
+
+
+def interval(ends: Sequence[float] | None) -> str:
+    """Write the ends of an interval in percent; a dash for `None`.
+
+    >>> interval([0.1, 0.25]), interval(None)
+    ('10.0 to 25.0', '–')
+    """
+    if ends is None or not all(map(math.isfinite, ends)):
+        return "–"
+    return f"{percent(ends[0])} to {percent(ends[1])}"
+
+
 def swatch(color: Sequence[int]) -> Markup:
     """Return a small square of a color."""
     r, g, b = (int(c) for c in color)

@@ -77,7 +77,8 @@ def train(
             `folds`, `seed`, and every choice of a recipe by its name, such as `crop=[256, 256]`.
 
     Returns:
-        A dict, as in `results.json`: "score", "heads" (scores of each), "candidates", "model",
+        A dict, as in `results.json`: "score", "heads" (scores of each), "intervals" (95 % over the
+        validation images), "candidates", "model",
         "report", "exports", "steps", "seconds". With `dry_run` the `Recipe`.
 
     Raises:
@@ -235,6 +236,7 @@ def _run(
     results: dict[str, Any] = {
         "score": scored.score,
         "heads": scored.heads,
+        "intervals": scored.intervals(),
         "candidates": tried,
         "calibration_error": scored.calibration_error,
         "images": {"train": len(recipe["train"]), "validation": len(recipe["validation"])},

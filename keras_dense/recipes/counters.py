@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_dense._types import Array, Sample
 from keras_dense.metrics.instance_scores import InstanceScores
-from keras_dense.metrics.scores import scores
+from keras_dense.recipes.intervals import scores_of
 
 BINS = 15
 
@@ -84,17 +84,18 @@ class Labels:
         for row, weight in enumerate((np.ones_like(confidence), confidence, guess == truth)):
             self.bins[row] += np.bincount(place, weights=weight.astype(float), minlength=BINS)
 
+    def counts(self) -> Array:
+        """Confusion matrices, int64 `(images, classes, classes)`."""
+        return np.stack(self.matrices)
+
     def scores(self) -> dict[str, Any]:
         """Scores of all images."""
-        return {
-            name: value.tolist() if np.ndim(value) else float(value)
-            for name, value in scores(sum(self.matrices).astype(float), np).items()
-        }
+        return scores_of("labels", self.counts())
 
     def each(self) -> list[float]:
         """Mean IoU of each image, over the classes that it has."""
         return [
-            float(scores(m.astype(float), np)["mean_iou"]) if m.any() else float("nan")
+            scores_of("labels", m[None])["mean_iou"] if m.any() else float("nan")
             for m in self.matrices
         ]
 
@@ -126,32 +127,12 @@ class Objects(Others):
 
     def scores(self) -> dict[str, Any]:
         """Scores of all images: of the objects, then of the maps."""
-        sums = self.sums()
-        found = sums.of_sums(sums.rows().sum(0))
-        found = {name: float(value) for name, value in found.items() if np.ndim(value) == 0}
-        return found | super().scores()
+        return scores_of("instances", self.counts()) | super().scores()
 
-    def sums(self) -> "Sums":
-        """Sums of each image, for `kd.training.bootstrap`."""
-        return Sums([image.rows().sum(0) for image in self.images])
+    def counts(self) -> Array:
+        """Rows of `kd.metrics.InstanceScores`, one for each image."""
+        return np.stack([image.rows().sum(0) for image in self.images])
 
     def each(self) -> list[float]:
         """Panoptic quality of each image."""
-        sums = self.sums()
-        return [float(sums.of_sums(row)["pq"]) for row in sums.rows()]
-
-
-class Sums:
-    """Sums of each image, in the form of `kd.metrics.InstanceScores`.
-
-    Args:
-        rows: arrays of its `rows()`, one for each image.
-    """
-
-    def __init__(self, rows: list[Array]) -> None:
-        self._rows = np.stack(rows)
-        self.of_sums = InstanceScores().of_sums
-
-    def rows(self) -> Array:
-        """Sums of each image."""
-        return self._rows
+        return [scores_of("instances", row[None])["pq"] for row in self.counts()]

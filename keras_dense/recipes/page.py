@@ -28,6 +28,12 @@ pre { background: #f4f4f6; padding: .7rem; overflow-x: auto; font-size: .82rem; 
 """
 
 
+INTERVALS = (
+    "Intervals are by bootstrap over the held-out images: they say how much a score would differ "
+    "on other images like them."
+)
+
+
 class Markup(str):
     """HTML that is not escaped in a table."""
 

@@ -16,7 +16,7 @@ from keras_dense.datasets import check_sample
 from keras_dense.heads import Heads
 from keras_dense.recipes import page
 from keras_dense.recipes.recipe import Recipe, tells_apart
-from keras_dense.recipes.report_labels import LARGEST, TILE, labels_parts
+from keras_dense.recipes.report_labels import LARGEST, TILE, classes_table, labels_parts
 from keras_dense.recipes.report_objects import SCORES, objects_parts, objects_table
 from keras_dense.recipes.rounds import SCORE, window
 from keras_dense.recipes.scores import Scored, predict
@@ -113,18 +113,12 @@ def write_summary(recipe: Recipe, results: Mapping[str, Any], out: pathlib.Path)
 
 
 def _pooled(recipe: Recipe, results: Mapping[str, Any]) -> str:
-    for values in results["heads"].values():
+    for key, values in results["heads"].items():
+        ends = results["intervals"].get(key, {})
         if "pq" in values:
-            return objects_table(values)
+            return objects_table(values, ends)
         if "iou" in values:
-            columns = ("iou", "dice", "accuracy", "precision")
-            names = recipe["data"]["read"]["class_names"]
-            rows = [
-                (name, *(page.percent(values[column][i]) for column in columns))
-                for i, name in enumerate(names)
-            ]
-            rows.append(("mean", *(page.percent(values[f"mean_{column}"]) for column in columns)))
-            return page.table(("class", "IoU", "Dice", "recall", "precision"), rows, 1)
+            return classes_table(recipe["data"]["read"]["class_names"], values, ends)
     return ""
 
 
@@ -197,7 +191,7 @@ def _others(values, model, heads, val) -> str:
 def _commands(recipe: Recipe, out: pathlib.Path, results: Mapping[str, Any]) -> str:
     model = out / "model.keras"
     lines = [
-        "# labels of a folder of images, as files and over the images",
+        "# predictions of a folder of images, as files and over the images",
         f"python -m keras_dense predict {model} photographs --out labels --overlay",
         "# scores on other images and masks",
         f"python -m keras_dense evaluate {model} other/images other/masks",

@@ -19,6 +19,7 @@ TILE = 250
 LARGEST = 1400  # pixels of the side of an image that is drawn; of larger ones the center
 _SHOWN = 4  # best and worst images
 _CONFUSIONS = 8  # pairs of classes that are listed
+_COLUMNS = ("iou", "dice", "accuracy", "precision")
 _MATRIX = 40  # classes of the largest matrix that is drawn
 
 
@@ -43,45 +44,54 @@ def labels_parts(
     head, matrix = heads[key], scored.matrix
     if matrix is None:
         return []
-    intervals = results["intervals"].get(key, {})
+    values, ends = scored.heads[key], results["intervals"].get(key, {})
+    shares = matrix.sum(1) / max(matrix.sum(), 1)
     return [
-        page.section("Classes", _classes(head, scored.heads[key], matrix, intervals)),
+        page.section(
+            "Classes", classes_table(head.class_names, values, ends, head.palette, shares)
+        ),
         page.section("Worst and best images", _extremes(model, heads, key, val, scored)),
         page.section("Where classes are confused", _confusion(head, matrix)),
         page.section("Calibration", _calibration(scored)),
     ]
 
 
-def _classes(
-    head: Any, values: Mapping[str, Any], matrix: Array, intervals: Mapping[str, Any]
+def classes_table(
+    names: Sequence[str],
+    values: Mapping[str, Any],
+    intervals: Mapping[str, Any],
+    palette: Any = None,
+    shares: Any = None,
 ) -> str:
-    truth = matrix.sum(1)
-    ends = intervals.get("iou", [None] * len(truth))
-    rows: list[tuple] = []
-    for i, name in enumerate(head.class_names):
-        numbers = [values[column][i] for column in ("iou", "dice", "accuracy", "precision")]
-        cells = [page.percent(numbers[0]), page.interval(ends[i]), *map(page.percent, numbers[1:])]
-        share = 100 * truth[i] / max(truth.sum(), 1)
-        rows.append((page.swatch(head.palette[i]), name, *cells, f"{share:.2f}"))
-    names = ("mean_iou", "mean_dice", "mean_accuracy", "mean_precision")
-    cells = [page.percent(values[name]) for name in names]
-    cells.insert(1, page.interval(intervals.get("mean_iou")))
-    rows.append(("", "mean", *cells, ""))
-    head_row = (
-        "",
-        "class",
-        "IoU",
-        "95 % interval",
-        "Dice",
-        "recall",
-        "precision",
-        "share of pixels",
-    )
-    note = (
-        "Percent; a class that does not occur in the held-out images has a dash. Intervals are by "
-        "bootstrap over these images: they say how much a score would differ on others like them."
-    )
-    return page.table(head_row, rows, 2) + page.paragraphs([note])
+    """Return a table of the scores of classes.
+
+    Args:
+        names: of the classes.
+        values: scores by their names; of "iou", … one for each class.
+        intervals: `[low, high]` by the names of scores, where known.
+        palette: colors of the classes, for a swatch of each.
+        shares: share of the pixels of each class, for a column of its own.
+    """
+
+    def row(name: str, prefix: str, of: Any, ends: Any) -> list[str]:
+        scores = [page.percent(of(values[prefix + column])) for column in _COLUMNS]
+        return [name, scores[0], page.interval(ends), *scores[1:]]
+
+    def one(i: int) -> list[str]:
+        ends = intervals["iou"][i] if "iou" in intervals else None
+        cells = row(names[i], "", lambda x: x[i], ends)
+        cells += [] if shares is None else [f"{100 * shares[i]:.2f}"]
+        return cells if palette is None else [page.swatch(palette[i]), *cells]
+
+    mean = row("mean", "mean_", lambda x: x, intervals.get("mean_iou"))
+    mean += [] if shares is None else [""]
+    titles = ["class", "IoU", "95 % interval", "Dice", "recall", "precision"]
+    titles += [] if shares is None else ["share of pixels"]
+    first = [] if palette is None else [""]
+    rows = [*map(one, range(len(names))), [*first, *mean]]
+    note = "Percent; a class that does not occur in the held-out images has a dash."
+    table = page.table([*first, *titles], rows, 1 + len(first))
+    return table + page.paragraphs([f"{note} {page.INTERVALS}"])
 
 
 def _extremes(model: keras.Model, heads: Heads, key: str, val: Any, scored: Scored) -> str:

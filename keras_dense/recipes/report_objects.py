@@ -57,28 +57,20 @@ def objects_parts(
     ]
 
 
-def objects_table(
-    values: Mapping[str, float], intervals: Mapping[str, list[float]] | None = None
-) -> str:
+def objects_table(values: Mapping[str, float], intervals: Mapping[str, list[float]]) -> str:
     """Return a table of the scores of objects.
 
     Args:
         values: scores by their names.
-        intervals: `[low, high]` by the names of scores; without it there is no such column.
+        intervals: `[low, high]` by the names of scores, where known.
     """
     rows = []
     for name, (title, meaning) in SCORES.items():
-        ends = [] if intervals is None else [page.interval(intervals.get(name))]
-        rows.append((title, meaning, page.percent(values.get(name, float("nan"))), *ends))
-    columns = ["score", "what it is", "percent"]
-    note = ["A true and a predicted object match if their IoU is above 0.5."]
-    if intervals is not None:
-        columns.append("95 % interval")
-        note.append(
-            "Intervals are by bootstrap over the held-out images: they say how much a score would "
-            "differ on others like them."
-        )
-    return page.table(columns, rows, 2) + page.paragraphs([" ".join(note)])
+        ends = page.interval(intervals.get(name))
+        rows.append((title, meaning, page.percent(values.get(name, float("nan"))), ends))
+    notes = ["A true and a predicted object match if their IoU is above 0.5.", page.INTERVALS]
+    columns = ("score", "what it is", "percent", "95 % interval")
+    return page.table(columns, rows, 2) + page.paragraphs(notes)
 
 
 def _drawing(model: keras.Model, heads: Heads, key: str, sample: Any) -> Any:

@@ -19,6 +19,7 @@ from keras_dense.recipes.data import dataset_of
 from keras_dense.recipes.deliver import deliver
 from keras_dense.recipes.fit import finish, fit
 from keras_dense.recipes.folds import cross_validate
+from keras_dense.recipes.intervals import save_images
 from keras_dense.recipes.look import look
 from keras_dense.recipes.network import heads_of
 from keras_dense.recipes.recipe import FILE, Recipe, load
@@ -56,7 +57,8 @@ def train(
     same call continues a run that was stopped, even by `kill -9`, to the same numbers.
 
     The folder of the run has `recipe.json`, `model.keras` (which knows its heads, names and
-    colors), `report.html`, `results.json`, `history.csv`, `preview/` and `export/`.
+    colors), `report.html`, `results.json`, `history.csv`, `images.npz` (counts of each validation
+    image), `preview/` and `export/`.
 
     Args:
         images: path of the folder of images.
@@ -232,6 +234,8 @@ def _run(
     )
     model, history = fit(recipe, heads, train_data, val, out, say, workers)
     scored, tried = finish(recipe, model, heads, train_data, val, out, history, say)
+    if scored.counts:
+        save_images(scored.counts, [name for name, _ in scored.images], out)
     delivered = deliver(model, out, exports, say)
     results: dict[str, Any] = {
         "score": scored.score,

@@ -8,13 +8,13 @@ from typing import Any
 import keras
 import numpy as np
 
-import keras_dense.training as training
 from keras_dense._types import Array, Sample
 from keras_dense.datasets import check_sample
 from keras_dense.datasets.parts import describe
 from keras_dense.datasets.sample import crop_sample
 from keras_dense.heads import Heads
 from keras_dense.recipes.counters import Labels, Objects, counter_of
+from keras_dense.recipes.intervals import OWN, intervals_of
 from keras_dense.recipes.numbers import LARGE_PIXELS
 
 
@@ -43,7 +43,7 @@ class Scored:
     @property
     def matrix(self) -> Array | None:
         """Int array `(classes, classes)`, truth by prediction, or `None`."""
-        return None if self.labels is None else np.sum(self.labels.matrices, 0)
+        return None if self.labels is None else self.labels.counts().sum(0)
 
     @property
     def calibration_error(self) -> float:
@@ -53,31 +53,20 @@ class Scored:
         count, confidence, right = self.labels.bins
         return float(np.abs(confidence - right).sum() / count.sum())
 
-    def intervals(self) -> dict[str, dict[str, Any]]:
-        """95 % intervals over images of the scores of labels and objects, by the key of the head.
+    @property
+    def counts(self) -> dict[str, Array]:
+        """Counts of each image by annotation, for `kd.recipes.intervals`."""
+        found = {"labels": self.labels, "instances": self.objects}
+        return {name: counter.counts() for name, counter in found.items() if counter is not None}
 
-        Returns:
-            A dict from the key of a head to a dict from the name of a score to `[low, high]`, or a
-            list of these, one for each class. Empty for fewer than two images.
-        """
-        if len(self.images) < 2:
-            return {}
+    def intervals(self) -> dict[str, dict[str, Any]]:
+        """95 % intervals of the scores of labels and objects, by the key of the head."""
         found = {}
         for key, values in self.heads.items():
-            if self.labels is not None and "iou" in values:
-                matrices = np.stack(self.labels.matrices)
-                found[key] = {
-                    name: _ends(training.bootstrap(matrices, score=name))
-                    for name in ("mean_iou", "iou")
-                }
-            elif self.objects is not None and "pq" in values:
-                drawn = training.bootstrap(self.objects.sums())
-                found[key] = {n: _ends(x) for n, x in drawn.items() if np.ndim(x.value) == 0}
+            for annotation, counts in self.counts.items():
+                if OWN[annotation] in values:
+                    found[key] = intervals_of(annotation, counts)
         return found
-
-
-def _ends(interval: Any) -> list:
-    return np.stack([interval.low, interval.high], -1).tolist()
 
 
 def pieces(sample: Sample) -> Iterator[Sample]:

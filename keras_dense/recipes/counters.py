@@ -14,7 +14,9 @@ BINS = 15
 
 def counter_of(head: Any) -> "Labels | Objects | Others":
     """Return a counter for a head."""
-    return {"labels": Labels, "instances": Objects}.get(head.annotation, Others)(head)
+    if head.annotation == "labels":
+        return Labels(head)
+    return Objects(head) if head.annotation == "instances" else Others(head)
 
 
 class Others:

@@ -26,7 +26,8 @@ def save_images(counts: Mapping[str, Array], names: Sequence[str], out: pathlib.
         out: folder of the run.
     """
     with whole(out / IMAGES) as draft, draft.open("wb") as file:
-        np.savez_compressed(file, names=np.array(names, str), **counts)
+        arrays: dict[str, Any] = {**counts, "names": np.array(names, str)}
+        np.savez_compressed(file, **arrays)
 
 
 def load_images(folders: Sequence[pathlib.Path]) -> dict[str, Array]:

@@ -119,10 +119,8 @@ def score(
     results = {key: counter.scores() for key, counter in counters.items()}
     mains = [results[key][counter.score] for key, counter in counters.items()]
     mains = [value for value in mains if np.isfinite(value)]
-    labels, objects = (
-        next((c for c in counters.values() if isinstance(c, kind)), None)
-        for kind in (Labels, Objects)
-    )
+    labels = next((c for c in counters.values() if isinstance(c, Labels)), None)
+    objects = next((c for c in counters.values() if isinstance(c, Objects)), None)
     which = labels or objects
     images = [] if which is None else list(zip(names, which.each(), strict=True))
     return Scored(float(np.mean(mains)) if mains else 0.0, results, images, labels, objects)

@@ -1,24 +1,20 @@
 """Choices of a training, each with its reason."""
 
-import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-import keras_dense.models as models
-import keras_dense.weights as published
 from keras_dense import _check
 from keras_dense._types import PathLike
-from keras_dense.backbones.application import is_application
 from keras_dense.recipes import numbers as N
-from keras_dense.recipes.recipe import FORMAT, Recipe
+from keras_dense.recipes.choose_network import choose_network
+from keras_dense.recipes.choose_objects import check_objects, choose_objects
+from keras_dense.recipes.recipe import FORMAT, GIVEN, Recipe, tells_apart
 from keras_dense.recipes.split import folds as fold_names
 from keras_dense.recipes.split import split, without_borders
 
 FLIPS = ("none", "horizontal", "all")
-_GIVEN = "Given."
 
 
 def choose(
@@ -55,6 +51,7 @@ def choose(
     Raises:
         ValueError: for an unknown name or a value out of range.
         FileNotFoundError: if the file of weights does not exist.
+        ImportError: for `objects="instances"` without SciPy or scikit-image.
 
     Example:
 
@@ -85,8 +82,9 @@ def choose(
         ]
     recipe.set("validation", validation, why)
     kind = _kind(recipe, findings)
-    _network(recipe, kind, network, backbone, weights)
+    choose_network(recipe, kind, network, backbone, weights)
     _images(recipe, kind, findings)
+    choose_objects(recipe, settings.get("objects"))
     _loss(recipe, kind, findings)
     _optimizer(recipe)
     recipe.set("minutes", _check.number(minutes, "minutes", above=0), "Time for everything.")
@@ -126,72 +124,6 @@ def _thin(findings: Mapping[str, Any]) -> bool:
     return bool(widths) and widths[len(widths) // 2] < N.THIN
 
 
-def _network(recipe, kind, network, backbone, weights) -> None:
-    if weights is not None and str(weights) in published.list():
-        recipe.set("network", None, "The published network, with new heads.")
-        recipe.set("network_arguments", {}, "Those of the published network.")
-        recipe.set("backbone", None, "That of the published network.")
-        recipe.set("backbone_arguments", {}, "Those of the published network.")
-        recipe.set("weights", str(weights), "Given: the whole network is trained on.")
-        recipe.set("weights_file", None, "Of the published network; downloaded by default.")
-        return
-    if network is not None and network not in models.__all__:
-        raise ValueError(f"`network` must be the name of a builder. Received: network={network!r}")
-    why = f"Usual for this kind of images ({recipe.value('kind')})."
-    recipe.set("network", network or kind.network, _GIVEN if network else why)
-    own = {} if network else dict(kind.network_arguments)
-    recipe.set("network_arguments", own, "Of the builder; {} are its defaults.")
-    of_file: str | None = None
-    arguments: dict[str, Any] = {}
-    if weights not in (None, "imagenet") and not str(weights).startswith("torchvision"):
-        path = pathlib.Path(weights)
-        if not path.is_file():
-            raise FileNotFoundError(
-                "`weights` must be 'imagenet', None, the name of a published network, or the path "
-                f"of a file. Received: weights={str(weights)!r}"
-            )
-        of_file, arguments = backbone_of(path)
-        weights = str(path.resolve())
-    if backbone is not None:
-        arguments = arguments if of_file and _plain(backbone) == _plain(of_file) else {}
-        why = _GIVEN
-    elif of_file:
-        why = "As the file of the weights is called."
-    else:
-        why = "Small enough for a CPU, and good."
-    recipe.set("backbone", backbone or of_file or N.BACKBONE, why)
-    recipe.set("backbone_arguments", arguments, "Of the backbone; {} are its defaults.")
-    reason = "Random: no weights were wanted." if weights is None else "Pretrained on ImageNet."
-    recipe.set("weights", weights, reason)
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("_", "").replace("-", "")
-
-
-def backbone_of(path: PathLike) -> tuple[str | None, dict[str, Any]]:
-    """Name and arguments of the backbone that a file of weights is called by.
-
-    >>> backbone_of("weights/mobilenet_v1_0.25_128.weights.h5")
-    ('mobilenet', {'alpha': 0.25})
-    >>> backbone_of("weights/mine.h5")
-    (None, {})
-    """
-    name = os.path.basename(path).removesuffix(".h5").removesuffix(".weights")
-    tokens = name.split("_")
-    for end in range(len(tokens), 0, -1):
-        first = "_".join(tokens[:end])
-        if not is_application(first):
-            continue
-        arguments: dict[str, Any] = {}
-        for token in tokens[end:]:
-            if "mobilenet" in _plain(first) and token.replace(".", "", 1).isdigit():
-                if 0 < float(token) < 2 and float(token) != 1:
-                    arguments = {"alpha": float(token)}
-        return first, arguments
-    return None, {}
-
-
 def _images(recipe: Recipe, kind: N.Kind, findings: Mapping[str, Any]) -> None:
     middle = findings["sizes"]["median"]
     multiple = N.CROP_MULTIPLE
@@ -229,6 +161,11 @@ def _images(recipe: Recipe, kind: N.Kind, findings: Mapping[str, Any]) -> None:
 
 def _loss(recipe: Recipe, kind: N.Kind, findings: Mapping[str, Any]) -> None:
     if "classes" not in findings:
+        return
+    if tells_apart(recipe):
+        recipe.set("losses", [["instance_cross_entropy", 1.0]], "Of both maps of the objects.")
+        recipe.set("class_weights", None, "There are no classes.")
+        recipe.set("border_weights", None, "Objects are told apart by their distances.")
         return
     recipe.set(
         "losses",
@@ -299,7 +236,7 @@ def _override(recipe: Recipe, settings: Mapping[str, Any]) -> None:
             f"settings must be among {', '.join(recipe['choices'])}. Received: {unknown[0]}"
         )
     for name, value in settings.items():
-        recipe.set(name, list(value) if isinstance(value, tuple) else value, _GIVEN)
+        recipe.set(name, list(value) if isinstance(value, tuple) else value, GIVEN)
     check(recipe)
 
 
@@ -308,6 +245,7 @@ def check(recipe: Recipe) -> None:
 
     Raises:
         ValueError: for a value out of range.
+        ImportError: if objects are told apart, without SciPy or scikit-image.
     """
     _check.pair(recipe.value("crop"), "crop")
     _check.choice(recipe.value("flips"), "flips", FLIPS)
@@ -316,6 +254,7 @@ def check(recipe: Recipe) -> None:
     _check.number(recipe.value("backbone_rate"), "backbone_rate", low=0)
     _check.number(recipe.value("minutes"), "minutes", above=0)
     _check.integer(recipe.value("average_rounds"), "average_rounds", low=0)
+    check_objects(recipe)
     for name in ("steps", "rounds"):
         if recipe.value(name) is not None:
             _check.integer(recipe.value(name), name, low=1)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_dense.heads import Heads, attach, of
-from keras_dense.metrics.scores import scores
+from keras_dense.recipes.intervals import OWN, intervals_of, load_images, scores_of
 from keras_dense.recipes.recipe import Recipe
 
 
@@ -77,31 +77,37 @@ def cross_validate(
         found.append(run_one(one, out / f"fold_{number}"))
     models = [keras.saving.load_model(each["model"], compile=False) for each in found]
     values = [each["score"] for each in found]
+    folders = [out / f"fold_{number}" for number in range(1, len(found) + 1)]
+    pooled, intervals = _pooled(found, folders)
     results: dict[str, Any] = {
         "score": float(np.mean(values)),
         "folds": found,
         "spread": float(np.std(values)),
         "steps": found[0]["steps"],
-        "heads": _pooled(found),
+        "heads": pooled,
+        "intervals": intervals,
     }
     say(f"score of {len(found)} folds: {np.mean(values):.4f} ± {np.std(values):.4f}")
     return ensemble(models), results
 
 
-def _pooled(found: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Scores over all folds: of labels from the sum of their matrices, others as means."""
+def _pooled(
+    found: Sequence[Mapping[str, Any]], folders: Sequence[pathlib.Path]
+) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, list]]]:
+    """Scores over all folds and their intervals: of labels and objects from the counts of all
+    images, others as means.
+    """
     pooled: dict[str, dict[str, Any]] = {}
+    intervals: dict[str, dict[str, list]] = {}
     for key, values in found[0]["heads"].items():
-        if "iou" in values and found[0]["matrix"] is not None:
-            matrix = np.sum([each["matrix"] for each in found], 0, dtype=float)
-            pooled[key] = {
-                name: v.tolist() if np.ndim(v) else float(v)
-                for name, v in scores(matrix, np).items()
-            }
-        else:
-            pooled[key] = {
-                name: float(np.mean([each["heads"][key][name] for each in found]))
-                for name in values
-                if all(isinstance(each["heads"][key][name], float) for each in found)
-            }
-    return pooled
+        pooled[key] = {
+            name: float(np.mean([each["heads"][key][name] for each in found]))
+            for name in values
+            if all(isinstance(each["heads"][key][name], float) for each in found)
+        }
+        annotation = next((a for a, name in OWN.items() if name in values), None)
+        if annotation is not None:
+            counts = load_images(folders)[annotation]
+            pooled[key] |= scores_of(annotation, counts)
+            intervals[key] = intervals_of(annotation, counts)
+    return pooled, intervals

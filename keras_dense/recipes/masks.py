@@ -107,8 +107,7 @@ def _objects(facts, counts, read, names, said):
         raise ValueError("`masks` must have objects. Received: only background (0)")
     each = [sum(number > 0 for number in fact["numbers"]) for fact in facts]
     said.append(
-        f"Masks are numbered objects: {min(each)} to {max(each)} in an image, {sum(each)} in all. "
-        "They are learned as one class, with a line of background between objects that touch."
+        f"Masks are numbered objects: {min(each)} to {max(each)} in an image, {sum(each)} in all."
     )
     names = ["background", "object"] if names is None else list(names)
     if len(names) != 2:

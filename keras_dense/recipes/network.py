@@ -9,8 +9,8 @@ import keras_dense.models as models
 import keras_dense.training as training
 import keras_dense.weights as published
 from keras_dense.backbones import backbone as make_backbone
-from keras_dense.heads import Depth, Normals, Segmentation, objectives
-from keras_dense.recipes.recipe import Recipe
+from keras_dense.heads import Depth, Instances, Normals, Segmentation, objectives
+from keras_dense.recipes.recipe import Recipe, tells_apart
 
 
 def heads_of(recipe: Recipe, depth_range: tuple[float, float] | None = None) -> Any:
@@ -23,15 +23,16 @@ def heads_of(recipe: Recipe, depth_range: tuple[float, float] | None = None) -> 
     heads: dict[str, Any] = {}
     data = recipe["data"]
     if "masks" in data:
-        # Numbered objects are learned as one class. A head that tells objects apart belongs here:
-        # heads["segmentation"] = Objects(…) where data["read"]["kind"] == "objects".
         read = data["read"]
-        heads["segmentation"] = Segmentation(
-            len(read["class_names"]),
-            class_names=read["class_names"],
-            palette=read["palette"],
-            loss=loss_of(recipe),
-        )
+        if tells_apart(recipe):
+            heads["instances"] = Instances(loss=loss_of(recipe))
+        else:
+            heads["segmentation"] = Segmentation(
+                len(read["class_names"]),
+                class_names=read["class_names"],
+                palette=read["palette"],
+                loss=loss_of(recipe),
+            )
     if "depth" in data:
         low, high = depth_range or (0.1, 10.0)
         heads["depth"] = Depth(
@@ -43,7 +44,7 @@ def heads_of(recipe: Recipe, depth_range: tuple[float, float] | None = None) -> 
 
 
 def loss_of(recipe: Recipe) -> keras.losses.Loss:
-    """Return the loss of labels: a weighted sum of losses of `kd.losses` by their names."""
+    """Return the loss of labels or objects: a weighted sum of losses of `kd.losses` by name."""
     weights = recipe.value("class_weights")
     extra = {} if weights is None else {"class_weight": weights}
     found, shares = [], []

@@ -28,6 +28,12 @@ pre { background: #f4f4f6; padding: .7rem; overflow-x: auto; font-size: .82rem; 
 """
 
 
+INTERVALS = (
+    "Intervals are by bootstrap over the held-out images: they say how much a score would differ "
+    "on other images like them."
+)
+
+
 class Markup(str):
     """HTML that is not escaped in a table."""
 
@@ -83,6 +89,26 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]], numbers: int = 
 
     body = "\n".join(row(cells, "td") for cells in rows)
     return f'<div class="wide"><table>\n{row(head, "th")}\n{body}\n</table></div>'
+
+
+def percent(value: float) -> str:
+    """Write a share in percent; a dash for NaN.
+
+    >>> percent(0.1234), percent(float("nan"))
+    ('12.3', '–')
+    """
+    return f"{100 * value:.1f}" if math.isfinite(value) else "–"
+
+
+def interval(ends: Sequence[float] | None) -> str:
+    """Write the ends of an interval in percent; a dash for `None`.
+
+    >>> interval([0.1, 0.25]), interval(None)
+    ('10.0 to 25.0', '–')
+    """
+    if ends is None or not all(map(math.isfinite, ends)):
+        return "–"
+    return f"{percent(ends[0])} to {percent(ends[1])}"
 
 
 def swatch(color: Sequence[int]) -> Markup:

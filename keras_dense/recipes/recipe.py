@@ -9,6 +9,7 @@ from keras_dense._types import PathLike
 
 FORMAT = 1
 FILE = "recipe.json"
+GIVEN = "Given."
 _KEYS = ("format", "data", "train", "validation", "choices", "said", "warned")
 
 
@@ -44,6 +45,11 @@ class Recipe(dict):
         """Write the recipe as JSON; the file appears when it is complete."""
         with whole(path, fsync=True) as draft:
             draft.write_text(json.dumps(self, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def tells_apart(recipe: Recipe) -> bool:
+    """Whether numbered objects are learned one by one, not as one class."""
+    return recipe["choices"].get("objects", {}).get("value") == "instances"
 
 
 def load(path: PathLike) -> Recipe:

@@ -15,15 +15,21 @@ from keras_dense._types import Array
 from keras_dense.datasets import check_sample
 from keras_dense.heads import Heads
 from keras_dense.recipes import page
-from keras_dense.recipes.recipe import Recipe
+from keras_dense.recipes.recipe import Recipe, tells_apart
+from keras_dense.recipes.report_labels import LARGEST, TILE, classes_table, labels_parts
+from keras_dense.recipes.report_objects import SCORES, objects_parts, objects_table
 from keras_dense.recipes.rounds import SCORE, window
 from keras_dense.recipes.scores import Scored, predict
 
-_SHOWN = 4  # best and worst images
-_CONFUSIONS = 8  # pairs of classes that are listed
-_MATRIX = 40  # classes of the largest matrix that is drawn
-_TILE = 250
-_LARGEST = 1400  # pixels of the side of an image that is drawn; of larger ones the center
+_SHOWN = 4  # images
+_FIND_LABELS = (
+    "product = kd.decoded(model)             # labels instead of logits",
+    "labels = product.predict(image[None])   # uint8 RGB, any size",
+)
+_FIND_OBJECTS = (
+    "maps = kd.decoded(model).predict(image[None])[0]  # uint8 RGB, any size",
+    "numbers = kd.heads.of(model).objects(maps)        # 0 is background",
+)
 
 
 def write_report(
@@ -52,7 +58,7 @@ def write_report(
         The path of the report.
     """
     found = Heads(heads).final()
-    key, head = next(((k, h) for k, h in found.items() if h.annotation == "labels"), ("", None))
+    where = {h.annotation: k for k, h in found.items()}
     parts = [
         _summary(recipe, scored, results),
         page.section(
@@ -63,17 +69,14 @@ def write_report(
         page.section("What was chosen, and why", _choices(recipe)),
         page.section("Training", _curves(history), _candidates(results)),
     ]
-    if head is not None and scored.matrix is not None:
-        parts += [
-            page.section("Classes", _classes(head, scored.heads[key], scored.matrix)),
-            page.section("Worst and best images", _extremes(model, found, key, val, scored)),
-            page.section("Where classes are confused", _confusion(head, scored.matrix)),
-            page.section("Calibration", _calibration(scored)),
-        ]
-    others = {k: v for k, v in scored.heads.items() if head is None or k != key}
+    if "labels" in where:
+        parts += labels_parts(model, found, where["labels"], val, scored, results)
+    if "instances" in where:
+        parts += objects_parts(model, found, where["instances"], val, scored, results)
+    others = {k: scored.heads[k] for k, h in found.items() if h.annotation in ("depth", "array")}
     if others:
-        parts.append(page.section("Other predictions", _others(others, model, found, val, key)))
-    parts.append(page.section("How to use the model", _commands(out, results)))
+        parts.append(page.section("Other predictions", _others(others, model, found, val)))
+    parts.append(page.section("How to use the model", _commands(recipe, out, results)))
     path = out / "report.html"
     with whole(path) as draft:
         draft.write_text(page.page(f"Report of {out.resolve().name}", parts), encoding="utf-8")
@@ -94,14 +97,14 @@ def write_summary(recipe: Recipe, results: Mapping[str, Any], out: pathlib.Path)
     parts = [
         page.paragraphs([mean]),
         page.section("Folds", page.table(("folder", "score", "images"), rows, 1)),
-        page.section("Classes, over all folds", _pooled(recipe, results)),
+        page.section("Scores, over all folds", _pooled(recipe, results)),
         page.section(
             "What was found",
             page.paragraphs(recipe["said"]),
             page.paragraphs(recipe["warned"], "warning"),
         ),
         page.section("What was chosen, and why", _choices(recipe)),
-        page.section("How to use the model", _commands(out, results)),
+        page.section("How to use the model", _commands(recipe, out, results)),
     ]
     path = out / "report.html"
     with whole(path) as draft:
@@ -110,34 +113,37 @@ def write_summary(recipe: Recipe, results: Mapping[str, Any], out: pathlib.Path)
 
 
 def _pooled(recipe: Recipe, results: Mapping[str, Any]) -> str:
-    for values in results["heads"].values():
+    for key, values in results["heads"].items():
+        ends = results["intervals"].get(key, {})
+        if "pq" in values:
+            return objects_table(values, ends)
         if "iou" in values:
-            columns = ("iou", "dice", "accuracy", "precision")
-            names = recipe["data"]["read"]["class_names"]
-            rows = [
-                (name, *(_percent(values[column][i]) for column in columns))
-                for i, name in enumerate(names)
-            ]
-            rows.append(("mean", *(_percent(values[f"mean_{column}"]) for column in columns)))
-            return page.table(("class", "IoU", "Dice", "recall", "precision"), rows, 1)
+            return classes_table(recipe["data"]["read"]["class_names"], values, ends)
     return ""
 
 
 def _summary(recipe: Recipe, scored: Scored, results: Mapping[str, Any]) -> str:
     lines = []
     for key, values in scored.heads.items():
-        numbers = {
-            name: value for name, value in values.items() if np.ndim(value) == 0 and value == value
-        }
+        ends = results["intervals"].get(key, {})
+        names = [name for name in SCORES if name in values] if "pq" in values else list(values)
         shown = ", ".join(
-            f"{name.replace('_', ' ')} {value:.3f}" for name, value in numbers.items()
+            _score(name, values[name], ends.get(name))
+            for name in names
+            if np.ndim(values[name]) == 0 and values[name] == values[name]
         )
-        lines.append(f"{key or 'Labels'}: {shown}")
+        lines.append(f"{key or ('Objects' if 'pq' in values else 'Labels')}: {shown}")
     lines.append(
         f"On {len(recipe['validation'])} images that were held out, at their own size; trained on "
         f"{len(recipe['train'])} images, {results['steps']} steps."
     )
     return page.paragraphs(lines)
+
+
+def _score(name: str, value: float, ends: Sequence[float] | None) -> str:
+    known = ends is not None and all(map(math.isfinite, ends))
+    interval = f" ({ends[0]:.3f} to {ends[1]:.3f})" if ends is not None and known else ""
+    return f"{name.replace('_', ' ')} {value:.3f}{interval}"
 
 
 def _choices(recipe: Recipe) -> str:
@@ -161,103 +167,7 @@ def _candidates(results: Mapping[str, Any]) -> str:
     return page.paragraphs([why]) + page.table(("weights", "score"), rows, 1)
 
 
-def _classes(head: Any, values: Mapping[str, Any], matrix: Array) -> str:
-    truth = matrix.sum(1)
-    rows = []
-    for i, name in enumerate(head.class_names):
-        numbers = [values[column][i] for column in ("iou", "dice", "accuracy", "precision")]
-        share = 100 * truth[i] / max(truth.sum(), 1)
-        rows.append((page.swatch(head.palette[i]), name, *map(_percent, numbers), f"{share:.2f}"))
-    names = ("mean_iou", "mean_dice", "mean_accuracy", "mean_precision")
-    rows.append(("", "mean", *(_percent(values[name]) for name in names), ""))
-    head_row = ("", "class", "IoU", "Dice", "recall", "precision", "share of pixels")
-    note = "Percent; a class that does not occur in the held-out images has a dash."
-    return page.table(head_row, rows, 2) + page.paragraphs([note])
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}" if math.isfinite(value) else "–"
-
-
-def _extremes(model: keras.Model, heads: Heads, key: str, val: Any, scored: Scored) -> str:
-    """Image, truth, prediction and error of the images with the lowest and the highest IoU."""
-    order = sorted(
-        (i for i, (_, value) in enumerate(scored.images) if value == value),
-        key=lambda i: scored.images[i][1],
-    )
-    worst = order[:_SHOWN]
-    best = [i for i in order[::-1][:_SHOWN] if i not in worst]
-    return "".join(
-        page.inline_image(
-            _panel(model, heads, key, val, which), "; ".join(_caption(scored, i) for i in which)
-        )
-        for which in (worst, best)
-        if which
-    )
-
-
-def _caption(scored: Scored, index: int) -> str:
-    name, value = scored.images[index]
-    return f"{pathlib.Path(name).name}: mean IoU {value:.3f}"
-
-
-def _panel(model: keras.Model, heads: Heads, key: str, val: Any, which: Sequence[int]) -> Array:
-    head, rows = heads[key], []
-    for index in which:
-        sample = window(check_sample(val[index]), most=_LARGEST)
-        logits = predict(model, sample["image"], heads)[key]
-        labels = keras.ops.convert_to_numpy(head.decode(logits, sample["image"][None]))[0]
-        rows.append((sample["image"], np.asarray(head.encode(sample)), labels))
-    images, truths, guesses = (list(column) for column in zip(*rows, strict=True))
-    return plot.panel(
-        images, truths, guesses, head.palette, class_names=head.class_names, tile=_TILE
-    )
-
-
-def _confusion(head: Any, matrix: Array) -> str:
-    names = head.class_names
-    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    wrong = [(shares[i, j], i, j) for i in range(len(names)) for j in range(len(names)) if i != j]
-    wrong = [(share, i, j) for share, i, j in sorted(wrong, reverse=True) if share > 0.005]
-    lines = [
-        f"{100 * share:.1f} % of {names[i]} is taken for {names[j]} ({matrix[i, j]:,} pixels)."
-        for share, i, j in wrong[:_CONFUSIONS]
-    ]
-    if len(names) > _MATRIX:
-        return page.paragraphs(lines)
-    rows = []
-    for i, name in enumerate(names):
-        cells: list[str] = [name]
-        cells += [_cell(shares[i, j], i == j) for j in range(len(names))]
-        rows.append(cells)
-    note = "Rows are the truth, columns the prediction, in percent of the row."
-    return page.paragraphs([*lines, note]) + page.table(("", *names), rows, 1)
-
-
-def _cell(share: float, right: bool) -> str:
-    color = "106,154,60" if right else "200,55,45"
-    style = f"background: rgba({color},{0.75 * share:.2f})"
-    if share < 0.005:
-        return ""
-    return page.Markup(f'<span style="{style}">{100 * share:.0f}</span>')
-
-
-def _calibration(scored: Scored) -> str:
-    if scored.bins is None:
-        return ""
-    count, confidence, right = scored.bins.sum(1)
-    error = scored.calibration_error
-    tends = "too sure" if confidence > right else "not sure enough"
-    line = (
-        f"Confidence is {100 * confidence / max(count, 1):.1f} % on average, and "
-        f"{100 * right / max(count, 1):.1f} % of the pixels are right: the model is {tends}. The "
-        f"expected calibration error is {100 * error:.1f} %."
-    )
-    title = "Share of right pixels over their confidence; the line is a model that knows"
-    return page.paragraphs([line]) + page.reliability(scored.bins, title)
-
-
-def _others(values, model, heads, val, labels) -> str:
+def _others(values, model, heads, val) -> str:
     rows = [
         (key or "prediction", name, f"{value:.4g}")
         for key, scores in values.items()
@@ -265,7 +175,7 @@ def _others(values, model, heads, val, labels) -> str:
     ]
     drawings = []
     for index in np.linspace(0, len(val) - 1, min(len(val), _SHOWN)).round().astype(int):
-        sample = window(check_sample(val[int(index)]), most=_LARGEST)
+        sample = window(check_sample(val[int(index)]), most=LARGEST)
         found = predict(model, sample["image"], heads)
         shown: dict[str, Array] = {}
         for key in values:
@@ -274,14 +184,14 @@ def _others(values, model, heads, val, labels) -> str:
             guess = keras.ops.convert_to_numpy(head.decode(found[key], sample["image"][None]))[0]
             name = key or type(head).__name__.lower()
             shown |= {f"{name}: truth": head.draw(truth), f"{name}: prediction": head.draw(guess)}
-        drawings.append(page.inline_image(plot.tasks(sample["image"], shown, tile=_TILE)))
+        drawings.append(page.inline_image(plot.tasks(sample["image"], shown, tile=TILE)))
     return page.table(("head", "score", "value"), rows, 2) + "".join(drawings)
 
 
-def _commands(out: pathlib.Path, results: Mapping[str, Any]) -> str:
+def _commands(recipe: Recipe, out: pathlib.Path, results: Mapping[str, Any]) -> str:
     model = out / "model.keras"
     lines = [
-        "# labels of a folder of images, as files and over the images",
+        "# predictions of a folder of images, as files and over the images",
         f"python -m keras_dense predict {model} photographs --out labels --overlay",
         "# scores on other images and masks",
         f"python -m keras_dense evaluate {model} other/images other/masks",
@@ -314,8 +224,7 @@ def _commands(out: pathlib.Path, results: Mapping[str, Any]) -> str:
         "import keras, keras_dense as kd",
         "",
         f"model = keras.saving.load_model({str(model)!r}, compile=False)",
-        "product = kd.decoded(model)             # labels instead of logits",
-        "labels = product.predict(image[None])   # uint8 RGB, any size",
+        *(_FIND_OBJECTS if tells_apart(recipe) else _FIND_LABELS),
         f"kd.recipes.train(recipe={str(out / 'recipe.json')!r}, out='again')  # the same again",
     ]
     blocks = ("\n".join(lines), "\n".join(python))

@@ -19,6 +19,7 @@ from keras_dense.recipes.data import dataset_of
 from keras_dense.recipes.deliver import deliver
 from keras_dense.recipes.fit import finish, fit
 from keras_dense.recipes.folds import cross_validate
+from keras_dense.recipes.intervals import save_images
 from keras_dense.recipes.look import look
 from keras_dense.recipes.network import heads_of
 from keras_dense.recipes.recipe import FILE, Recipe, load
@@ -56,7 +57,8 @@ def train(
     same call continues a run that was stopped, even by `kill -9`, to the same numbers.
 
     The folder of the run has `recipe.json`, `model.keras` (which knows its heads, names and
-    colors), `report.html`, `results.json`, `history.csv`, `preview/` and `export/`.
+    colors), `report.html`, `results.json`, `history.csv`, `images.npz` (counts of each validation
+    image), `preview/` and `export/`.
 
     Args:
         images: path of the folder of images.
@@ -77,7 +79,8 @@ def train(
             `folds`, `seed`, and every choice of a recipe by its name, such as `crop=[256, 256]`.
 
     Returns:
-        A dict, as in `results.json`: "score", "heads" (scores of each), "candidates", "model",
+        A dict, as in `results.json`: "score", "heads" (scores of each), "intervals" (95 % over the
+        validation images), "candidates", "model",
         "report", "exports", "steps", "seconds". With `dry_run` the `Recipe`.
 
     Raises:
@@ -231,10 +234,13 @@ def _run(
     )
     model, history = fit(recipe, heads, train_data, val, out, say, workers)
     scored, tried = finish(recipe, model, heads, train_data, val, out, history, say)
+    if scored.counts:
+        save_images(scored.counts, [name for name, _ in scored.images], out)
     delivered = deliver(model, out, exports, say)
     results: dict[str, Any] = {
         "score": scored.score,
         "heads": scored.heads,
+        "intervals": scored.intervals(),
         "candidates": tried,
         "calibration_error": scored.calibration_error,
         "images": {"train": len(recipe["train"]), "validation": len(recipe["validation"])},

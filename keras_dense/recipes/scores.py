@@ -13,10 +13,9 @@ from keras_dense.datasets import check_sample
 from keras_dense.datasets.parts import describe
 from keras_dense.datasets.sample import crop_sample
 from keras_dense.heads import Heads
-from keras_dense.metrics.scores import scores
+from keras_dense.recipes.counters import Labels, Objects, counter_of
+from keras_dense.recipes.intervals import OWN, intervals_of
 from keras_dense.recipes.numbers import LARGE_PIXELS
-
-BINS = 15
 
 
 @dataclasses.dataclass
@@ -24,32 +23,50 @@ class Scored:
     """Scores of one model on one data set.
 
     Attributes:
-        score: float, by which models are compared: the mean over heads of mean IoU, of the share
-            of depth within 25 %, of the share of normals within 11.25 degrees.
-        heads: dict from the key of each head to a dict of numbers, and arrays with one for each
+        score: float, by which models are compared: the mean over heads of mean IoU, of the panoptic
+            quality of objects, of the share of depth within 25 %, of the share of normals within
+            11.25 degrees.
+        heads: dict from the key of each head to a dict of numbers, and lists with one for each
             class.
-        matrix: int array `(classes, classes)`, truth by prediction, or `None`.
-        images: for each image its name and the mean IoU over the classes that it has.
-        bins: float array `(3, BINS)`: pixels, sum of confidences, right pixels; or `None`.
+        images: for each image its name, and its mean IoU over the classes that it has, or the
+            panoptic quality of its objects; empty without labels and objects.
+        labels: counts of the labels, or `None`.
+        objects: counts of numbered objects, or `None`.
     """
 
     score: float
     heads: dict[str, dict[str, Any]]
-    matrix: Array | None
     images: list[tuple[str, float]]
-    bins: Array | None
+    labels: Labels | None = None
+    objects: Objects | None = None
+
+    @property
+    def matrix(self) -> Array | None:
+        """Int array `(classes, classes)`, truth by prediction, or `None`."""
+        return None if self.labels is None else self.labels.counts().sum(0)
 
     @property
     def calibration_error(self) -> float:
         """Expected calibration error: mean difference of confidence and accuracy."""
-        if self.bins is None or not self.bins[0].sum():
+        if self.labels is None or not self.labels.bins[0].sum():
             return float("nan")
-        count, confidence, right = self.bins
+        count, confidence, right = self.labels.bins
         return float(np.abs(confidence - right).sum() / count.sum())
 
+    @property
+    def counts(self) -> dict[str, Array]:
+        """Counts of each image by annotation, for `kd.recipes.intervals`."""
+        found = {"labels": self.labels, "instances": self.objects}
+        return {name: counter.counts() for name, counter in found.items() if counter is not None}
 
-# The score of a head that models are compared by.
-_MAIN = {"labels": "mean_iou", "depth": "delta1", "array": "within_11.25"}
+    def intervals(self) -> dict[str, dict[str, Any]]:
+        """95 % intervals of the scores of labels and objects, by the key of the head."""
+        found = {}
+        for key, values in self.heads.items():
+            for annotation, counts in self.counts.items():
+                if OWN[annotation] in values:
+                    found[key] = intervals_of(annotation, counts)
+        return found
 
 
 def pieces(sample: Sample) -> Iterator[Sample]:
@@ -87,64 +104,23 @@ def score(
 ) -> Scored:
     """Score a model on images at their own size."""
     heads = Heads(given).final()
-    metrics = {key: head.metrics() for key, head in heads.items()}
-    key, head = next(((k, h) for k, h in heads.items() if h.annotation == "labels"), ("", None))
-    classes = len(head.class_names) if head is not None else 0
-    matrix: Array = np.zeros((classes, classes), np.int64)
-    bins: Array = np.zeros((3, BINS))
-    images = []
+    counters = {key: counter_of(head) for key, head in heads.items()}
+    names = []
     for index in range(len(dataset)):
-        whole: Array = np.zeros_like(matrix)
+        for counter in counters.values():
+            counter.start()
         for sample in pieces(check_sample(dataset[index])):
             found = predict(model, sample["image"], heads)
-            for k, h in heads.items():
-                if h is not head:
-                    target = np.asarray(h.encode(sample))[None]
-                    for metric in metrics[k]:
-                        metric.update_state(target, found[k])
-            if head is not None:
-                one, counted = _labels(head, sample, found[key][0])
-                whole += one
-                bins += counted
-        if head is not None:
-            matrix += whole
-            images.append((describe(dataset, index), _mean_iou(whole)))
+            for key, counter in counters.items():
+                counter.add(sample, found[key][0])
+        names.append(describe(dataset, index))
         if progress is not None:
             progress(index + 1, len(dataset))
-    results = {
-        k: {m.name: float(keras.ops.convert_to_numpy(m.result())) for m in group}
-        for k, group in metrics.items()
-        if heads[k] is not head
-    }
-    if head is not None:
-        results[key] = {
-            name: value.tolist() if np.ndim(value) else float(value)
-            for name, value in scores(matrix.astype(float), np).items()
-        }
-    mains = [results[k][_MAIN[heads[k].annotation]] for k in heads]
+    results = {key: counter.scores() for key, counter in counters.items()}
+    mains = [results[key][counter.score] for key, counter in counters.items()]
     mains = [value for value in mains if np.isfinite(value)]
-    mean = float(np.mean(mains)) if mains else 0.0
-    if head is None:
-        return Scored(mean, results, None, images, None)
-    return Scored(mean, results, matrix, images, bins)
-
-
-def _labels(head: Any, sample: dict, logits: Array) -> tuple[Array, Array]:
-    """Confusion matrix of one image, and its pixels by confidence."""
-    count = len(head.class_names)
-    truth = np.asarray(head.encode(sample))
-    known = truth != head.ignore_class
-    chances = keras.ops.convert_to_numpy(head.to_mean(logits[known][None]))[0]
-    guess, confidence = chances.argmax(-1), chances.max(-1)
-    truth = truth[known]
-    matrix = np.bincount(truth * count + guess, minlength=count * count).reshape(count, count)
-    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    bins = [
-        np.bincount(place, weights=w, minlength=BINS)
-        for w in (np.ones_like(confidence), confidence, (guess == truth).astype(float))
-    ]
-    return matrix, np.stack(bins)
-
-
-def _mean_iou(matrix: Array) -> float:
-    return float(scores(matrix.astype(float), np)["mean_iou"]) if matrix.any() else float("nan")
+    labels = next((c for c in counters.values() if isinstance(c, Labels)), None)
+    objects = next((c for c in counters.values() if isinstance(c, Objects)), None)
+    which = labels or objects
+    images = [] if which is None else list(zip(names, which.each(), strict=True))
+    return Scored(float(np.mean(mains)) if mains else 0.0, results, images, labels, objects)

@@ -8,7 +8,6 @@ import keras
 import numpy as np
 
 import keras_dense.datasets as datasets
-from keras_dense.heads import Heads
 from keras_dense.recipes import numbers as N
 from keras_dense.recipes.data import (
     Stretched,
@@ -18,7 +17,7 @@ from keras_dense.recipes.data import (
 )
 from keras_dense.recipes.network import build, compile_for
 from keras_dense.recipes.recipe import Recipe
-from keras_dense.recipes.scores import pieces, predict
+from keras_dense.recipes.scores import score
 
 _CANDIDATES = 3  # of the final weights
 _WARM, _TIMED, _SECONDS = 2, 8, 20.0
@@ -59,19 +58,17 @@ def measure(recipe: Recipe, heads: Any, train: Any, val: Any, workers: int = 2) 
         if number >= _WARM + 2 and sum(steps[_WARM:]) > _SECONDS:
             break
     start = time.perf_counter() - began - sum(steps[_WARM:])
-    image = _time_images(model, val, Heads(heads))
+    image = _time_images(model, val, heads)
     recalibration = _time_recalibration(recipe, model, train)
     return Speed(start, float(np.mean(steps[_WARM:])), image, recalibration)
 
 
-def _time_images(model: keras.Model, val: Any, heads: Heads) -> float:
-    """Mean seconds of a prediction, without those that compile."""
+def _time_images(model: keras.Model, val: Any, heads: Any) -> float:
+    """Mean seconds of scoring an image, without those that compile."""
     times = []
     for number in range(min(len(val), 5) + 1):
-        sample = val[number % len(val)]
         before = time.perf_counter()
-        for piece in pieces(sample):
-            predict(model, piece["image"], heads)
+        score(model, datasets.subset(val, [number % len(val)]), heads)
         times.append(time.perf_counter() - before)
     return float(np.mean(times[len(times) // 2 :]))
 

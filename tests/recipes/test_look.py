@@ -125,7 +125,7 @@ def test_color_masks(tmp_path):
 def test_numbered_objects(tmp_path):
     found = look(F.blobs(tmp_path))
     assert found["read"]["kind"] == "objects" and "numbered objects" in said(found)
-    recipe = kd.recipes.choose(found, weights=None)
+    recipe = kd.recipes.choose(found, weights=None, objects="foreground")
     assert recipe.value("border_weights") is not None and recipe.value("flips") == "all"
     sample = samples(found)[0]
     assert set(np.unique(sample["segmentation"])) == {0, 1} and "instances" in sample

@@ -93,6 +93,9 @@ def test_a_run_leaves_a_model_a_report_and_results(trained):
     root, out, found = trained
     assert found == json.loads((out / "results.json").read_text())
     assert 0 <= found["score"] <= 1 and found["steps"] == 4 and len(history(out)) == 3
+    with np.load(out / "images.npz") as file:
+        assert file["labels"].sum(0).tolist() == found["matrix"]
+        assert len(file["names"]) == found["images"]["validation"]
     model = keras.saving.load_model(out / "model.keras")
     head = kd.heads.of(model)
     assert head.class_names == CLASSES and len(head.palette) == 8
@@ -238,7 +241,9 @@ def test_folds_and_numbered_objects(tmp_path):
     parts = [set(load(tmp_path / f"run/fold_{i}/recipe.json")["validation"]) for i in (1, 2)]
     assert not parts[0] & parts[1] and len(parts[0] | parts[1]) == 6
     Outline((tmp_path / "run" / "report.html").read_text(encoding="utf-8"))
-    assert len(found["folds"]) == 2 and 0 <= found["heads"][""]["mean_iou"] <= 1
+    assert len(found["folds"]) == 2 and 0 <= found["heads"][""]["pq"] <= 1
+    low, high = found["intervals"][""]["pq"]  # over the images of all folds
+    assert low <= found["heads"][""]["pq"] <= high
     model = keras.saving.load_model(tmp_path / "run" / "model.keras")
     folds = [keras.saving.load_model(each["model"]) for each in found["folds"]]
     image = np.random.default_rng(0).integers(0, 256, (1, 48, 64, 3), dtype="uint8")

@@ -41,8 +41,8 @@ def check_classes(dataset: Any, heads: Heads | None, changes: Iterable[Callable]
     >>> from keras_dense.datasets import scenes
     >>> check_classes(scenes(1, 16), Heads(Segmentation(5)))
     Traceback (most recent call last):
-    ValueError: `heads` must know all classes of the data set: scenes has 8. Received: a head of 5. \
-Give kd.heads.Segmentation(8), or map labels to fewer classes (remap=, or a transform)
+    ValueError: `heads` must know all classes of the data set: scenes has 8. Received: a head \
+of 5. Give kd.heads.Segmentation(8), or map labels to fewer classes (remap=, or a transform)
     """
     declared = getattr(dataset, "num_classes", None)
     own = tuple(getattr(transforms, name) for name in transforms.__all__)

@@ -1,7 +1,7 @@
 """Heads and the labels of a data set that do not go together."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -85,7 +85,7 @@ class FirstLabels:
             for key, head in ({} if heads is None else heads).items()
             if (known_classes(head) or 0) >= 2 and head.ignore_class is not None
         }
-        self._heads = heads or {}
+        self._heads: Mapping[str, Head] = {} if heads is None else heads
         self._left = min(count, ENOUGH)
 
     def look(self, sample: Sample, targets: dict[str, Array]) -> None:

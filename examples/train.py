@@ -131,12 +131,15 @@ def arguments(argv=None):
     add("--learning-rate", type=float, default=1e-3)
     add("--power", type=float, default=0.9, help="of the polynomial decay; 0 keeps the rate")
     add("--weight-decay", type=float, default=1e-4)
-    add("--backbone-lr", type=float, default=0.3, help="multiple of the learning rate")
+    slower = "multiple of the learning rate; not given: .1 with pretrained weights, 1 without"
+    add("--backbone-lr", type=float, help=slower)
     add("--crf-lr", type=float, default=100.0, help="the same of the CRF")
     add("--balance-lr", type=float, default=30.0, help="the same of the weights of uncertainty")
     add("--freeze-batch-norm", action="store_true", help="of the backbone")
     add("--batch-norm-momentum", type=float, help="such as .95 for short trainings")
-    again = "compute its statistics anew at the end, over so many batches"
+    again = "compute its statistics anew at the end, over so many batches of whole images; 0: keep "
+    again += "the moving averages, which lag behind the weights in short trainings; not given: 45, "
+    again += "or 0 with --freeze-batch-norm"
     add("--recalibrate-batch-norm", type=int, metavar="BATCHES", help=again)
     add("--validate-every", type=int, default=1, help="epochs between validations and drawings")
     add("--previews", type=int, default=4, help="images that are drawn")
@@ -148,6 +151,11 @@ def arguments(argv=None):
         args.data, args.count, args.size, args.crop = "scenes", 8, [48, 64], [48, 64]
         args.weights, args.backbone, args.backbone_args = "none", "mobilenet", ["alpha=0.25"]
         args.epochs, args.batch_size, args.previews = 2, 4, 2
+    pretrained = args.published or args.initialize_from or args.weights.lower() != "none"
+    if args.backbone_lr is None:
+        args.backbone_lr = 0.1 if pretrained else 1.0
+    if args.recalibrate_batch_norm is None:
+        args.recalibrate_batch_norm = 0 if args.freeze_batch_norm else 45
     if args.data != "scenes" and args.root is None:
         parser.error(f"--data {args.data} needs --root")
     args.tasks = args.tasks or TASKS.get(args.data, ["segmentation"])
@@ -385,6 +393,8 @@ def report(args, rows, val):
 def main(argv=None):
     args = arguments(argv)
     free = {"out", "workers", "previews", "smoke", "no_cache"}
+    if not (args.out / "history.csv").exists():  # No epoch was finished: a first try that failed.
+        (args.out / "arguments.json").unlink(missing_ok=True)
     try:
         kept = {name: value for name, value in vars(args).items() if name not in free}
         kd.training.keep_arguments(args.out, kept)
@@ -448,6 +458,7 @@ def main(argv=None):
         train, heads.final(), batch_size=args.batch_size, transforms=steps, **shuffled
     )
     if args.recalibrate_batch_norm:
+        kd.training.save(model, args.out / "model.keras")  # Whole images may take too much memory.
         count = kd.training.recalibrate_batch_norm(model, plain, steps=args.recalibrate_batch_norm)
         print("batch normalizations recalibrated:", count)
     kd.training.save(model, args.out / "model.keras")

@@ -122,7 +122,7 @@ def test_broken_photos_do_not_stop_the_others(labels, folder, tmp_path, capsys):
     assert names(out) == ["0.png", "1.png", "2.png"]
 
 
-def test_unusual_photos(labels, tmp_path, capsys):
+def test_unusual_photos(labels, tmp_path):
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     rgb = photo(40, 70)
@@ -135,15 +135,13 @@ def test_unusual_photos(labels, tmp_path, capsys):
     exif[0x0112] = 6  # turned by a quarter
     PIL.fromarray(rgb).save(folder / "turned.png", exif=exif)
     with pytest.warns(UserWarning, match="alpha.png: has 2800 transparent pixels"):
-        assert main(["predict", labels[0], str(folder), "--out", str(out)]) == 1
-    said = capsys.readouterr().err.splitlines()
-    assert said[0] == "1 of 5 images failed:" and len(said) == 2
-    assert "one.png: is too small: 1×1 pixels, for a network of stride 32" in said[1]
+        assert main(["predict", labels[0], str(folder), "--out", str(out)]) == 0
     found = {path.stem: np.array(PIL.open(path)) for path in out.iterdir()}
     assert {key: x.shape for key, x in found.items()} == {
         "cmyk": (40, 70),
         "alpha": (40, 70),
         "gray": (40, 70),
+        "one": (1, 1),
         "turned": (70, 40),
     }
     model = labels[1]

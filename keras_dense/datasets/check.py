@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_dense import _check
 from keras_dense._types import Array, Sample
+from keras_dense.datasets.agreement import DatasetWarning, check_classes
 from keras_dense.datasets.findings import findings
 from keras_dense.datasets.parts import describe
 from keras_dense.datasets.sample import VOID, check_sample
@@ -22,15 +23,6 @@ from keras_dense.heads.head import Head
 from keras_dense.heads.model_heads import heads_from
 
 Facts = list[dict[str, Any]]
-
-
-class DatasetWarning(UserWarning):
-    """Warning about a data set that is valid, but probably not as intended.
-
-    ```python
-    warnings.simplefilter("error", kd.datasets.DatasetWarning)  # raise an error instead
-    ```
-    """
 
 
 class Report(dict):
@@ -99,8 +91,8 @@ def check(
         share of `"known"` pixels, and for depth `"low"` and `"high"` in meters.
 
     Raises:
-        ValueError: if samples are faulty (the message has a line for each), or if there is not a
-            single known pixel to learn from.
+        ValueError: if samples are faulty (the message has a line for each), if the data set has
+            more classes than a head, or if there is not a single known pixel to learn from.
 
     Example:
 
@@ -111,6 +103,7 @@ def check(
     """
     workers = max(1, _check.integer(workers, "workers", low=0))
     found = None if heads is None else heads_from(heads)
+    check_classes(dataset, found)
     classes, void, names = _classes(dataset, found)
     facts = _facts(dataset, workers, limit, lambda s: _look(s, classes, void, found))
     report = Report(samples=len(facts), sizes=dict(sorted(_count(facts, "size").items())))

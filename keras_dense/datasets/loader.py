@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_dense import _check
 from keras_dense._types import Array
+from keras_dense.datasets.agreement import FirstLabels, check_classes
 from keras_dense.datasets.collate import Collator
 from keras_dense.datasets.passes import Passes
 from keras_dense.datasets.sample import check_sample
@@ -71,8 +72,13 @@ class Loader(Passes):
 
     Raises:
         TypeError: if `dataset` lacks a required method, or `heads` are not heads.
-        ValueError: if a number is out of range, there is no batch, or a head has no target for
-            unknown pixels with `missing="unknown"`.
+        ValueError: if a number is out of range, there is no batch, the data set has more classes
+            (`num_classes`) than a head, or a head has no target for unknown pixels with
+            `missing="unknown"`.
+
+    Warns:
+        DatasetWarning: if the labels of the first samples are 0 and 255 alone, like black-and-white
+            masks whose white was read as void, or void alone.
 
     Attributes:
         skipped: dict from the index of each skipped sample to its error message.
@@ -115,6 +121,8 @@ class Loader(Passes):
         self.skipped: dict[int, str] = {}
         self.batch_size = _check.integer(batch_size, "batch_size", low=1)
         self.transforms = Compose(transforms)
+        check_classes(dataset, self.heads, self.transforms.transforms)
+        self._first = FirstLabels(self.heads, len(dataset))
         self.shuffle = _check.flag(shuffle, "shuffle")
         self.seed = _check.integer(seed, "seed", low=0)
         self.drop_last = self.shuffle if drop_last is None else _check.flag(drop_last, "drop_last")
@@ -171,6 +179,7 @@ class Loader(Passes):
             # even number of steps in batch 0 and an odd one in batch 1, it learns that sizes vary.
             parity = number % 2 if number < 2 and len(self) > 1 else None
             samples = map(self.collator.encode, self.collator.pad_batch(samples, parity))
+        self._first.warn()
         return self.collator.stack(list(samples), number)
 
     def asked(self, number: int) -> None:
@@ -246,6 +255,8 @@ class Loader(Passes):
             sample = self.transforms(sample, rng)
             # Padded samples are encoded again later, but errors must name the sample.
             parts = self.collator.encode(sample)
+            with self.clock.lock:
+                self._first.look(sample, parts[1])
             return sample if self.collator.pad else parts
         except MemoryError:
             raise

@@ -24,8 +24,9 @@ class PadToMultiple(RearrangingLayer):
     """Pad an image at the bottom and the right to the next multiple of a stride.
 
     Pixels keep their coordinates, so a later `CropLike` undoes it. `(B, H, W, C)` →
-    `(B, ceil(H / m) m, ceil(W / m) m, C)`; H and W may be unknown. The image is mirrored there, or
-    goes on in one color.
+    `(B, ceil(H / m) m, ceil(W / m) m, C)`; H and W may be unknown. The image is mirrored there,
+    several times if it is small, or goes on in one color. A graph of unknown sizes, such as an
+    exported one, mirrors once: there H and W must be more than half of `multiple`.
 
     Args:
         multiple: int ≥ 1, usually the stride of the network that follows.
@@ -34,8 +35,8 @@ class PadToMultiple(RearrangingLayer):
         color: float, or sequence of floats, one for each channel; default: mirrored.
 
     Raises:
-        ValueError: for a multiple below 1 or a remainder out of range; if the image is mirrored and
-            smaller than `multiple` on an axis; or if `color` has not one number for each channel.
+        ValueError: for a multiple below 1, a remainder out of range, or if `color` has not one
+            number for each channel.
 
     >>> import numpy as np
     >>> tuple(PadToMultiple(32)(np.zeros((1, 97, 131, 3))).shape)
@@ -66,13 +67,6 @@ class PadToMultiple(RearrangingLayer):
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, channels = input_shape
-        for size in (height, width):
-            if self.color is None and size is not None and size < self.multiple:
-                raise ValueError(
-                    f"The image is too small for a network of stride {self.multiple}: it must have "
-                    f"at least {self.multiple}×{self.multiple} pixels. Enlarge it, or choose a "
-                    f"backbone of smaller stride. Received: height={height}, width={width}"
-                )
         if isinstance(self.color, list) and len(self.color) != channels:
             raise ValueError(
                 "`color` must have a number for each channel of the image. "

@@ -29,13 +29,15 @@ from keras_dense.surgery.strides import stride_between
 
 # Factors of the skipped features in at-once training, since their scale grows with depth.
 _AT_ONCE = {"P4": 0.01, "P3": 0.0001}
+# With more channels of scores each is upsampled alone, unless asked for otherwise.
+_MIXED = 100
 
 
 def fcn_decoder(
     skips: Sequence[str] = ("P4", "P3"),
     *,
     learned: bool = True,
-    per_channel: bool = False,
+    per_channel: bool | None = None,
     at_once: bool = False,
     use_bias: bool = False,
     offsets: Sequence[int] | None = None,
@@ -46,7 +48,8 @@ def fcn_decoder(
         skips: tuple of str, features to add, coarsest first: `()` is FCN-32s, `("P4",)` FCN-16s,
             `("P4", "P3")` FCN-8s.
         learned: bool, whether the upsampling, which starts as bilinear, is trained.
-        per_channel: bool, whether each class is upsampled alone (no mixing, far fewer weights).
+        per_channel: bool, whether each class is upsampled alone (no mixing, far fewer weights);
+            default: with more than 100 channels of scores.
         at_once: bool, whether skipped features are scaled as in the authors' at-once training.
         use_bias: bool, whether upsampled scores get a bias.
         offsets: ints, one for each skip and one for the image: rows and columns that are cut off at
@@ -68,7 +71,7 @@ def fcn_decoder(
     (None, None, None, 5)
     """
 
-    kernels = {"per_channel": per_channel, "learnable": learned, "use_bias": use_bias}
+    kernels = {"learnable": learned, "use_bias": use_bias}
     if offsets is not None:
         offsets = _check.integers(offsets, "offsets", low=0, length=len(skips) + 1)
 
@@ -83,6 +86,7 @@ def fcn_decoder(
     @scores
     def decode(features: Features, wanted: Wanted) -> Tensor:
         channels, prefix = wanted.channels, wanted.prefix
+        kernels["per_channel"] = channels > _MIXED if per_channel is None else per_channel
 
         def score(level):
             # Zeros: the paper saw no gain from random scores, and a skip that starts with zero
@@ -149,7 +153,7 @@ def fcn32s(
     initialize_from: keras.Model | PathLike | None = None,
     grid: str | None = None,
     learned: bool = True,
-    per_channel: bool = False,
+    per_channel: bool | None = None,
     margin: bool = False,
 ) -> keras.Model:
     """FCN-32s: class scores at stride 32, upsampled by one learned transposed convolution.
@@ -188,7 +192,7 @@ def fcn16s(
     initialize_from: keras.Model | PathLike | None = None,
     grid: str | None = None,
     learned: bool = True,
-    per_channel: bool = False,
+    per_channel: bool | None = None,
     at_once: bool = False,
     margin: bool = False,
 ) -> keras.Model:
@@ -230,7 +234,7 @@ def fcn8s(
     initialize_from: keras.Model | PathLike | None = None,
     grid: str | None = None,
     learned: bool = True,
-    per_channel: bool = False,
+    per_channel: bool | None = None,
     at_once: bool = False,
     margin: bool = False,
 ) -> keras.Model:
@@ -247,7 +251,10 @@ def fcn8s(
         backbone, num_classes, heads, weights, input_shape, name, initialize_from, grid: common to
             all builders, see `kd.models`. For VGG, the weights file must include the top.
         learned: bool, whether the upsampling, which starts as bilinear, is trained.
-        per_channel: bool, whether each class is upsampled alone, with far fewer weights.
+        per_channel: bool, whether each class is upsampled alone, with far fewer weights. By
+            default with more than 100 classes: the paper's kernels, from every class to every
+            class, grow with the square of their number (FCN-8s: .1 million weights for 21 classes,
+            288 million for 1,000; alone .3 million).
         at_once: bool, whether skipped features are scaled (pool4 by .01, pool3 by .0001), as the
             authors do to train all streams at once instead of in stages.
         margin: bool, whether the network has the authors' margin: 100 zeros on each side of the

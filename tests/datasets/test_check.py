@@ -104,7 +104,7 @@ def test_suspicious_data_is_a_warning(dataset, message):
             None,
             r"1 of 1 .*faulty:\n  sample 0: 0.png: labels \[4\] are out of range for 3",
         ),
-        (samples([0, 2]), Segmentation(1), r"0.png: labels \[2\] are out of range for 2"),
+        (samples([0, 2]), Segmentation(1), "all classes.*toys has 3. Received: a head of 2"),
         (samples([0.5]), None, "0.png: sample: `segmentation` must be whole numbers"),
         (samples([0], weight=UP[..., 2]), None, "`weight` must be finite and >= 0. Received: -1"),
         (Set(), None, "an empty data set"),

@@ -571,3 +571,57 @@ def test_skipping_more_than_half_is_an_error():
         ValueError, match="`on_error` must be one of 'raise', 'skip'. Received: .*None"
     ):
         Loader(Numbered(2), None, 1, on_error=None)
+
+
+class Labeled(list):
+    """Samples of the given labels, 8×8 pixels each."""
+
+    name = "labeled"
+
+    def __init__(self, count, *values):
+        image = np.zeros((8, 8, 3), np.uint8)
+        labels = np.resize(np.array(values, np.uint8), (8, 8))
+        super().__init__({"image": image, "segmentation": labels} for _ in range(count))
+
+
+def batches(dataset, head, **settings):
+    return list(Loader(dataset, head, 2, **settings))
+
+
+def test_a_head_of_fewer_classes_than_the_data_set():
+    """It would train on labels that it does not know."""
+    text = r"scenes has 8. Received: a head of 5. Give kd.heads.Segmentation\(8\)"
+    with pytest.raises(ValueError, match=text):
+        Loader(scenes(2, 16), Segmentation(5), 2)
+    with pytest.raises(ValueError, match="has 8. Received: head 'labels' of 2. Give"):
+        Loader(subset(scenes(2, 16), [0]), {"labels": Segmentation(1)}, 1)
+    Loader(scenes(2, 16), {"more": Segmentation(9), "meters": heads.Depth()}, 2)
+    with pytest.raises(ValueError, match="sample 0.*from 0 to 4.*Received: 7"):
+        batches(Labeled(2, 0, 7), Segmentation(5))
+
+    def halve(sample, rng):
+        return {**sample, "segmentation": sample["segmentation"] // 4}
+
+    flip = transforms.RandomFlip()
+    assert len(batches(scenes(2, 16), Segmentation(2), transforms=[flip, halve])) == 1
+    with pytest.raises(ValueError, match="scenes has 8"):
+        Loader(scenes(2, 16), Segmentation(2), 2, transforms=flip)
+
+
+@pytest.mark.parametrize("head", [Segmentation(2), Segmentation(1), {"labels": Segmentation(5)}])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_black_and_white_masks_teach_nothing(head, workers):
+    """White is void, and black the only class that is left."""
+    with pytest.warns(UserWarning, match=r"only labels are 0 and 255.*remap={255: 1}") as warned:
+        loader = Loader(Labeled(4, 0, 255), head, 2, workers=workers)
+        assert len(list(loader)) == 2 and len(list(loader)) == 2
+    assert len(warned) == 1
+    batches(Labeled(4, 0, 1, 255), head)
+    batches(Labeled(4, 0), head)  # Some parts of a data set show the background alone.
+    no_void = Segmentation(256, ignore_class=None)
+    batches(Labeled(4, 0, 255), no_void)
+
+
+def test_masks_of_void_teach_nothing():
+    with pytest.warns(UserWarning, match=r"Every pixel of the first targets is void \(255\)"):
+        batches(Labeled(4, 255), Segmentation(2), pad=True)

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import runpy
 import subprocess
 import sys
 
@@ -316,3 +317,30 @@ def test_predict_ray(backbone, tmp_path):
     assert result.returncode == 1 and "has results of another model" in result.stderr
     result = run("predict_ray.py", *arguments[:3], tmp_path / "images")
     assert result.returncode == 1 and "must not be the folder of the images" in result.stderr
+
+
+@pytest.mark.once
+def test_defaults_of_a_training(tmp_path):
+    """A pretrained backbone is trained slowly, and its statistics are computed anew."""
+    train = runpy.run_path(str(EXAMPLES / "train.py"))
+    out = ["--out", str(tmp_path / "run")]
+
+    def defaults(*given):
+        args = train["arguments"]([*out, *given])
+        return args.backbone_lr, args.recalibrate_batch_norm
+
+    assert defaults() == (0.1, 45)
+    assert defaults("--weights", "none") == (1.0, 45)
+    assert defaults("--freeze-batch-norm", "--backbone-lr", "0.3") == (0.3, 0)
+    assert defaults("--recalibrate-batch-norm", "0") == (0.1, 0)
+
+
+@pytest.mark.once
+def test_a_first_try_that_failed_may_be_corrected(tmp_path):
+    main = runpy.run_path(str(EXAMPLES / "train.py"))["main"]
+    for data in ("nothing", "neither"):
+        with pytest.raises(SystemExit, match=f"--data {data}: keras_dense has no data set"):
+            main(["--out", str(tmp_path), "--root", str(tmp_path), "--data", data])
+    (tmp_path / "history.csv").write_text("epoch,loss\n1,0.5\n")
+    with pytest.raises(SystemExit, match="data .neither then, nothing now"):
+        main(["--out", str(tmp_path), "--root", str(tmp_path), "--data", "nothing"])

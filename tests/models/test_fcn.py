@@ -213,19 +213,33 @@ def test_bad_input(backbone):
         kd.fcn8s(Subclassed(), 3)
     with pytest.raises(ValueError, match="`input_shape` must be"):
         kd.fcn8s(backbone, 3, input_shape=(None, None))
-    with pytest.raises(ValueError, match="too small.*stride 32.*height=16, width=64"):
-        kd.fcn8s(backbone, 3, input_shape=(16, 64, 3))
     with pytest.raises(ValueError, match="no feature P4 for the FCN"):
         kd.fcn8s(kd.surgery.feature_pyramid(backbone, taps={"P5": "conv_pw_13_relu"}), 3)
 
 
-@pytest.mark.parametrize(
-    "batch, match",
-    [(images(1, 31, 64), "too small.*height=31"), (images(1, 64, 64, channels=4), r"64, 4\)")],
-    ids=["size", "channels"],
-)
-def test_bad_images(backbone, batch, match):
+def test_many_classes_are_upsampled_alone(backbone):
+    """Kernels from every class to every class would be most of the network."""
+
+    def kernels(model):
+        found = {w.path.split("/")[-2]: w.shape for w in model.weights if "upscore" in w.path}
+        return sum(int(np.prod(shape)) for shape in found.values())
+
+    assert kernels(kd.fcn8s(backbone, 100)) == (256 + 2 * 16) * 100**2
+    assert kernels(kd.fcn8s(backbone, 101)) == (256 + 2 * 16) * 101
+    assert kernels(kd.fcn32s(backbone, 101)) == 64**2 * 101
+    assert kernels(kd.fcn8s(backbone, 101, per_channel=False)) == (256 + 2 * 16) * 101**2
+
+
+def test_bad_images(backbone):
     # Called, without `predict`: on JAX, Keras 3.15 takes the weights out of a model while `predict`
     # runs, and any error there leaves the model (and its backbone) without them.
-    with pytest.raises(ValueError, match=match):
-        kd.fcn8s(backbone, 3)(batch)
+    with pytest.raises(ValueError, match=r"64, 4\)"):
+        kd.fcn8s(backbone, 3)(images(1, 64, 64, channels=4))
+
+
+@pytest.mark.parametrize("size", [(31, 33), (5, 7), (1, 1)])
+def test_images_smaller_than_the_stride(backbone, size):
+    """They are mirrored until they are as large."""
+    x = images(1, *size)
+    y = kd.fcn8s(backbone, 3).predict_on_batch(x)
+    assert y.shape == (1, *size, 3) and np.isfinite(y).all()

@@ -258,7 +258,5 @@ def test_bad_input(backbone):
         ValueError, match="must have at most 3 widths, one for each level finer than P3"
     ):
         kd.unet(backbone, filters=(8,) * 4)
-    with pytest.raises(ValueError, match="too small.*stride 16"):
-        kd.unet(input_shape=(8, 64, 3))
     with pytest.raises(ValueError, match="`backbone` must have features V0, V1.*Received: P1"):
         kd.assemble(backbone, kd.decoders.unet(padding="valid"), kd.heads.Segmentation())

@@ -1,4 +1,4 @@
-"""What is counted of each head, image by image."""
+"""Counts of each head, image by image."""
 
 from typing import Any
 

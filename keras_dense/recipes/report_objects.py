@@ -23,7 +23,7 @@ SCORES = {
     "recall": ("found", "share of the true objects with an IoU above 0.5"),
     "precision": ("right", "share of the predicted objects with an IoU above 0.5"),
     "sq": ("fit", "mean IoU of the found objects"),
-    "foreground_iou": ("foreground IoU", "of pixels, whatever object they belong to"),
+    "foreground_iou": ("foreground IoU", "of pixels, of all objects together"),
 }
 
 

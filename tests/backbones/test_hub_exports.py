@@ -1,5 +1,7 @@
 """Exports of KerasHub's backbones for images of any size: every family, in two formats."""
 
+import os
+
 import keras
 import numpy as np
 import pytest
@@ -54,7 +56,15 @@ def functions(folder):
     return {"SavedModel": saved, "ONNX": lambda x: session.run(None, {"images": x})[0]}
 
 
-@pytest.mark.parametrize("name", [*MAKERS, *small.MODELS])
+# Convolutional families have the layers of networks that other tests export.
+ON_REQUEST = pytest.mark.skipif(
+    not os.environ.get("KERAS_DENSE_ON_REQUEST"), reason="KERAS_DENSE_ON_REQUEST=1 runs it"
+)
+FAMILIES = [*MAKERS, "mit", "swin"]
+FAMILIES += [pytest.param(n, marks=ON_REQUEST) for n in small.MODELS if n not in FAMILIES]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_exports_of_free_sizes(name, tmp_path):
     pytest.importorskip("onnxruntime")
     model = built(name)

@@ -54,6 +54,10 @@ anything is exported; these of its weights are not finite: c/kernel. Nothing was
         )
 
 
+class WrongOutput(RuntimeError):
+    """An output with another name, shape or type than that of the model."""
+
+
 def differences(wanted, found, labels=()):
     """`{name: the share of labels that differ, or the largest |difference|}`.
 
@@ -62,13 +66,13 @@ def differences(wanted, found, labels=()):
         labels: names of those that hold labels.
 
     Raises:
-        RuntimeError: if names, shapes or types are others.
+        WrongOutput: if names, shapes or types are others.
     """
     for name, y in wanted.items():
         other = found.get(name)
         if other is None or other.shape != y.shape or other.dtype != y.dtype:
             got = "nothing" if other is None else f"{other.dtype} {other.shape}"
-            raise RuntimeError(f"The output {name!r} should be {y.dtype} {y.shape}, it is {got}.")
+            raise WrongOutput(f"The output {name!r} should be {y.dtype} {y.shape}, it is {got}.")
     return {name: _difference(y, found[name], name in labels) for name, y in wanted.items()}
 
 

@@ -19,7 +19,7 @@ def test_an_output_with_one_dimension_more(wrong, tmp_path, monkeypatch):
     subject = sys.modules["keras_dense.export.onnx"]
     image = keras.Input((None, None, 3))
     model = keras.Model(image, keras.layers.Conv2D(1, 1)(image))
-    kd.heads.attach(model, kd.heads.Depth())
+    model = kd.heads.attach(model, kd.heads.Depth())
     loads = []
 
     def load(path, right=subject.load):

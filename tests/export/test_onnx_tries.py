@@ -30,7 +30,7 @@ def test_an_output_with_one_dimension_more(wrong, tmp_path, monkeypatch):
         return lambda images: {name: y[None] for name, y in run(images).items()}
 
     monkeypatch.setattr(subject, "load", load)
-    images = np.zeros((1, 5, 7, 3), "uint8")
+    images = np.arange(105, dtype="uint8").reshape(1, 5, 7, 3)
     if wrong < 3:
         kd.export.onnx(model, tmp_path / "model.onnx", images=images)
         assert (tmp_path / "model.onnx").exists() and len(loads) == 2

@@ -96,7 +96,8 @@ def onnx(
         else:
             path.write_bytes(proto.SerializeToString())
 
-    # Once in a hundred times tf2onnx gives an output one dimension more, and not when asked again.
+    # Seen twice, not understood: a file whose output has one dimension more. Others of the same
+    # model were right, so it is converted again; what is kept has passed the comparison.
     for _ in range(_TRIES - 1):
         with contextlib.suppress(WrongOutput):
             return write_and_check(product, path, write, load, images, exact=quantize is None)

@@ -10,6 +10,7 @@ import keras_dense.datasets as datasets
 import keras_dense.training as training
 from keras_dense.recipes.data import Stretched, augmentation, plain_batches, recalibration_images
 from keras_dense.recipes.network import build, compile_for
+from keras_dense.recipes.numbers import CLEARLY_BETTER
 from keras_dense.recipes.recipe import Recipe
 from keras_dense.recipes.rounds import SCORE, Line, Rounds, load_weights
 from keras_dense.recipes.scores import Scored, score
@@ -83,7 +84,8 @@ def finish(
     """Choose the final weights by validation, and leave them in the model.
 
     Candidates are the weights after the last round, their mean over the last rounds, and those of
-    the best round, each with batch-norm statistics over whole training images, and as they are.
+    the best round if it was clearly better than the last, each with batch-norm statistics over
+    whole training images, and all but the mean also as they are.
 
     Returns:
         The scores of the chosen weights, and the score of each candidate.
@@ -97,7 +99,8 @@ def finish(
         candidates[MEAN] = load_weights(average)
     scored = history.get(SCORE, [])
     best = max(range(len(scored)), key=lambda i: scored[i]) if scored else rounds - 1
-    if best != rounds - 1 and (out / "weights" / "best.npz").exists():
+    better = bool(scored) and scored[best] > scored[-1] + CLEARLY_BETTER
+    if better and (out / "weights" / "best.npz").exists():
         candidates[f"round {best + 1}"] = load_weights(out / "weights" / "best.npz")
     tried: dict[str, float] = {}
     winner: tuple[Scored, list] | None = None

@@ -89,6 +89,7 @@ SCHEDULE = {"kind": "polynomial", "power": 0.9, "warmup": 0.0}
 BATCH_NORM_MOMENTUM = 0.95
 RECALIBRATION_IMAGES = 360  # whole training images behind the final batch-norm statistics
 RECALIBRATION_TIME = 0.08  # of all the time, at most
+CLEARLY_BETTER = 0.02  # score of a round above that of the last one, for it to be a candidate
 AVERAGE_ROUNDS = 3  # the mean of the weights of the last rounds is a candidate; 0: it is not
 
 # The loss.

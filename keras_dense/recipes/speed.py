@@ -19,7 +19,7 @@ from keras_dense.recipes.network import build, compile_for
 from keras_dense.recipes.recipe import Recipe
 from keras_dense.recipes.scores import score
 
-_CANDIDATES = 3  # of the final weights
+_CANDIDATES = 2  # of the final weights, as a rule
 _WARM, _TIMED, _SECONDS = 2, 8, 20.0
 
 
@@ -100,8 +100,8 @@ def fix_length(recipe: Recipe, speed: Speed, spent: float, exports: bool = True)
         recalibrated = max(int(affordable), recipe.value("batch_size"))
         why = f"{100 * N.RECALIBRATION_TIME:.0f} % of the time hold statistics over so many images."
         recipe.set("batch_norm", {**recipe.value("batch_norm"), "recalibrate": recalibrated}, why)
-    # Some candidates are recalibrated, five scored, and the best one is drawn.
-    end = _CANDIDATES * recalibrated * speed.recalibration + 6 * images * speed.image + 10
+    # The candidates are recalibrated, three sets of weights scored, and the best one is drawn.
+    end = _CANDIDATES * recalibrated * speed.recalibration + 4 * images * speed.image + 10
     end += N.EXPORT_SECONDS if exports else 0.0
     each = min(images, N.VALIDATION_IN_ROUNDS) * speed.image + 2.0
     left = budget * (1 - N.RESERVE) - spent - speed.start - end

@@ -183,6 +183,7 @@ for path in sys.argv[2:]:
 """
 
 
+@pytest.mark.once
 @pytest.mark.exhaustive
 def test_files_in_a_fresh_process(tmp_path):
     sizes = {"small": image(32, 64), "odd": image(97, 131)}

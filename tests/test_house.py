@@ -30,6 +30,8 @@ PUBLIC += ["datasets.transforms", "decoders"]
 
 def room_of(parts):
     """The room of a module path below the package; `None` for the private helpers beside them."""
+    if parts and parts[0] == "decoders":  # names of `models`
+        return "models"
     return parts[0] if parts and parts[0] in ROOMS else None
 
 

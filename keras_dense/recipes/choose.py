@@ -33,7 +33,8 @@ def choose(
 
     Args:
         findings: result of `look`.
-        network: str, name of a builder such as "unet"; chosen by the images by default.
+        network: str, name of a builder such as "unet", or of a decoder such as "fcn"; chosen by the
+            images by default.
         backbone: str, name of a backbone; by default that of the file of weights, or MobileNetV2.
         weights: "imagenet", path of a file, `None` for random weights, or the name of a published
             network (`kd.weights.list()`), which is then trained on.

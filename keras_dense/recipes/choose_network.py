@@ -4,6 +4,7 @@ import os
 import pathlib
 from typing import Any
 
+import keras_dense.decoders as decoders
 import keras_dense.models as models
 import keras_dense.weights as published
 from keras_dense._types import PathLike
@@ -28,8 +29,10 @@ def choose_network(
         recipe.set("weights", str(weights), "Given: the whole network is trained on.")
         recipe.set("weights_file", None, "Of the published network; downloaded by default.")
         return
-    if network is not None and network not in models.__all__:
-        raise ValueError(f"`network` must be the name of a builder. Received: network={network!r}")
+    if network is not None and not (network in models.__all__ or is_decoder(network)):
+        raise ValueError(
+            f"`network` must be the name of a builder or a decoder. Received: network={network!r}"
+        )
     why = f"Usual for this kind of images ({recipe.value('kind')})."
     recipe.set("network", network or kind.network, GIVEN if network else why)
     own = {} if network else dict(kind.network_arguments)
@@ -56,6 +59,15 @@ def choose_network(
     recipe.set("backbone_arguments", arguments, "Of the backbone; {} are its defaults.")
     reason = "Random: no weights were wanted." if weights is None else "Pretrained on ImageNet."
     recipe.set("weights", weights, reason)
+
+
+def is_decoder(name: str) -> bool:
+    """Whether a name is that of the decoder of a network.
+
+    >>> is_decoder("fcn"), is_decoder("conv_bn_relu")
+    (True, False)
+    """
+    return getattr(getattr(decoders, name, None), "__name__", "") == f"{name}_decoder"
 
 
 def _plain(name: str) -> str:

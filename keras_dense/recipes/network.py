@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+import keras_dense.decoders as decoders
 import keras_dense.losses as losses
 import keras_dense.models as models
 import keras_dense.training as training
@@ -70,12 +71,15 @@ def build(recipe: Recipe, heads: Any) -> keras.Model:
         backbone = make_backbone(
             recipe.value("backbone"), weights=weights, **recipe.value("backbone_arguments")
         )
-        builder = getattr(models, recipe.value("network"))
+        name = recipe.value("network")
         arguments = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in recipe.value("network_arguments").items()
         }
-        model = builder(backbone, heads=heads, weights=None, **arguments)
+        if name in models.__all__:
+            model = getattr(models, name)(backbone, heads=heads, weights=None, **arguments)
+        else:
+            model = models.assemble(backbone, getattr(decoders, name)(**arguments), heads)
     momentum = recipe.value("batch_norm")["momentum"]
     if momentum is not None:
         training.batch_norm_momentum(model, momentum)

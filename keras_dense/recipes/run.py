@@ -108,10 +108,13 @@ def train(
     if done is not None and not dry_run:
         say(f"this run is finished: score {done['score']:.4f}, see {out / 'report.html'}")
         return done
+    chosen = recipe is None and not (out / FILE).exists()
     found = _recipe(out, images, masks, recipe, looking, choices, workers, say)
+    if chosen or dry_run:
+        say(str(found))
     if dry_run:
         found.save(out / FILE)
-        say(f"\n{found}\n\n{out / FILE} can be edited, and trained by with --recipe")
+        say(f"\n{out / FILE} can be edited, and trained by with --recipe")
         return found
     if "folds" in found:
         return _run_folds(found, out, exports, workers, say, began)
@@ -186,9 +189,7 @@ def _recipe(out, images, masks, recipe, looking, choices, workers, say) -> Recip
     findings = look(images, masks, **looking, workers=workers, progress=line.show)
     line.clear()
     say(f"{findings}\n")
-    found = choose(findings, **choices)
-    say(str(found))
-    return found
+    return choose(findings, **choices)
 
 
 def _depth_range(recipe: Recipe, train: Any) -> tuple[float, float] | None:

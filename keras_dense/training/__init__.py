@@ -20,6 +20,7 @@ from keras_dense.training.checkpoint import Checkpoint
 from keras_dense.training.class_weights import median_frequency
 from keras_dense.training.color_prior import estimate_ab_prior
 from keras_dense.training.evaluate import class_table, evaluate
+from keras_dense.training.fuse_batch_norm import fuse_batch_norm
 from keras_dense.training.image_scores import ImageScores, score_images
 from keras_dense.training.keep_arguments import keep_arguments
 from keras_dense.training.layerwise import LayerwiseOptimizer, layerwise
@@ -56,6 +57,7 @@ __all__ = [
     "estimate_ab_prior",
     "evaluate",
     "freeze_batch_norm",
+    "fuse_batch_norm",
     "keep_arguments",
     "layerwise",
     "median_frequency",

@@ -5,6 +5,7 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
+DOCS := .venv-docs
 # Tests whose results have depended on versions: files, numbers, operations.
 OLDEST_TESTS := tests/ops tests/metrics tests/datasets tests/plot tests/test_saving.py -m "not slow"
 ARGS ?=
@@ -13,7 +14,7 @@ BACKENDS := torch tensorflow jax
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-rest test-all test-tensorflow test-jax test-torch test-oldest lint format bench
-.PHONY: clean
+.PHONY: clean docs docs-serve
 
 help:  ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,8 +49,15 @@ format: $(VENV)/test.stamp  ## Fix style (ruff)
 bench: $(VENV)/test.stamp  ## Measure every figure that the documentation quotes
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
+docs: $(DOCS)/docs.stamp  ## Build the documentation site into build/site; a broken link is an error
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+	@$(DOCS)/bin/python docs/site/check.py build/site
+
+docs-serve: $(DOCS)/docs.stamp  ## Show the documentation site while you write
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs serve
+
 clean:  ## Remove the environments and the output of the demo
-	rm -rf $(VENV) $(OLDEST) demo build dist .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(OLDEST) $(DOCS) demo build dist .pytest_cache .ruff_cache
 
 # A stamp is written last, so an interrupted installation is resumed. The test environment contains
 # that of the demo, and both are in one folder.
@@ -73,4 +81,12 @@ $(OLDEST)/bin/python:
 
 $(OLDEST)/test.stamp: $(OLDEST)/bin/python requirements/oldest.txt pyproject.toml
 	@$(OLDEST)/bin/python -m pip install --quiet -r requirements/oldest.txt -e .
+	@touch $@
+
+$(DOCS)/bin/python:
+	@echo 'Setting up $(DOCS) (a minute, once)'
+	@$(PYTHON) -m venv $(DOCS)
+
+$(DOCS)/docs.stamp: $(DOCS)/bin/python requirements/docs.txt
+	@$(DOCS)/bin/python -m pip install --quiet -r requirements/docs.txt
 	@touch $@

@@ -68,6 +68,13 @@ def file_of(module: str) -> pathlib.Path | None:
     return None
 
 
+def _file(module: str) -> pathlib.Path:
+    file = file_of(module)
+    if file is None:
+        raise ValueError(f"there is no module {module}")
+    return file
+
+
 @functools.cache
 def _tree(file: pathlib.Path) -> ast.Module:
     return ast.parse((ROOT / file).read_text(encoding="utf-8"))
@@ -75,15 +82,13 @@ def _tree(file: pathlib.Path) -> ast.Module:
 
 def module_docstring(module: str) -> str:
     """Docstring of a module; empty if it has none."""
-    file = file_of(module)
-    assert file is not None, module
+    file = _file(module)
     return ast.get_docstring(_tree(file)) or ""
 
 
 def exports(module: str) -> list[str]:
     """Names in the `__all__` of a module."""
-    file = file_of(module)
-    assert file is not None, module
+    file = _file(module)
     for node in _tree(file).body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
             return list(ast.literal_eval(node.value))
@@ -103,8 +108,7 @@ def modules(module: str = PACKAGE) -> list[str]:
 
 def _binding(module: str, name: str) -> str | None:
     """Path of what a module imports under a name: a module, or a name within another module."""
-    file = file_of(module)
-    assert file is not None, module
+    file = _file(module)
     for node in _tree(file).body:
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
@@ -118,8 +122,7 @@ def definition(module: str, name: str) -> Definition:
     bound = _binding(module, name)
     if bound is not None:
         return definition(*bound.rsplit(".", 1))
-    file = file_of(module)
-    assert file is not None, module
+    file = _file(module)
     for node in _tree(file).body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
             first = min([node.lineno, *(d.lineno for d in node.decorator_list)])

@@ -30,8 +30,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Put the pages of the reference into the navigation, below "API"."""
     listed = [{"All names": "api/index.md"}]
     listed += [{api.short(module): _page(module)} for module in api.modules()[1:]]
-    assert config.nav is not None
-    config.nav.insert(-1, {"API": listed})
+    (config.nav or []).insert(-1, {"API": listed})
     return config
 
 
@@ -167,7 +166,7 @@ def _entry(entry: api.Entry) -> str:
         return f"{_value(entry)}\n\n{source}"
     options = {"heading": entry.short, "toc_label": entry.name}
     listed = "\n".join(f'      {key}: "{value}"' for key, value in options.items())
-    # Below its public name and the place of its definition: a function and its file may share a name.
+    # By the place of its definition: at its public name there may be a file of the same name.
     anchor = f'<a id="{entry.path}"></a>'
     return f"{anchor}\n\n::: {where.path}\n    options:\n{listed}\n\n{source}"
 
@@ -185,7 +184,8 @@ def _value(entry: api.Entry) -> str:
 
 def _builder() -> str:
     return (
-        "## Builders { #builders }\n\nNetworks that are assigned above are functions of one form:\n\n"
+        "## Builders { #builders }\n\nThe networks that are assigned above are functions of one "
+        "form:\n\n"
         "::: keras_dense.backbones.builder.Builder.__call__\n    options:\n"
         '      show_root_heading: true\n      heading: "builder"\n      heading_level: 3\n'
         "      filters: []\n"

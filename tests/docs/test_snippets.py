@@ -4,6 +4,7 @@ import inspect
 import os
 import pathlib
 import sys
+import warnings
 
 import pytest
 
@@ -16,8 +17,19 @@ import world
 pytestmark = pytest.mark.once
 
 PAGES = [page for page in blocks.PAGES if blocks.snippets(page)]
-# Pages whose networks take long to build.
-LONG = {"docs/networks.md", "docs/transformers.md", "docs/tasks.md", "docs/training.md"}
+# Pages that a stranger reads first. The others run on request: together they take minutes.
+FIRST = {"README.md"} | {
+    f"docs/{name}.md"
+    for name in (
+        "faq",
+        "from_keras_hub",
+        "from_pydensecrf",
+        "from_segmentation_models",
+        "from_smp",
+        "index",
+        "start",
+    )
+}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=blocks.name_of)
@@ -52,8 +64,9 @@ def _check_arguments(thing, call, where):
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("page", PAGES, ids=blocks.name_of)
 def test_runs(page, tmp_path, monkeypatch, zero_weights):
+    """Every block of a page, in its order."""
     name = blocks.name_of(page)
-    if name in LONG and not os.environ.get("KERAS_DENSE_ON_REQUEST"):
+    if name not in FIRST and not os.environ.get("KERAS_DENSE_ON_REQUEST"):
         pytest.skip("only on request (KERAS_DENSE_ON_REQUEST=1)")
     monkeypatch.chdir(tmp_path)
     world.prepare(monkeypatch)
@@ -63,5 +76,7 @@ def test_runs(page, tmp_path, monkeypatch, zero_weights):
         if code.lstrip().startswith(skipped or "\0"):
             continue
         seen = dict(names) if name in world.INDEPENDENT else names
-        # Lines of the page in tracebacks.
-        exec(compile("\n" * (line - 1) + code, name, "exec"), seen)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the small data
+            # Lines of the page in tracebacks.
+            exec(compile("\n" * (line - 1) + code, name, "exec"), seen)

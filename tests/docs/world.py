@@ -12,14 +12,15 @@ import keras_dense as kd
 
 # Blocks that need what is not here, by page and beginning; their names are checked all the same.
 NOT_RUN = {
+    "docs/atrous.md": ("dense = kd.surgery.dilate(\n",),  # a layer of the user's
     "docs/data.md": ("# Cities", "depth = kd.datasets.read_depth"),  # files of data sets
     "docs/export.md": ("module = tf", "session = onnxruntime"),  # files and packages of runtimes
     "docs/objects.md": ("import numpy as np\nimport onnxruntime",),  # tests/heads has it
-    "docs/serving.md": ("import grpc",),  # a server
+    "docs/serving.md": ("# pip install",),  # a server
     "docs/transformers.md": ("import keras_dense as kd", "backbone = kd.backbone"),  # presets
 }
 # Pages whose blocks do not continue each other.
-INDEPENDENT = {"docs/tasks.md", "docs/training.md", "docs/weights.md"}
+INDEPENDENT = {"docs/tasks.md", "docs/training.md", "docs/transformers.md", "docs/weights.md"}
 _SIDE = 64  # of crops
 
 
@@ -32,10 +33,12 @@ def prepare(monkeypatch: Any) -> None:
     replace = monkeypatch.setattr
     fit, predict = keras.Model.fit, keras.Model.predict
 
-    def one_step(self, *args, initial_epoch=0, **kwargs):
-        kwargs |= {"epochs": initial_epoch + 1, "steps_per_epoch": 1, "verbose": 0}
-        kwargs.pop("batch_size", None)
-        return fit(self, *args, initial_epoch=initial_epoch, **kwargs)
+    signature = inspect.signature(fit)
+
+    def one_step(*args, **kwargs):
+        given = signature.bind(*args, **kwargs).arguments
+        given |= {"epochs": given.get("initial_epoch", 0) + 1, "steps_per_epoch": 1, "verbose": 0}
+        return fit(**given)
 
     replace(keras.Model, "fit", one_step)
     replace(keras.Model, "predict", functools.partialmethod(predict, verbose=0))
@@ -44,13 +47,18 @@ def prepare(monkeypatch: Any) -> None:
         kd.datasets.transforms.RandomCrop,
         kd.datasets.scenes,
     )
-    replace(
-        kd.datasets, "Loader", lambda data, heads, n, **kw: loader(data, heads, min(n, 2), **kw)
-    )
-    replace(kd.datasets.transforms, "RandomCrop", lambda size: crop(min(size, _SIDE)))
-    replace(
-        kd.datasets, "scenes", lambda n, *a, **kw: scenes(min(n, 4), *a[1:] or [(64, 96)], **kw)
-    )
+
+    class Loader(loader):
+        def __init__(self, dataset, heads, batch_size, **kwargs):
+            super().__init__(dataset, heads, min(batch_size, 2), **kwargs)
+
+    class RandomCrop(crop):
+        def __init__(self, size):
+            super().__init__(min(size, _SIDE))
+
+    replace(kd.datasets, "Loader", Loader)
+    replace(kd.datasets.transforms, "RandomCrop", RandomCrop)
+    replace(kd.datasets, "scenes", lambda n, *args, **kw: scenes(min(n, 4), *args, **kw))
     # `kd.backbones.backbone` is a function and a file.
     file = inspect.getmodule(kd.backbone)
     replace(file, "application", functools.partial(_untrained, file.application))
@@ -111,11 +119,13 @@ def _write(path: str, array: Any) -> None:
 
 def names(page: str) -> dict[str, Any]:
     """Names that the blocks of a page find."""
-    train = kd.datasets.folder("images", "masks", num_classes=3)
-    classes = 2 if page == "docs/scores.md" else 3
+    classes = {"docs/scores.md": 2, "docs/tasks.md": 19}.get(page, 3)
+    train = kd.datasets.folder("images", "masks", num_classes=max(3, classes))
     head = kd.heads.Segmentation(classes)
     backbone = kd.backbone("mobilenet_v2", weights=None, alpha=0.35)
     model = kd.fcn32s(backbone, heads=head)
+    if page == "docs/transformers.md":
+        model = kd.segformer(heads=head)
     model.compile("sgd", **kd.objectives(model))
     model.save("model.keras")
     images = np.stack([train[n]["image"] for n in range(2)])
@@ -129,7 +139,12 @@ def names(page: str) -> dict[str, Any]:
     found |= {"image": images[0], "images": images, "photographs": images, "slide": images[0]}
     found |= {"labels": labels, "masks": labels, "logits": logits, "class_names": head.class_names}
     found |= {"probabilities": probabilities if page == "docs/crf.md" else probabilities[0]}
-    found |= {"head": head, "steps": 10, "softmax": keras.ops.softmax}
+    found |= {
+        "pairs": [(labels[0], labels[1])],
+        "head": head,
+        "steps": 10,
+        "softmax": keras.ops.softmax,
+    }
     found |= {name: kd.datasets.Loader(train, head, 2) for name in ("batches", "loader")}
     found |= {name: keras.optimizers.Adam(1e-3) for name in ("optimizer", "adam")}
     if page == "docs/upsampling.md":

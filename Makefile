@@ -14,7 +14,7 @@ BACKENDS := torch tensorflow jax
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-rest test-all test-tensorflow test-jax test-torch test-oldest lint format bench
-.PHONY: clean docs docs-serve
+.PHONY: clean docs docs-serve matrix
 
 help:  ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ test-oldest: $(OLDEST)/test.stamp  ## Run part of the tests with the oldest vers
 	@# Flags that the oldest JAX accepts.
 	@BIN=$(OLDEST)/bin WORKERS=$(WORKERS) XLA_FLAGS=--xla_backend_optimization_level=1 tests/run_backends.sh quick tensorflow jax -- $(or $(ARGS),$(OLDEST_TESTS))
 
+matrix:  ## Install with each backend alone on each Python that is there, run some tests, print a table
+	@$(PYTHON) tests/run_matrix.py $(ARGS)
+
 lint: $(VENV)/test.stamp  ## Check style (ruff) and types (mypy)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -57,7 +60,7 @@ docs-serve: $(DOCS)/docs.stamp  ## Show the documentation site while you write
 	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs serve
 
 clean:  ## Remove the environments and the output of the demo
-	rm -rf $(VENV) $(OLDEST) $(DOCS) demo build dist .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(OLDEST) $(DOCS) .venv-matrix demo build dist .pytest_cache .ruff_cache
 
 # A stamp is written last, so an interrupted installation is resumed. The test environment contains
 # that of the demo, and both are in one folder.

@@ -1,4 +1,4 @@
-"""What is released: packages, types, documents, one version everywhere."""
+"""The release: packages, types, documents, one version everywhere."""
 
 import pathlib
 import re

@@ -3,7 +3,7 @@
 import json
 import math
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from keras_dense import _check
@@ -99,7 +99,7 @@ def _to_fill(what: str) -> str:
     return f"*To be filled in: {what}*"
 
 
-def _section(title: str, parts: Sequence[str]) -> str:
+def _section(title: str, parts: Iterable[str]) -> str:
     return "\n\n".join([f"## {title}", *parts])
 
 

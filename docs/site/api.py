@@ -137,7 +137,11 @@ def definition(module: str, name: str) -> Definition:
 
 
 def _text_after(file: pathlib.Path, node: ast.stmt) -> str | None:
-    """The string below an assignment, or the comment above it."""
+    """The sentence in the call that is assigned, the string below it, or the comment above it."""
+    for inner in ast.walk(getattr(node, "value", None) or node):
+        text = inner.value if isinstance(inner, ast.Constant) else None
+        if isinstance(text, str) and text.endswith(".") and "{" not in text:
+            return text
     body = _tree(file).body
     after = body[body.index(node) + 1 :][:1]
     if after and isinstance(after[0], ast.Expr) and isinstance(after[0].value, ast.Constant):

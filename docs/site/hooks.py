@@ -157,11 +157,13 @@ def _entry(entry: api.Entry) -> str:
     where = entry.definition
     # As HTML: MkDocs does not see the anchors of numbered lines; check.py does.
     page = f"../{_source(where.file).removesuffix('.md')}.html#__codelineno-0-{where.first}"
-    place = f"{where.file.as_posix()}, lines {where.first} to {where.last}"
-    lines = [f'Source: <a href="{page}">{place}</a>.']
+    lines = f"lines {where.first} to {where.last}"
+    lines = lines if where.last > where.first else f"line {where.first}"
+    place = f"{where.file.as_posix()}, {lines}"
+    parts = [f'Source: <a href="{page}">{place}</a>.']
     if entry.others:
-        lines.append(f"Also {', '.join(f'`{api.short(path)}`' for path in entry.others)}.")
-    source = f'<div class="kd-source" markdown>{" ".join(lines)}</div>'
+        parts.append(f"Also {', '.join(f'`{api.short(path)}`' for path in entry.others)}.")
+    source = f'<div class="kd-source" markdown>{" ".join(parts)}</div>'
     if where.kind == "value":
         return f"{_value(entry)}\n\n{source}"
     options = {"heading": entry.short, "toc_label": entry.name}
@@ -175,7 +177,7 @@ def _value(entry: api.Entry) -> str:
     """Entry of a name that is assigned: its line of the source."""
     where = entry.definition
     lines = (ROOT / where.file).read_text("utf-8").splitlines()[where.first - 1 : where.last]
-    parts = [f"## `{entry.short}` {{ #{entry.path} data-toc-label='{where.name}' }}"]
+    parts = [f"## {entry.short} {{ #{entry.path} data-toc-label='{where.name}' }}"]
     parts += [where.docstring or "", "```python\n" + "\n".join(lines) + "\n```"]
     if "_network(" in lines[0]:
         parts.append("A builder with [these arguments](#builders).")

@@ -5,6 +5,7 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
+DOCS := .venv-docs
 # Tests whose results have depended on versions: files, numbers, operations.
 OLDEST_TESTS := tests/ops tests/metrics tests/datasets tests/plot tests/test_saving.py -m "not slow"
 ARGS ?=
@@ -13,7 +14,7 @@ BACKENDS := torch tensorflow jax
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-rest test-all test-tensorflow test-jax test-torch test-oldest lint format bench
-.PHONY: clean
+.PHONY: clean docs docs-serve matrix
 
 help:  ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +37,9 @@ test-oldest: $(OLDEST)/test.stamp  ## Run part of the tests with the oldest vers
 	@# Flags that the oldest JAX accepts.
 	@BIN=$(OLDEST)/bin WORKERS=$(WORKERS) XLA_FLAGS=--xla_backend_optimization_level=1 tests/run_backends.sh quick tensorflow jax -- $(or $(ARGS),$(OLDEST_TESTS))
 
+matrix:  ## Install with each backend alone on each Python that is there, run some tests, print a table
+	@$(PYTHON) tests/run_matrix.py $(ARGS)
+
 lint: $(VENV)/test.stamp  ## Check style (ruff) and types (mypy)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -48,8 +52,15 @@ format: $(VENV)/test.stamp  ## Fix style (ruff)
 bench: $(VENV)/test.stamp  ## Measure every figure that the documentation quotes
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
+docs: $(DOCS)/docs.stamp  ## Build the documentation site into build/site; a broken link is an error
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+	@$(DOCS)/bin/python docs/site/check.py build/site
+
+docs-serve: $(DOCS)/docs.stamp  ## Show the documentation site while you write
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs serve
+
 clean:  ## Remove the environments and the output of the demo
-	rm -rf $(VENV) $(OLDEST) demo build dist .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(OLDEST) $(DOCS) .venv-matrix demo build dist .pytest_cache .ruff_cache
 
 # A stamp is written last, so an interrupted installation is resumed. The test environment contains
 # that of the demo, and both are in one folder.
@@ -73,4 +84,12 @@ $(OLDEST)/bin/python:
 
 $(OLDEST)/test.stamp: $(OLDEST)/bin/python requirements/oldest.txt pyproject.toml
 	@$(OLDEST)/bin/python -m pip install --quiet -r requirements/oldest.txt -e .
+	@touch $@
+
+$(DOCS)/bin/python:
+	@echo 'Setting up $(DOCS) (a minute, once)'
+	@$(PYTHON) -m venv $(DOCS)
+
+$(DOCS)/docs.stamp: $(DOCS)/bin/python requirements/docs.txt
+	@$(DOCS)/bin/python -m pip install --quiet -r requirements/docs.txt
 	@touch $@

@@ -37,7 +37,16 @@ BACKWARDS = re.compile(r"(?:What|How|Where|Which|Who|Whose|Of|That|Nothing)\b")
 def written_files():
     for folder in FOLDERS:
         yield from sorted((ROOT / folder).rglob("*"))
-    yield from (ROOT / name for name in ("README.md", "CONTRIBUTING.md", "Makefile"))
+    yield from (
+        ROOT / name
+        for name in (
+            "README.md",
+            "CONTRIBUTING.md",
+            "CODE_OF_CONDUCT.md",
+            "SECURITY.md",
+            "Makefile",
+        )
+    )
 
 
 FILES = [

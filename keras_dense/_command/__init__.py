@@ -8,11 +8,11 @@ stderr, and shows progress with `Progress(…, quiet=args.quiet)`.
 import argparse
 import sys
 
-from keras_dense._command import check, compare, evaluate, export, info, predict, train
+from keras_dense._command import card, check, compare, evaluate, export, info, predict, train
 from keras_dense._command.console import on_stderr, print_json
 from keras_dense._command.load import Unusable, add_import, import_modules
 
-COMMANDS = (train, predict, evaluate, compare, check, info, export)
+COMMANDS = (train, predict, evaluate, compare, check, info, export, card)
 # Those that take a model as their first argument.
 WITH_MODEL = (predict, evaluate, info, export)
 

@@ -1,5 +1,6 @@
 """The arguments and the documentation that builders of networks of one form share."""
 
+import inspect
 from collections.abc import Callable
 from typing import Protocol
 
@@ -23,7 +24,27 @@ class Builder(Protocol):
         input_tensor: Tensor | None = None,
         classes: int = 1000,
         name: str = ...,
-    ) -> keras.Model: ...
+    ) -> keras.Model:
+        """Build the network.
+
+        Args:
+            weights: `None` for random ones, or the path of a weights file of Keras.
+            include_top: bool, whether the classifier's top (mean, softmax) is part of it.
+            input_shape: `(height, width, channels)`, `None` for free sizes.
+            input_tensor: a tensor to start from, in place of an input of `input_shape`.
+            classes: int ≥ 1, number of classes of the top.
+            name: str, the name of the model.
+
+        Returns:
+            A functional `keras.Model`: images `(B, H, W, C)` → probabilities `(B, classes)`, or
+            without top → features `(B, H/32, W/32, C)`.
+
+        Raises:
+            ValueError: for names of published weights (those are `kd.backbone`'s), weights of
+                another network, a bad shape.
+            FileNotFoundError: for a weights file that does not exist.
+        """
+        ...
 
 
 def builder(
@@ -72,30 +93,15 @@ def builder(
         )
 
     build.__name__ = build.__qualname__ = network
-    build.__doc__ = f"""{about}
-
-    Args:
-        weights: `None` for random ones, or the path of a weights file of Keras.
-        include_top: bool, whether the classifier's top (mean, softmax) is part of it.
-        input_shape: `(height, width, channels)`, `None` for free sizes.
-        input_tensor: a tensor to start from, in place of an input of `input_shape`.
-        classes: int ≥ 1, number of classes of the top.
-        name: str, the name of the model.
-
-    Returns:
-        A functional `keras.Model`: images `(B, H, W, C)` → probabilities `(B, classes)`, or
-        without top → features `(B, H/32, W/32, {channels})`.
-
-    Raises:
-        ValueError: for names of published weights (those are `kd.backbone`'s), weights of another
-            network, a bad shape.
-        FileNotFoundError: for a weights file that does not exist.
-    {_section(reference)}
+    example = f"""\
     >>> {network}(include_top=False, input_shape=(64, 64, 3)).output_shape
     (None, 2, 2, {channels})
     """
+    parts = [
+        about,
+        Builder.__call__.__doc__ or "",
+        reference and f"Reference: {reference}",
+        example,
+    ]
+    build.__doc__ = "\n\n".join(inspect.cleandoc(part) for part in parts if part)
     return build
-
-
-def _section(reference: str) -> str:
-    return f"\n    Reference: {reference}\n" if reference else ""

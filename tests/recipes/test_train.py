@@ -109,6 +109,13 @@ def test_a_run_leaves_a_model_a_report_and_results(trained):
     assert len(list((out / "preview").iterdir())) == 2
 
 
+def test_a_run_has_a_model_card(trained, tmp_path):
+    _, out, found = trained
+    text = kd.recipes.card(out, tmp_path / "card.md").read_text("utf-8")
+    assert f"| mean iou | {found['score']:.3f} |" in text and "Hardly found" in text
+    assert all(f"| {name} |" in text for name in CLASSES)
+
+
 def test_a_finished_run_is_not_trained_again(trained):
     root, out, found = trained
     before = (out / "model.keras").stat().st_mtime_ns

@@ -29,6 +29,7 @@ def arguments():
     add = parser.add_argument
     add("--model", default="fcn8s")
     add("--backbone", default="mobilenet_v2")
+    add("--alpha", type=float, default=1.0, help="width of the backbone")
     add("--classes", type=int, default=21)
     add("--sizes", type=float, nargs="+", default=[1, 4, 12, 24], help="megapixels, 4:3")
     add("--settings", nargs="+", default=["tile=0", "", "overlay,flip"])
@@ -42,7 +43,8 @@ def arguments():
 def write_network(args, path):
     code = (
         "import keras, keras_dense as kd; keras.utils.set_random_seed(0); "
-        f"m = kd.{args.model}({args.backbone!r}, {args.classes}, weights=None); "
+        f"b = kd.backbone({args.backbone!r}, weights=None, alpha={args.alpha}); "
+        f"m = kd.{args.model}(b, {args.classes}); "
         f"m.save({str(path)!r})"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -429,14 +429,12 @@ def test_files_that_are_no_networks(network, tmp_path):
         assert f"{name}.onnx {message}" in said and "\n" not in said, said
 
 
-def test_pixels_fit_the_memory(network, tmp_path, monkeypatch):
+def test_pixels_fit_the_memory(network, monkeypatch):
     server = script("server")
     memory = server.free_memory()
     if memory is None:
         pytest.skip("no /proc")
     assert memory > 0
-    options = server.onnxruntime.SessionOptions()
-    options.enable_cpu_mem_arena = False
     settings = {"threads": 1, "workers": 2, "queue": 1, "max_bytes": 1, "max_pixels": None}
     args = argparse.Namespace(model=network[1] / "model.onnx", patience=1.0, **settings)
     monkeypatch.setattr(server, "free_memory", lambda: 100 * 10**9)

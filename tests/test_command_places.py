@@ -209,7 +209,7 @@ def test_drafts_of_killed_runs_go_where_nothing_is_left_to_do(place):
 
 
 def test_a_run_leaves_nothing_but_drafts_at_any_moment(place, monkeypatch):
-    """What is there while a folder is tried out has a name by which the next run removes it."""
+    """The name of a draft, which the next run removes, while a folder is tried out."""
     out, found, real = place / "out", [], os.path.samefile
 
     def samefile(a, b):

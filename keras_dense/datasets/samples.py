@@ -15,7 +15,7 @@ class Samples:
 
     @property
     def shape(self) -> Any:
-        # Whoever asks whether there is a shape gets the answer no.
+        # `hasattr(dataset, "shape")` is still false.
         raise AttributeError(self._hint())
 
     def _hint(self) -> str:

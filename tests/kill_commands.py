@@ -75,7 +75,7 @@ def commands(place, out):
         "train": [
             *("train", images, masks, "--out", str(out / "run"), "--weights", "none"),
             *("--backbone", "mobilenet", "alpha=0.25", "--network", "fcn32s", "--minutes", "1"),
-            *("--exports", "--workers", "0", "--set", *training.split()),
+            *("--exports", "--workers", "1", "--set", *training.split()),
         ],
         "onnx": ["export", a, "onnx", str(out / "m.onnx"), "--overwrite"],
         "savedmodel": ["export", a, "savedmodel", str(out / "m"), "--overwrite"],

@@ -64,7 +64,7 @@ def write_image(megapixels, path):
 
 
 def measured(command, limit):
-    """Peak of the resident memory of a command in bytes, seconds, and its first line."""
+    """Peak of the resident memory of a command in bytes, seconds, and what it says of tiles."""
 
     def limited():
         if limit is not None:
@@ -82,7 +82,11 @@ def measured(command, limit):
     if process.returncode:
         return {"failed": f"exit code {process.returncode}", "said": lines[-3:]}
     seconds = time.perf_counter() - began
-    return {"bytes": 1024 * usage.ru_maxrss, "seconds": seconds, "said": lines[:1]}
+    return {
+        "bytes": 1024 * usage.ru_maxrss,
+        "seconds": seconds,
+        "said": [x for x in lines if "tiles" in x],
+    }
 
 
 def told(found):

@@ -28,7 +28,7 @@ def test_results_are_those_of_the_model(backbone):
 
 def test_layers_cast_themselves():
     image = keras.Input((None, None, 3))
-    model = keras.Model(image, layers.Conv2D(4, 3, dtype="float64")(image))
+    model = keras.Model(image, layers.Conv2D(4, 3)(image))
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         lean = Lean(model)

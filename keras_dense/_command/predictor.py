@@ -191,13 +191,7 @@ def _check(_, head, result):
 def _no_memory(error):
     """Whether an error says that memory is short, in the words of the libraries."""
     said = str(error).lower()
-    words = (
-        "out of memory",
-        "not enough memory",
-        "allocate memory",
-        "oom when",
-        "resource_exhausted",
-    )
+    words = "out of memory", "not enough memory", "allocate memory", "oom when"
     return isinstance(error, MemoryError) or any(word in said for word in words)
 
 

@@ -83,6 +83,15 @@ def test_the_document_counts_divided_images(place, capsys, monkeypatch):
     assert document["divided"] == 1 and document["images"] == 2
 
 
+def test_images_of_one_size_are_treated_alike(place, capsys, monkeypatch):
+    PIL.fromarray(photo(seed=3)).save(place / "in" / "later.png")
+    rooms = iter([GB, 1, 1])
+    monkeypatch.setattr(memory, "SMALL", 64 * 64)
+    monkeypatch.setattr(predictor, "available", lambda: next(rooms))
+    assert predict(place, "out", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["divided"] == 0
+
+
 def test_too_little_memory_is_said(place, capsys, monkeypatch):
     def fails(*_):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 GB")

@@ -46,6 +46,7 @@ class Predictor:
             self._versions = _Versions(model, heads, args)
         self._memory = Memory(network, (args.scales or (1.0,)) if self._versions else ())
         self._model, self._tiled = model, None
+        self._decided: dict[tuple[int, int], int | None] = {}
         self.divided = 0
 
     def __call__(self, pixels: Any, progress: Any = False) -> Any:
@@ -75,18 +76,21 @@ class Predictor:
         return found
 
     def _tile(self, size):
-        """The side of the tiles that an image needs on this machine, or `None`."""
-        room = available()
-        tile = self._memory.tile(size, room)
-        if tile is not None:
-            self.divided += 1
-        if tile is not None and self.divided == 1:
-            self._say(
-                f"{size[0]}×{size[1]} pixels are predicted in tiles of {tile}: undivided they need "
-                f"about {self._memory.needed(size) / 1e9:.2g} GB of memory, of which "
-                f"{room / 1e9:.2g} GB are left (--tile 0 turns this off)"
-            )
-        return tile
+        """The side of the tiles that an image needs on this machine, or `None`.
+
+        Images of one size are treated alike: what the first one leaves allocated would count.
+        """
+        if size not in self._decided:
+            room = available()
+            self._decided[size] = tile = self._memory.tile(size, room)
+            if tile is not None and not self.divided:
+                self._say(
+                    f"{size[0]}×{size[1]} pixels are predicted in tiles of {tile}: undivided they "
+                    f"need about {self._memory.needed(size) / 1e9:.2g} GB of memory, of which "
+                    f"{room / 1e9:.2g} GB are left (--tile 0 turns this off)"
+                )
+        self.divided += self._decided[size] is not None
+        return self._decided[size]
 
     def _by_tiles(self, pixels, tile, progress):
         if self._tiled is None:

@@ -114,12 +114,14 @@ def killed(place, name, rounds, rng):
     code = forked(lambda: main([*commands(place, once)[name], "--quiet"]))
     assert code == 0, f"{name} ended with {code}"
     seconds = time.monotonic() - began
-    ended = 0
+    ended, done = 0, False
     for _ in range(rounds):
-        # Results that are there are done anew.
-        more = ["--overwrite"] if name in ("predict", "train") and rng.random() < 0.5 else []
+        # Finished results are done anew, others are continued most of the time.
+        again = done or rng.random() < 0.3
+        more = ["--overwrite"] if name in ("predict", "train") and again else []
         work = [*commands(place, out)[name], "--quiet", *more]
-        ended += forked(lambda w=work: main(w), float(rng.uniform(0, 1.1 * seconds))) == 0
+        done = forked(lambda w=work: main(w), float(rng.uniform(0, 1.1 * seconds))) == 0
+        ended += done
         check(out, once)
     code = forked(lambda: main([*commands(place, out)[name], "--quiet"]))
     assert code == 0, f"{name} after kills ended with {code}"

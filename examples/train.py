@@ -458,6 +458,14 @@ def main(argv=None):
     plain = kd.datasets.Loader(
         train, heads.final(), batch_size=args.batch_size, transforms=steps, **shuffled
     )
+    gap = kd.training.batch_norm_gap(model, plain, steps=4)
+    if gap > kd.training.WIDE_GAP:
+        print(
+            f"batch norms: the moving statistics are far from those of batches (gap {gap:.2g}; "
+            "wide: above 1), so scores during training mean little. --recalibrate-batch-norm 45 "
+            "computes them anew, --batch-norm-momentum .95 follows a short training, "
+            "--freeze-batch-norm keeps those of pretrained weights"
+        )
     if args.recalibrate_batch_norm:
         kd.training.save(model, args.out / "model.keras")  # Whole images may take too much memory.
         count = kd.training.recalibrate_batch_norm(model, plain, steps=args.recalibrate_batch_norm)

@@ -183,6 +183,29 @@ def _remove_once(folder: pathlib.Path) -> None:
         remove_left(folder)
 
 
+def tells_case(folder: PathLike) -> bool:
+    """Whether names in a folder differ by case; an error where nothing can be written to it.
+
+    Args:
+        folder: one that exists.
+
+    Raises:
+        OSError: if it cannot be written to.
+
+    >>> folder = tempfile.mkdtemp()
+    >>> tells_case(folder) in (True, False), os.listdir(folder)
+    (True, [])
+    """
+    # A draft: after a kill, the next run removes it.
+    with tempfile.TemporaryDirectory(_ENDING, f".probe.{_owner()}.", folder) as probe:
+        try:
+            return not os.path.samefile(
+                probe, pathlib.Path(folder, os.path.basename(probe).upper())
+            )
+        except OSError:
+            return True
+
+
 def remove_left(folder: PathLike) -> None:
     """Remove from a folder the drafts that killed runs of this machine left."""
     for draft in _drafts(folder):

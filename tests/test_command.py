@@ -220,8 +220,6 @@ def test_files_that_cannot_be(labels, folder, tmp_path, capsys):
     assert "contains no image" in said("predict", model, tmp_path / "empty", "--out", out)
     twice = (folder / "0.png", folder)
     assert "written to one file" in said("predict", model, *twice, "--out", out)
-    both = ("--tile", 64, "--flip")
-    assert "does not go with" in said("predict", model, folder, "--out", out, *both)
     (tmp_path / "bad.json").write_text("{")
     heads = ("--heads", tmp_path / "bad.json")
     assert "must hold heads" in said("predict", model, folder, "--out", out, *heads)

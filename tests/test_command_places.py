@@ -16,6 +16,7 @@ from keras import layers
 import keras_dense as kd
 from keras_dense._command import files, main, results
 from keras_dense._command.marks import mark_of
+from keras_dense._files import _OWNER
 from keras_dense._lock import host_code, lock
 
 PIL = pytest.importorskip("PIL.Image")
@@ -205,6 +206,21 @@ def test_drafts_of_killed_runs_go_where_nothing_is_left_to_do(place):
     (left / "a.png").write_bytes(b"half")
     assert predict(place, "--out", out) == 0
     assert contents(out) == before
+
+
+def test_a_run_leaves_nothing_but_drafts_at_any_moment(place, monkeypatch):
+    """The name of a draft, which the next run removes, while a folder is tried out."""
+    out, found, real = place / "out", [], os.path.samefile
+
+    def samefile(a, b):
+        found.extend(path.name for path in out.iterdir())
+        return real(a, b)
+
+    monkeypatch.setattr(os.path, "samefile", samefile)
+    assert predict(place, "--out", out) == 0
+    probes = [name for name in found if name.startswith(".probe.")]
+    assert probes and all(_OWNER.search(name) for name in probes)
+    assert sorted(contents(out)) == ["a.png", "b.png"]
 
 
 @pytest.mark.exhaustive

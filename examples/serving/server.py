@@ -24,12 +24,15 @@ of NaN would be class 0.
 import argparse
 import asyncio
 import contextlib
+import ctypes
 import io
 import json
 import pathlib
+import re
 import socket
 import sys
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -42,12 +45,86 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 # Pillow reads the size of these before it decodes or allocates anything.
 FORMATS = ("JPEG", "PNG")
 JSON, PNG, NPY = "application/json", "image/png", "application/x-npy"
 DRAINED = 64 << 20  # Bytes read of a refused request, so that its sender gets the answer.
-CONNECTIONS = 512
+CONNECTIONS = 512  # At the same time, of all clients.
+HEADERS = 64 << 10  # Bytes.
+SHARE = 0.8  # Of the free memory, for predictions.
+
+
+class Connection(AutoHTTPProtocol):
+    """A connection, with limits that uvicorn does not have: the time and the bytes of the headers,
+    and the number of connections of one address. All refusals are JSON.
+    """
+
+    patience, per_address = 10.0, 64
+    counts: Counter = Counter()
+
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        self.address = self.client[0] if self.client else ""
+        self.headers_taken, self.clock, self.refused = 0, None, False
+        self.counts[self.address] += 1
+        if self.per_address and self.counts[self.address] > self.per_address:
+            self.refuse(503, f"{self.per_address} connections of this address are open")
+        elif self.counts.total() > CONNECTIONS:
+            self.refuse(503, "too many connections are open")
+        else:
+            self.watch(0)
+
+    def connection_lost(self, error):
+        self.counts[self.address] -= 1
+        if not self.counts[self.address]:
+            del self.counts[self.address]
+        self.stop_clock()
+        super().connection_lost(error)
+
+    def data_received(self, data):
+        if self.refused:
+            return
+        super().data_received(data)
+        if not self.refused:
+            self.watch(len(data))
+
+    def watch(self, count):
+        """Limit what comes outside of a request that is being answered: headers."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.headers_taken = 0
+            self.stop_clock()
+            return
+        self.headers_taken += count
+        if self.headers_taken > HEADERS:
+            self.refuse(431, f"headers may have {HEADERS} bytes, these have more")
+        elif self.clock is None:
+            text = f"no headers arrived within {self.patience:g} seconds"
+            self.clock = self.loop.call_later(self.patience, self.refuse, 408, text)
+
+    def stop_clock(self):
+        if self.clock is not None:
+            self.clock.cancel()
+            self.clock = None
+
+    def send_400_response(self, msg):
+        self.refuse(400, msg)
+
+    def refuse(self, status, text):
+        """Answer and close; what is still sent is dropped, so that the sender reads the answer."""
+        self.refused = True
+        self.stop_clock()
+        if self.transport.is_closing():
+            return
+        if self.cycle is None:  # Else the client had an answer before.
+            answer = JSONResponse({"error": text}, status)
+            lines = [f"HTTP/1.1 {status} Refused", "connection: close"]
+            lines += [f"{name}: {answer.headers[name]}" for name in answer.headers]
+            lines += ["retry-after: 1"] if status == 503 else []
+            self.transport.write("\r\n".join([*lines, "", ""]).encode() + answer.body)
+            self.transport.write_eof()
+        self.loop.call_later(1, self.transport.close)
 
 
 class Body:
@@ -92,18 +169,28 @@ class Service:
         # Images come in all sizes: memory kept for the next one would only grow.
         options.enable_cpu_mem_arena = False
         options.enable_mem_pattern = False
-        self.session = onnxruntime.InferenceSession(
-            str(args.model), options, providers=["CPUExecutionProvider"]
-        )
+        self.session = session(args.model, options)
         self.about = about(self.session, args.model)
         self.outputs = self.about["outputs"]
         self.size = self.about["inputs"]["images"]["shape"][1:3]
-        self.max_bytes, self.max_pixels = args.max_bytes, args.max_pixels
+        self.max_bytes = args.max_bytes
+        self.max_pixels = args.max_pixels or self.fitting(args.workers)
         self.patience = args.patience
         self.limit = args.workers + args.queue
         self.inside = 0
         self.turn = asyncio.Semaphore(args.workers)
         self.pool = ThreadPoolExecutor(args.workers)
+
+    def fitting(self, workers, most=4 << 20):
+        """The number of pixels for which the free memory is enough in all workers."""
+        free = free_memory()
+        if free is None or None not in self.size:
+            return most
+        pixels = [np.zeros((1, side, side, 3), "uint8") for side in (256, 512)]
+        self.session.run(None, {"images": pixels[0]})
+        used = [peak(lambda x=x: self.session.run(None, {"images": x})) for x in pixels]
+        each = max(1, used[1] - used[0]) / (512**2 - 256**2)
+        return int(min(most, max(256**2, SHARE * free / workers / each)))
 
     async def predict(self, request):
         body = Body(request.receive, self.max_bytes)
@@ -207,16 +294,64 @@ class Service:
         return Response(file.getvalue(), media_type=media, headers=headers)
 
 
+def session(path, options):
+    """The network of a file."""
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    # ONNX Runtime has a class of errors for each way in which a file can be bad.
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        sys.exit(f"{path} cannot be read as an ONNX file ({reason})")
+
+
 def about(session, path):
     """Metadata of a file: its inputs and outputs."""
-    text = session.get_modelmeta().custom_metadata_map.get("about")
-    if text is None:
+    text = session.get_modelmeta().custom_metadata_map.get("about", "{}")
+    try:
+        found = json.loads(text)
+        shape, _ = found["inputs"]["images"]["shape"], next(iter(found["outputs"]))
+        channels, names = shape[3], {x.name for x in session.get_inputs()}
+        known = names == {"images"} and "model" in found
+        known = known and {*found["outputs"]} <= {x.name for x in session.get_outputs()}
+    except (KeyError, IndexError, StopIteration, TypeError, ValueError):
+        known = False
+    if not known:
         sys.exit(f"{path} has no description of its outputs; was it written by kd.export.onnx?")
-    found = json.loads(text)
-    channels = found["inputs"]["images"]["shape"][-1]
     if channels != 3:
         sys.exit(f"{path} takes images of {channels} channels; this server sends RGB")
     return found
+
+
+def free_memory():
+    """Bytes that the system and its control group leave; `None` if that is unknown."""
+    try:
+        said = pathlib.Path("/proc/meminfo").read_text()
+        rooms = [1024 * int(re.search(r"MemAvailable:\s+(\d+)", said)[1])]
+    except (OSError, TypeError):
+        return None
+    for names in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        with contextlib.suppress(OSError, ValueError):
+            limit, used = (int(pathlib.Path("/sys/fs/cgroup", x).read_text()) for x in names)
+            rooms.append(limit - used)
+    return max(0, min(rooms))
+
+
+def peak(work):
+    """Bytes that a function takes at most."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)  # Memory that was used before would not count.
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # Forget the peak so far.
+
+    def memory(key):
+        said = pathlib.Path("/proc/self/status").read_text()
+        return 1024 * int(re.search(rf"{key}:\s+(\d+)", said)[1])
+
+    before = memory("VmRSS")
+    work()
+    return memory("VmHWM") - before
 
 
 def media_type(request):
@@ -340,25 +475,35 @@ def main(argv=None):
     add("--queue", type=int, default=32, help="requests that may wait; further ones get 503")
     add("--threads", type=int, default=0, help="of one prediction; 0: one for each core")
     add("--max-bytes", type=int, default=16 << 20, help="of a request")
-    add("--max-pixels", type=int, default=4 << 20, help="of an image")
-    add("--patience", type=float, default=10.0, help="seconds for a request to arrive")
+    add(
+        "--max-pixels",
+        type=int,
+        help="of an image (default: 4 Mi, or as many as the free memory is enough for)",
+    )
+    add("--connections", type=int, default=64, help="of one address at a time; 0: any number")
+    add("--patience", type=float, default=10.0, help="seconds for headers, and for a request")
     args = parser.parse_args(argv)
     if min(args.workers, args.queue + 1) < 1:
         parser.error("--workers must be at least 1, --queue at least 0")
     if not args.model.is_file():
         parser.error(f"there is no file {str(args.model)!r}")
     service = Service(args)
+    limits = {"patience": args.patience, "per_address": args.connections}
     config = uvicorn.Config(
         application(service),
         log_level="warning",
-        limit_concurrency=CONNECTIONS,
+        http=type("Limited", (Connection,), limits),
         timeout_graceful_shutdown=30,
     )
     listener = socket.create_server((args.host, args.port))
     # Without it, small answers wait 40 ms for a packet. asyncio sets it for its own sockets.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     host, port = listener.getsockname()[:2]
-    print(f"{args.model}: {service.about['model']} at http://{host}:{port}", flush=True)
+    print(
+        f"{args.model}: {service.about['model']} at http://{host}:{port}, for images of up to "
+        f"{service.max_pixels / 1e6:.3g} million pixels",
+        flush=True,
+    )
     uvicorn.Server(config).run(sockets=[listener])
 
 

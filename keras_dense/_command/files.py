@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_dense._command.load import Unusable
 from keras_dense._command.marks import save_npy, save_png
-from keras_dense._files import whole
+from keras_dense._files import tells_case, whole
 from keras_dense._optional import require
 from keras_dense._types import Array
 from keras_dense.datasets.files import find_files
@@ -166,15 +166,11 @@ def make_folder(folder):
     Raises:
         Unusable: if it cannot.
     """
-    probe = folder / f".probe.{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"")
-        by_case = not same(probe, folder / probe.name.upper())
-        probe.unlink()
+        return tells_case(folder)
     except OSError as error:
         raise Unusable(f"cannot write to {str(folder)!r} ({error.strerror})") from error
-    return by_case
 
 
 def write_whole(path, write):

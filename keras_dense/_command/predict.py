@@ -26,7 +26,7 @@ from keras_dense._command.files import (
 )
 from keras_dense._command.large import read
 from keras_dense._command.load import Unusable, heads_file, load_heads, load_model
-from keras_dense._command.predictor import explained, predictor
+from keras_dense._command.predictor import Predictor, explained
 from keras_dense._command.results import Results
 from keras_dense.inference import GeoTiff
 
@@ -42,7 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=pathlib.Path,
         help="folder of the results; or, for one video, a video such as out.mp4",
     )
-    add("--tile", type=int, help="cut images into tiles of so many pixels, for large ones")
+    add(
+        "--tile",
+        type=int,
+        help="cut images into tiles of so many pixels (default: only images that are too large for "
+        "the memory of this machine; 0: none)",
+    )
     add("--overlap", type=int, help="of tiles, in pixels")
     add(
         "--large",
@@ -63,8 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.tile is not None and (args.scales or args.flip):
-        raise Unusable("--tile does not go with --scales and --flip")
+    if args.tile is not None and args.tile < 0:
+        raise Unusable(f"--tile must be a number of pixels, or 0 for none. Received: {args.tile}")
     if args.watch is not None:
         watch.check(args)
     paths = named_paths(args.images)
@@ -103,6 +108,7 @@ def _all(args: argparse.Namespace, work: "Work", files: dict[str, pathlib.Path])
                 if error is not None:
                     failed[file] = error
                 bar.update(count + 1)
+    args.document["divided"] = work.predict.divided
     return report(failed, len(files), "images", args.document)
 
 
@@ -123,12 +129,13 @@ class Work:
         heads = heads_file(args.heads)
         self.sources = [*sources, *([heads] if heads else [])]
         model = load_model(args.model, args.weights)
-        self.tiled = args.tile is not None or None not in model.input.shape[1:3]
+        self.tiled = bool(args.tile) or None not in model.input.shape[1:3]
         for name, given in (("--large", args.large), ("--overlap", args.overlap is not None)):
             if given and not self.tiled:
                 raise Unusable(f"{name} goes with --tile")
         self.model, self.heads = load_heads(model, args.model, args.heads)
-        self.predict = predictor(self.model, self.heads, args)
+        self._bar: Progress | None = None
+        self.predict = Predictor(self.model, self.heads, args, self._say)
         settings = {name: getattr(args, name) for name in ("tile", "overlap", "scales", "flip")}
         self.results = Results(args, self.model, self.heads, settings)
         self._overlay, self._large, self._notes = args.overlay, args.large, args.json
@@ -141,6 +148,7 @@ class Work:
         def progress(done, total):
             bar.update(count + done / total)
 
+        self._bar = bar
         try:
             pixels = read(file, self.model.input.shape[-1], self.tiled, self._large)
             self.write(stem, self.predict(pixels, progress), pixels)
@@ -152,6 +160,11 @@ class Work:
         if self._notes:
             self.written[str(file)] = [str(path) for path in self.results.targets(stem)]
         return None
+
+    def _say(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.clear()
+        print(text)
 
     def write(self, stem: str, found: Any, pixels: Any) -> None:
         """Write the results of one image."""

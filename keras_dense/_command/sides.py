@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_dense._command.load import Unusable, load_heads, load_model
-from keras_dense._command.predictor import predictor
+from keras_dense._command.predictor import Predictor
 from keras_dense._optional import require
 from keras_dense._types import Array
 from keras_dense.datasets.files import find_files
@@ -41,7 +41,7 @@ class Model:
             raise Unusable(f"compare reads one label at a pixel; {named!r} predicts something else")
         self._key, self._heads = key, heads
         whole = {"tile": None, "overlap": None, "scales": None, "flip": False}
-        self._predict = predictor(model, heads, argparse.Namespace(**whole))
+        self._predict = Predictor(model, heads, argparse.Namespace(**whole))
         self.class_names, self.palette = list(head.class_names), head.palette
 
     def labels(self, name: str, image: Array, size: Any, classes: int) -> Array:

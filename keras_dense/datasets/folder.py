@@ -11,10 +11,11 @@ from keras_dense.datasets.files import Decode, read_image
 from keras_dense.datasets.masks import VOC_BORDER, MaskDecoder
 from keras_dense.datasets.pairs import Pairs, match_files
 from keras_dense.datasets.sample import VOID, check_sample
+from keras_dense.datasets.samples import Samples
 from keras_dense.heads.palette import voc_palette
 
 
-class SegmentationFiles:
+class SegmentationFiles(Samples):
     """Map-style data set of pairs of an image file and a mask file.
 
     `len(ds)`, `ds[i]` = `{"image": uint8 (H, W, 3), "segmentation": uint8 (H, W), 255 = void}`.

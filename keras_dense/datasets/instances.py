@@ -19,11 +19,12 @@ from keras_dense.datasets.files import (
 from keras_dense.datasets.layouts import existing_folder
 from keras_dense.datasets.pairs import Pairs, match_files
 from keras_dense.datasets.sample import check_sample
+from keras_dense.datasets.samples import Samples
 
 PALETTE = ((0, 0, 0), (255, 200, 60))
 
 
-class InstanceFiles:
+class InstanceFiles(Samples):
     """Map-style data set of pairs of an image file and a file of numbered objects.
 
     `ds[i]` = `{"image": uint8 (H, W, 3), "segmentation": uint8 (H, W), 1 = object,

@@ -12,6 +12,7 @@ from keras_dense.datasets.depth_files import read_depth
 from keras_dense.datasets.raster_files import mat_array, mat_arrays, open_hdf5
 from keras_dense.datasets.rgbd_files import DepthFiles, RgbdFile
 from keras_dense.datasets.sample import VOID, check_sample
+from keras_dense.datasets.samples import Samples
 from keras_dense.heads.palette import voc_palette
 
 FILE = "nyu_depth_v2_labeled.mat"
@@ -28,7 +29,7 @@ INTRINSICS = np.array(
 )
 
 
-class NyuDepthV2:
+class NyuDepthV2(Samples):
     """Map-style data set of the frames in the labeled file; `nyu_depth_v2` makes it.
 
     Attributes:

@@ -7,9 +7,10 @@ import numpy as np
 from keras_dense import _check
 from keras_dense._arrays import as_array, as_labels
 from keras_dense._types import Array, ArrayLike, Sample
+from keras_dense.datasets.samples import Samples
 
 
-class _Wrapped:
+class _Wrapped(Samples):
     """Data set with the attributes of the one inside."""
 
     def __init__(self, dataset: Any) -> None:

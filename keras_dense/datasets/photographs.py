@@ -8,9 +8,10 @@ from keras_dense.datasets.files import READABLE, Decode, read_image
 from keras_dense.datasets.layouts import existing_folder
 from keras_dense.datasets.listing import walk
 from keras_dense.datasets.sample import check_sample
+from keras_dense.datasets.samples import Samples
 
 
-class Photographs:
+class Photographs(Samples):
     """Map-style data set of image files; `photographs` makes it.
 
     Attributes:

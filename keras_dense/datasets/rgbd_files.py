@@ -10,6 +10,7 @@ from keras_dense._types import Array, PathLike, Sample
 from keras_dense.datasets.files import Decode, read_image
 from keras_dense.datasets.rasters import read_raster
 from keras_dense.datasets.sample import check_sample
+from keras_dense.datasets.samples import Samples
 
 Read = Callable[[PathLike, Array | None], Array]
 
@@ -32,7 +33,7 @@ class RgbdFile(NamedTuple):
     intrinsics: Array | None = None
 
 
-class DepthFiles:
+class DepthFiles(Samples):
     """Map-style data set of files of images, depth and normals; `depth_folder` makes it.
 
     Args:

@@ -8,6 +8,7 @@ from keras_dense.datasets.raycast.shade import develop
 from keras_dense.datasets.raycast.trace import SKY, cast, paint
 from keras_dense.datasets.raycast.world import MAX_DEPTH, World, random_world
 from keras_dense.datasets.sample import VOID
+from keras_dense.datasets.samples import Samples
 
 CLASSES = {
     "sky": (135, 190, 235),
@@ -25,7 +26,7 @@ SPLITS = ("train", "val", "test")
 HALF_FOV = 0.6
 
 
-class Scenes:
+class Scenes(Samples):
     """Map-style data set of rendered scenes; see `scenes`."""
 
     name = "scenes"

@@ -1,5 +1,7 @@
 """Colors of predictions, errors and unknown pixels, for heads and `kd.plot`."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from keras_dense import _check
@@ -41,9 +43,9 @@ def hatch(height: int, width: int) -> Array:
     >>> hatch(2, 3).shape
     (2, 3, 3)
     """
-    y, x = np.mgrid[:height, :width]
-    stripe = (x + y) % 8 < 3
-    return np.where(stripe[..., None], np.uint8(120), np.uint8(165)) * np.ones(3, np.uint8)
+    stripe = np.add.outer(np.arange(8), np.arange(8)) % 8 < 3
+    cell = np.where(stripe[..., None], np.uint8(120), np.uint8(165)) * np.ones(3, np.uint8)
+    return np.tile(cell, (height // 8 + 1, width // 8 + 1, 1))[:height, :width]
 
 
 def hatch_unknown(drawing: Array, known: Array) -> Array:
@@ -52,6 +54,8 @@ def hatch_unknown(drawing: Array, known: Array) -> Array:
     >>> hatch_unknown(np.zeros((1, 2, 3), "uint8"), np.array([[True, False]])).tolist()
     [[[0, 0, 0], [120, 120, 120]]]
     """
+    if known.all():
+        return drawing.astype(np.uint8)
     return np.where(known[..., None], drawing, hatch(*known.shape)).astype(np.uint8)
 
 
@@ -61,8 +65,23 @@ def label_colors(labels: Array, palette: Array) -> Array:
     >>> label_colors(np.array([[1, 255]]), np.array([[0, 0, 0], [9, 8, 7]], "uint8")).tolist()
     [[[9, 8, 7], [120, 120, 120]]]
     """
-    known = (labels >= 0) & (labels < len(palette))
-    return hatch_unknown(palette[np.where(known, labels, 0)], known)
+    drawing = np.empty((*labels.shape, palette.shape[-1]), np.uint8)
+    for rows in bands(len(labels)):
+        known = (labels[rows] >= 0) & (labels[rows] < len(palette))
+        drawing[rows] = hatch_unknown(palette[np.where(known, labels[rows], 0)], known)
+    return drawing
+
+
+def bands(height: int, rows: int = 256) -> Iterator[slice]:
+    """The rows of an image, some at a time: copies of a whole large image take much memory.
+
+    `rows` is a multiple of 8, the period of the hatching.
+
+    >>> list(bands(300))
+    [slice(0, 256, None), slice(256, 512, None)]
+    """
+    for first in range(0, height, rows):
+        yield slice(first, first + rows)
 
 
 def right_and_wrong(wrong: Array, known: Array, image: Array | None = None) -> Array:

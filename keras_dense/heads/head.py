@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_dense import _check
 from keras_dense._types import Array, Config, Features, Sample, Tensor
-from keras_dense.heads.drawing import hatch_unknown, magma
+from keras_dense.heads.drawing import bands, hatch_unknown, magma
 
 
 class Stored(NamedTuple):
@@ -244,7 +244,11 @@ class Head:
 
     def overlay(self, result: Array, image: Array) -> Array:
         """Drawing of a result over its image, uint8 RGB: by default the mean of both."""
-        return ((self.draw(result).astype("uint16") + image + 1) // 2).astype("uint8")
+        drawing = np.array(self.draw(result))
+        for rows in bands(len(drawing)):
+            mixed = (drawing[rows].astype("uint16") + image[rows] + 1) // 2
+            drawing[rows] = mixed.astype("uint8")
+        return drawing
 
     def legend(self) -> list[tuple[str, tuple]]:
         """Pairs of a name and an RGB color."""

@@ -225,7 +225,8 @@ class Segmentation(Head):
             last = self.num_classes - 1 - np.argmax(on[..., ::-1], axis=-1)
             labels = np.where(on.any(-1), last, -1)
         # No label equals `None`.
-        return label_colors(np.where(labels == self.ignore_class, -1, labels), self.palette)
+        void = np.int16(-1)
+        return label_colors(np.where(labels == self.ignore_class, void, labels), self.palette)
 
     def error(self, truth: Array, prediction: Array, image: Array | None = None) -> Array:
         """Right labels in green and wrong ones in red over the image, uint8 RGB; void is hatched.

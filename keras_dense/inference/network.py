@@ -12,6 +12,7 @@ from keras import ops
 from keras_dense._types import Array, Tensor
 from keras_dense.heads import Head, Heads
 from keras_dense.heads.model_heads import Given, found
+from keras_dense.inference.lean import Lean
 from keras_dense.surgery.graph import functional
 
 
@@ -76,7 +77,7 @@ def network_of(
             parts.append(_add_raw(outputs, key, head, prediction))
         else:
             parts.append(_add_decoded(outputs, key, head, prediction, model.input))
-    return parts, keras.Model(model.input, outputs, name=f"{model.name}_tile")
+    return parts, Lean(keras.Model(model.input, outputs, name=f"{model.name}_tile"))
 
 
 def _add_raw(outputs: list, key: str, head: Head | None, prediction: Tensor) -> Part:

@@ -100,8 +100,7 @@ def pad_to_multiple(
     """Grow H and W at the bottom and the right to the next multiples, plus a remainder.
 
     The image is mirrored there, without repeating the edge and several times if it is small, or
-    goes on in one color. In a compiled graph of unknown sizes it is mirrored once, which needs at
-    least `multiple // 2 + 1` rows.
+    goes on in one color.
 
     Args:
         x: `(B, H, W, C)`.
@@ -122,9 +121,9 @@ def pad_to_multiple(
     if isinstance(bottom, int) and isinstance(right, int) and not (bottom or right):
         return x
     if color is None:
-        # Mirroring in one step needs more rows than it adds.
+        # Mirroring in one step needs more rows than it adds, which unknown sizes may not have.
         rows = zip(ops.shape(x)[1:3], (bottom, right), strict=True)
-        if any(isinstance(n, int) and isinstance(more, int) and more >= n for n, more in rows):
+        if not all(isinstance(n, int) and isinstance(more, int) and more < n for n, more in rows):
             return pad_reflect(x, ((0, bottom), (0, right)))
         return pad_map(x, (0, bottom), (0, right), mode="reflect")
     if not isinstance(color, Sequence):

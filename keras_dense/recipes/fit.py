@@ -17,6 +17,7 @@ from keras_dense.recipes.scores import Scored, score
 
 Say = Callable[[str], None]
 MEAN = "mean of the last rounds"
+GAP_BATCHES = 4
 
 
 def fit(
@@ -104,7 +105,7 @@ def finish(
         candidates[f"round {best + 1}"] = load_weights(out / "weights" / "best.npz")
     tried: dict[str, float] = {}
     winner: tuple[Scored, list] | None = None
-    line = Line()
+    line, gap = Line(), 0.0
 
     def attempt(name: str) -> None:
         nonlocal winner
@@ -119,6 +120,9 @@ def finish(
             model.set_weights(weights)
             attempt(f"{name}, statistics of the training")
         model.set_weights(weights)
+        if images and weights is last:
+            few = min(images, GAP_BATCHES * recipe.value("batch_size"))
+            gap = training.batch_norm_gap(model, plain_batches(recipe, train, few))
         if images:
             line.show(f"batch-norm statistics of {name} over {images} images")
             keras.utils.set_random_seed(recipe.value("seed"))
@@ -128,6 +132,12 @@ def finish(
     if winner is None:
         raise ValueError("there must be a candidate for the final weights. Received: none")
     model.set_weights(winner[1])
+    if gap > training.WIDE_GAP:
+        say(
+            f"batch norms: the moving statistics were far from those of batches (gap {gap:.2g}, "
+            "wide from 1), so scores during training mean little; they were computed anew. A "
+            "shorter momentum (batch_norm), or more steps, narrows the gap"
+        )
     listed = ", ".join(f"{name} {value:.4f}" for name, value in tried.items())
     say(f"validation of all {len(val)} images: {listed}")
     return winner[0], tried

@@ -80,17 +80,25 @@ def walk(
     """
     model = functional(model)
     known = {id(x): y for x, y in zip(model.inputs, tree.flatten(inputs), strict=True)}
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        for node in model._nodes_by_depth[depth]:
-            if node.is_input:
-                continue
-            args, kwargs = node.arguments.fill_in(known)
-            if nested and isinstance(node.operation, keras.Model):
-                outputs = walk(node.operation, args[0] if args else kwargs["inputs"], visit)
-            else:
-                outputs = visit(node, *args, **kwargs)
-            for x, y in zip(node.outputs, tree.flatten(outputs), strict=True):
+    depths = sorted(model._nodes_by_depth, reverse=True)
+    nodes = [n for depth in depths for n in model._nodes_by_depth[depth] if not n.is_input]
+    # A value is dropped after its last use: with tensors, that is most of the memory.
+    last = {id(x): place for place, node in enumerate(nodes) for x in node.input_tensors}
+    last |= {id(x): len(nodes) for x in tree.flatten(model.output)}
+    for place, node in enumerate(nodes):
+        args, kwargs = node.arguments.fill_in(known)
+        if nested and isinstance(node.operation, keras.Model):
+            outputs = walk(node.operation, args[0] if args else kwargs["inputs"], visit)
+        else:
+            outputs = visit(node, *args, **kwargs)
+        del args, kwargs
+        for x in node.input_tensors:
+            if last[id(x)] == place:
+                known.pop(id(x), None)
+        for x, y in zip(node.outputs, tree.flatten(outputs), strict=True):
+            if id(x) in last:
                 known[id(x)] = y
+        del outputs, y
     return tree.map_structure(lambda x: known[id(x)], model.output)
 
 

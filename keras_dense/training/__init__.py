@@ -9,6 +9,8 @@ from keras_dense.training.balancers import (
     UncertaintyWeighting,
 )
 from keras_dense.training.batch_norm import (
+    WIDE_GAP,
+    batch_norm_gap,
     batch_norm_momentum,
     freeze_batch_norm,
     recalibrate_batch_norm,
@@ -47,7 +49,9 @@ __all__ = [
     "SampledPixels",
     "SkipNonFinite",
     "UncertaintyWeighting",
+    "WIDE_GAP",
     "balanced",
+    "batch_norm_gap",
     "batch_norm_momentum",
     "blind",
     "block_decay",

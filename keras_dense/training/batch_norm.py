@@ -10,6 +10,8 @@ import numpy as np
 
 from keras_dense import _check
 
+WIDE_GAP = 1.0
+
 
 def freeze_batch_norm(model: keras.Model) -> int:
     """Freeze every `BatchNormalization` of a model, in nested models as well.
@@ -119,6 +121,66 @@ def recalibrate_batch_norm(
     if layers and not count:
         raise ValueError("`batches` must hold at least one batch. Received: none")
     return len(layers)
+
+
+def batch_norm_gap(model: keras.Model, batches: Any, *, steps: int | None = None) -> float:
+    """Measure how far the moving statistics of batch norms are from those of batches.
+
+    Training normalizes with the statistics of the batch, inference with the moving ones. Where they
+    differ widely, the scores of training say nothing about predictions: after a short training with
+    a long momentum, or from batches of one or two crops. The model is not changed.
+
+    Args:
+        model: a Keras model.
+        batches: a `kd.datasets.Loader` without augmentation, or any iterable of images or of
+            tuples that begin with images.
+        steps: int >= 1, the number of batches to use; `None`: all.
+
+    Returns:
+        float, that of the layer with the widest gap, on average over its channels: the distance of
+        the means in standard deviations, or the logarithm of the ratio of the standard deviations
+        if that is larger. Above `WIDE_GAP` (1) recompute the statistics
+        (`recalibrate_batch_norm`), train with a shorter `batch_norm_momentum`, or use
+        `freeze_batch_norm`. 0 for a model without trainable batch norms.
+
+    Raises:
+        TypeError: if `model` is not a Keras layer or model.
+        ValueError: if there are no batches, or a number in one is not finite.
+
+    >>> import numpy as np
+    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.BatchNormalization()])
+    >>> batches = [np.array([[1.0, 5.0], [3.0, 7.0]])]
+    >>> round(batch_norm_gap(model, batches), 1)
+    4.0
+    >>> _ = recalibrate_batch_norm(model, batches)
+    >>> batch_norm_gap(model, batches)
+    0.0
+    """
+    steps = None if steps is None else _check.integer(steps, "steps", low=1)
+    layers = [layer for layer in _batch_norms(model) if layer.trainable]
+    before = [_statistics(layer) for layer in layers]
+    try:
+        if layers and not _average(model, layers, _finite(batches, steps)):
+            raise ValueError("`batches` must hold at least one batch. Received: none")
+        after = [_statistics(layer) for layer in layers]
+    finally:
+        for layer, (mean, variance) in zip(layers, before, strict=True):
+            layer.moving_mean.assign(mean)
+            layer.moving_variance.assign(variance)
+    gaps = [0.0]
+    for layer, old, new in zip(layers, before, after, strict=True):
+        old_scale, new_scale = (np.sqrt(x[1] + layer.epsilon) for x in (old, new))
+        shift = np.abs(new[0] - old[0]) / old_scale
+        gaps.append(float(np.maximum(shift, np.abs(np.log(new_scale / old_scale))).mean()))
+    return max(gaps)
+
+
+def _statistics(layer: Any) -> tuple[np.ndarray, np.ndarray]:
+    mean, variance = (
+        keras.ops.convert_to_numpy(w) for w in (layer.moving_mean, layer.moving_variance)
+    )
+    # Copies: with torch, they are the memory of the weights.
+    return np.array(mean, "float64"), np.array(variance, "float64")
 
 
 def _finite(batches: Any, steps: int | None) -> Iterator[Any]:

@@ -1,5 +1,6 @@
 """Servers of examples/serving: right answers under load, and refused requests."""
 
+import argparse
 import base64
 import concurrent.futures
 import contextlib
@@ -372,6 +373,76 @@ def test_full_slow_and_stopped(network):
         assert process.stdout.read() == "stopped\n"
         with pytest.raises(OSError):
             begun(address, IMAGE)
+
+
+def test_half_sent_headers_keep_no_one_out(network):
+    """The limits of time, bytes and connections of an address, each answered in JSON."""
+    limits = ["--patience", 2, "--connections", 8, "--threads", 1]
+    with serving(network[1] / "model.onnx", *limits) as (process, address):
+
+        def opened(text):
+            host, port = address.split(":")
+            connection = socket.create_connection((host, int(port)), timeout=30)
+            connection.sendall(text)
+            return connection
+
+        def refused(connection):
+            status, body = answer_on(connection)
+            connection.close()
+            return status, json.loads(body)["error"]
+
+        half = [opened(b"POST /predict HTTP/1.1\r\nHost: x\r\n") for _ in range(8)]
+        text = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+        assert refused(opened(text)) == (503, "8 connections of this address are open")
+        for connection in half:
+            assert refused(connection) == (408, "no headers arrived within 2 seconds")
+        time.sleep(0.2)
+        assert send(address, IMAGE)[0] == 200
+        assert refused(opened(b"nonsense\r\n\r\n"))[0] == 400
+        assert refused(opened(b"GET / HTTP/1.1\r\nA: " + bytes(100_000)))[0] in (400, 431)
+        # The second request of a connection, too.
+        with contextlib.closing(opened(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")) as again:
+            assert answer_on(again)[0] == 200
+            again.sendall(b"GET /he")
+            assert again.recv(1) == b""
+
+
+def test_files_that_are_no_networks(network, tmp_path):
+    """Said in one line: no file of ONNX, half of one, one without a description."""
+    onnx = pytest.importorskip("onnx")
+    whole = (network[1] / "model.onnx").read_bytes()
+    plain = onnx.load_from_string(whole)
+    for entry in plain.metadata_props:
+        entry.value = '{"inputs": {}}'
+    bad = {
+        "text": (b"no network", "cannot be read as an ONNX file ("),
+        "empty": (b"", "cannot be read as an ONNX file ("),
+        "half": (whole[: len(whole) // 2], "cannot be read as an ONNX file ("),
+        "plain": (plain.SerializeToString(), "has no description of its outputs"),
+    }
+    server = script("server")
+    for name, (content, message) in bad.items():
+        (tmp_path / f"{name}.onnx").write_bytes(content)
+        with pytest.raises(SystemExit) as ended:
+            server.main([str(tmp_path / f"{name}.onnx"), "--port", "0"])
+        said = str(ended.value)
+        assert f"{name}.onnx {message}" in said and "\n" not in said, said
+
+
+def test_pixels_fit_the_memory(network, monkeypatch):
+    server = script("server")
+    memory = server.free_memory()
+    if memory is None:
+        pytest.skip("no /proc")
+    assert memory > 0
+    settings = {"threads": 1, "workers": 2, "queue": 1, "max_bytes": 1, "max_pixels": None}
+    args = argparse.Namespace(model=network[1] / "model.onnx", patience=1.0, **settings)
+    monkeypatch.setattr(server, "free_memory", lambda: 100 * 10**9)
+    assert server.Service(args).max_pixels == 4 << 20
+    monkeypatch.setattr(server, "free_memory", lambda: 400 * 10**6)
+    assert 256**2 < server.Service(args).max_pixels < 4 << 20
+    monkeypatch.setattr(server, "free_memory", lambda: None)
+    assert server.Service(args).max_pixels == 4 << 20
 
 
 @pytest.fixture(scope="module")

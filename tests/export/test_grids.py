@@ -96,3 +96,17 @@ def test_pytorch_writes_onnx_of_any_size(grid, tmp_path):
         wanted = keras.ops.convert_to_numpy(model(image))
         (found,) = session.run(None, {"image": image})
         np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max(), rtol=0)
+
+
+@on_tensorflow
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("format", ["onnx", "litert"])
+def test_images_below_half_the_stride(format, tmp_path):
+    """They are mirrored several times, as in Keras: files know no size when they are written."""
+    pytest.importorskip(PACKAGES.get(format, "tensorflow"))
+    model = drawn(BUILD["fcn8s"]("multiple"))
+    path = tmp_path / f"model{FORMATS[format]}"
+    getattr(kd.export, format)(model, path)
+    for size in ((17, 17), (9, 31), (3, 40), (97, 131)):
+        images = photos(size)
+        assert_same(run(format, path, images), expected(model, HEAD, images))

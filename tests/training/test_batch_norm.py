@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from keras_dense.training import (
+    batch_norm_gap,
     batch_norm_momentum,
     freeze_batch_norm,
     recalibrate_batch_norm,
@@ -156,3 +157,34 @@ def test_numbers_that_would_be_every_statistic():
         ValueError, match=r"`momentum` must be a number >= 0 and < 1. Received: .*True"
     ):
         batch_norm_momentum(model, True)
+
+
+def test_the_gap_between_moving_and_batch_statistics():
+    model = network()
+    rng = np.random.default_rng(0)
+    batches = [rng.normal(3.0, 2.0, (4, 4, 4, 3)).astype("float32") for _ in range(3)]
+    before = [w.copy() for w in model.get_weights()]
+    wide = batch_norm_gap(model, batches, steps=2)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert wide > 1
+    recalibrate_batch_norm(model, batches)
+    assert batch_norm_gap(model, batches) < 1e-3 < batch_norm_gap(model, batches[:1]) < wide
+    # The second layer twice as wide: a factor of 2 is a gap of log 2.
+    model.get_layer("outer").moving_variance.assign(
+        4 * keras.ops.convert_to_numpy(model.get_layer("outer").moving_variance)
+    )
+    assert batch_norm_gap(model, batches) == pytest.approx(np.log(2), abs=0.01)
+    freeze_batch_norm(model)
+    assert batch_norm_gap(model, batches) == 0
+
+
+def test_bad_batches_for_the_gap():
+    model = network()
+    before = [w.copy() for w in model.get_weights()]
+    with pytest.raises(ValueError, match="must hold at least one batch"):
+        batch_norm_gap(model, [])
+    with pytest.raises(ValueError, match="must be finite"):
+        batch_norm_gap(model, [np.ones((1, 4, 4, 3)), np.full((1, 4, 4, 3), np.nan)])
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -30,6 +30,7 @@ from keras_dense.datasets.rays import distance_to_depth
 from keras_dense.datasets.sample import check_sample
 from keras_dense.datasets.scenes import scenes
 from keras_dense.datasets.sun_rgbd import sun_rgbd
+from keras_dense.datasets.tags import read_tags, tags_from_labels
 from keras_dense.datasets.trimap import trimap
 from keras_dense.datasets.voc2012 import voc2012
 
@@ -59,11 +60,13 @@ __all__ = [
     "pascal_context",
     "photographs",
     "read_depth",
+    "read_tags",
     "scenes",
     "separate_instances",
     "split",
     "subset",
     "sun_rgbd",
+    "tags_from_labels",
     "transforms",
     "trimap",
     "voc2012",

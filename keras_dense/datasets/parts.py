@@ -9,7 +9,7 @@ from keras_dense._arrays import as_array, as_labels
 from keras_dense._types import Array, ArrayLike, Sample
 
 
-class _Wrapped:
+class Wrapped:
     """Data set with the attributes of the one inside."""
 
     def __init__(self, dataset: Any) -> None:
@@ -21,7 +21,7 @@ class _Wrapped:
         return getattr(self.dataset, name)
 
 
-class _Subset(_Wrapped):
+class _Subset(Wrapped):
     def __init__(self, dataset: Any, indices: Array) -> None:
         super().__init__(dataset)
         self.indices = indices
@@ -37,7 +37,7 @@ class _Subset(_Wrapped):
         return describe(self.dataset, int(self.indices[index]))
 
 
-class _Cached(_Wrapped):
+class _Cached(Wrapped):
     def __init__(self, dataset: Any) -> None:
         super().__init__(dataset)
         self._samples: dict[int, Sample] = {}

@@ -31,8 +31,8 @@ def with_tags(
     no weights, and gradients pass through it to both.
 
     With `given=True` the user may know the tags of an image. The new model then takes
-    `{"image": images, "known_tags": tags}`, tags `(B, classes)` of 1 (there), 0 (not there: the label is
-    ruled out) and 255 (unknown: the network decides).
+    `{"image": images, "known_tags": tags}`, tags `(B, classes)` of 1 (there), 0 (not there: the
+    label is ruled out) and 255 (unknown: the network decides).
 
     Args:
         model: a model from an image to logits `(B, H, W, classes)` of at least two classes, or to

@@ -139,8 +139,8 @@ def together(labeled: Any, weak: Any, *, shares: Sequence[int] = (4, 4)) -> Toge
     if share > _MOST:
         warnings.warn(
             f"The first weak sample has a label at {share:.0%} of its pixels "
-            f"({describe(weak, 0)}): masks of `weak` are used for training. Give kd.datasets.weaken(weak, 'tags') to keep "
-            "only the tags.",
+            f"({describe(weak, 0)}): masks of `weak` are used for training. Give "
+            "kd.datasets.weaken(weak, 'tags') to keep only the tags.",
             DatasetWarning,
             stacklevel=2,
         )

@@ -29,7 +29,9 @@ from keras_dense.training.preview import Preview
 from keras_dense.training.sampling import SampledPixels, on_sampled_pixels
 from keras_dense.training.save import save
 from keras_dense.training.score_table import score_table
+from keras_dense.training.self_training import SelfTraining, self_training
 from keras_dense.training.skip_non_finite import SkipNonFinite
+from keras_dense.training.views import TwoViews
 
 __all__ = [
     "BalancedModel",
@@ -44,7 +46,9 @@ __all__ = [
     "Preview",
     "RandomWeighting",
     "SampledPixels",
+    "SelfTraining",
     "SkipNonFinite",
+    "TwoViews",
     "UncertaintyWeighting",
     "balanced",
     "batch_norm_momentum",
@@ -67,4 +71,5 @@ __all__ = [
     "save",
     "score_images",
     "score_table",
+    "self_training",
 ]

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 import keras_dense as kd
-from keras_dense import ops
 from keras_dense.datasets import BoxMix, ClassMix, Loader, Mixed, scenes, transforms
 from keras_dense.datasets.mixing import mixing_maps
 from keras_dense.datasets.transforms.gaussian import smoothed
@@ -336,4 +335,3 @@ def test_intrinsics_of_a_shear():
     # The polar part that is a rotation is taken out: K' K'^T does not depend on it.
     k = out["intrinsics"]
     np.testing.assert_allclose(k @ k.T, matrix @ np.diag([4, 4, 1]) @ matrix.T, atol=1e-9)
-    assert ops.warp_intrinsics is not None

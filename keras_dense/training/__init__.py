@@ -21,6 +21,7 @@ from keras_dense.training.class_weights import median_frequency
 from keras_dense.training.color_prior import estimate_ab_prior
 from keras_dense.training.evaluate import class_table, evaluate
 from keras_dense.training.image_scores import ImageScores, score_images
+from keras_dense.training.infer_labels import Inferred, infer_labels
 from keras_dense.training.keep_arguments import keep_arguments
 from keras_dense.training.layerwise import LayerwiseOptimizer, layerwise
 from keras_dense.training.lora import enable_lora, merge_lora
@@ -29,7 +30,8 @@ from keras_dense.training.preview import Preview
 from keras_dense.training.sampling import SampledPixels, on_sampled_pixels
 from keras_dense.training.save import save
 from keras_dense.training.score_table import score_table
-from keras_dense.training.self_training import SelfTraining, self_training
+from keras_dense.training.self_training import self_training
+from keras_dense.training.self_training_model import SelfTraining
 from keras_dense.training.skip_non_finite import SkipNonFinite
 from keras_dense.training.views import TwoViews
 
@@ -40,6 +42,7 @@ __all__ = [
     "Difference",
     "DynamicWeightAverage",
     "ImageScores",
+    "Inferred",
     "Interval",
     "LayerwiseOptimizer",
     "LogSum",
@@ -60,6 +63,7 @@ __all__ = [
     "estimate_ab_prior",
     "evaluate",
     "freeze_batch_norm",
+    "infer_labels",
     "keep_arguments",
     "layerwise",
     "median_frequency",

@@ -6,12 +6,14 @@ import pytest
 from keras import layers, ops
 
 import keras_dense as kd
-from keras_dense.datasets import BoxMix, Loader, scenes, split, together, transforms, weaken
+from keras_dense.datasets import BoxMix, Loader, cached, scenes, split, together, transforms, weaken
 from keras_dense.testing.expect import reload
 from keras_dense.training import Checkpoint, TwoViews, self_training
+from keras_dense.training.batch_of_views import Views
 from keras_dense.training.pseudo_labels import allowed, class_logits, fill_labels
 
 RNG = np.random.default_rng
+WORLD = cached(scenes(6, size=(12, 16), seed=5))
 
 
 def network(tags=False, norm=False, classes=3):
@@ -59,6 +61,7 @@ def assert_same(one, two, tolerance=1e-5):
         np.testing.assert_allclose(a, b, atol=tolerance)
 
 
+@pytest.mark.everywhere
 def test_without_average_and_threshold_it_learns_its_own_labels():
     model, twin = network(), compiled(network(), Twice())
     settings = {"momentum": 0.0, "confidence": 0.0, "floor": 0.0}
@@ -75,6 +78,7 @@ def test_without_average_and_threshold_it_learns_its_own_labels():
     assert np.abs(model.get_weights()[0] - before[0]).max() > 1e-3
 
 
+@pytest.mark.once
 def test_with_all_tags_and_one_class_an_image_it_is_full_supervision():
     images, known, _ = batch()
     full = np.full_like(known, 255)
@@ -95,6 +99,7 @@ def test_with_all_tags_and_one_class_an_image_it_is_full_supervision():
         assert_same(mine, other)
 
 
+@pytest.mark.everywhere
 def test_the_teacher_is_the_mean_of_weights_and_statistics():
     model = network(norm=True)
     training = compiled(self_training(model, momentum=0.6), rate=0.5)
@@ -125,7 +130,7 @@ def test_the_teacher_is_the_mean_of_weights_and_statistics():
 
 
 def views(seed=1, **settings):
-    few, many = split(scenes(6, size=(16, 24), seed=5), 0.34)
+    few, many = split(WORLD, 0.34)
     data = together(few, weaken(many, "tags"), shares=(1, 2))
     heads = {"labels": kd.heads.Segmentation(8), "tags": kd.heads.Tags(8)}
     loader = Loader(data, heads, 3, shuffle=True, missing="unknown", workers=0, seed=seed)
@@ -139,6 +144,7 @@ def prepared():
     return training
 
 
+@pytest.mark.once
 def test_killed_and_continued_is_the_same(tmp_path):
     whole, data = prepared(), views()
     history = whole.fit(data, epochs=3, shuffle=False, verbose=0).history
@@ -156,6 +162,7 @@ def test_killed_and_continued_is_the_same(tmp_path):
     assert_same(again, whole)
 
 
+@pytest.mark.everywhere
 def test_a_keras_file_holds_teacher_steps_and_settings():
     training = prepared()
     images, known, _ = batch()
@@ -173,6 +180,7 @@ def test_a_keras_file_holds_teacher_steps_and_settings():
     assert kd.heads.of(plain)["labels"].channels == 8
 
 
+@pytest.mark.once
 def test_evaluation_is_that_of_the_network():
     training = compiled(self_training(network(), weight=3.0))
     images, known, _ = batch()
@@ -213,23 +221,21 @@ def test_what_is_hidden_is_not_filled():
     training = prepared()
     known = np.asarray(y["targets"]["labels"] != 255)
     assert known[0].all() and not known[1:].any()
-    from keras_dense.training.self_training import _Views
-
-    mixed = _Views.of(y["weak"], y).mixed(training.heads["labels"], y["targets"]["labels"])
+    mixed = Views.of(y["weak"], y).mixed(training.heads["labels"], y["targets"]["labels"])
     np.testing.assert_array_equal(ops.convert_to_numpy(mixed), y["targets"]["labels"])
     with pytest.raises(ValueError, match="`strong` must change colors.*Received: RandomFlip"):
         views(strong=[transforms.RandomFlip(1)])[0]
 
 
+@pytest.mark.once
 def test_mixed_targets_in_the_graph_are_those_of_the_host():
     from keras_dense.datasets.mixing import mixed_targets
-    from keras_dense.training.self_training import _Views
 
     data = views(mix=BoxMix(probability=1))
     seen, y, weights = data[1]
     heads = data.loader.heads
     wanted = mixed_targets(heads, y["targets"], y["partner"], y["source"] == 1)
-    found = _Views.of(seen, y)
+    found = Views.of(seen, y)
     for key, head in heads.items():
         value = ops.convert_to_numpy(found.mixed(head, y["targets"][key]))
         np.testing.assert_array_equal(value, wanted[key])
@@ -246,6 +252,7 @@ def reference(p, fillable, confidence, relative):
     return np.where(fillable & (best >= limits[label]), label, 255)
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("relative", [False, True])
 @pytest.mark.parametrize("confidence", [0.6, [0.9, 0.3, 0.7]])
 def test_thresholds_of_classes(confidence, relative):
@@ -269,6 +276,7 @@ def test_thresholds_of_classes(confidence, relative):
     assert float(found.share) == pytest.approx(share, abs=1e-6) and 0 < share < 1
 
 
+@pytest.mark.once
 def test_tags_rule_out_and_their_classes_come_back():
     rng = RNG(1)
     logits = rng.normal(0, 1, (2, 40, 40, 4)).astype("float32")
@@ -294,6 +302,7 @@ def test_tags_rule_out_and_their_classes_come_back():
     np.testing.assert_array_equal(same, logits)
 
 
+@pytest.mark.once
 def test_scribbles_are_filled_around():
     """Void pixels of marked images are filled with `fill="pixels"`, and not by default."""
     images, known, _ = batch()
@@ -305,15 +314,12 @@ def test_scribbles_are_filled_around():
     weight = np.ones(known.shape, "float32")
     weight[:, :, :6] = 0  # padding
     training = compiled(self_training(network(), fill="pixels", confidence=0.0))
-    filled = training._fill(
-        __import__("keras_dense").training.self_training.__globals__["_Views"].of(images, known),
-        {"": known},
-        weight,
-    )
+    filled = training._fill(Views.of(images, known), {"": known}, weight)
     found = ops.convert_to_numpy(filled.labels)
     assert (found[:, :, :6] == 255).all() and (found[2, :, 6:] != 255).any()
 
 
+@pytest.mark.once
 def test_one_class_of_foreground():
     image = keras.Input((None, None, 3))
     model = keras.Model(image, layers.Conv2D(1, 1)(image))

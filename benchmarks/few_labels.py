@@ -218,9 +218,7 @@ def run(args, seed, arm, start, few, weak, test, scored):
     if isinstance(data, tuple):
         half = args.batch_size // 2
         data = kd.datasets.together(*data, shares=(args.batch_size - half, half))
-    elif len(data) < args.batch_size:
-        args.batch_size = len(data)
-    views = views_of(args, data, heads, args.batch_size, seed)
+    views = views_of(args, data, heads, min(args.batch_size, len(data)), seed)
     training = kd.training.self_training(
         model,
         "segmentation",
@@ -271,6 +269,7 @@ def resized(args, sample):
 
 def score(args, model, data, scored, name):
     """Mean IoU over the scored classes, in percent; with true tags, too."""
+    import keras
     import numpy as np
 
     import keras_dense as kd
@@ -283,7 +282,7 @@ def score(args, model, data, scored, name):
         truth = sample["segmentation"]
         logits = model.predict_on_batch(sample["image"][None].astype("float32"))["segmentation"]
         own = kd.datasets.tags_from_labels(truth, classes)[None]
-        ways = {"": logits, "_with_tags": np.asarray(allowed(logits, own))}
+        ways = {"": logits, "_with_tags": keras.ops.convert_to_numpy(allowed(logits, own))}
         known = truth != 255
         for way, values in ways.items():
             found = values[0].argmax(-1)
@@ -331,8 +330,8 @@ def table(args):
     both = [s for s in both if ("A", s) in found]
     if both:
         gains = {a: np.mean([found[a, s]["test_iou"] for s in both]) for a in "ADF"}
-        closed = (gains["D"] - gains["A"]) / (gains["F"] - gains["A"])
-        print(f"\nD closes {closed:.0%} of F - A.")
+        gap = gains["F"] - gains["A"]
+        print(f"\nD closes {(gains['D'] - gains['A']) / gap:.0%} of F - A." if gap else "")
 
 
 def main(argv=None):

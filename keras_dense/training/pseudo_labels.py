@@ -55,7 +55,7 @@ def allowed(logits: Tensor, tags: Tensor, presence: Tensor | None = None) -> Ten
         some = ops.logical_not(ops.all(unknown, axis=-1, keepdims=True))
         guess = ops.log_sigmoid(ops.cast(presence, "float32"))
         filters = ops.where(ops.logical_and(unknown, some), guess, filters)
-    return logits + filters[:, None, None, :]
+    return ops.add(logits, filters[:, None, None, :])
 
 
 def fill_labels(

@@ -46,6 +46,7 @@ class SelfTraining(keras.Model):
     def _take(self, settings: dict[str, Any]) -> None:
         self.settings = dict(settings)
         self.heads = Heads(of(self))
+        self._fills = True
         self.key: str = settings["key"]
         self.tags_key = _tags_key(self.heads, self.key) if settings["tags"] else None
         self.affinity = settings["affinity"]
@@ -71,6 +72,7 @@ class SelfTraining(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         # 1, and under `tf.distribute`, where losses come divided by the replicas, 1 / replicas.
         replica = keras.losses.MeanAbsoluteError()(ops.ones((1, 1)), ops.zeros((1, 1)))
+        self._fills = training
         penalties = list(self.losses)  # before the teacher adds its own
         views = Views.of(x, y)
         predicted = self.heads.unpack(y_pred)
@@ -158,6 +160,12 @@ class SelfTraining(keras.Model):
         views = Views.of(x, y)
         y = self.heads.map(lambda _, head, t: views.mixed(head, t), views.targets)
         return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    def get_metrics_result(self):
+        # An evaluation fills nothing. (This is called in the graph of a step, after its loss.)
+        logs = super().get_metrics_result()
+        own = () if self._fills else (self.filled_tracker.name, self.agreement_tracker.name)
+        return {key: value for key, value in logs.items() if key not in own}
 
     def get_config(self):
         affinity = keras.saving.serialize_keras_object(self.affinity)

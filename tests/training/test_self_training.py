@@ -180,14 +180,19 @@ def test_a_keras_file_holds_teacher_steps_and_settings():
     assert kd.heads.of(plain)["labels"].channels == 8
 
 
-@pytest.mark.once
+@pytest.mark.everywhere
 def test_evaluation_is_that_of_the_network():
     training = compiled(self_training(network(), weight=3.0))
     images, known, _ = batch()
-    found = training.evaluate(images, known, verbose=0, return_dict=True)["loss"]
+    logs = training.evaluate(images, known, verbose=0, return_dict=True)
+    assert set(logs) == {"loss", "mean_iou", "pixel_accuracy"}
+    found = logs["loss"]
     plain = compiled(network()).evaluate(images, known, verbose=0, return_dict=True)["loss"]
     assert found == pytest.approx(plain, rel=1e-5)
     assert int(training.average.steps) == 0
+    both = {"validation_data": (images, known), "epochs": 2, "verbose": 0}
+    history = training.fit(images, known, **both).history
+    assert len(history["filled"]) == 2 and "val_filled" not in history
 
 
 @pytest.mark.once

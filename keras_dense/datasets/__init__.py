@@ -22,6 +22,7 @@ from keras_dense.datasets.instances import instances
 from keras_dense.datasets.kitti_depth import kitti_depth
 from keras_dense.datasets.loader import Loader
 from keras_dense.datasets.mapillary_vistas import mapillary_vistas
+from keras_dense.datasets.marked import marked
 from keras_dense.datasets.mixing import BoxMix, ClassMix, Mixed
 from keras_dense.datasets.nyu_depth_v2 import nyu_depth_v2
 from keras_dense.datasets.parts import cached, split, subset
@@ -62,6 +63,7 @@ __all__ = [
     "instances",
     "kitti_depth",
     "mapillary_vistas",
+    "marked",
     "nyu_depth_v2",
     "pascal_context",
     "photographs",

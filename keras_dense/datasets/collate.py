@@ -95,7 +95,9 @@ class Collator:
         if not weighted:
             return images, stacked
         weights = np.stack(weights).astype("float32")
-        ones = np.ones(len(weights), "float32")  # a head without pixels has no weight of them
+        ones: Array = np.ones(
+            len(weights), "float32"
+        )  # a head without pixels has no weight of them
         return images, stacked, self.heads.map(lambda _, head: ones if head.per_image else weights)
 
 

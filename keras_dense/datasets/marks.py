@@ -37,8 +37,8 @@ def regions(labels: Array) -> Iterator[Region]:
         if label == VOID:
             continue
         numbers, _ = ndimage.label(labels == label)
-        for number, box in enumerate(ndimage.find_objects(numbers), 1):
-            yield Region(int(label), *box, numbers[box] == number)
+        for number, (rows, columns) in enumerate(ndimage.find_objects(numbers), 1):
+            yield Region(int(label), rows, columns, numbers[rows, columns] == number)
 
 
 def marks_of_labels(labels: Array, kind: str, radius: int, rng: np.random.Generator) -> Array:
@@ -141,7 +141,7 @@ def labels_of_boxes(
     >>> labels_of_boxes([(3, 0, 1, 1, 4)], (1, 6), core=0.4).tolist()
     [[0, 255, 3, 255, 0, 0]]
     """
-    labels = np.full(size, VOID if background is None else background, np.uint8)
+    labels: Array = np.full(size, VOID if background is None else background, np.uint8)
     for _, top, left, bottom, right in boxes:
         labels[top:bottom, left:right] = VOID
     for label, top, left, bottom, right in sorted(

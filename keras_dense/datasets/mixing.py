@@ -45,7 +45,7 @@ class BoxMix:
         self, size: tuple[int, int], labels: Array | None, rng: np.random.Generator
     ) -> Array:
         chance, draw = rng.random(), rng.random(4)
-        taken = np.zeros(size, bool)
+        taken: Array = np.zeros(size, bool)
         if chance < self.probability:
             taken[box(size, self.area, draw)] = True
         return taken
@@ -131,7 +131,7 @@ def mixed_tags(tags: Array, partner: Array, taken: Array) -> Array:
     [[255, 255, 0], [0, 1, 0]]
     """
     both = np.where((tags == 0) & (tags[partner] == 0), 0, VOID).astype(tags.dtype)
-    some = taken.any((1, 2))[:, None]
+    some = np.asarray(taken.any((1, 2)))[:, None]
     return np.where(some, both, tags)
 
 

@@ -124,7 +124,7 @@ def _tags(value: Any, name: str, count: int) -> Array:
 
 
 def _cells(cells: list[str], header: list[str], names: list[str], where: str) -> Array:
-    tags = np.full(len(names), UNKNOWN_TAG, np.uint8)
+    tags: Array = np.full(len(names), UNKNOWN_TAG, np.uint8)
     for cell, name in zip(cells, header, strict=True):
         if cell not in _CELLS:
             raise ValueError(
@@ -135,7 +135,7 @@ def _cells(cells: list[str], header: list[str], names: list[str], where: str) ->
 
 
 def _named(cells: list[str], header: list[str], names: list[str], where: str) -> Array:
-    tags = np.full(len(names), 0 if len(header) == 1 else UNKNOWN_TAG, np.uint8)
+    tags: Array = np.full(len(names), 0 if len(header) == 1 else UNKNOWN_TAG, np.uint8)
     for cell, value in reversed(list(zip(cells, (1, 0), strict=False))):
         for name in filter(None, (part.strip() for part in cell.split(";"))):
             tags[_place(name, names, where)] = value
@@ -174,8 +174,8 @@ def tags_of_files(
     Warns:
         UserWarning: if some have none.
     """
-    rows = {_stem(name): tags for name, tags in read_tags(table, class_names).items()}
-    unknown = np.full(len(class_names), UNKNOWN_TAG, np.uint8)
+    rows = {stem_of(name): tags for name, tags in read_tags(table, class_names).items()}
+    unknown: Array = np.full(len(class_names), UNKNOWN_TAG, np.uint8)
     stems = [composed(stem) for stem in stems]
     keys = [stem if stem in rows else stem.rpartition("/")[2] for stem in stems]
     alone = [stem for stem, key in zip(stems, keys, strict=True) if key not in rows]
@@ -191,7 +191,12 @@ def tags_of_files(
     return [rows.get(key, unknown) for key in keys]
 
 
-def _stem(name: str) -> str:
+def stem_of(name: str) -> str:
+    """Return the name of an image in a table without its extension, in composed Unicode.
+
+    >>> stem_of("x/a.1.JPG"), stem_of("a.1")
+    ('x/a.1', 'a.1')
+    """
     name = composed(name).replace("\\", "/").strip("/")
     dot = name.rfind(".")
     return name[:dot] if dot > 0 and name[dot:].lower() in READABLE else name

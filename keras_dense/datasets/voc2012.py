@@ -125,7 +125,7 @@ def _main_tags(main: pathlib.Path, split: str) -> dict[str, Array]:
                     f"{path}: a line must be the name of an image, and 1, -1 or 0. Received: "
                     f"{line!r}"
                 )
-            unknown = np.full(len(CLASSES), UNKNOWN_TAG, np.uint8)
+            unknown: Array = np.full(len(CLASSES), UNKNOWN_TAG, np.uint8)
             tags.setdefault(parts[0], unknown)[label] = _PRESENCE[parts[1]]
     return tags
 

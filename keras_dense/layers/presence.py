@@ -99,7 +99,7 @@ class TagGate(keras.layers.Layer):
         self.background = background
 
     def build(self, scores_shape: Shape, presence_shape: Shape, tags_shape: Any = None) -> None:
-        classes = scores_shape[-1]
+        classes = scores_shape[-1] or 0
         if presence_shape[-1] != classes or (tags_shape is not None and tags_shape[-1] != classes):
             raise ValueError(
                 "`presence` and `tags` must be (B, classes) for scores (B, H, W, classes). "

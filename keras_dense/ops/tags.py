@@ -34,6 +34,6 @@ def tags_of_labels(
         raise ValueError(
             f"labels must be from 0 to {num_classes - 1}, or {void} (void). Received: {wrong[0]}"
         )
-    tags = np.full(num_classes, 255 if partial or not known.size else 0, np.uint8)
+    tags: Array = np.full(num_classes, 255 if partial or not known.size else 0, np.uint8)
     tags[known.astype(int)] = 1
     return tags

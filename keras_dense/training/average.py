@@ -7,7 +7,7 @@ from keras import ops
 
 
 @keras.saving.register_keras_serializable("keras_dense")
-class Average(keras.layers.Layer):
+class MovingAverage(keras.layers.Layer):
     """A copy of a network whose weights are averages over steps of training.
 
     Args:
@@ -15,7 +15,7 @@ class Average(keras.layers.Layer):
         momentum: float from 0 to below 1.
 
     ```python
-    average = Average(model, momentum=0.99)
+    average = MovingAverage(model, momentum=0.99)
     average.network.predict(images)
     ```
     """

@@ -24,7 +24,10 @@ class Inferred(NamedTuple):
     Attributes:
         name: str, the stem of its files.
         filled: float, share of its unknown pixels that have a label now.
-        confidence: float, mean probability of the labels of all pixels.
+        confidence: float, mean over pixels of the probability of the likeliest class.
+
+    >>> Inferred("street_07", filled=0.8, confidence=0.93).name
+    'street_07'
     """
 
     name: str
@@ -167,7 +170,7 @@ def _names(dataset: Any) -> list[str]:
 def _write(path: pathlib.Path, array: Array, palette: Array | None) -> None:
     image = require("PIL.Image", extra="examples").fromarray(array)
     if palette is not None and array.dtype == np.uint8:
-        colors = np.zeros((256, 3), np.uint8)
+        colors: Array = np.zeros((256, 3), np.uint8)
         colors[: len(palette)] = palette[:256]
         colors[255] = (224, 224, 192)  # void, as in PASCAL VOC
         image.putpalette(colors.ravel().tolist())

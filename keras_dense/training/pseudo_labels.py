@@ -66,7 +66,7 @@ def fill_labels(
     relative: bool,
     floor: float,
     tags: Tensor | None,
-    void: int,
+    void: int | None,
 ) -> Filled:
     """Labels of the pixels of which a teacher is sure.
 

@@ -157,7 +157,7 @@ def segmentation_key(heads: Heads, key: str | None) -> str:
     found = [k for k, h in heads.items() if h.final and h.mode in ("multiclass", "binary")]
     if key is None and len(found) == 1:
         key = found[0]
-    if key not in found:
+    if key is None or key not in found:
         raise ValueError(
             "`key` must be a segmentation of the model of which each pixel has one class, one of: "
             f"{', '.join(map(repr, found)) or 'none'}. Received: key={key!r}"

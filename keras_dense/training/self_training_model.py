@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_dense.heads import Heads, of
-from keras_dense.training.average import Average
+from keras_dense.training.average import MovingAverage
 from keras_dense.training.batch_of_views import Views
 from keras_dense.training.losses_of_heads import HeadLosses
 from keras_dense.training.pseudo_labels import Filled, allowed, class_logits, fill_labels
@@ -50,7 +50,7 @@ class SelfTraining(keras.Model):
         self.key: str = settings["key"]
         self.tags_key = _tags_key(self.heads, self.key) if settings["tags"] else None
         self.affinity = settings["affinity"]
-        self.average = Average(keras.Model(self.input, self.output), settings["momentum"])
+        self.average = MovingAverage(keras.Model(self.input, self.output), settings["momentum"])
         self.filled_tracker = keras.metrics.Mean(name="filled")
         self.agreement_tracker = keras.metrics.Mean(name="agreement")
 
@@ -79,10 +79,7 @@ class SelfTraining(keras.Model):
         targets = self.heads.unpack(views.targets)
         weights = self._weights(sample_weight)
         mixed = {k: views.mixed(head, targets[k]) for k, head in self.heads.items()}
-        mixed_weights = {
-            k: None if w is None else views.mixed(self.heads[k], w, weight=True)
-            for k, w in weights.items()
-        }
+        mixed_weights = self._mixed_weights(views, weights)
         total = self.head_losses(mixed, predicted, mixed_weights) / replica
         if training:
             filled = self._fill(views, targets, weights[self.key])
@@ -96,6 +93,13 @@ class SelfTraining(keras.Model):
             given = sample_weight or {}
             return {key: given.get(key) for key in self.heads}
         return {key: None if head.per_image else sample_weight for key, head in self.heads.items()}
+
+    def _mixed_weights(self, views, weights):
+        """Weights of the strong views, by the keys of the heads; `None` where there are none."""
+        return {
+            key: None if weight is None else views.mixed(self.heads[key], weight, weight=True)
+            for key, weight in weights.items()
+        }
 
     def _fill(self, views, targets, weight) -> Filled:
         """Labels of the teacher for the weak views."""
@@ -112,7 +116,7 @@ class SelfTraining(keras.Model):
             weight = weight[..., 0] if len(weight.shape) == 4 else weight
             fillable = ops.logical_and(fillable, weight > 0)
         tags = None if self.tags_key is None else targets[self.tags_key]
-        if tags is not None:
+        if tags is not None and self.tags_key is not None:
             presence = outputs[self.tags_key] if settings["presence"] else None
             logits = allowed(
                 logits, tags, None if presence is None else ops.stop_gradient(presence)
@@ -159,6 +163,11 @@ class SelfTraining(keras.Model):
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         views = Views.of(x, y)
         y = self.heads.map(lambda _, head, t: views.mixed(head, t), views.targets)
+        if sample_weight is not None:
+            weights = self._mixed_weights(views, self._weights(sample_weight))
+            ones = ops.ones((ops.shape(views.seen)[0],))
+            by_key = {key: ones if w is None else w for key, w in weights.items()}
+            sample_weight = self.heads.pack(by_key)
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def get_metrics_result(self):

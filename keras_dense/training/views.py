@@ -82,7 +82,8 @@ class TwoViews(Passes):
         rng = np.random.default_rng((self.seed, epoch, number))
         pairs = [self._view(image, rng) for image in images]
         views, hidden = (np.stack(parts) for parts in zip(*pairs, strict=True))
-        partner, source = np.arange(len(images), dtype=np.int32), np.where(hidden, HIDDEN, OWN)
+        partner: Array = np.arange(len(images), dtype=np.int32)
+        source = np.where(hidden, HIDDEN, OWN)
         if self.mix is not None:
             labels = labels_of(self.loader.heads, targets)
             partner, taken = mixing_maps(images, labels, self.mix, rng)

@@ -219,7 +219,7 @@ class RandomElastic:
         chance, noise = rng.random(), rng.standard_normal((*size, 2))
         if chance >= self.probability or self.strength == 0:
             return sample
-        field = smoothed(noise, self.sigma).astype(float)
+        field: Array = smoothed(noise, self.sigma).astype(float)
         field *= self.strength / max(float(field.std()), 1e-12)
         y, x = np.indices(size)
         columns, rows = x + field[..., 0], y + field[..., 1]

@@ -377,3 +377,56 @@ def test_bad_arguments():
         self_training(none)
     with pytest.raises(TypeError, match="`loader` must be a Loader with heads"):
         TwoViews([1, 2])
+
+
+@pytest.mark.exhaustive
+def test_tags_teach_what_few_labels_do_not():
+    """Two labeled images in white light; in red light, only the classes of images are known."""
+    colors = np.array([[80, 80, 80], [140, 80, 80], [80, 140, 80]])
+
+    def images(count, light, rng):
+        samples = []
+        for i in range(count):
+            pair = [i % 3, (i + 1) % 3]
+            labels = np.repeat(rng.permutation(pair), 72).reshape(12, 12)
+            image = colors[labels] + rng.normal(0, 12, (12, 12, 3)) + [light, 0, 0]
+            samples.append({"image": image.clip(0, 255).astype("uint8"), "segmentation": labels})
+        return samples
+
+    class Images(list):
+        num_classes = 3
+
+    rng = RNG(0)
+    few = Images(images(3, 0, rng))
+    weak = weaken(Images(images(12, 50, rng)), "tags")
+    test = images(12, 50, rng)
+    accuracy = {}
+    for arm in ("labels", "unlabeled", "tags"):
+        keras.utils.set_random_seed(0)
+        image = keras.Input((None, None, 3))
+        x = layers.Rescaling(1 / 64, -2)(image)
+        x = layers.Conv2D(16, 1, activation="relu")(x)
+        outputs = {
+            "labels": layers.Conv2D(3, 1)(x),
+            "tags": layers.Dense(3)(layers.GlobalAveragePooling2D()(x)),
+        }
+        heads = {"labels": kd.heads.Segmentation(3), "tags": kd.heads.Tags(3, weight=0.0)}
+        model = kd.heads.attach(keras.Model(image, outputs), heads)
+        loader = Loader(
+            together(few, weak, shares=(2, 4)), heads, 6, shuffle=True, missing="unknown", workers=0
+        )
+        training = self_training(
+            model,
+            momentum=0.9,
+            confidence=0.7,
+            weight=0.0 if arm == "labels" else 1.0,
+            tags=arm == "tags",
+            ramp=30,
+        )
+        training.compile(keras.optimizers.Adam(0.01), **kd.objectives(training))
+        training.fit(TwoViews(loader), epochs=25, shuffle=False, verbose=0)
+        found = training.teacher.predict_on_batch(np.stack([s["image"] for s in test]))["labels"]
+        truth = np.stack([s["segmentation"] for s in test])
+        accuracy[arm] = float((found.argmax(-1) == truth).mean())
+    assert accuracy["tags"] > accuracy["labels"] + 0.1, accuracy
+    assert accuracy["tags"] > accuracy["unlabeled"] + 0.1, accuracy

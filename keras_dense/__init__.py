@@ -61,6 +61,7 @@ from keras_dense.models import (
     unet,
     upernet,
     with_crf,
+    with_tags,
     zhang_colorization,
 )
 
@@ -117,5 +118,6 @@ __all__ = [
     "upernet",
     "weights",
     "with_crf",
+    "with_tags",
     "zhang_colorization",
 ]

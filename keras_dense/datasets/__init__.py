@@ -22,6 +22,8 @@ from keras_dense.datasets.instances import instances
 from keras_dense.datasets.kitti_depth import kitti_depth
 from keras_dense.datasets.loader import Loader
 from keras_dense.datasets.mapillary_vistas import mapillary_vistas
+from keras_dense.datasets.marked import marked
+from keras_dense.datasets.mixing import BoxMix, ClassMix, Mixed
 from keras_dense.datasets.nyu_depth_v2 import nyu_depth_v2
 from keras_dense.datasets.parts import cached, split, subset
 from keras_dense.datasets.pascal_context import pascal_context
@@ -30,12 +32,18 @@ from keras_dense.datasets.rays import distance_to_depth
 from keras_dense.datasets.sample import check_sample
 from keras_dense.datasets.scenes import scenes
 from keras_dense.datasets.sun_rgbd import sun_rgbd
+from keras_dense.datasets.tags import read_tags, tags_from_labels
+from keras_dense.datasets.together import together
 from keras_dense.datasets.trimap import trimap
 from keras_dense.datasets.voc2012 import voc2012
+from keras_dense.datasets.weaken import weaken
 
 __all__ = [
+    "BoxMix",
+    "ClassMix",
     "DatasetWarning",
     "Loader",
+    "Mixed",
     "ade20k",
     "border_weights",
     "cached",
@@ -55,17 +63,22 @@ __all__ = [
     "instances",
     "kitti_depth",
     "mapillary_vistas",
+    "marked",
     "nyu_depth_v2",
     "pascal_context",
     "photographs",
     "read_depth",
+    "read_tags",
     "scenes",
     "separate_instances",
     "split",
     "subset",
     "sun_rgbd",
+    "tags_from_labels",
+    "together",
     "transforms",
     "trimap",
     "voc2012",
+    "weaken",
     "write_depth",
 ]

@@ -222,7 +222,7 @@ def _look(sample: Sample, classes: int | None, void: Any, heads: Heads | None) -
 
 
 def _known_to(head: Head, sample: Sample) -> int | None:
-    if head.target not in sample:
+    if not head.annotated(sample):
         return 0  # like a Loader with missing="unknown"
     return known_pixels(head, head.encode(sample))
 

@@ -41,7 +41,7 @@ class Collator:
         return sample["image"], targets, sample.get("weight")
 
     def _target(self, head: Head, sample: Sample) -> Array:
-        if self.missing == "unknown" and head.target not in sample:
+        if self.missing == "unknown" and not head.annotated(sample):
             return np.asarray(head.unknown(sample["image"].shape[:2]))
         return as_array(head.encode(sample), "target")
 
@@ -95,7 +95,10 @@ class Collator:
         if not weighted:
             return images, stacked
         weights = np.stack(weights).astype("float32")
-        return images, stacked, self.heads.map(lambda *_: weights)
+        ones: Array = np.ones(
+            len(weights), "float32"
+        )  # a head without pixels has no weight of them
+        return images, stacked, self.heads.map(lambda _, head: ones if head.per_image else weights)
 
 
 def _stack(targets: Sequence[Array], key: str) -> Array:

@@ -9,16 +9,19 @@ from keras_dense import _check
 from keras_dense._types import Array, ArrayLike, PathLike, Sample
 from keras_dense.datasets.files import Decode, read_image
 from keras_dense.datasets.masks import VOC_BORDER, MaskDecoder
-from keras_dense.datasets.pairs import Pairs, match_files
+from keras_dense.datasets.pairs import Pairs, list_files, match_files
 from keras_dense.datasets.sample import VOID, check_sample
 from keras_dense.datasets.samples import Samples
+from keras_dense.datasets.tags import tags_of_files
 from keras_dense.heads.palette import voc_palette
 
 
 class SegmentationFiles(Samples):
-    """Map-style data set of pairs of an image file and a mask file.
+    """Map-style data set of pairs of an image file and a mask file, and of tags.
 
-    `len(ds)`, `ds[i]` = `{"image": uint8 (H, W, 3), "segmentation": uint8 (H, W), 255 = void}`.
+    `len(ds)`, `ds[i]` = `{"image": uint8 (H, W, 3), "segmentation": uint8 (H, W), 255 = void}`, and
+    `"tags"`, uint8 `(num_classes,)`, where there is a table of them. Without masks, samples have no
+    `"segmentation"`.
 
     Attributes:
         num_classes: int.
@@ -27,14 +30,14 @@ class SegmentationFiles(Samples):
         ignore_class: 255.
         name: str.
         split: str or `None`.
-        files: list of pairs of paths.
+        files: list of pairs of paths; without masks, the second is `None`.
     """
 
     ignore_class = VOID
 
     def __init__(
         self,
-        files: Pairs,
+        files: Sequence[tuple[pathlib.Path, pathlib.Path | None]],
         decoder: Callable[[pathlib.Path, bool | None], Array],
         class_names: Iterable[str],
         palette: Array,
@@ -42,8 +45,10 @@ class SegmentationFiles(Samples):
         split: str | None = None,
         upright: bool | None = None,
         decode_image: Decode | None = None,
+        tags: Sequence[Array] | None = None,
     ) -> None:
         self.files = list(files)
+        self.tags = None if tags is None else list(tags)
         self.decoder = decoder
         self.class_names = list(class_names)
         self.num_classes = len(self.class_names)
@@ -58,10 +63,15 @@ class SegmentationFiles(Samples):
 
     def __getitem__(self, index: int) -> Sample:
         image_path, mask_path = self.files[index]
-        labels = self.decoder(mask_path, self.upright)
-        image = read_image(image_path, self.upright, self.decode_image, labels.shape)
-        sample = {"image": image, "segmentation": labels}
-        return check_sample(sample, f"{mask_path} (mask of {image_path.name})")
+        sample: Sample = {}
+        if mask_path is not None:
+            sample["segmentation"] = self.decoder(mask_path, self.upright)
+        size = sample["segmentation"].shape if sample else None
+        sample["image"] = read_image(image_path, self.upright, self.decode_image, size)
+        if self.tags is not None:
+            sample["tags"] = self.tags[index]
+        what = image_path if mask_path is None else f"{mask_path} (mask of {image_path.name})"
+        return check_sample(sample, str(what))
 
     def describe(self, index: int) -> str:
         """Return the path of an image, for messages."""
@@ -74,8 +84,9 @@ class SegmentationFiles(Samples):
 
 def folder(
     images: PathLike,
-    masks: PathLike,
+    masks: PathLike | None = None,
     *,
+    tags: PathLike | Mapping[str, ArrayLike] | None = None,
     class_names: Sequence[str] | None = None,
     palette: ArrayLike | None = None,
     num_classes: int | None = None,
@@ -92,7 +103,7 @@ def folder(
     name: str | None = None,
     split: str | None = None,
 ) -> SegmentationFiles:
-    """Read images in one folder and masks of the same names in another.
+    """Read images in one folder, and masks of the same names in another.
 
     Masks contain class indices (gray or palette PNG, TIFF of any depth, GeoTIFF, `.npy`), or colors
     (decoded by `palette`). Metadata of a file is honored, or causes an error with the argument to
@@ -100,7 +111,10 @@ def folder(
 
     Args:
         images: path of the folder of images.
-        masks: path of the folder of masks: `images/a.jpg` belongs to `masks/a.png`.
+        masks: path of the folder of masks: `images/a.jpg` belongs to `masks/a.png`. `None`: images
+            without masks, such as those that only have tags.
+        tags: path of a table of the classes that each image contains, or a dict from names of
+            images to tags; see `kd.datasets.read_tags`.
         class_names: sequence of str, one per class.
         palette: array-like `(num_classes, 3)`, colors from 0 to 255; the VOC colors by default.
         num_classes: int; required only without `class_names` and `palette`.
@@ -143,19 +157,31 @@ def folder(
     """
     class_names, palette = _classes(class_names, palette, num_classes, encoding)
     who = name or "folder"
-    pairs = match_files(
-        images,
-        masks,
-        names=names,
-        image_suffix=image_suffix,
-        mask_suffix=mask_suffix,
-        recursive=recursive,
-        who=who,
-    )
+    files: list[tuple[pathlib.Path, pathlib.Path | None]]
+    if masks is None:
+        found = list_files(images, names, image_suffix, recursive, who)
+        files = [(path, None) for path in found]
+    else:
+        pairs = match_files(
+            images,
+            masks,
+            names=names,
+            image_suffix=image_suffix,
+            mask_suffix=mask_suffix,
+            recursive=recursive,
+            who=who,
+        )
+        files = list(pairs)
     decoder = MaskDecoder(len(class_names), palette, void_colors, remap, encoding, decode)
-    _check_black_and_white(pairs, decoder)
+    if masks is not None:
+        _check_black_and_white(pairs, decoder)
+    rows = None
+    if tags is not None:
+        ends = [path.relative_to(images).with_suffix("").as_posix() for path, _ in files]
+        stems = [end.removesuffix(image_suffix) for end in ends]
+        rows = tags_of_files(tags, class_names, stems, who)
     return SegmentationFiles(
-        pairs, decoder, class_names, palette, who, split, upright, decode_image
+        files, decoder, class_names, palette, who, split, upright, decode_image, rows
     )
 
 

@@ -16,6 +16,7 @@ from keras_dense.datasets.agreement import FirstLabels, check_classes
 from keras_dense.datasets.collate import Collator
 from keras_dense.datasets.passes import Passes
 from keras_dense.datasets.sample import check_sample
+from keras_dense.datasets.together import Together, check_together
 from keras_dense.datasets.transforms.arguments import Transform
 from keras_dense.datasets.transforms.compose import Compose
 from keras_dense.heads.head import Head
@@ -135,6 +136,7 @@ class Loader(Passes):
                 "`dataset` must have samples for at least one batch. Received: "
                 f"{count} samples, batch_size={self.batch_size}, drop_last={self.drop_last}"
             )
+        check_together(dataset, self.batch_size)
         self._start()
         super().__init__(batches, epoch)
 
@@ -164,12 +166,18 @@ class Loader(Passes):
     def _order(self, epoch: int) -> Array:
         order = self._orders.get(epoch)
         if order is None:
-            order = np.arange(len(self.dataset))
-            if self.shuffle:
-                # The third number of samples is index + 1, so 0 is free for the order.
-                order = np.random.default_rng((self.seed, epoch, 0)).permutation(order)
+            order = self._new_order(epoch)
             self._orders = {**dict(list(self._orders.items())[-1:]), epoch: order}
         return order
+
+    def _new_order(self, epoch: int) -> Array:
+        if isinstance(self.dataset, Together):
+            return self.dataset.order(self.seed, epoch, self.shuffle)
+        order = np.arange(len(self.dataset))
+        if not self.shuffle:
+            return order
+        # The third number of samples is index + 1, so 0 is free for the order.
+        return np.random.default_rng((self.seed, epoch, 0)).permutation(order)
 
     def batch(self, epoch: int, number: int) -> tuple:
         """Return a batch of an epoch: `(images, targets)` or `(images, targets, weights)`."""
@@ -226,6 +234,8 @@ class Loader(Passes):
             return self._read(epoch, wanted, wanted)
         for step in range(len(order)):
             index = int(order[(place + step) % len(order)])
+            if self._part(index) != self._part(wanted):
+                continue
             try:
                 return self._read(epoch, index, wanted)
             except (ImportError, MemoryError):
@@ -233,6 +243,10 @@ class Loader(Passes):
             except Exception as error:
                 self._skip(index, str(error))
         raise ValueError("Loader: all samples are faulty")
+
+    def _part(self, index: int) -> int:
+        """Return the part of `together` that a sample belongs to; 0 for other data sets."""
+        return self.dataset.part(index) if isinstance(self.dataset, Together) else 0
 
     def _skip(self, index: int, text: str) -> None:
         with self.clock.lock:

@@ -76,6 +76,25 @@ def match_files(
     return [(image_files[key], mask_files[key]) for key in keys]
 
 
+def list_files(
+    images: PathLike,
+    names: PathLike | Iterable[str] | None = None,
+    image_suffix: str = "",
+    recursive: bool = False,
+    who: str = "folder",
+) -> list[pathlib.Path]:
+    """List images that have no masks; arguments as in `match_files`.
+
+    Raises:
+        FileNotFoundError: if the folder, or an image of `names`, is missing.
+    """
+    recursive = _check.flag(recursive, "recursive")
+    files = find_files(images, who, "images", image_suffix, recursive, READABLE)
+    if names is None:
+        return list(files.values())
+    return [files[k] for k in _keys(read_names(names, who), files, image_suffix, images, who)]
+
+
 def _without(
     files: dict[str, pathlib.Path], others: Mapping[str, pathlib.Path]
 ) -> dict[str, pathlib.Path]:

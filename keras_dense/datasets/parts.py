@@ -10,7 +10,7 @@ from keras_dense._types import Array, ArrayLike, Sample
 from keras_dense.datasets.samples import Samples
 
 
-class _Wrapped(Samples):
+class Wrapped(Samples):
     """Data set with the attributes of the one inside."""
 
     def __init__(self, dataset: Any) -> None:
@@ -22,7 +22,7 @@ class _Wrapped(Samples):
         return getattr(self.dataset, name)
 
 
-class _Subset(_Wrapped):
+class _Subset(Wrapped):
     def __init__(self, dataset: Any, indices: Array) -> None:
         super().__init__(dataset)
         self.indices = indices
@@ -38,7 +38,7 @@ class _Subset(_Wrapped):
         return describe(self.dataset, int(self.indices[index]))
 
 
-class _Cached(_Wrapped):
+class _Cached(Wrapped):
     def __init__(self, dataset: Any) -> None:
         super().__init__(dataset)
         self._samples: dict[int, Sample] = {}

@@ -1,6 +1,6 @@
 """Samples: their arrays, and the values of unknown pixels.
 
-A sample is a dict of NumPy arrays over one height and width:
+A sample is a dict of NumPy arrays over one height and width, and of facts about the image:
 
 | key | type | unknown |
 |---|---|---|
@@ -9,6 +9,7 @@ A sample is a dict of NumPy arrays over one height and width:
 | `"depth"` | float32 `(H, W, 1)`, meters along the optical axis | not finite or <= 0 |
 | `"normals"` | float32 `(H, W, 3)`, x right, y down, z forward, facing the camera | 0, not finite |
 | `"instances"` | int32 `(H, W)`, 0 for background, a number for each object | < 0 |
+| `"tags"` | uint8 `(classes,)`, 1 = the image contains the class, 0 = it does not | 255 |
 | `"weight"` | float32 `(H, W)`, >= 0, weight of a pixel in the loss of every head | 0 |
 | `"intrinsics"` | float `(3, 3)`, the camera: `depth · (u, v, 1) = K · point` | |
 
@@ -168,6 +169,16 @@ def _intrinsics(value: Any, key: str) -> Array:
     return matrix if matrix.dtype.kind == "f" and matrix.dtype.isnative else matrix.astype(float)
 
 
+def _tags(value: Any, key: str) -> Array:
+    tags = as_labels(value, key)
+    if tags.ndim != 1 or not np.isin(tags, (0, 1, VOID)).all():
+        raise ValueError(
+            f"`{key}` must be 1, 0 or {VOID} (unknown) for each class. Received: shape "
+            f"{tags.shape}, values {np.unique(tags)[:5].tolist()}"
+        )
+    return tags.astype(np.uint8, copy=False)
+
+
 _KINDS: dict[str, Callable[[Any, str], Array]] = {
     "image": _image,
     "segmentation": _labels,
@@ -176,6 +187,7 @@ _KINDS: dict[str, Callable[[Any, str], Array]] = {
     "instances": _numbers,
     "weight": _weight,
     "intrinsics": _intrinsics,
+    "tags": _tags,
 }
 
 
@@ -233,6 +245,18 @@ def change_intrinsics(
     return {**sample, "intrinsics": change(sample["intrinsics"], *args, **kwargs)}
 
 
+def less_sure(sample: Sample) -> Sample:
+    """Sample of which a part was removed: a class that was there may be gone.
+
+    >>> less_sure({"tags": np.array([1, 0, 255], "uint8")})["tags"].tolist()
+    [255, 0, 255]
+    """
+    if "tags" not in sample:
+        return sample
+    tags = sample["tags"]
+    return {**sample, "tags": np.where(tags == 1, VOID, tags).astype(tags.dtype)}
+
+
 def pad_sample(
     sample: Sample,
     top: int,
@@ -257,7 +281,9 @@ def pad_sample(
 
 
 def crop_sample(sample: Sample, top: int, left: int, height: int, width: int) -> Sample:
-    """Crop a window inside a sample."""
+    """Crop a window inside a sample; classes that were there may be gone."""
+    if (height, width) != sample["image"].shape[:2]:
+        sample = less_sure(sample)
     window = (slice(top, top + height), slice(left, left + width))
     out = {**sample, **{key: sample[key][window] for key in pixel_keys(sample)}}
     return change_intrinsics(out, crop_intrinsics, top, left)

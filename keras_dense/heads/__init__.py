@@ -15,6 +15,7 @@ from keras_dense.heads.model_heads import attach, decoded, objectives, of
 from keras_dense.heads.normals import Normals
 from keras_dense.heads.relative_depth import RelativeDepth
 from keras_dense.heads.segmentation import Segmentation
+from keras_dense.heads.tags import Tags
 
 __all__ = [
     "Auxiliary",
@@ -28,6 +29,7 @@ __all__ = [
     "RelativeDepth",
     "Segmentation",
     "Stored",
+    "Tags",
     "attach",
     "decoded",
     "objectives",

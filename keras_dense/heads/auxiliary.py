@@ -45,6 +45,9 @@ class Assisting(Head):
     def finish(self, scores: Tensor, name: str) -> Tensor:
         return self.head.finish(scores, name)
 
+    def annotated(self, sample: Sample) -> bool:
+        return self.head.annotated(sample)
+
     def encode(self, sample: Sample) -> Array:
         return self.head.encode(sample)
 

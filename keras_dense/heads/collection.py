@@ -133,7 +133,12 @@ def _described(output: Any) -> str:
 def _check_output(key: str, head: Head, output: Tensor) -> None:
     name = f"output {key!r}" if key else "output"
     shape = tuple(output.shape)
-    if len(shape) != 4:
+    if head.per_image and len(shape) != 2:
+        raise ValueError(
+            f"`model` must have one prediction for each image, (B, {head.channels}), for "
+            f"{type(head).__name__}. Received: an {name} of shape {shape}"
+        )
+    if not head.per_image and len(shape) != 4:
         raise ValueError(
             f"`model` must predict at every pixel, (B, H, W, channels). Received: an {name} of "
             f"shape {shape}"

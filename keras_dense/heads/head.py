@@ -65,6 +65,8 @@ class Head:
         needs_image: bool, whether `decode` needs the image; the result is then an image itself,
             and tiles of it are mixed instead of predictions.
         final: bool, `False` for a head that only helps training; `kd.decoded` leaves it out.
+        per_image: bool, whether there is one prediction for the image, `(B, channels)`, and not one
+            at every pixel; only a head that is not `final` may be so.
         levels: tuple of the features that the head reads by itself.
         stage: str, the earlier prediction of a decoder that the head hands out, or `None`.
         mode: "multiclass", "binary" or "multilabel" for predictions of classes, otherwise `None`.
@@ -91,6 +93,7 @@ class Head:
     lightness_only: bool = False
     needs_image: bool = False
     final: bool = True
+    per_image: bool = False
     levels: tuple[str, ...] = ()
     stage: str | None = None
     mode: str | None = None
@@ -137,6 +140,10 @@ class Head:
         return scores
 
     # What a data set needs.
+
+    def annotated(self, sample: Sample) -> bool:
+        """Return whether a sample has an annotation for this head: by default, its target."""
+        return self.target in sample
 
     def encode(self, sample: Sample) -> Array:
         """Target of a sample, an array."""

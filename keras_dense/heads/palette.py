@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_dense import _check
+from keras_dense._arrays import as_labels
 
 
 def voc_palette(n):
@@ -33,3 +34,17 @@ def voc_palette(n):
     for j in range(8):
         colors |= ((classes >> (3 * j + channels)) & 1) << (7 - j)
     return colors.astype(np.uint8)
+
+
+def as_palette(palette):
+    """Colors as uint8, checked.
+
+    >>> as_palette([[0, 128, 255]]).dtype
+    dtype('uint8')
+    """
+    colors = as_labels(palette, "palette")
+    if colors.size and not 0 <= colors.min() <= colors.max() <= 255:
+        raise ValueError(
+            f"`palette` must be colors from 0 to 255. Received: {colors.min()} to {colors.max()}"
+        )
+    return colors.astype("uint8")

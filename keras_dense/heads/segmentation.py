@@ -12,7 +12,7 @@ from keras_dense._types import Array, ArrayLike, Config, Sample, Tensor
 from keras_dense.heads.annotation import check_labels, label_annotation
 from keras_dense.heads.drawing import label_colors, right_and_wrong
 from keras_dense.heads.head import Head, Stored
-from keras_dense.heads.palette import voc_palette
+from keras_dense.heads.palette import as_palette, voc_palette
 from keras_dense.losses import CrossEntropy
 from keras_dense.metrics import ConfusionMatrix
 from keras_dense.ops.count import plain_argmax
@@ -80,7 +80,7 @@ class Segmentation(Head):
         shown = 2 if self.mode == "binary" else self.num_classes
         default = ["background", "foreground"] if self.mode == "binary" else range(shown)
         self.class_names = [str(name) for name in (default if class_names is None else class_names)]
-        self.palette: Array = voc_palette(shown) if palette is None else _as_palette(palette)
+        self.palette: Array = voc_palette(shown) if palette is None else as_palette(palette)
         if len(self.class_names) != shown or self.palette.shape != (shown, 3):
             raise ValueError(
                 f"`class_names` and `palette` must have one entry for each of {shown} classes. "
@@ -257,12 +257,3 @@ class Segmentation(Head):
             "class_weight": self.class_weight,
             **super().get_config(),
         }
-
-
-def _as_palette(palette):
-    colors = as_labels(palette, "palette")
-    if colors.size and not 0 <= colors.min() <= colors.max() <= 255:
-        raise ValueError(
-            f"`palette` must be colors from 0 to 255. Received: {colors.min()} to {colors.max()}"
-        )
-    return colors.astype("uint8")

@@ -39,6 +39,7 @@ from keras_dense.layers.phases import PhasePooling2D, TilePhases  # noqa: F401
 from keras_dense.layers.place import LocationBias, PlaceLike
 from keras_dense.layers.pooling import AtrousAveragePooling2D, AtrousMaxPooling2D
 from keras_dense.layers.position_attention import PositionAttention
+from keras_dense.layers.presence import ClassPresence, TagGate
 from keras_dense.layers.size import (
     CropLike,
     FitLike,
@@ -63,6 +64,7 @@ __all__ = [
     "BilinearInitConvTranspose",
     "BilinearUpsampling",
     "CRFasRNN",
+    "ClassPresence",
     "CropLike",
     "DepthActivation",
     "FitLike",
@@ -85,6 +87,7 @@ __all__ = [
     "ResizeLike",
     "SpatialReductionAttention",
     "Standardize",
+    "TagGate",
     "UnitNormals",
     "WindowAttention",
 ]

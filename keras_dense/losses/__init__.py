@@ -1,5 +1,6 @@
 """Losses: over logits (see `DenseLoss`) and over maps (see `MapLoss`); a family a file."""
 
+from keras_dense.losses.affinity import PairwiseAffinity
 from keras_dense.losses.balanced_overlap import GeneralizedDice, MatthewsCorrelation
 from keras_dense.losses.cl_dice import ClDice
 from keras_dense.losses.colorization import AbSmoothL1, ColorCrossEntropy
@@ -53,6 +54,7 @@ __all__ = [
     "NormalsL1",
     "NormalsL2",
     "OhemCrossEntropy",
+    "PairwiseAffinity",
     "ScaleAndShiftInvariant",
     "ScaleInvariantLog",
     "Sum",

@@ -1,5 +1,6 @@
 """Streaming metrics: one measurement of a whole data set gives every score of a task."""
 
+from keras_dense.metrics.average_precision import MeanAveragePrecision
 from keras_dense.metrics.boundary_iou import BoundaryIoU
 from keras_dense.metrics.calibration import CalibrationError
 from keras_dense.metrics.colorization import ColorErrors
@@ -26,6 +27,7 @@ __all__ = [
     "HausdorffDistance",
     "InstanceMapErrors",
     "InstanceScores",
+    "MeanAveragePrecision",
     "NormalsErrors",
     "RelativeDepthErrors",
     "SurfaceDice",

@@ -51,6 +51,7 @@ from keras_dense.models.stacked_deconvolutional_network import stacked_deconvolu
 from keras_dense.models.unet import unet
 from keras_dense.models.upernet import upernet
 from keras_dense.models.with_crf import with_crf
+from keras_dense.models.with_tags import with_tags
 from keras_dense.models.zhang_colorization import zhang_colorization
 
 __all__ = [
@@ -86,5 +87,6 @@ __all__ = [
     "unet",
     "upernet",
     "with_crf",
+    "with_tags",
     "zhang_colorization",
 ]

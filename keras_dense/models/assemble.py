@@ -107,8 +107,9 @@ def assemble(
         outputs = {}
         for key, head in heads.items():
             x = head.read(key, features, predictions, heads)
-            x = at_stride(x, image, head.stride, prefix_of(key))
-            x = _cropped(x, canvas, head.stride, prefix_of(key))
+            if not head.per_image:
+                x = at_stride(x, image, head.stride, prefix_of(key))
+                x = _cropped(x, canvas, head.stride, prefix_of(key))
             outputs[key] = finish(head, x, key)
     model = keras.Model(image, heads.pack(outputs), name=name)
     check_channels_last(model)

@@ -221,7 +221,7 @@ def eigen_fergus(
         scores = head.read(key, {}, predictions, heads)
         step = 2 if head.final else 4
         place = PlaceLike(first=_FIRST, step=step, size=size, name=f"{prefix_of(key)}place")
-        scores = place(scores, image)
+        scores = scores if head.per_image else place(scores, image)
         outputs[key] = finish(head, scores, key)
     model = keras.Model(image, heads.pack(outputs), name=name or "eigen_fergus")
     return model if initialize_from is None else initialize(model, initialize_from)

@@ -25,8 +25,8 @@ def check_model(
     """Check that a model keeps the promises of this package; raise `AssertionError` if not.
 
     - Images of all `sizes` give float32 predictions of the same height and width (or of the head's
-      stride below it) in the structure of `heads`; those of the last size the same for float images
-      as for uint8 ones.
+      stride below it; or one for an image) in the structure of `heads`; those of the last size the
+      same for float images as for uint8 ones.
     - A few steps of training on random targets move every trainable weight and stay finite; images
       without known pixels have the loss 0 and move none. A weight may stay where the loss does not
       depend on it, though it is read: its gradient is not zero, but less than 1e-5 of the largest
@@ -82,7 +82,8 @@ def _images(count: int, size: tuple, model: keras.Model, rng: np.random.Generato
 
 
 def _check_prediction(key: str, head: Head, y: Array, size: tuple) -> None:
-    wanted = (1, *(-(-n // head.stride) for n in size), head.channels)
+    cells = () if head.per_image else tuple(-(-n // head.stride) for n in size)
+    wanted = (1, *cells, head.channels)
     expect(y.shape == wanted, f"an image of {size} gives {y.shape}, not {wanted}")
     expect(str(y.dtype) == "float32", f"the prediction {key} is {y.dtype}, not float32")
     expect(np.isfinite(y).all(), f"the prediction {key} is not finite")

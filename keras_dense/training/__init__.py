@@ -24,6 +24,7 @@ from keras_dense.training.color_prior import estimate_ab_prior
 from keras_dense.training.evaluate import class_table, evaluate
 from keras_dense.training.fuse_batch_norm import fuse_batch_norm
 from keras_dense.training.image_scores import ImageScores, score_images
+from keras_dense.training.infer_labels import Inferred, infer_labels
 from keras_dense.training.keep_arguments import keep_arguments
 from keras_dense.training.layerwise import LayerwiseOptimizer, layerwise
 from keras_dense.training.lora import enable_lora, merge_lora
@@ -32,7 +33,10 @@ from keras_dense.training.preview import Preview
 from keras_dense.training.sampling import SampledPixels, on_sampled_pixels
 from keras_dense.training.save import save
 from keras_dense.training.score_table import score_table
+from keras_dense.training.self_training import self_training
+from keras_dense.training.self_training_model import SelfTraining
 from keras_dense.training.skip_non_finite import SkipNonFinite
+from keras_dense.training.views import TwoViews
 
 __all__ = [
     "BalancedModel",
@@ -41,13 +45,16 @@ __all__ = [
     "Difference",
     "DynamicWeightAverage",
     "ImageScores",
+    "Inferred",
     "Interval",
     "LayerwiseOptimizer",
     "LogSum",
     "Preview",
     "RandomWeighting",
     "SampledPixels",
+    "SelfTraining",
     "SkipNonFinite",
+    "TwoViews",
     "UncertaintyWeighting",
     "WIDE_GAP",
     "balanced",
@@ -62,6 +69,7 @@ __all__ = [
     "evaluate",
     "freeze_batch_norm",
     "fuse_batch_norm",
+    "infer_labels",
     "keep_arguments",
     "layerwise",
     "median_frequency",
@@ -73,4 +81,5 @@ __all__ = [
     "save",
     "score_images",
     "score_table",
+    "self_training",
 ]

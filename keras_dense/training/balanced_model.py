@@ -17,7 +17,12 @@ class _Reduced(keras.losses.Loss):
         self.call = function
 
 
-def _as_loss(loss: Any) -> keras.losses.Loss:
+def as_loss(loss: Any) -> keras.losses.Loss:
+    """Loss object of a loss, a name or a function.
+
+    >>> as_loss("mse").name
+    'mean_squared_error'
+    """
     loss = keras.losses.get(loss)
     return loss if isinstance(loss, keras.losses.Loss) else _Reduced(loss)
 
@@ -80,7 +85,7 @@ class BalancedModel(keras.Model):
                     f"kd.objectives(model) makes it. Received: {key}={value!r}"
                 )
         super().compile(optimizer=optimizer, loss=loss, loss_weights=loss_weights, **kwargs)
-        self._tasks = [(_as_loss(loss[key]), weights[key]) for key in self.task_names]
+        self._tasks = [(as_loss(loss[key]), weights[key]) for key in self.task_names]
         self._exclude_from_decay(self.optimizer)
 
     def _exclude_from_decay(self, optimizer):

@@ -38,7 +38,7 @@ def freeze_batch_norm(model: keras.Model) -> int:
     >>> len(model.trainable_variables)
     0
     """
-    layers = _batch_norms(model)
+    layers = batch_norms(model)
     for layer in layers:
         layer.trainable = False
     return len(layers)
@@ -69,7 +69,7 @@ def batch_norm_momentum(model: keras.Model, momentum: float) -> int:
     1
     """
     value = _check.number(momentum, "momentum", 0, below=1)
-    layers = _batch_norms(model)
+    layers = batch_norms(model)
     for layer in layers:
         layer.momentum = value
     return len(layers)
@@ -115,7 +115,7 @@ def recalibrate_batch_norm(
     """
     steps = None if steps is None else _check.integer(steps, "steps", low=1)
     keep_function = _check.flag(keep_function, "keep_function")
-    layers = [layer for layer in _batch_norms(model) if layer.trainable]
+    layers = [layer for layer in batch_norms(model) if layer.trainable]
     renew = _rebase if keep_function else _average
     count = renew(model, layers, _finite(batches, steps))
     if layers and not count:
@@ -274,7 +274,8 @@ def _set_statistics(layer: Any, number: int, total: np.ndarray, squares: np.ndar
     layer.set_weights([new_gamma, new_beta, new_mean, new_variance])
 
 
-def _batch_norms(model: keras.Model) -> list:
+def batch_norms(model: keras.Model) -> list:
+    """Every `BatchNormalization` of a model, in nested models as well."""
     if not isinstance(model, keras.Layer):
         raise TypeError(f"`model` must be a Keras model. Received: model={model!r}")
     kind = keras.layers.BatchNormalization

@@ -84,6 +84,8 @@ class Preview(keras.callbacks.Callback):
         drawn = []
         heads = self.heads or Heads(of(model))
         for key, head in heads.items():
+            if head.per_image:
+                continue  # there is no drawing beside the image
             truths = [np.asarray(head.encode(sample)) for sample in self._samples]
             predictions = [
                 keras.ops.convert_to_numpy(head.decode(heads.unpack(output)[key], image[None]))[0]

@@ -59,6 +59,8 @@ def on_sampled_pixels(model: keras.Model) -> keras.Model:
         return op(*args, **kwargs)
 
     def read(x, whole):
+        if len(x.shape) == 2:  # one prediction for the image
+            return x
         x = GatherPixels()(x, positions) if len(x.shape) == 4 else x
         x, head = ops.expand_dims(x, 1), carried(whole)
         if head is None:

@@ -152,6 +152,10 @@ def test_wrong_values_are_refused(change, message):
         transforms.Resize(2),
         transforms.Pad(9),
         transforms.BorderWeights(),
+        transforms.Blur(),
+        transforms.CutOut(),
+        transforms.RandomAffine(),
+        transforms.RandomElastic(),
     ):
         with pytest.raises((TypeError, ValueError), match=f"{type(transform).__name__}: {message}"):
             transform(sample(**change), np.random.default_rng(0))
@@ -161,6 +165,12 @@ def test_numbers_of_numpy_as_arguments():
     i, f = np.int64(2), np.float32(0.5)
     rng = np.random.default_rng(0)
     for transform in (
+        transforms.Blur(f, probability=f),
+        transforms.Noise((f, np.float64(1)), probability=f),
+        transforms.Jpeg(np.int64(50), probability=f),
+        transforms.CutOut(boxes=i, area=(f, f), probability=f),
+        transforms.RandomAffine(degrees=f, shear=f, stretch=np.float64(1.5), shift=f),
+        transforms.RandomElastic(f, f, probability=f),
         transforms.ColorJitter(brightness=f, contrast=f, saturation=f, hue=f),
         transforms.RandomScale(f, np.float64(1.5)),
         transforms.RandomRotation(np.float32(5)),

@@ -57,6 +57,21 @@ def test_predict_published(tmp_path, shared_data):
 
 @pytest.mark.once
 @pytest.mark.exhaustive
+def test_few_masks(tmp_path):
+    command = ("few_masks.py", "--demo", "--smoke", "--out", tmp_path / "few")
+    result = run(*command)
+    assert result.returncode == 0, result.stderr
+    assert "<together: 8 + 6 samples, 2 + 2 in a batch>" in result.stdout
+    assert re.search(r"teacher: mean IoU 0\.\d+ on images with masks", result.stdout)
+    labels = sorted((tmp_path / "few" / "inferred" / "labels").iterdir())
+    assert [path.name for path in labels[:2]] == ["scene_010.png", "scene_011.png"]
+    teacher = keras.saving.load_model(tmp_path / "few" / "teacher.keras", compile=False)
+    assert sorted(kd.heads.of(teacher)) == ["segmentation", "tags"]
+    assert "4/4" not in run(*command).stdout  # the run is finished; masks are inferred again
+
+
+@pytest.mark.once
+@pytest.mark.exhaustive
 def test_train_and_serve(tmp_path):
     Image = pytest.importorskip("PIL.Image")
     out = tmp_path / "run"

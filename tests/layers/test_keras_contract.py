@@ -42,6 +42,7 @@ def _rows():
     crf = {"logits_shape": (1, 4, 5, 2), "image_shape": (1, 4, 5, 3)}
     yield layers.CRFasRNN, {"iterations": 1, "exact": True}, crf, (1, 4, 5, 2), 3
     yield cascade.Certainty, {}, MAP, one, 0
+    yield layers.ClassPresence, {}, MAP, (2, 6), 0
     yield layers.CropLike, {}, two, (2, 7, 5, 6), 0
     yield layers.DepthActivation, {}, one, one, 0
     yield layers.FitLike, {"stride": 2, "centered": True}, two, (2, 4, 3, 6), 0
@@ -82,6 +83,8 @@ def _rows():
     yield layers.SpatialReductionAttention, {"heads": 2, "ratio": 2}, MAP, MAP, 12
     yield layers.WindowAttention, {"heads": 2, "window": 3, "shift": 1}, MAP, MAP, 5
     yield layers.Standardize, {"mean": 1.0, "std": 2.0}, MAP, MAP, 0
+    filters = {"scores_shape": MAP, "presence_shape": (2, 6), "tags_shape": (2, 6)}
+    yield layers.TagGate, {"background": 1}, filters, MAP, 0
     tiled = {"phases_shape": (2, 2, 2, 6), "like_shape": (2, 7, 5, 3)}
     yield phases.TilePhases, {}, tiled, (2, 7, 5, 6), 0
     yield layers.UnitNormals, {}, (2, 5, 5, 3), (2, 5, 5, 3), 0

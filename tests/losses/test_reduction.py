@@ -115,6 +115,7 @@ TABLE = {
         None,
     ),
     "EdgeAwareSmoothness": (losses.EdgeAwareSmoothness, IMAGE, np.nan, NEAR, None),
+    "PairwiseAffinity": (losses.PairwiseAffinity, IMAGE, np.nan, LOGITS, None),
     "NormalsCosine": (
         losses.NormalsCosine,
         *DIRECTIONS,

@@ -70,6 +70,11 @@ FAMILIES = {
         instance_maps.SCORES,
         (MAPS, np.nan, SURE, -SURE),
     ),
+    "MeanAveragePrecision": (
+        lambda score: metrics.MeanAveragePrecision(3, name=score),
+        ("mean_average_precision",),
+        (np.eye(3, dtype=int)[LABELS], 255, SEGMENTED[2], SEGMENTED[3]),
+    ),
     "ColorErrors": (
         lambda score: metrics.ColorErrors(score, stride=1),
         colorization.SCORES,

@@ -13,6 +13,7 @@ from keras_dense.datasets.sample import (
     change_intrinsics,
     check_sample,
     fill_value,
+    less_sure,
     pixel_keys,
 )
 from keras_dense.datasets.transforms.arguments import Color
@@ -77,7 +78,7 @@ class RandomRotation:
         rows = np.floor(matrix[3] * x + matrix[4] * y + matrix[5] + 1e-9).astype(int)
         outside = (columns < 0) | (columns >= width) | (rows < 0) | (rows >= height)
         rows, columns = rows.clip(0, height - 1), columns.clip(0, width - 1)
-        out = dict(sample)
+        out = dict(less_sure(sample))
         for key in pixel_keys(sample):
             if key == "image":
                 continue

@@ -13,6 +13,7 @@ from keras_dense.datasets.files import Decode, read_image
 from keras_dense.datasets.marks import labels_of_boxes
 from keras_dense.datasets.pairs import list_files
 from keras_dense.datasets.sample import VOID, check_sample
+from keras_dense.datasets.samples import Samples
 from keras_dense.datasets.tags import UNKNOWN_TAG, stem_of
 from keras_dense.heads.palette import as_palette, voc_palette
 
@@ -20,7 +21,7 @@ POINT, BOX = ("x", "y"), ("left", "top", "right", "bottom")
 Mark = tuple[int, tuple[float, ...]]
 
 
-class MarkedImages:
+class MarkedImages(Samples):
     """Map-style data set of images with points or boxes; see `marked`.
 
     Attributes:

@@ -157,7 +157,7 @@ def batch_norm_gap(model: keras.Model, batches: Any, *, steps: int | None = None
     0.0
     """
     steps = None if steps is None else _check.integer(steps, "steps", low=1)
-    layers = [layer for layer in _batch_norms(model) if layer.trainable]
+    layers = [layer for layer in batch_norms(model) if layer.trainable]
     before = [_statistics(layer) for layer in layers]
     try:
         if layers and not _average(model, layers, _finite(batches, steps)):

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_dense._types import Tensor
 from keras_dense.ops.batch_norm import normalize_batch
-from keras_dense.training.batch_norm import _batch_norms
+from keras_dense.training.batch_norm import batch_norms
 
 
 def fuse_batch_norm(model: keras.Model) -> int:
@@ -36,7 +36,7 @@ def fuse_batch_norm(model: keras.Model) -> int:
     >>> fuse_batch_norm(model)
     1
     """
-    layers = [layer for layer in _batch_norms(model) if _fits(layer)]
+    layers = [layer for layer in batch_norms(model) if _fits(layer)]
     for layer in layers:
         layer.call = types.MethodType(_call, layer)
     return len(layers)

@@ -145,9 +145,10 @@ class Torchvision:
         self.transform = transform
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        from torchvision import tv_tensors as kinds  # It is where `transform` is from.
+
         sample = check_sample(sample, "Torchvision")
         torch = require("torch", extra="torch")
-        kinds = require("torchvision.tv_tensors", extra="torch")
         masks = _masks(sample, "Torchvision")
         image = kinds.Image(torch.from_numpy(sample["image"].transpose(2, 0, 1).copy()))
         stack = kinds.Mask(torch.from_numpy(np.stack(list(masks.values()))))

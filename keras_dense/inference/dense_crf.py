@@ -37,7 +37,8 @@ def dense_crf(
     """Sharpen the probabilities of any network with the edges of the image.
 
     Arguments have the names of pydensecrf, `addPairwiseGaussian(sxy, compat)` and
-    `addPairwiseBilateral(sxy, srgb, compat)`; 99.7 to 99.8 % of the labels agree with it (docs/crf.md).
+    `addPairwiseBilateral(sxy, srgb, compat)`; 99.7 to 99.8 % of the labels agree with it
+    (docs/crf.md).
 
     Args:
         probabilities: `(H, W, C)` or `(B, H, W, C)`, at least 2 classes; values below 1e-5 count

@@ -33,6 +33,7 @@ from keras_dense.layers import (
     AtrousMaxPooling2D,
     BilinearInitConvTranspose,
     BilinearUpsampling,
+    ClassPresence,
     CRFasRNN,
     CropLike,
     DepthActivation,
@@ -55,6 +56,7 @@ from keras_dense.layers import (
     ResizeLike,
     SpatialReductionAttention,
     Standardize,
+    TagGate,
     UnitNormals,
     WindowAttention,
 )
@@ -408,6 +410,7 @@ _POINTWISE = (
     LocalResponseNormalization,
     Settled,
     Standardize,
+    TagGate,
     UnitNormals,
     Unsure,
 )
@@ -449,7 +452,7 @@ EFFECTS: dict[type, Callable[[Any, Any], Effect]] = {
     WindowAttention: lambda op, node: Whole(grid=True, gate=True),
     PositionAttention: lambda op, node: Whole(grid=True, gate=True),
     layers.Flatten: lambda op, node: Whole(),
-    **dict.fromkeys((*GLOBAL_POOLING, PoolKeptCells), lambda op, node: Whole()),
+    **dict.fromkeys((*GLOBAL_POOLING, ClassPresence, PoolKeptCells), lambda op, node: Whole()),
     AdaptiveAveragePooling2D: lambda op, node: Whole(gate=True),
     PatchTokens: lambda op, node: Whole(gate=False),
     HubBlock: lambda op, node: Whole(grid=len(node.outputs[0].shape) == 4, gate=False),

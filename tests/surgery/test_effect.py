@@ -110,11 +110,21 @@ def pooled_by_mask(x, image):
     return layers.Multiply(name="gated")([x, pooled])
 
 
+def present(x, image):
+    presence = make("ClassPresence", name="it")(x)
+    return layers.Multiply(name="weighed")([x, layers.Reshape((1, 1, 4), name="map")(presence)])
+
+
+def gated(x, image):
+    return make("TagGate", name="it")(x, make("ClassPresence", name="presence")(x))
+
+
 def hypercolumns(x, image):
     return make("HypercolumnMLP", (4,), (2, 1), name="it")([x, colors(image)])
 
 
 MORE = "'it'.*looks at more than one pixel"
+MORE_BEFORE = "'presence'.*looks at more than one pixel"
 NO_FORM = "without a convolutional form: 'it'"
 # Layers that look at more than their own cell, and to which nothing but the two numbers applies.
 MOVES = {"dilate": MORE, "region": f"{MORE} in a way unknown", "top": NO_FORM}
@@ -149,6 +159,7 @@ LAYERS = {
         top="-",
     ),
     "Certainty": Row(it("Certainty")),
+    "ClassPresence": Row(present, field=inf, dilate=MORE, region=SIZES, top="-"),
     "CropLike": Row(
         cropped,
         dilate=MORE,
@@ -229,6 +240,7 @@ LAYERS = {
         it("SpatialReductionAttention", 2, 2), field=inf, dilate=MORE, region=SIZES, top=NO_FORM
     ),
     "Standardize": Row(it("Standardize", mean=(0.1, 0.2, 0.3, 0.4), std=2.0)),
+    "TagGate": Row(gated, field=inf, dilate=MORE_BEFORE, region=f"{MORE_BEFORE}.*unknown", top="-"),
     "TilePhases": Row(tiled, field=inf, top="-"),
     "UnitNormals": Row(lambda x, image: make("UnitNormals", name="it")(colors(x)), top="-"),
     "Unsure": Row(

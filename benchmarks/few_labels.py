@@ -74,7 +74,10 @@ def whole(args):
     if args.data == "camvid":
         return kd.datasets.camvid(root, "train"), kd.datasets.camvid(root, "val")
     if args.data == "voc_mini":
-        return kd.datasets.voc2012(root, "trainval"), None
+        from keras_dense.datasets.voc2012 import CLASSES
+
+        masks = kd.datasets.folder(root / "images", root / "masks", class_names=CLASSES)
+        return masks, None
     lines = (line.split(maxsplit=1) for line in (root / "classes.txt").read_text().splitlines())
     names = [name for number, name in lines if int(number) != 255]
     return kd.datasets.folder(root / "images", root / "masks", class_names=names), None

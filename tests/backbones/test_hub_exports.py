@@ -56,12 +56,16 @@ def functions(folder):
     return {"SavedModel": saved, "ONNX": lambda x: session.run(None, {"images": x})[0]}
 
 
-# Convolutional families have the layers of networks that other tests export.
+# Convolutional families have the layers of networks that other tests export, and the rest of the
+# transformers differ from these in numbers and in where they normalize.
 ON_REQUEST = pytest.mark.skipif(
     not os.environ.get("KERAS_DENSE_ON_REQUEST"), reason="KERAS_DENSE_ON_REQUEST=1 runs it"
 )
-FAMILIES = [*MAKERS, "mit", "swin"]
-FAMILIES += [pytest.param(n, marks=ON_REQUEST) for n in small.MODELS if n not in FAMILIES]
+ALWAYS = ("vit", "dinov2", "dinov3", "vit_det", "mit", "swin")
+FAMILIES = [
+    name if name in ALWAYS else pytest.param(name, marks=ON_REQUEST)
+    for name in (*MAKERS, *small.MODELS)
+]
 
 
 @pytest.mark.parametrize("name", FAMILIES)

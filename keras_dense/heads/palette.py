@@ -1,9 +1,12 @@
 """Colors for classes."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from keras_dense import _check
 from keras_dense._arrays import as_labels
+from keras_dense._types import Array
 
 
 def voc_palette(n):
@@ -48,3 +51,12 @@ def as_palette(palette):
             f"`palette` must be colors from 0 to 255. Received: {colors.min()} to {colors.max()}"
         )
     return colors.astype("uint8")
+
+
+def legend_of(class_names: Sequence[str], palette: Array) -> list[tuple[str, tuple]]:
+    """Pairs of class name and RGB color.
+
+    >>> legend_of(["sky"], np.array([[1, 2, 3]]))
+    [('sky', (1, 2, 3))]
+    """
+    return [(name, tuple(c)) for name, c in zip(class_names, palette.tolist(), strict=True)]

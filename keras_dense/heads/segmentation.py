@@ -12,7 +12,7 @@ from keras_dense._types import Array, ArrayLike, Config, Sample, Tensor
 from keras_dense.heads.annotation import check_labels, label_annotation
 from keras_dense.heads.drawing import label_colors, right_and_wrong
 from keras_dense.heads.head import Head, Stored
-from keras_dense.heads.palette import as_palette, voc_palette
+from keras_dense.heads.palette import as_palette, legend_of, voc_palette
 from keras_dense.losses import CrossEntropy
 from keras_dense.metrics import ConfusionMatrix
 from keras_dense.ops.count import plain_argmax
@@ -244,8 +244,7 @@ class Segmentation(Head):
 
     def legend(self) -> list[tuple[str, tuple]]:
         """Pairs of class name and RGB color."""
-        pairs = zip(self.class_names, self.palette.tolist(), strict=True)
-        return [(name, tuple(color)) for name, color in pairs]
+        return legend_of(self.class_names, self.palette)
 
     def get_config(self) -> Config:
         return {

@@ -11,7 +11,7 @@ from keras_dense import _check
 from keras_dense._arrays import as_labels
 from keras_dense._types import Array, ArrayLike, Config, Features, Sample, Tensor
 from keras_dense.heads.head import Head
-from keras_dense.heads.palette import as_palette, voc_palette
+from keras_dense.heads.palette import as_palette, legend_of, voc_palette
 from keras_dense.layers.presence import ClassPresence
 from keras_dense.losses import CrossEntropy
 from keras_dense.metrics import MeanAveragePrecision
@@ -230,8 +230,7 @@ class Tags(Head):
 
     def legend(self) -> list[tuple[str, tuple]]:
         """Pairs of class name and RGB color."""
-        pairs = zip(self.class_names, self.palette.tolist(), strict=True)
-        return [(name, tuple(color)) for name, color in pairs]
+        return legend_of(self.class_names, self.palette)
 
     def get_config(self) -> Config:
         return {

@@ -36,6 +36,7 @@ from keras_dense.models.global_convolutional_network import (
     global_convolutional_network_decoder as global_convolutional_network,
 )
 from keras_dense.models.hypercolumn import hypercolumn_decoder as hypercolumn
+from keras_dense.models.idw_cnn import idw_cnn_decoder as idw_cnn
 from keras_dense.models.layer_cascade import layer_cascade_decoder as layer_cascade
 from keras_dense.models.linknet import linknet_decoder as linknet
 from keras_dense.models.lraspp import lraspp_decoder as lraspp
@@ -78,6 +79,7 @@ __all__ = [
     "fpn",
     "global_convolutional_network",
     "hypercolumn",
+    "idw_cnn",
     "layer_cascade",
     "linknet",
     "lraspp",

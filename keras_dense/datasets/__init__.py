@@ -29,6 +29,7 @@ from keras_dense.datasets.parts import cached, split, subset
 from keras_dense.datasets.pascal_context import pascal_context
 from keras_dense.datasets.photographs import photographs
 from keras_dense.datasets.rays import distance_to_depth
+from keras_dense.datasets.relations import RELATIONS, relations_of, with_relations
 from keras_dense.datasets.sample import check_sample
 from keras_dense.datasets.scenes import scenes
 from keras_dense.datasets.sun_rgbd import sun_rgbd
@@ -44,6 +45,7 @@ __all__ = [
     "DatasetWarning",
     "Loader",
     "Mixed",
+    "RELATIONS",
     "ade20k",
     "border_weights",
     "cached",
@@ -69,6 +71,7 @@ __all__ = [
     "photographs",
     "read_depth",
     "read_tags",
+    "relations_of",
     "scenes",
     "separate_instances",
     "split",
@@ -80,5 +83,6 @@ __all__ = [
     "trimap",
     "voc2012",
     "weaken",
+    "with_relations",
     "write_depth",
 ]

@@ -10,6 +10,7 @@ A sample is a dict of NumPy arrays over one height and width, and of facts about
 | `"normals"` | float32 `(H, W, 3)`, x right, y down, z forward, facing the camera | 0, not finite |
 | `"instances"` | int32 `(H, W)`, 0 for background, a number for each object | < 0 |
 | `"tags"` | uint8 `(classes,)`, 1 = the image contains the class, 0 = it does not | 255 |
+| `"interactions"` | uint8 `(classes, classes, actions)`: subject, object, action | 255 |
 | `"weight"` | float32 `(H, W)`, >= 0, weight of a pixel in the loss of every head | 0 |
 | `"intrinsics"` | float `(3, 3)`, the camera: `depth · (u, v, 1) = K · point` | |
 
@@ -36,6 +37,9 @@ UNKNOWN = {"segmentation": VOID, "instances": -1}
 
 # The mean color of ImageNet, which is zero to a pretrained network.
 MEAN_COLOR = (124, 116, 104)
+
+# Arrays that are no maps, even if they have as many entries as the image has pixels.
+_NO_MAPS = ("intrinsics", "tags", "interactions")
 
 CHANNELS: dict[str, tuple[int, ...]] = {
     "image": (3,),
@@ -179,6 +183,16 @@ def _tags(value: Any, key: str) -> Array:
     return tags.astype(np.uint8, copy=False)
 
 
+def _interactions(value: Any, key: str) -> Array:
+    found = as_labels(value, key)
+    if found.ndim != 3 or len(found) != found.shape[1] or not np.isin(found, (0, 1, VOID)).all():
+        raise ValueError(
+            f"`{key}` must be 1, 0 or {VOID} (unknown) for each subject, object and action. "
+            f"Received: shape {found.shape}, values {np.unique(found)[:5].tolist()}"
+        )
+    return found.astype(np.uint8, copy=False)
+
+
 _KINDS: dict[str, Callable[[Any, str], Array]] = {
     "image": _image,
     "segmentation": _labels,
@@ -188,6 +202,7 @@ _KINDS: dict[str, Callable[[Any, str], Array]] = {
     "weight": _weight,
     "intrinsics": _intrinsics,
     "tags": _tags,
+    "interactions": _interactions,
 }
 
 
@@ -227,7 +242,7 @@ def fill_value(key: str, color: Sequence[int] = MEAN_COLOR) -> int | Sequence[in
 def pixel_keys(sample: Sample) -> list[str]:
     """Return the keys of the arrays with a value for each pixel of the image."""
     size = sample["image"].shape[:2]
-    arrays = {k: v for k, v in sample.items() if isinstance(v, np.ndarray) and k != "intrinsics"}
+    arrays = {k: v for k, v in sample.items() if isinstance(v, np.ndarray) and k not in _NO_MAPS}
     return [k for k, v in arrays.items() if v.shape[:2] == size]
 
 
@@ -251,10 +266,12 @@ def less_sure(sample: Sample) -> Sample:
     >>> less_sure({"tags": np.array([1, 0, 255], "uint8")})["tags"].tolist()
     [255, 0, 255]
     """
-    if "tags" not in sample:
-        return sample
-    tags = sample["tags"]
-    return {**sample, "tags": np.where(tags == 1, VOID, tags).astype(tags.dtype)}
+    found = {
+        key: np.where(sample[key] == 1, VOID, sample[key]).astype(sample[key].dtype)
+        for key in ("tags", "interactions")
+        if key in sample
+    }
+    return {**sample, **found} if found else sample
 
 
 def pad_sample(

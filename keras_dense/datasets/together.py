@@ -182,7 +182,7 @@ def known_share(sample: Sample) -> float:
 
 
 def _has_pixels(sample: Sample) -> bool:
-    others = {"image", "tags", "weight", "intrinsics", "segmentation"}
+    others = {"image", "tags", "interactions", "weight", "intrinsics", "segmentation"}
     size = sample["image"].shape[:2]
     arrays = (v for key, v in sample.items() if key not in others)
     return known_share(sample) > 0 or any(np.shape(v)[:2] == size for v in arrays)

@@ -11,6 +11,7 @@ from keras_dense.datasets.parts import Wrapped, describe
 from keras_dense.datasets.sample import VOID, check_sample
 from keras_dense.ops.tags import tags_of_labels
 
+_KEPT = ("image", "weight", "tags", "interactions")
 KINDS = ("scribbles", "points", "boxes", "tags", "image")
 
 
@@ -35,9 +36,9 @@ class Weakened(Wrapped):
                 f"Received: {', '.join(map(repr, sample))} ({self.describe(index)})"
             )
         labels = sample["segmentation"]
-        sample = {k: v for k, v in sample.items() if k in ("image", "tags", "weight")}
+        known = ("image", "weight") if self.kind == "image" else _KEPT
+        sample = {k: v for k, v in sample.items() if k in known}
         if self.kind == "image":
-            sample.pop("tags", None)
             return sample
         sample.setdefault("tags", self._tags(labels))
         if self.kind == "tags":

@@ -11,8 +11,10 @@ from keras_dense.heads.colorization import Colorization
 from keras_dense.heads.depth import Depth
 from keras_dense.heads.head import Head, Stored
 from keras_dense.heads.instances import Instances
+from keras_dense.heads.interactions import Interactions
 from keras_dense.heads.model_heads import attach, decoded, objectives, of
 from keras_dense.heads.normals import Normals
+from keras_dense.heads.reconstruction import Reconstruction
 from keras_dense.heads.relative_depth import RelativeDepth
 from keras_dense.heads.segmentation import Segmentation
 from keras_dense.heads.tags import Tags
@@ -24,8 +26,10 @@ __all__ = [
     "Head",
     "Heads",
     "Instances",
+    "Interactions",
     "Intermediate",
     "Normals",
+    "Reconstruction",
     "RelativeDepth",
     "Segmentation",
     "Stored",

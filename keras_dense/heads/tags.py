@@ -37,7 +37,7 @@ class Tags(Head):
         num_classes: int >= 2.
         source: `"features"`: the mean of a feature over the image, and a dense layer; `"scores"`: a
             soft maximum of the scores of a segmentation head over the image, without weights, see
-            `kd.layers.ClassPresence`.
+            `kd.layers.ClassPresence`; `"network"`: what a network such as `kd.idw_cnn` predicts.
         level: str, the feature that is read with `source="features"`.
         sharpness: float > 0, of the soft maximum with `source="scores"`.
         partial: bool, whether masks mark only part of the objects (scribbles, points), so that a
@@ -81,7 +81,7 @@ class Tags(Head):
         target: str = "tags",
     ) -> None:
         self.num_classes = self.channels = _check.integer(num_classes, "num_classes", low=2)
-        self.source = _check.choice(source, "source", ("features", "scores"))
+        self.source = _check.choice(source, "source", ("features", "scores", "network"))
         self.level = level
         self.levels = (level,) if source == "features" else ()
         self.sharpness = _check.number(sharpness, "sharpness", above=0)
@@ -110,6 +110,8 @@ class Tags(Head):
     def read(self, key: str, features: Features, predictions: dict, heads: Any) -> Tensor:
         """Logits from a feature or from the scores of the segmentation."""
         prefix = f"{key}_" if key else ""
+        if self.source == "network":
+            return written_by(predictions, "presence", "Tags(source='network')")
         if self.source == "scores":
             scores = predictions[self._segmentation(heads)].scores
             return ClassPresence(sharpness=self.sharpness, name=f"{prefix}presence")(scores)
@@ -244,3 +246,13 @@ class Tags(Head):
             "palette": self.palette.tolist(),
             **super().get_config(),
         }
+
+
+def written_by(predictions: dict, name: str, head: str) -> Tensor:
+    """What the decoder predicts for the whole image beside its maps."""
+    for prediction in predictions.values():
+        if name in prediction.early:
+            return prediction.early[name]
+    raise ValueError(
+        f"{head} needs a network that predicts {name}, such as kd.idw_cnn. This one does not."
+    )

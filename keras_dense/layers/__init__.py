@@ -24,6 +24,7 @@ from keras_dense.layers.cascade import (  # noqa: F401
     Settled,
     Unsure,
 )
+from keras_dense.layers.class_features import ClassFeatures
 from keras_dense.layers.colorization import AnnealedMean, Lightness, Recolor
 from keras_dense.layers.context import AdaptiveAveragePooling2D, PixelShuffle, ResizeLike
 from keras_dense.layers.crf import CRFasRNN
@@ -40,6 +41,7 @@ from keras_dense.layers.place import LocationBias, PlaceLike
 from keras_dense.layers.pooling import AtrousAveragePooling2D, AtrousMaxPooling2D
 from keras_dense.layers.position_attention import PositionAttention
 from keras_dense.layers.presence import ClassPresence, TagGate
+from keras_dense.layers.rebuild import RebuildByColor
 from keras_dense.layers.size import (
     CropLike,
     FitLike,
@@ -64,6 +66,7 @@ __all__ = [
     "BilinearInitConvTranspose",
     "BilinearUpsampling",
     "CRFasRNN",
+    "ClassFeatures",
     "ClassPresence",
     "CropLike",
     "DepthActivation",
@@ -82,6 +85,7 @@ __all__ = [
     "PixelShuffle",
     "PlaceLike",
     "PositionAttention",
+    "RebuildByColor",
     "Recolor",
     "ReflectionPadding2D",
     "ResizeLike",

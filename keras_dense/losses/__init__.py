@@ -6,6 +6,7 @@ from keras_dense.losses.cl_dice import ClDice
 from keras_dense.losses.colorization import AbSmoothL1, ColorCrossEntropy
 from keras_dense.losses.contract import DenseLoss
 from keras_dense.losses.cross_entropy import CrossEntropy
+from keras_dense.losses.dense_crf import DenseCRF
 from keras_dense.losses.depth import BerHu, DepthL1, ScaleInvariantLog
 from keras_dense.losses.depth_ssim import DepthSSIM
 from keras_dense.losses.depth_structure import GradientMatching, ScaleAndShiftInvariant
@@ -24,6 +25,7 @@ from keras_dense.losses.normals import (
 )
 from keras_dense.losses.ohem import OhemCrossEntropy
 from keras_dense.losses.overlap import Dice, Jaccard, Tversky
+from keras_dense.losses.reconstruction import ReconstructionL1
 from keras_dense.losses.smoothness import EdgeAwareSmoothness, edge_aware_smoothness
 from keras_dense.losses.sum import Sum
 from keras_dense.losses.virtual_normal import VirtualNormal
@@ -36,6 +38,7 @@ __all__ = [
     "ClDice",
     "ColorCrossEntropy",
     "CrossEntropy",
+    "DenseCRF",
     "DenseLoss",
     "DepthL1",
     "DepthSSIM",
@@ -55,6 +58,7 @@ __all__ = [
     "NormalsL2",
     "OhemCrossEntropy",
     "PairwiseAffinity",
+    "ReconstructionL1",
     "ScaleAndShiftInvariant",
     "ScaleInvariantLog",
     "Sum",

@@ -7,7 +7,7 @@ from keras_dense import _check
 from keras_dense._types import Config, Tensor
 from keras_dense.losses.weighted import ONE_BY_ONE, SUM_OVER_BATCH_SIZE, MapLoss
 from keras_dense.ops.masked import safe_divide
-from keras_dense.ops.targets import known_colors
+from keras_dense.ops.targets import known_colors, two_or_more
 
 
 @keras.saving.register_keras_serializable("keras_dense")
@@ -74,9 +74,7 @@ class PairwiseAffinity(MapLoss):
 
     def compute(self, y_true: Tensor, y_pred: Tensor, weight: Tensor) -> Tensor:
         """The mean over pairs."""
-        if y_pred.shape[-1] == 1:
-            y_pred = ops.concatenate([ops.zeros_like(y_pred), y_pred], axis=-1)
-        p = ops.softmax(y_pred, axis=-1)
+        p = ops.softmax(two_or_more(y_pred), axis=-1)
         total, count = 0.0, 0.0
         reach = range(-self.window, self.window + 1)
         # Each pair once: the other half has the same terms.

@@ -29,6 +29,7 @@ from keras_dense.models.deeplabv2 import deeplabv2
 from keras_dense.models.deeplabv3 import deeplabv3
 from keras_dense.models.deeplabv3plus import deeplabv3plus
 from keras_dense.models.dilated_context import dilated_context
+from keras_dense.models.dis import dis
 from keras_dense.models.dpt import dpt
 from keras_dense.models.duc_hdc import duc_hdc
 from keras_dense.models.eigen_fergus import eigen_fergus
@@ -36,6 +37,7 @@ from keras_dense.models.fcn import fcn8s, fcn16s, fcn32s
 from keras_dense.models.fpn import fpn
 from keras_dense.models.global_convolutional_network import global_convolutional_network
 from keras_dense.models.hypercolumn import hypercolumn
+from keras_dense.models.idw_cnn import idw_cnn
 from keras_dense.models.initialize import initialize
 from keras_dense.models.layer_cascade import layer_cascade
 from keras_dense.models.linknet import linknet
@@ -51,6 +53,7 @@ from keras_dense.models.stacked_deconvolutional_network import stacked_deconvolu
 from keras_dense.models.unet import unet
 from keras_dense.models.upernet import upernet
 from keras_dense.models.with_crf import with_crf
+from keras_dense.models.with_reconstruction import with_reconstruction
 from keras_dense.models.with_tags import with_tags
 from keras_dense.models.zhang_colorization import zhang_colorization
 
@@ -62,6 +65,7 @@ __all__ = [
     "deeplabv3",
     "deeplabv3plus",
     "dilated_context",
+    "dis",
     "dpt",
     "duc_hdc",
     "eigen_fergus",
@@ -71,6 +75,7 @@ __all__ = [
     "fpn",
     "global_convolutional_network",
     "hypercolumn",
+    "idw_cnn",
     "initialize",
     "layer_cascade",
     "linknet",
@@ -87,6 +92,7 @@ __all__ = [
     "unet",
     "upernet",
     "with_crf",
+    "with_reconstruction",
     "with_tags",
     "zhang_colorization",
 ]

@@ -7,10 +7,8 @@ from typing import Any
 
 import keras
 
-from keras_dense.heads.collection import carried
 from keras_dense.layers import CRFasRNN
-from keras_dense.layers.head_output import HeadOutput
-from keras_dense.surgery.graph import functional
+from keras_dense.models.taken_output import take_output
 
 
 def with_crf(
@@ -28,7 +26,7 @@ def with_crf(
     Args:
         model: a model from an image `(B, H, W, channels)`, 0–255, to logits `(B, H, W, C)` of the
             same size over at least 2 classes, or to a dict of outputs, such as any builder returns.
-        key: str, the output that the CRF refines; needed for a dict of several outputs.
+        key: str, the output that the CRF refines; needed for a dict of several segmentations.
         name: str, name of the new model.
         **settings: arguments of `kd.layers.CRFasRNN`: `iterations`, `theta_alpha`, …
 
@@ -51,27 +49,6 @@ def with_crf(
     >>> model.output_shape, model.get_layer("crf").iterations
     ((None, None, None, 5), 5)
     """
-    model = functional(model)
-    if not isinstance(model.input, keras.KerasTensor):
-        raise TypeError(
-            "`model` must have one input, the image. Received: a model with inputs "
-            f"{[x.name for x in model.inputs]}"
-        )
-    outputs = model.output
-    if isinstance(outputs, dict):
-        key = next(iter(outputs)) if key is None and len(outputs) == 1 else key
-        if key not in outputs:
-            raise ValueError(
-                f"`key` must be the output that the CRF refines, one of {', '.join(outputs)}. "
-                f"Received: key={key!r}"
-            )
-    elif key is not None:
-        raise ValueError(f"`key` must be None for a model of one output. Received: key={key!r}")
-    logits = outputs if key is None else outputs[key]
-    refined = CRFasRNN(**settings, dtype="float32", name="crf")(logits, model.input)
-    head = carried(logits)
-    if head is not None:
-        refined = HeadOutput(head, name=f"{key or 'prediction'}_crf")(refined)
-    if key is not None:
-        refined = {**outputs, key: refined}
-    return keras.Model(model.input, refined, name=name or f"{model.name}_crf")
+    taken = take_output(model, key, "the CRF refines")
+    crf = CRFasRNN(**settings, dtype="float32", name="crf")
+    return taken.replaced(crf(taken.scores, taken.model.input), "crf", name)

@@ -10,8 +10,7 @@ from keras_dense import _check
 from keras_dense._types import Tensor
 from keras_dense.heads.collection import carried
 from keras_dense.layers import ClassPresence, TagGate
-from keras_dense.layers.head_output import HeadOutput
-from keras_dense.surgery.graph import functional
+from keras_dense.models.taken_output import take_output
 
 
 def with_tags(
@@ -62,28 +61,12 @@ def with_tags(
     >>> sorted(kd.with_tags(model, given=True).input)
     ['image', 'known_tags']
     """
-    model = functional(model)
-    if not isinstance(model.input, keras.KerasTensor):
-        raise TypeError(
-            "`model` must have one input, the image. Received: a model with inputs "
-            f"{[x.name for x in model.inputs]}"
-        )
-    outputs = model.output
-    key = _key(outputs, key)
-    scores = outputs if key is None else outputs[key]
-    head = carried(scores)
-    if (
-        len(scores.shape) != 4
-        or (scores.shape[-1] or 0) < 2
-        or (head and head.mode != "multiclass")
-    ):
-        raise ValueError(
-            "`model` must predict logits (B, H, W, classes) of at least 2 classes, of which each "
-            f"pixel has one. Received: an output of shape {tuple(scores.shape)}"
-        )
+    taken = take_output(model, key, "is filtered")
+    taken.check_classes()
+    model, key, scores = taken.model, taken.key, taken.scores
     if background is not None:
         background = _check.integer(background, "background", low=0, high=scores.shape[-1] - 1)
-    presence = _presence(outputs, scores.shape[-1])
+    presence = _presence(model.output, scores.shape[-1])
     if presence is None:
         presence = ClassPresence(sharpness=sharpness, dtype="float32", name="presence")(scores)
     inputs, arguments = model.input, {}
@@ -92,30 +75,7 @@ def with_tags(
         inputs, arguments = {model.input.name: model.input, "known_tags": tags}, {"tags": tags}
     gate = TagGate(background=background, dtype="float32", name="tag_gate")
     filtered = gate(scores, presence, **arguments)
-    if head is not None:
-        filtered = HeadOutput(head, name=f"{key or 'prediction'}_with_tags")(filtered)
-    if key is not None:
-        filtered = {**outputs, key: filtered}
-    return keras.Model(inputs, filtered, name=name or f"{model.name}_with_tags")
-
-
-def _key(outputs: Tensor | dict[str, Tensor], key: str | None) -> str | None:
-    """The output to filter: the given one, or the only segmentation."""
-    if not isinstance(outputs, dict):
-        if key is not None:
-            raise ValueError(f"`key` must be None for a model of one output. Received: key={key!r}")
-        return None
-    heads = {name: carried(output) for name, output in outputs.items()}
-    choices = [n for n, head in heads.items() if head and head.final and head.mode == "multiclass"]
-    choices = choices or [n for n, head in heads.items() if head is None and len(outputs) == 1]
-    if key is None and len(choices) == 1:
-        return choices[0]
-    if key not in outputs:
-        raise ValueError(
-            f"`key` must be the output that is filtered, one of {', '.join(choices or outputs)}. "
-            f"Received: key={key!r}"
-        )
-    return key
+    return taken.replaced(filtered, "with_tags", name, inputs)
 
 
 def _presence(outputs: Tensor | dict[str, Tensor], classes: int) -> Tensor | None:

@@ -163,6 +163,17 @@ def known_colors(image: Tensor) -> Tensor:
     return ops.all(ops.isfinite(image), axis=-1, keepdims=True)
 
 
+def two_or_more(logits: Tensor) -> Tensor:
+    """Logits of at least two classes: of one channel, of "not there" and "there".
+
+    >>> two_or_more(ops.convert_to_tensor([[2.0]])).shape[-1]
+    2
+    """
+    if logits.shape[-1] > 1:
+        return logits
+    return ops.concatenate([ops.zeros_like(logits), logits], axis=-1)
+
+
 def nan_where(value: Tensor, wrong: Tensor) -> Tensor:
     """A result, NaN where its input was wrong.
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from keras_dense._types import Tensor
+from keras_dense.ops.targets import two_or_more
 
 _RULED_OUT = -1e4  # added to the logits of a class that is not there
 _NOWHERE = -1e9  # below the logarithm of every probability
@@ -24,15 +25,12 @@ class Filled(NamedTuple):
 
 
 def class_logits(prediction: Tensor) -> Tensor:
-    """Logits of at least two classes, of a prediction of one or more channels.
+    """Logits of at least two classes, float32, of a prediction of one or more channels.
 
     >>> class_logits(ops.convert_to_tensor([[2.0]])).shape[-1]
     2
     """
-    prediction = ops.cast(prediction, "float32")
-    if prediction.shape[-1] > 1:
-        return prediction
-    return ops.concatenate([ops.zeros_like(prediction), prediction], axis=-1)
+    return two_or_more(ops.cast(prediction, "float32"))
 
 
 def allowed(logits: Tensor, tags: Tensor, presence: Tensor | None = None) -> Tensor:

@@ -26,6 +26,7 @@ def self_training(
     presence: bool = False,
     floor: float = 0.02,
     fill: str = "images",
+    colors: float = 0.0,
     weight: float = 1.0,
     ramp: int = 0,
     affinity: keras.losses.Loss | None = None,
@@ -54,7 +55,8 @@ def self_training(
     ```
 
     with `share` the filled part of the pixels that may be filled. Both are means over their own
-    pixels, so few labeled images are not outweighed.
+    pixels, so few labeled images are not outweighed. Auxiliary heads of the segmentation
+    (`kd.heads.Auxiliary`, `Intermediate`) learn from the filled labels, too.
 
     Tags tell the teacher which classes are possible: it chooses among those that are there or
     unknown. Scribbles and points are masks that are void elsewhere; give `fill="pixels"`.
@@ -82,6 +84,9 @@ def self_training(
         floor: float from 0 to below 1, the share of an image that gets a class that its tags say
             is there, whether the teacher is sure or not: the pixels with the highest probability.
         fill: `"images"`: images without a known pixel are filled; `"pixels"`: all void pixels are.
+        colors: float >= 0, how much labels are moved toward those by which the image can be rebuilt
+            from the colors of its classes before they are filled in, the weight of
+            `kd.layers.RebuildByColor`; 0: not at all.
         weight: float >= 0, of the filled labels.
         ramp: int >= 0, the number of steps in which their weight grows from 0.
         affinity: a loss of image and logits for void pixels, too, such as
@@ -103,7 +108,8 @@ def self_training(
 
     Reference: Tarvainen and Valpola, "Mean teachers are better role models", NIPS 2017 (the
         average); Sohn et al., "FixMatch", NeurIPS 2020 (weak and strong views); Papandreou et al.,
-        "Weakly- and Semi-Supervised Learning of a Deep Convolutional Network", ICCV 2015 (tags).
+        "Weakly- and Semi-Supervised Learning of a Deep Convolutional Network", ICCV 2015 (tags);
+        Luo et al., "Deep Dual Learning for Semantic Image Segmentation", ICCV 2017 (colors).
 
     Example:
 
@@ -130,6 +136,7 @@ def self_training(
         "presence": _check.flag(presence, "presence"),
         "floor": _check.number(floor, "floor", 0, below=1),
         "fill": _check.choice(fill, "fill", FILLS),
+        "colors": _check.number(colors, "colors", 0),
         "weight": _check.number(weight, "weight", 0),
         "ramp": _check.integer(ramp, "ramp", low=0),
         "affinity": affinity,

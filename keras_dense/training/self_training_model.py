@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_dense.heads import Heads, of
+from keras_dense.ops.class_colors import rebuild_by_color
 from keras_dense.training.average import MovingAverage
 from keras_dense.training.batch_of_views import Views
 from keras_dense.training.losses_of_heads import HeadLosses
@@ -48,6 +49,7 @@ class SelfTraining(keras.Model):
         self.heads = Heads(of(self))
         self._fills = True
         self.key: str = settings["key"]
+        self.assisting = _assisting(self.heads, self.key)
         self.tags_key = _tags_key(self.heads, self.key) if settings["tags"] else None
         self.affinity = settings["affinity"]
         self.average = MovingAverage(keras.Model(self.input, self.output), settings["momentum"])
@@ -121,6 +123,8 @@ class SelfTraining(keras.Model):
             logits = allowed(
                 logits, tags, None if presence is None else ops.stop_gradient(presence)
             )
+        if settings["colors"]:
+            logits = rebuild_by_color(logits, views.weak, weight=settings["colors"])
         return fill_labels(
             logits,
             fillable,
@@ -144,7 +148,10 @@ class SelfTraining(keras.Model):
         self.filled_tracker.update_state(ops.stop_gradient(filled.share), sample_weight=count)
         share = ops.sum(known * agree) / ops.maximum(ops.sum(known), 1.0)
         self.agreement_tracker.update_state(ops.stop_gradient(share), sample_weight=ops.sum(known))
-        loss = self.head_losses.one(self.key, labels, prediction, weights[self.key])
+        loss = sum(
+            self.head_losses.one(key, labels, predicted[key], weights[key])
+            for key in (self.key, *self.assisting)
+        )
         total = self._strength() * filled.share * loss
         if self.affinity is not None:
             pixels = weights[self.key]
@@ -188,6 +195,17 @@ class SelfTraining(keras.Model):
         model = super().from_config(config, custom_objects=custom_objects)
         model._take(settings)
         return model
+
+
+def _assisting(heads: Heads, key: str) -> list[str]:
+    """Keys of the heads that help to train a segmentation, and have the same targets."""
+    main = heads[key]
+    return [
+        k
+        for k, head in heads.items()
+        if not head.final
+        and (head.target, head.mode, head.channels) == (main.target, main.mode, main.channels)
+    ]
 
 
 def _tags_key(heads: Heads, key: str) -> str | None:

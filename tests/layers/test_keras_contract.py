@@ -42,6 +42,8 @@ def _rows():
     crf = {"logits_shape": (1, 4, 5, 2), "image_shape": (1, 4, 5, 3)}
     yield layers.CRFasRNN, {"iterations": 1, "exact": True}, crf, (1, 4, 5, 2), 3
     yield cascade.Certainty, {}, MAP, one, 0
+    classes = {"features_shape": MAP, "scores_shape": (2, 9, 8, 3)}
+    yield layers.ClassFeatures, {}, classes, (2, 3, 6), 0
     yield layers.ClassPresence, {}, MAP, (2, 6), 0
     yield layers.CropLike, {}, two, (2, 7, 5, 6), 0
     yield layers.DepthActivation, {}, one, one, 0
@@ -72,6 +74,8 @@ def _rows():
         (2, 2, 2, 6),
         0,
     )
+    both = {"scores_shape": MAP, "image_shape": (2, 9, 8, 3)}
+    yield layers.RebuildByColor, {"window": 3, "rounds": 1}, both, MAP, 0
     colors = {"ab_shape": (2, 2, 2, 2), "image_shape": (2, 7, 5, 3)}
     yield layers.Recolor, {"stride": 4}, colors, (2, 7, 5, 3), 0
     yield layers.ReflectionPadding2D, {"margin": 2}, MAP, (2, 13, 12, 6), 0

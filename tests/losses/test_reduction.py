@@ -116,6 +116,20 @@ TABLE = {
     ),
     "EdgeAwareSmoothness": (losses.EdgeAwareSmoothness, IMAGE, np.nan, NEAR, None),
     "PairwiseAffinity": (losses.PairwiseAffinity, IMAGE, np.nan, LOGITS, None),
+    "DenseCRF": (
+        functools.partial(losses.DenseCRF, sigma=3.0, stride=1, exact=True),
+        IMAGE,
+        np.nan,
+        LOGITS,
+        None,
+    ),
+    "ReconstructionL1": (
+        functools.partial(losses.ReconstructionL1, stride=1),
+        IMAGE,
+        np.nan,
+        RNG.uniform(0, 1, (*SHAPE, 3)).astype("float32"),
+        "pixel",
+    ),
     "NormalsCosine": (
         losses.NormalsCosine,
         *DIRECTIONS,

@@ -115,6 +115,12 @@ def present(x, image):
     return layers.Multiply(name="weighed")([x, layers.Reshape((1, 1, 4), name="map")(presence)])
 
 
+def masked(x, image):
+    features = make("ClassFeatures", name="it")(x, x)
+    numbers = layers.Dense(4, name="dense")(layers.Flatten(name="flat")(features))
+    return layers.Multiply(name="weighed")([x, layers.Reshape((1, 1, 4), name="map")(numbers)])
+
+
 def gated(x, image):
     return make("TagGate", name="it")(x, make("ClassPresence", name="presence")(x))
 
@@ -159,6 +165,7 @@ LAYERS = {
         top="-",
     ),
     "Certainty": Row(it("Certainty")),
+    "ClassFeatures": Row(masked, field=inf, dilate=MORE, region=SIZES, top="-"),
     "ClassPresence": Row(present, field=inf, dilate=MORE, region=SIZES, top="-"),
     "CropLike": Row(
         cropped,
@@ -224,6 +231,13 @@ LAYERS = {
         dilate=MORE,
         region=SIZES,
         top="without a convolutional form: 'it'",
+    ),
+    "RebuildByColor": Row(
+        lambda x, image: make("RebuildByColor", name="it")(x, colors(x)),
+        field=inf,
+        dilate=MORE,
+        region=SIZES,
+        top="-",
     ),
     "Recolor": Row(
         lambda x, image: layers.Rescaling(1.0, name="float")(

@@ -11,13 +11,15 @@
 | B | and images without labels: their labels are filled in by the average of the network |
 | C | and tags of these images as another task, beside B |
 | D | and tags say which labels may be filled in, beside C |
+| E | and the image rebuilt from the labels, which also moves the labels filled in (DIS), beside D |
 | F | masks of all images: the ceiling |
 
 For each seed, one split and one warm-up on the labeled images; then every arm goes on from the same
 weights, for the same number of steps of the same size. Measured is the average of the weights after
 the last step (in A and F, too), with batch norm statistics of whole training images, on test images
 that decide nothing. A finished arm is not repeated. The marks of scribbles and points are made of
-the same masks (arms S and P: cross-entropy of the marks; T and Q: and affinity and filling).
+the same masks (arms S and P: cross-entropy of the marks; T and Q: and affinity; U and R: and labels
+that are filled in).
 """
 
 import argparse
@@ -29,7 +31,16 @@ import pathlib
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-ARMS = "ABCDFSTPQ"
+# Marks of which all images are made, whether affinity is a loss, and whether void is filled in.
+MARKS = {
+    "S": ("scribbles", False, False),
+    "T": ("scribbles", True, False),
+    "U": ("scribbles", True, True),
+    "P": ("points", False, False),
+    "Q": ("points", True, False),
+    "R": ("points", True, True),
+}
+ARMS = ["A", "B", "C", "D", "E", "F", *MARKS]
 SIZES = {"msrc21": (224, 320), "voc_mini": (320, 320), "camvid": (240, 320), "scenes": (64, 96)}
 LABELED, WEAK = (
     {"msrc21": 42, "voc_mini": 40, "camvid": 31, "scenes": 8},
@@ -45,14 +56,15 @@ def arguments(argv=None):
     add("--root", type=pathlib.Path, default=pathlib.Path("../shared/data"))
     add("--out", type=pathlib.Path, default=pathlib.Path("few_labels"))
     add("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    add("--arms", nargs="+", choices=ARMS, default=list("ABCDF"))
+    add("--arms", nargs="+", choices=ARMS, default=ARMS[:6])
     add("--warmup", type=int, default=500, help="steps")
     add("--steps", type=int, default=600)
-    add("--batch-size", type=int, default=8, help="half of it labeled in B, C and D")
+    add("--batch-size", type=int, default=8, help="half of it labeled in B to E")
     add("--learning-rate", type=float, default=3e-4)
     add("--momentum", type=float, default=0.99, help="of the average")
     add("--confidence", type=float, default=0.9)
     add("--floor", type=float, default=0.02)
+    add("--colors", type=float, default=3.0, help="weight of the rebuilt image in E")
     add("--table", action="store_true", help="only print the table of finished arms")
     add("--smoke", action="store_true", help="as little as possible of everything")
     args = parser.parse_args(argv)
@@ -119,7 +131,7 @@ def split(args, data, test, seed):
     return few, weak, held_out if test is None else kd.datasets.cached(test), scored
 
 
-def network(args, data):
+def network(args, data, rebuilt=False):
     import keras
 
     import keras_dense as kd
@@ -129,6 +141,8 @@ def network(args, data):
         "segmentation": kd.heads.Segmentation(data.num_classes, **names),
         "tags": kd.heads.Tags(data.num_classes, weight=0.2, **names),
     }
+    if rebuilt:
+        heads["rebuilt"] = kd.heads.Reconstruction()
     keras.utils.set_random_seed(0)
     if args.smoke or args.data == "scenes":
         model = kd.fcn32s(kd.backbone("mobilenet_v2", weights=None, alpha=0.35), heads=heads)
@@ -138,7 +152,7 @@ def network(args, data):
             "mobilenet_v2", heads=heads, weights=str(file) if file.exists() else "imagenet"
         )
     kd.training.batch_norm_momentum(model, 0.95)
-    return model
+    return kd.training.fuse_batch_norm(model)
 
 
 def views_of(args, data, heads, batch_size, seed, strong=True):
@@ -173,20 +187,19 @@ def fit(args, training, views, steps):
     return {key: float(history[key][-1]) for key in ("loss", "filled", "agreement")}
 
 
-def arm_data(arm, few, weak):
+def arm_data(args, arm, few, weak):
     """The data of an arm, its shares, and settings of `self_training`."""
     import keras_dense as kd
 
     if arm in "AF":
         return few if arm == "A" else Joined(few, weak), {"weight": 0.0}
-    if arm in "STPQ":
-        kind = "scribbles" if arm in "ST" else "points"
+    if arm in MARKS:
+        kind, affinity, fill = MARKS[arm]
         marked = kd.datasets.weaken(Joined(few, weak), kind)
-        if arm in "SP":
-            return marked, {"weight": 0.0}
-        return marked, {"fill": "pixels", "affinity": kd.losses.PairwiseAffinity()}
+        near = kd.losses.PairwiseAffinity() if affinity else None
+        return marked, {"affinity": near, **({"fill": "pixels"} if fill else {"weight": 0.0})}
     kind = "image" if arm == "B" else "tags"
-    settings = {"tags": arm == "D"}
+    settings = {"tags": arm in "DE", "colors": args.colors if arm == "E" else 0.0}
     return (few, kd.datasets.weaken(weak, kind)), settings
 
 
@@ -216,7 +229,9 @@ def run(args, seed, arm, start, few, weak, test, scored):
 
     model = network(args, few)
     model.set_weights(start)
-    data, settings = arm_data(arm, few, weak)
+    if arm == "E":
+        model = kd.models.initialize(network(args, few, rebuilt=True), model)
+    data, settings = arm_data(args, arm, few, weak)
     heads = dict(kd.heads.of(model))
     if isinstance(data, tuple):
         half = args.batch_size // 2
@@ -321,7 +336,7 @@ def table(args):
             means = [f"{np.mean([row[c] for row in mine]):.2f}" for c in columns]
             print(f"| {arm} | {len(mine)} | " + " | ".join(means) + " |")
     print("\n| difference of test_iou | mean | standard error | over seeds |\n|---|---|---|---|")
-    for one, other in ("BA", "CA", "DA", "DB", "FA", "TS", "QP"):
+    for one, other in ("BA", "CA", "DA", "DB", "ED", "FA", "TS", "UT", "QP", "RQ"):
         seeds = sorted({s for a, s in found if a == one} & {s for a, s in found if a == other})
         if not seeds:
             continue

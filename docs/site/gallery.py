@@ -9,7 +9,7 @@ import sys
 import api
 
 # Builders that are not networks of their own.
-NOT_DRAWN = ("assemble", "initialize", "with_crf")
+NOT_DRAWN = ("assemble", "initialize", "with_crf", "with_reconstruction", "with_tags")
 DRAWN = api.ROOT / "build" / "networks"
 SCRIPT = api.ROOT / "docs" / "draw_networks.py"
 PLACE = "<!-- networks -->"

@@ -16,7 +16,7 @@ PACKAGE = pathlib.Path(kd.__file__).parent
 BUILDERS = [
     name
     for name in kd.models.__all__
-    if name not in ("assemble", "initialize", "scores", "with_crf", "with_tags")
+    if name not in ("assemble", "initialize", "scores") and not name.startswith("with_")
 ]
 
 

@@ -103,6 +103,8 @@ EVERY = {
     "layer_cascade": {"filters": 8},
     "linknet": {"filters": 4},
     "lraspp": {"filters": 8},
+    "idw_cnn": {"filters": 8},
+    "dis": {},
     "manet": {"filters": (8,) * 5, "attention_filters": 4},
     "pan": {"filters": 8},
     "upernet": {"filters": 8},

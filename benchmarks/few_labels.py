@@ -152,7 +152,8 @@ def network(args, data, rebuilt=False):
             "mobilenet_v2", heads=heads, weights=str(file) if file.exists() else "imagenet"
         )
     kd.training.batch_norm_momentum(model, 0.95)
-    return kd.training.fuse_batch_norm(model)
+    kd.training.fuse_batch_norm(model)
+    return model
 
 
 def views_of(args, data, heads, batch_size, seed, strong=True):

@@ -314,8 +314,9 @@ def _add_groups(found: Findings, images) -> None:
             "validation split."
         )
     if groups.sequences:
-        count = sum(map(len, groups.sequences))
+        count, sequences = sum(map(len, groups.sequences)), len(groups.sequences)
+        several = "a sequence" if sequences == 1 else f"{sequences} sequences"
         found["said"].append(
-            f"{count} images form {len(groups.sequences)} sequences, in which neighbors look "
-            "alike: whole stretches of them are held out."
+            f"{count} images form {several}, in which neighbors look alike: whole "
+            "stretches of them are held out."
         )

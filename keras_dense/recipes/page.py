@@ -18,6 +18,7 @@ h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; font-size: .85rem; margin: .6rem 0; }
 td, th { padding: .2rem .55rem; border-bottom: 1px solid #dcdce0; text-align: left;
   vertical-align: top; }
+td:not(.number) { overflow-wrap: anywhere; min-width: 4.5rem; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 .wide { overflow-x: auto; }
 figure { margin: .8rem 0; } figcaption { font-size: .85rem; color: #55555c; }

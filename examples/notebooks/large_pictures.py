@@ -1,0 +1,63 @@
+# %% [markdown]
+# # Large pictures
+#
+# A picture that is larger than memory allows is predicted in tiles. If the tiles overlap by twice
+# the reach of the network, the result is that of the whole picture.
+
+# %%
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # or "jax", "torch"
+
+import keras
+import numpy as np
+from PIL import Image
+
+import keras_dense as kd
+
+QUICK = bool(os.environ.get("KERAS_DENSE_QUICK"))  # as little as possible of everything
+keras.utils.set_random_seed(0)
+
+# %% [markdown]
+# Any network will do; this one has random weights.
+
+# %%
+image = keras.Input((None, None, 3))
+x = keras.layers.Conv2D(8, 5, strides=2, padding="same", activation="relu")(image)
+x = keras.layers.Conv2D(8, 5, strides=2, padding="same", activation="relu")(x)
+backbone = kd.backbone(keras.Model(image, x))
+head = kd.heads.Segmentation(4)
+model = kd.assemble(backbone, lambda features: features["P2"], head)
+print(kd.surgery.receptive_field(model))
+
+# %% [markdown]
+# ## From file to file
+# The picture is an array on disk, and so is the result: memory holds some tiles. A run that is
+# stopped goes on where it was when it is started again.
+
+# %%
+height, width = (300, 400) if QUICK else (3000, 4000)
+picture = np.lib.format.open_memmap("picture.npy", "w+", np.uint8, (height, width, 3))
+rng = np.random.default_rng(0)
+for row in range(0, height, 100):  # written piece by piece, as a scanner would
+    picture[row : row + 100] = rng.integers(0, 256, (min(100, height - row), width, 3))
+kd.inference.predict_tiled(model, picture, out="labels.npy", tile=256, progress=False)
+labels = np.load("labels.npy", mmap_mode="r")
+print(labels.shape, labels.dtype)
+
+# %% [markdown]
+# ## The same as the whole picture
+
+# %%
+corner = picture[:256, :384]
+whole = keras.ops.convert_to_numpy(kd.decoded(model).predict_on_batch(corner[None]))[0]
+tiled = kd.inference.predict_tiled(model, np.asarray(corner), tile=128, progress=False)
+print(f"{(whole == tiled).mean():.2%} of the labels are equal")
+
+# %%
+Image.fromarray(head.draw(np.asarray(labels[:200, :300])))
+
+# %% [markdown]
+# GeoTIFFs keep their place on earth: `kd.inference.predict_tiled(model,
+# kd.inference.GeoTiff("in.tif"), out="out.tif")`. On the command line, `python -m keras_dense
+# predict` tiles by itself.

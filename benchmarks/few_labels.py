@@ -65,6 +65,7 @@ def arguments(argv=None):
     add("--confidence", type=float, default=0.9)
     add("--floor", type=float, default=0.02)
     add("--colors", type=float, default=3.0, help="weight of the rebuilt image in E")
+    add("--pictures", nargs="*", default=[], help="arms whose labels are drawn as they are filled")
     add("--table", action="store_true", help="only print the table of finished arms")
     add("--smoke", action="store_true", help="as little as possible of everything")
     args = parser.parse_args(argv)
@@ -176,7 +177,7 @@ def views_of(args, data, heads, batch_size, seed, strong=True):
     return kd.training.TwoViews(loader, strong=changes, mix=mix, seed=seed)
 
 
-def fit(args, training, views, steps):
+def fit(args, training, views, steps, callbacks=()):
     import keras
 
     import keras_dense as kd
@@ -184,7 +185,8 @@ def fit(args, training, views, steps):
     rate = keras.optimizers.schedules.PolynomialDecay(args.learning_rate, steps, 0.0, power=0.9)
     training.compile(keras.optimizers.Adam(rate), **kd.objectives(training))
     epochs = max(1, round(steps / len(views)))
-    history = training.fit(views, epochs=epochs, shuffle=False, verbose=0).history
+    settings = {"callbacks": list(callbacks), "shuffle": False, "verbose": 0}
+    history = training.fit(views, epochs=epochs, **settings).history
     return {key: float(history[key][-1]) for key in ("loss", "filled", "agreement")}
 
 
@@ -248,7 +250,8 @@ def run(args, seed, arm, start, few, weak, test, scored):
         **settings,
     )
     keras.utils.set_random_seed(seed)
-    logs = fit(args, training, views, args.steps)
+    watched = [pictures(args, training, weak, f"{arm}_{seed}")] if arm in args.pictures else ()
+    logs = fit(args, training, views, args.steps, watched)
     teacher = training.teacher
     recalibrated(args, teacher, few, weak)
     return {
@@ -258,6 +261,63 @@ def run(args, seed, arm, start, few, weak, test, scored):
         **score(args, teacher, weak, scored, "weak"),
         **logs,
     }
+
+
+def pictures(args, training, weak, name, moments=4, images=4):
+    """A callback that draws what the teacher fills in, at some moments of the training."""
+    import keras
+    import numpy as np
+
+    import keras_dense as kd
+
+    head = kd.heads.of(training)["segmentation"]
+    chosen = [resized(args, weak[i * len(weak) // images]) for i in range(images)]
+    plain = [resized_weak(sample, head) for sample in chosen]
+
+    class Pictures(keras.callbacks.Callback):
+        shown = []
+
+        def on_epoch_begin(self, epoch, logs=None):
+            epochs = self.params["epochs"]
+            if epoch in {round(k * (epochs - 1) / (moments - 1)) for k in range(moments)}:
+                folder = args.out / "filled"
+                kd.training.infer_labels(
+                    training.teacher,
+                    plain,
+                    folder,
+                    key="segmentation",
+                    tags=training.tags_key is not None,
+                    relative=True,
+                    floor=args.floor,
+                    confidence=args.confidence,
+                    overwrite=True,
+                )
+                from PIL import Image
+
+                files = sorted((folder / "labels").iterdir())
+                self.shown.append([head.draw(np.asarray(Image.open(file))) for file in files])
+
+        def on_train_end(self, logs=None):
+            rows = zip(chosen, *self.shown, strict=True)
+            tiles = [
+                kd.plot.fit_width(tile, 192)
+                for sample, *filled in rows
+                for tile in (sample["image"], head.draw(sample["segmentation"]), *filled)
+            ]
+            count = len(self.shown)
+            titles = ["image", "mask"] + [f"filled, {k + 1}/{count}" for k in range(count)]
+            drawing = kd.plot.grid(tiles, columns=2 + count, titles=titles)
+            kd.plot.save(args.out / f"filled_{name}.png", drawing)
+
+    return Pictures()
+
+
+def resized_weak(sample, head):
+    """A sample whose tags alone are known."""
+    import keras_dense as kd
+
+    tags = kd.datasets.tags_from_labels(sample["segmentation"], head.channels)
+    return {"image": sample["image"], "tags": tags}
 
 
 def recalibrated(args, model, *parts):

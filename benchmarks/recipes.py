@@ -136,7 +136,8 @@ def train_ours(name, folder, args):
     def predict(image):
         y = model.predict_on_batch(image[None])
         if isinstance(head, kd.heads.Instances):
-            return (kd.inference.number_objects(y[0], head) > 0).astype(int)
+            result = keras.ops.convert_to_numpy(head.decode(y))[0]
+            return (kd.inference.number_objects(result, head) > 0).astype(int)
         return np.asarray(y)[0].argmax(-1)
 
     return predict

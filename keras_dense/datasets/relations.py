@@ -56,7 +56,7 @@ def relations_of(labels: ArrayLike, depth: ArrayLike | None, num_classes: int) -
     there = np.unique(labels[known])
     rows = np.array([np.nonzero(labels == k)[0].mean() for k in there])
     far = np.array([_depth(depth, labels == k) for k in there])
-    pairs = ~np.eye(len(there), dtype=bool)
+    pairs: Array = ~np.eye(len(there), dtype=bool)
     above = rows[:, None] < rows[None] - _APART * len(labels)
     before = far[:, None] < _NEARER * far[None]
     unknown = np.isnan(far[:, None] + far[None])

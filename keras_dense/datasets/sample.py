@@ -266,7 +266,7 @@ def less_sure(sample: Sample) -> Sample:
     >>> less_sure({"tags": np.array([1, 0, 255], "uint8")})["tags"].tolist()
     [255, 0, 255]
     """
-    found = {
+    found: Sample = {
         key: np.where(sample[key] == 1, VOID, sample[key]).astype(sample[key].dtype)
         for key in ("tags", "interactions")
         if key in sample

@@ -11,7 +11,7 @@ from keras import layers
 
 from keras_dense import _check
 from keras_dense._types import Features, PathLike, Shape, Tensor
-from keras_dense.heads import Heads, Interactions, Intermediate, Segmentation, Tags
+from keras_dense.heads import Head, Heads, Interactions, Intermediate, Tags
 from keras_dense.layers import ClassFeatures, TagGate
 from keras_dense.models.blocks import summed_scores
 from keras_dense.models.build import HeadsLike, build, make_backbone
@@ -207,11 +207,11 @@ def idw_cnn(
     return build(backbone, decoder, chosen, input_shape, name or "idw_cnn", initialize_from, grid)
 
 
-def _with_parts(head: Segmentation, actions: Sequence[str]) -> dict:
+def _with_parts(head: Head, actions: Sequence[str]) -> dict[str, Head]:
     """A segmentation and the heads that its parts are trained by."""
     segmentation_of_images(head)
     names = {"class_names": head.class_names}
-    heads = {
+    heads: dict[str, Head] = {
         "segmentation": head,
         "first": Intermediate(head, "first"),
         "objects": Tags(head.channels, source="network", palette=head.palette, **names),
@@ -221,9 +221,10 @@ def _with_parts(head: Segmentation, actions: Sequence[str]) -> dict:
     return heads
 
 
-def segmentation_of_images(head: Segmentation) -> None:
+def segmentation_of_images(head: Head) -> None:
     """Check that a head predicts one of several classes at every pixel.
 
+    >>> from keras_dense.heads import Segmentation
     >>> segmentation_of_images(Segmentation(1))
     Traceback (most recent call last):
     ValueError: `heads` must be a segmentation of at least 2 classes, of which each pixel has one. \

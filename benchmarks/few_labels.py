@@ -65,7 +65,7 @@ def arguments(argv=None):
     add("--confidence", type=float, default=0.9)
     add("--floor", type=float, default=0.02)
     add("--colors", type=float, default=3.0, help="weight of the rebuilt image in E")
-    add("--pictures", nargs="*", default=[], help="arms whose labels are drawn as they are filled")
+    add("--drawings", nargs="*", default=[], help="arms whose labels are drawn as they are filled")
     add("--table", action="store_true", help="only print the table of finished arms")
     add("--smoke", action="store_true", help="as little as possible of everything")
     args = parser.parse_args(argv)
@@ -250,7 +250,7 @@ def run(args, seed, arm, start, few, weak, test, scored):
         **settings,
     )
     keras.utils.set_random_seed(seed)
-    watched = [pictures(args, training, weak, f"{arm}_{seed}")] if arm in args.pictures else ()
+    watched = [drawings_of(args, training, weak, f"{arm}_{seed}")] if arm in args.drawings else ()
     logs = fit(args, training, views, args.steps, watched)
     teacher = training.teacher
     recalibrated(args, teacher, few, weak)
@@ -263,7 +263,7 @@ def run(args, seed, arm, start, few, weak, test, scored):
     }
 
 
-def pictures(args, training, weak, name, moments=4, images=4):
+def drawings_of(args, training, weak, name, moments=4, images=4):
     """A callback that draws what the teacher fills in, at some moments of the training."""
     import keras
     import numpy as np
@@ -274,7 +274,7 @@ def pictures(args, training, weak, name, moments=4, images=4):
     chosen = [resized(args, weak[i * len(weak) // images]) for i in range(images)]
     plain = [resized_weak(sample, head) for sample in chosen]
 
-    class Pictures(keras.callbacks.Callback):
+    class Drawings(keras.callbacks.Callback):
         shown = []
 
         def on_epoch_begin(self, epoch, logs=None):
@@ -309,7 +309,7 @@ def pictures(args, training, weak, name, moments=4, images=4):
             drawing = kd.plot.grid(tiles, columns=2 + count, titles=titles)
             kd.plot.save(args.out / f"filled_{name}.png", drawing)
 
-    return Pictures()
+    return Drawings()
 
 
 def resized_weak(sample, head):

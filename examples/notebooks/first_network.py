@@ -57,7 +57,7 @@ model.compile(keras.optimizers.AdamW(rate), **kd.objectives(model))
 model.fit(batches, epochs=epochs, shuffle=False, verbose=2)
 
 # %% [markdown]
-# ## Scores and a picture
+# ## Scores and a drawing
 
 # %%
 scores = kd.training.evaluate(model, kd.datasets.Loader(val, model, 8))

@@ -249,7 +249,7 @@ class Tags(Head):
 
 
 def written_by(predictions: dict, name: str, head: str) -> Tensor:
-    """What the decoder predicts for the whole image beside its maps."""
+    """Prediction of the decoder for the whole image, beside its maps."""
     for prediction in predictions.values():
         if name in prediction.early:
             return prediction.early[name]

@@ -30,7 +30,7 @@ class ClassFeatures(keras.layers.Layer):
         size of the mask is ours.
 
     >>> x, scores = ops.ones((1, 2, 2, 5)), ops.zeros((1, 2, 2, 3))
-    >>> ClassFeatures()(x, scores).shape
+    >>> tuple(ClassFeatures()(x, scores).shape)
     (1, 3, 5)
     """
 

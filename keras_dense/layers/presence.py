@@ -110,7 +110,9 @@ class TagGate(keras.layers.Layer):
 
     def call(self, scores: Tensor, presence: Tensor, tags: Tensor | None = None) -> Tensor:
         scores = ops.cast(scores, "float32")
-        filters = ops.log_sigmoid(ops.cast(presence, "float32"))
+        presence = ops.cast(presence, "float32")
+        # `ops.log_sigmoid` as ONNX writes it overflows.
+        filters = ops.minimum(presence, 0.0) - ops.log1p(ops.exp(-ops.abs(presence)))
         if tags is not None:
             tags = ops.cast(tags, "float32")
             filters = ops.where(ops.equal(tags, 1.0), 0.0, filters)

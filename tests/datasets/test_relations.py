@@ -7,7 +7,7 @@ import keras_dense as kd
 from keras_dense.datasets import RELATIONS, relations_of, with_relations
 
 
-def test_a_picture_that_can_be_read_by_eye():
+def test_a_mask_that_can_be_read_by_eye():
     labels = np.array(
         [
             [0, 0, 0, 0],

@@ -20,7 +20,7 @@ LEFT = {
     "export_and_serving": ("served/1/saved_model.pb", "model.keras"),
     "few_masks": ("teacher.keras", "inferred/labels"),
     "first_network": ("first_network.keras",),
-    "large_pictures": ("labels.npy",),
+    "large_images": ("labels.npy",),
     "own_folder": ("run/report.html", "run/recipe.json"),
     "room": (),
 }

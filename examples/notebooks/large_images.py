@@ -1,8 +1,8 @@
 # %% [markdown]
-# # Large pictures
+# # Large images
 #
-# A picture that is larger than memory allows is predicted in tiles. If the tiles overlap by twice
-# the reach of the network, the result is that of the whole picture.
+# An image that is larger than memory allows is predicted in tiles. If the tiles overlap by twice
+# the reach of the network, the result is that of the whole image.
 
 # %%
 import os
@@ -32,24 +32,24 @@ print(kd.surgery.receptive_field(model))
 
 # %% [markdown]
 # ## From file to file
-# The picture is an array on disk, and so is the result: memory holds some tiles. A run that is
+# The image is an array on disk, and so is the result: memory holds some tiles. A run that is
 # stopped goes on where it was when it is started again.
 
 # %%
 height, width = (300, 400) if QUICK else (3000, 4000)
-picture = np.lib.format.open_memmap("picture.npy", "w+", np.uint8, (height, width, 3))
+large = np.lib.format.open_memmap("large.npy", "w+", np.uint8, (height, width, 3))
 rng = np.random.default_rng(0)
 for row in range(0, height, 100):  # written piece by piece, as a scanner would
-    picture[row : row + 100] = rng.integers(0, 256, (min(100, height - row), width, 3))
-kd.inference.predict_tiled(model, picture, out="labels.npy", tile=256, progress=False)
+    large[row : row + 100] = rng.integers(0, 256, (min(100, height - row), width, 3))
+kd.inference.predict_tiled(model, large, out="labels.npy", tile=256, progress=False)
 labels = np.load("labels.npy", mmap_mode="r")
 print(labels.shape, labels.dtype)
 
 # %% [markdown]
-# ## The same as the whole picture
+# ## The same as the whole image
 
 # %%
-corner = picture[:256, :384]
+corner = large[:256, :384]
 whole = keras.ops.convert_to_numpy(kd.decoded(model).predict_on_batch(corner[None]))[0]
 tiled = kd.inference.predict_tiled(model, np.asarray(corner), tile=128, progress=False)
 print(f"{(whole == tiled).mean():.2%} of the labels are equal")

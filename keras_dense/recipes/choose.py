@@ -205,15 +205,9 @@ def _class_weights(shares: list[float]) -> list[float]:
 
 
 def _optimizer(recipe: Recipe) -> None:
-    random = recipe.value("weights") is None
+    rate, why = _backbone_rate(recipe)
     recipe.set("learning_rate", N.LEARNING_RATE, "Of AdamW, for new layers.")
-    recipe.set(
-        "backbone_rate",
-        1.0 if random else N.BACKBONE_RATE,
-        "The backbone starts from random weights, like all else."
-        if random
-        else "Multiple of the learning rate for the backbone, which has learned before.",
-    )
+    recipe.set("backbone_rate", rate, why)
     recipe.set("weight_decay", N.WEIGHT_DECAY, "Of AdamW; not of biases and batch norms.")
     recipe.set("schedule", dict(N.SCHEDULE), "The rate falls to zero; a warmup is a share of it.")
     recipe.set(
@@ -226,6 +220,22 @@ def _optimizer(recipe: Recipe) -> None:
         "average_rounds",
         N.AVERAGE_ROUNDS,
         "The mean of the weights after the last rounds is used if it validates better.",
+    )
+
+
+def _backbone_rate(recipe: Recipe) -> tuple[float, str]:
+    """The backbone's multiple of the learning rate, and the reason."""
+    if recipe.value("weights") is None:
+        return 1.0, "The backbone starts from random weights, like all else."
+    photographs = recipe.value("kind") == "scenes"
+    if photographs and len(recipe["train"]) < N.FEW_PHOTOGRAPHS:
+        return N.BACKBONE_RATE_OF_FEW, (
+            f"Multiple of the learning rate for the backbone: {len(recipe['train'])} photographs "
+            "teach less than it has learned before, and would make it forget."
+        )
+    return (
+        N.BACKBONE_RATE,
+        "Multiple of the learning rate for the backbone, which has learned before.",
     )
 
 

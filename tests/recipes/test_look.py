@@ -268,6 +268,18 @@ def test_every_class_is_on_both_sides(tmp_path):
     assert {name[0] for name in held} == set("abcdef")
 
 
+def test_few_photographs_change_a_pretrained_backbone_less(tmp_path):
+    found = look(F.scenes(tmp_path, 8))
+    file = tmp_path / "mobilenet_v2.weights.h5"
+    file.write_bytes(b"")
+    rates = [
+        kd.recipes.choose({**found, "up_and_down": photographs}, weights=weights)
+        for photographs, weights in ((True, file), (False, file), (True, None))
+    ]
+    assert [recipe.value("backbone_rate") for recipe in rates] == [0.05, 0.3, 1.0]
+    assert "photographs" in rates[0]["choices"]["backbone_rate"]["why"]
+
+
 def test_bad_choices(tmp_path):
     found = look(F.scenes(tmp_path, 3))
     choose = kd.recipes.choose

@@ -48,7 +48,8 @@ def rebuild_by_color(
     >>> image = np.zeros((1, 1, 4, 3), "float32")
     >>> image[:, :, 2:] = 255
     >>> scores = np.array([[[[2.0, 0.0], [0.1, 0.0], [0.1, 0.0], [0.0, 2.0]]]], "float32")
-    >>> ops.argmax(rebuild_by_color(scores, image, stride=1), axis=-1)[0, 0].tolist()
+    >>> y = ops.convert_to_numpy(rebuild_by_color(scores, image, stride=1))
+    >>> y.argmax(-1)[0, 0].tolist()
     [0, 0, 1, 1]
     """
     scores = ops.cast(scores, "float32")

@@ -2,7 +2,7 @@
 # # A first network
 #
 # From an image classifier to a class for every pixel. The images are drawn by the library, so
-# nothing is downloaded. On two cores the training takes about a minute.
+# nothing is downloaded.
 
 # %%
 import os

@@ -23,7 +23,7 @@ class RebuildByColor(keras.layers.Layer):
         image: `(B, H, W, 3)`, 0–255.
 
     Args:
-        weight: float >= 0. About 3 sharpens borders; from about 10 on, labels follow colors.
+        weight: float >= 0; with a large one, labels follow colors alone.
         rounds: int >= 1.
         window: int >= 1, odd, height and width of the window in cells.
         stride: int >= 1, pixels in a row of a cell; 1 is the most exact, and takes the longest.

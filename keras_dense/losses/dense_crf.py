@@ -24,7 +24,7 @@ class DenseCRF(MapLoss):
     over all pairs of pixels i, j of an image, with `p` the softmax of the logits (of one channel,
     the sigmoid and its complement). It spreads scribbles and points over regions of one color,
     beside the cross-entropy of the known pixels (see `affinity` of `kd.training.self_training`).
-    `kd.losses.PairwiseAffinity` is the same over a small window, and takes less time. It is 0 if
+    `kd.losses.PairwiseAffinity` is the same over a small window. It is 0 if
     all labels are the same, so it must not be the only loss.
 
     The sums are computed on the permutohedral lattice, whose affinities are approximate.

@@ -67,7 +67,7 @@ def dis(
         ValueError, TypeError: for rates below 1, heads without one segmentation, or an output
             stride that the backbone cannot have.
 
-    Reference: Luo et al., ICCV 2017, sections 2 and 3.
+    Reference: Luo et al., ICCV 2017.
 
     Example:
 

@@ -180,7 +180,7 @@ def idw_cnn(
         ValueError, TypeError: for numbers out of range, heads without one segmentation, or an
             output stride that the backbone cannot have.
 
-    Reference: Wang et al., CVPR 2017, sections 3 and 4.
+    Reference: Wang et al., CVPR 2017.
 
     Example:
 

@@ -22,9 +22,8 @@ def with_reconstruction(
     """Move the label scores of a network toward labels by which the image can be rebuilt.
 
     The image is rebuilt from the mean color of each class around a pixel. The new model shares
-    layers and weights with `model`; the refinement has no weights. It is cheaper than a dense CRF
-    (`kd.with_crf`), and looks no further than its window. On labels at a fraction of the image's
-    size it sharpens borders; expect little more.
+    layers and weights with `model`; the refinement has no weights. Unlike a dense CRF
+    (`kd.with_crf`), it looks no further than its window.
 
     Args:
         model: a model from an RGB image 0–255 to logits `(B, H, W, classes)` of the same size and

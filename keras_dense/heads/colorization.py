@@ -5,10 +5,10 @@ import numpy as np
 from keras import ops
 
 from keras_dense import _check
-from keras_dense._types import Array, ArrayLike, Config, Sample, Tensor
-from keras_dense.heads.annotation import annotation, rgb_image
-from keras_dense.heads.drawing import error_colors, hatch_unknown
-from keras_dense.heads.head import Head, Stored
+from keras_dense._types import Array, ArrayLike, Config, Tensor
+from keras_dense.heads.drawing import error_colors
+from keras_dense.heads.head import Stored
+from keras_dense.heads.image_target import ImageTarget
 from keras_dense.layers import AnnealedMean, Recolor
 from keras_dense.losses import AbSmoothL1, ColorCrossEntropy
 from keras_dense.metrics import ColorErrors
@@ -19,7 +19,7 @@ _WORST = 60.0  # distance in (a, b) that is drawn brightest
 
 
 @keras.saving.register_keras_serializable("keras_dense")
-class Colorization(Head):
+class Colorization(ImageTarget):
     """The color of every pixel, from the lightness of the image alone.
 
     A model with such a head converts its images to gray first, for all of its heads. The target is
@@ -96,26 +96,6 @@ class Colorization(Head):
         )
         return [auc, auc.also("psnr")]
 
-    def encode(self, sample: Sample) -> Array:
-        """The target of a sample: its image, as it is.
-
-        Raises:
-            KeyError: if the sample has no image.
-            TypeError, ValueError: if it is no RGB image from 0 to 255.
-        """
-        return rgb_image(annotation(sample, self.target), self.target)
-
-    def unknown(self, size: tuple[int, int]) -> Array:
-        """Target of `(height, width)` without a known pixel: NaN."""
-        return np.full((*size, 3), np.nan, "float32")
-
-    def example(
-        self, size: tuple[int, int], rng: np.random.Generator, known: bool = True
-    ) -> Sample:
-        """Sample of random colors, or of unknown pixels."""
-        colors = rng.uniform(0, 255, (*size, 3)).astype("float32")
-        return {self.target: colors if known else self.unknown(size)}
-
     def decode(self, prediction: Tensor, image: Tensor | None = None) -> Tensor:
         """The image in the predicted colors: RGB, uint8 `(B, H, W, 3)`.
 
@@ -155,13 +135,6 @@ class Colorization(Head):
     def overlay(self, result: Array, image: Array) -> Array:
         """The result alone, which has the image's lightness in it."""
         return self.draw(result)
-
-    def draw(self, result: Array) -> Array:
-        """The RGB image `(H, W, 3)` itself, uint8; unknown pixels are hatched."""
-        image = np.asarray(result)
-        known = np.isfinite(image).all(-1)
-        shown = np.where(known[..., None], image, 0)
-        return hatch_unknown(np.round(shown).clip(0, 255).astype("uint8"), known)
 
     def error(self, truth: Array, prediction: Array, image: Array | None = None) -> Array:
         """Distance of the colors in (a, b): black is right, light yellow is 60 or more.

@@ -7,10 +7,9 @@ import numpy as np
 from keras import layers, ops
 
 from keras_dense import _check
-from keras_dense._types import Array, Config, Features, Sample, Tensor
-from keras_dense.heads.annotation import annotation, rgb_image
-from keras_dense.heads.drawing import error_colors, hatch_unknown
-from keras_dense.heads.head import Head
+from keras_dense._types import Array, Config, Features, Tensor
+from keras_dense.heads.drawing import error_colors
+from keras_dense.heads.image_target import ImageTarget
 from keras_dense.losses import ReconstructionL1
 from keras_dense.surgery.feature_pyramid import feature
 from keras_dense.surgery.graph import source_of
@@ -18,7 +17,7 @@ from keras_dense.surgery.strides import stride_between
 
 
 @keras.saving.register_keras_serializable("keras_dense")
-class Reconstruction(Head):
+class Reconstruction(ImageTarget):
     """The image, rebuilt from the probabilities of the labels by three convolutions.
 
     Labels from which the image can be rebuilt have its borders. An image without a mask teaches
@@ -109,26 +108,6 @@ class Reconstruction(Head):
         """Colors from 0 to 1, in float32."""
         return layers.Activation("sigmoid", dtype="float32", name=name)(scores)
 
-    def encode(self, sample: Sample) -> Array:
-        """The target of a sample: its image, as it is.
-
-        Raises:
-            KeyError: if the sample has no image.
-            TypeError, ValueError: if it is no RGB image from 0 to 255.
-        """
-        return rgb_image(annotation(sample, self.target), self.target)
-
-    def unknown(self, size: tuple[int, int]) -> Array:
-        """Target of `(height, width)` without a known pixel: NaN."""
-        return np.full((*size, 3), np.nan, "float32")
-
-    def example(
-        self, size: tuple[int, int], rng: np.random.Generator, known: bool = True
-    ) -> Sample:
-        """Sample of random colors, or of unknown pixels."""
-        colors = rng.uniform(0, 255, (*size, 3)).astype("float32")
-        return {self.target: colors if known else self.unknown(size)}
-
     def decode(self, prediction: Tensor, image: Tensor | None = None) -> Tensor:
         """The rebuilt image: RGB, uint8 `(B, h, w, 3)`."""
         return ops.cast(ops.round(prediction * 255.0), "uint8")
@@ -140,13 +119,6 @@ class Reconstruction(Head):
     def about(self) -> dict[str, dict]:
         """Unit and range."""
         return {"rebuilt": {"unit": "RGB, 0–255"}}
-
-    def draw(self, result: Array) -> Array:
-        """The RGB image `(H, W, 3)` itself, uint8; unknown pixels are hatched."""
-        colors = np.asarray(result, "float64")
-        known = np.isfinite(colors).all(-1)
-        shown = np.where(known[..., None], colors, 0)
-        return hatch_unknown(np.round(shown).clip(0, 255).astype("uint8"), known)
 
     def error(self, truth: Array, prediction: Array, image: Array | None = None) -> Array:
         """Mean difference of the colors: black is right, light yellow is 128 or more.

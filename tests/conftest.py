@@ -153,8 +153,12 @@ def _repeated(cases):
 def _fixed_state(request):
     """Seeds the three sources of randomness, and forgets the models of the test before."""
     import keras
+    import numpy as np
 
     keras.utils.set_random_seed(0)
+    if isinstance(getattr(request.module, "RNG", None), np.random.Generator):
+        # Shared by the tests of a file, it would depend on which of them ran before.
+        request.module.RNG = np.random.default_rng(0)
     yield
     keras.config.set_dtype_policy("float32")
     keras.config.set_image_data_format("channels_last")

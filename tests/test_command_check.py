@@ -45,8 +45,11 @@ def test_evaluate_says_what_is_wrong_with_masks(folders, capsys):
     assert json.loads(out.read_text())["iou"] == [1.0, 1.0] and not capsys.readouterr().err
     for file in (folders / "masks").iterdir():
         PIL.fromarray(np.full((16, 16), 9, "uint8")).save(file)
-    assert main(["evaluate", model, images, masks, "--remap", "9=255"]) == 1
-    assert "No pixel of any target is known" in capsys.readouterr().err
+    for void in (["--remap", "9=255"], ["--void", "9"]):
+        assert main(["evaluate", model, images, masks, *void]) == 1
+        assert "No pixel of any target is known" in capsys.readouterr().err
+    assert main(["evaluate", model, images, masks, "--remap", "9=1", "--void", "9", "8"]) == 1
+    assert "--remap and --void both name 9" in capsys.readouterr().err
     assert main(["evaluate", model, images, masks, "--remap", "255:1"]) == 1
     assert "--remap takes VALUE=CLASS, such as 255=1. Received: 255:1" in capsys.readouterr().err
 

@@ -22,7 +22,7 @@ def add_arguments(parser):
     add("masks", nargs="?", help="folder of masks of the same names")
     add("--classes", nargs="+", metavar="NAME", help="names of the classes, or their number")
     add("--mask-suffix", default="", help="ending of masks after the image's name")
-    add("--remap", nargs="*", default=[], metavar="A=B", help="values to classes: 255=1")
+    add_mask_numbers(parser)
     add("--depth", metavar="FOLDER", help="folder of depth maps, instead of masks")
     add("--depth-scale", type=float, default=1000.0, help="units of a meter in depth files")
     add("--against", metavar="IMAGES", help="images of another split, which must not occur here")
@@ -65,7 +65,7 @@ def _dataset(args):
         num_classes=number if names else VOID,
         class_names=None if number is not None or not names else names,
         mask_suffix=args.mask_suffix,
-        remap=as_remap(args.remap),
+        remap=as_remap(args),
     )
     return dataset if names else _Unnamed(dataset)
 
@@ -103,17 +103,26 @@ class Watched:
         return self._dataset[index]
 
 
-def as_remap(pairs):
-    """`["255=1"]` as `{255: 1}`; nothing as `None`.
+def add_mask_numbers(parser):
+    """The arguments by which numbers in masks become others."""
+    add = parser.add_argument
+    add("--remap", nargs="*", default=[], metavar="A=B", help="values to classes: 255=1")
+    add("--void", nargs="+", type=int, default=[], help="numbers in the masks that mean void")
+
+
+def as_remap(args):
+    """`--remap 255=1 --void 11` as `{255: 1, 11: 255}`; nothing as `None`.
 
     Raises:
-        Unusable: if it has another form.
+        Unusable: if it has another form, or a number is in both.
     """
     found = {}
-    for pair in pairs:
+    for pair in args.remap:
         value, _, label = pair.partition("=")
         try:
             found[int(value)] = int(label)
         except ValueError:
             raise Unusable(f"--remap takes VALUE=CLASS, such as 255=1. Received: {pair}") from None
-    return found or None
+    if twice := sorted(found.keys() & set(args.void)):
+        raise Unusable(f"--remap and --void both name {', '.join(map(str, twice))}")
+    return (found | dict.fromkeys(args.void, VOID)) or None

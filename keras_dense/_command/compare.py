@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from keras_dense import datasets
-from keras_dense._command.check import as_remap
+from keras_dense._command.check import add_mask_numbers, as_remap
 from keras_dense._command.console import Progress, plain
 from keras_dense._command.drawings import difference_drawing
 from keras_dense._command.files import make_folder, report, write_drawing, write_whole
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--head", metavar="KEY", help="the head to compare, of models with several")
     add("--classes", nargs="+", metavar="NAME", help="names of the classes of predicted labels")
     add("--mask-suffix", default="", help="ending of masks after the image's name")
-    add("--remap", nargs="*", default=[], metavar="A=B", help="values to classes: 255=1")
+    add_mask_numbers(parser)
     add("--out", type=pathlib.Path, help="folder for compare.json and the drawings")
     add("--drawings", type=int, default=8, metavar="N", help="draw the N images that differ most")
     add("--samples", type=int, default=2000, help="draws of the bootstrap")
@@ -107,7 +107,7 @@ def _dataset(args: argparse.Namespace, both: list, names: list[str]) -> Any:
             class_names=names,
             palette=next((x.palette for x in both if x.palette is not None), None),
             mask_suffix=args.mask_suffix,
-            remap=as_remap(args.remap),
+            remap=as_remap(args),
         )
     except (OSError, ValueError) as error:
         raise Unusable(str(error)) from error

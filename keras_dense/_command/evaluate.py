@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from keras_dense import datasets, training
-from keras_dense._command.check import as_remap
+from keras_dense._command.check import add_mask_numbers, as_remap
 from keras_dense._command.console import Progress
 from keras_dense._command.files import check_scores_file, report, write_whole
 from keras_dense._command.load import Unusable, heads_file, load_heads, load_model
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("annotations", help="folder of masks, depth or arrays of the same names")
     add("--head", metavar="KEY", help="the head to score, of a model with several")
     add("--mask-suffix", default="", help="ending of annotations after the image's name")
-    add("--remap", nargs="*", default=[], metavar="A=B", help="values to classes: 255=1")
+    add_mask_numbers(parser)
     add("--out", type=pathlib.Path, help="file for the scores as JSON")
 
 
@@ -174,11 +174,12 @@ def _dataset(args: argparse.Namespace, head: Head) -> Any:
             class_names=head.class_names,
             palette=head.palette,
             mask_suffix=args.mask_suffix,
-            remap=as_remap(args.remap),
+            remap=as_remap(args),
         )
         return _Annotated(masks, "segmentation")
-    if args.remap:
-        raise Unusable(f"--remap is for masks; {type(head).__name__} reads {head.annotation}")
+    if args.remap or args.void:
+        kind = type(head).__name__
+        raise Unusable(f"--remap and --void are for masks; {kind} reads {head.annotation}")
     if head.annotation == "depth":
         depths = datasets.depth_folder(args.images, args.annotations, depth_suffix=args.mask_suffix)
         return _Annotated(depths, "depth")

@@ -41,7 +41,7 @@ MARKS = {
     "R": ("points", True, True),
 }
 ARMS = ["A", "B", "C", "D", "E", "F", *MARKS]
-SIZES = {"msrc21": (224, 320), "voc_mini": (320, 320), "camvid": (240, 320), "scenes": (64, 96)}
+SIZES = {"msrc21": (160, 224), "voc_mini": (192, 192), "camvid": (168, 224), "scenes": (64, 96)}
 LABELED, WEAK = (
     {"msrc21": 42, "voc_mini": 40, "camvid": 31, "scenes": 8},
     {"msrc21": 210, "voc_mini": 100},
@@ -57,13 +57,13 @@ def arguments(argv=None):
     add("--out", type=pathlib.Path, default=pathlib.Path("few_labels"))
     add("--seeds", type=int, nargs="+", default=[0, 1, 2])
     add("--arms", nargs="+", choices=ARMS, default=ARMS[:6])
-    add("--warmup", type=int, default=500, help="steps")
-    add("--steps", type=int, default=600)
+    add("--warmup", type=int, default=200, help="steps")
+    add("--steps", type=int, default=250)
     add("--batch-size", type=int, default=8, help="half of it labeled in B to E")
     add("--learning-rate", type=float, default=3e-4)
     add("--momentum", type=float, default=0.99, help="of the average")
     add("--confidence", type=float, default=0.9)
-    add("--floor", type=float, default=0.02)
+    add("--floor", type=float, default=0.4, help="of the mean share of a class where it is")
     add("--colors", type=float, default=3.0, help="weight of the rebuilt image in E")
     add("--drawings", nargs="*", default=[], help="arms whose labels are drawn as they are filled")
     add("--table", action="store_true", help="only print the table of finished arms")
@@ -245,7 +245,7 @@ def run(args, seed, arm, start, few, weak, test, scored):
         "segmentation",
         momentum=args.momentum,
         confidence=args.confidence,
-        floor=args.floor,
+        floor=(args.floor * kd.training.class_shares(few)).tolist(),
         ramp=max(args.steps // 5, 1),
         **settings,
     )
@@ -288,7 +288,7 @@ def drawings_of(args, training, weak, name, moments=4, images=4):
                     key="segmentation",
                     tags=training.tags_key is not None,
                     relative=True,
-                    floor=args.floor,
+                    floor=training.settings["floor"],
                     confidence=args.confidence,
                     overwrite=True,
                 )

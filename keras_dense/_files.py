@@ -26,6 +26,7 @@ _DISK = {
     "File too large": errno.EFBIG,
     "Input/output error": errno.EIO,
     "TIFFAppendToStrip:Write error": errno.EIO,
+    "basic_ios::clear: iostream error": errno.EIO,  # OpenVINO
 }
 _LITTLE = 1 << 16  # bytes of a disk that is full
 
@@ -91,27 +92,35 @@ def whole(path: PathLike, *, fsync: bool = True) -> Iterator[pathlib.Path]:
     _remove_once(path.parent)
     # A part of a long name is enough.
     prefix = f".{_cut(path.name, 80)}.{_owner()}."
+    free = None
     try:
         with tempfile.TemporaryDirectory(_ENDING, prefix, path.parent) as draft:
             new, old = pathlib.Path(draft, "new"), pathlib.Path(draft, "old")
             new.mkdir()
-            yield new / path.name
-            if not os.path.lexists(new / path.name):
-                raise FileNotFoundError(f"nothing was written for {str(path)!r}")
-            if fsync:
-                for written in sorted(new.rglob("*")):
-                    _to_disk(written)
-            for written in sorted(new.iterdir()):
-                _move(written, path.parent / written.name, old)
+            try:
+                yield new / path.name
+                if not os.path.lexists(new / path.name):
+                    raise FileNotFoundError(f"nothing was written for {str(path)!r}")
+                if fsync:
+                    for written in sorted(new.rglob("*")):
+                        _to_disk(written)
+                for written in sorted(new.iterdir()):
+                    _move(written, path.parent / written.name, old)
+            except Exception:
+                free = shutil.disk_usage(draft).free  # before the draft is removed
+                raise
             if fsync:
                 _to_disk(path.parent)
     except Exception as error:
         number = disk_error(error)
-        if number in (None, errno.EIO) and shutil.disk_usage(path.parent).free < _LITTLE:
+        if number in (None, errno.EIO) and free is not None and free < _LITTLE:
             number = errno.ENOSPC
         if number is None:
             raise
-        raise OSError(number, os.strerror(number), str(path)) from error
+        text = os.strerror(number)
+        if number == errno.EIO and free is not None:
+            text += f" ({free / 1e6:.1f} MB were left on the disk)"
+        raise OSError(number, text, str(path)) from error
 
 
 def _owner() -> str:

@@ -19,7 +19,7 @@ from keras_dense.training.blind import blind
 from keras_dense.training.blocks import block_decay
 from keras_dense.training.bootstrap import Difference, Interval, bootstrap, paired_bootstrap
 from keras_dense.training.checkpoint import Checkpoint
-from keras_dense.training.class_weights import median_frequency
+from keras_dense.training.class_weights import class_shares, median_frequency
 from keras_dense.training.color_prior import estimate_ab_prior
 from keras_dense.training.evaluate import class_table, evaluate
 from keras_dense.training.fuse_batch_norm import fuse_batch_norm
@@ -63,6 +63,7 @@ __all__ = [
     "blind",
     "block_decay",
     "bootstrap",
+    "class_shares",
     "class_table",
     "enable_lora",
     "estimate_ab_prior",

@@ -15,7 +15,7 @@ from keras_dense.datasets.parts import describe
 from keras_dense.datasets.sample import check_sample
 from keras_dense.heads import Heads, of
 from keras_dense.training.pseudo_labels import allowed, class_logits, fill_labels
-from keras_dense.training.self_training import check_confidence, segmentation_key
+from keras_dense.training.self_training import for_classes, segmentation_key
 
 
 class Inferred(NamedTuple):
@@ -45,7 +45,7 @@ def infer_labels(
     tags: bool = True,
     confidence: float | Sequence[float] = 0.9,
     relative: bool = False,
-    floor: float = 0.0,
+    floor: float | Sequence[float] = 0.0,
     overwrite: bool = False,
 ) -> list[Inferred]:
     """Write the labels of which a network is sure, for images whose pixels are not known.
@@ -67,7 +67,7 @@ def infer_labels(
         relative: bool, whether `confidence` is relative to the highest probability of a label of
             the same class in the image.
         floor: float from 0 to below 1, the share of an image that gets a class that its tags say is
-            there, in any case.
+            there, in any case; or one for each class.
         overwrite: bool, whether to replace files that exist.
 
     Returns:
@@ -94,9 +94,9 @@ def infer_labels(
     head = chosen[key]
     classes = max(head.channels, 2)
     settings = {
-        "confidence": check_confidence(confidence, classes),
+        "confidence": for_classes(confidence, "confidence", classes, high=1),
         "relative": _check.flag(relative, "relative"),
-        "floor": _check.number(floor, "floor", 0, below=1),
+        "floor": for_classes(floor, "floor", classes, below=1),
         "void": head.ignore_class,
     }
     use_tags = _check.flag(tags, "tags")

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
 from keras import ops
 
 from keras_dense._types import Tensor
@@ -62,7 +63,7 @@ def fill_labels(
     *,
     confidence: Any,
     relative: bool,
-    floor: float,
+    floor: Any,
     tags: Tensor | None,
     void: int | None,
 ) -> Filled:
@@ -74,8 +75,8 @@ def fill_labels(
         confidence: `(C,)` or a number, the least probability of a label.
         relative: bool, whether it is relative to the highest probability that a label of the class
             has in the batch.
-        floor: float, the share of pixels of an image that get a class that is certainly there,
-            those with the highest probability of it, sure or not.
+        floor: `(C,)` or a number, the share of pixels of an image that get a class that is
+            certainly there, those with the highest probability of it, sure or not.
         tags: `(B, C)`, or `None`: there is no floor.
         void: int, the label of other pixels.
     """
@@ -88,7 +89,7 @@ def fill_labels(
         chosen = ops.logical_and(chosen, fillable[..., None])
         limits = limits * ops.max(ops.where(chosen, best[..., None], 0.0), axis=(0, 1, 2))
     sure = best >= ops.take(limits, label, axis=0)
-    if floor and tags is not None:
+    if tags is not None and np.any(floor):
         forced, forced_label = _surest(log_p, fillable, tags, floor)
         label = ops.where(forced, forced_label, label)
         sure = ops.logical_or(sure, forced)
@@ -103,13 +104,16 @@ def _surest(log_p, fillable, tags, floor):
     # Logarithms: probabilities of a class that the teacher never says may all be 0.
     masked = ops.where(fillable[..., None], log_p, _NOWHERE)
     sample = masked[:, ::_STRIDE, ::_STRIDE]
-    ordered = ops.sort(ops.reshape(sample, (ops.shape(sample)[0], -1, log_p.shape[-1])), axis=1)
-    count = ops.cast(ops.shape(ordered)[1], "float32")
-    place = ops.cast(ops.floor(count * (1.0 - floor)), "int32")
-    place = ops.minimum(place, ops.cast(count, "int32") - 1)
-    limit = ops.take(ordered, place, axis=1)[:, None, None, :]
-    there = ops.equal(ops.cast(tags, "float32"), 1.0)[:, None, None, :]
-    among = ops.logical_and(ops.logical_and(masked >= limit, there), masked > 0.5 * _NOWHERE)
+    classes = log_p.shape[-1]
+    ordered = ops.sort(ops.reshape(sample, (ops.shape(sample)[0], -1, classes)), axis=1)
+    count = ops.shape(ordered)[1]
+    floors = ops.zeros((classes,)) + ops.convert_to_tensor(floor, "float32")
+    place = ops.cast(ops.floor(ops.cast(count, "float32") * (1.0 - floors)), "int32")
+    place = ops.broadcast_to(ops.minimum(place, count - 1), (ops.shape(ordered)[0], 1, classes))
+    limit = ops.take_along_axis(ordered, place, axis=1)[:, None]
+    there = ops.logical_and(ops.equal(ops.cast(tags, "float32"), 1.0), floors > 0.0)
+    among = ops.logical_and(masked >= limit, there[:, None, None, :])
+    among = ops.logical_and(among, masked > 0.5 * _NOWHERE)
     # Of several classes, the one that stands out most against its own limit.
     score = ops.where(among, masked - limit, -1.0)
     return ops.any(among, axis=-1), ops.argmax(score, axis=-1)

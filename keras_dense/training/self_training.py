@@ -24,7 +24,7 @@ def self_training(
     relative: bool = True,
     tags: bool = True,
     presence: bool = False,
-    floor: float = 0.02,
+    floor: float | Sequence[float] = 0.02,
     fill: str = "images",
     colors: float = 0.0,
     weight: float = 1.0,
@@ -82,7 +82,8 @@ def self_training(
         presence: bool, whether tags that are unknown in images with other tags are weighed by the
             teacher's prediction of them.
         floor: float from 0 to below 1, the share of an image that gets a class that its tags say
-            is there, whether the teacher is sure or not: the pixels with the highest probability.
+            is there, whether the teacher is sure or not: the pixels with the highest probability;
+            or one for each class, such as 0.4 times `kd.training.class_shares(few)`.
         fill: `"images"`: images without a known pixel are filled; `"pixels"`: all void pixels are.
         colors: float >= 0, how much labels are moved toward those by which the image can be rebuilt
             from the colors of its classes before they are filled in, the weight of
@@ -130,11 +131,11 @@ def self_training(
     settings = {
         "key": key,
         "momentum": _check.number(momentum, "momentum", 0, below=1),
-        "confidence": check_confidence(confidence, classes),
+        "confidence": for_classes(confidence, "confidence", classes, high=1),
         "relative": _check.flag(relative, "relative"),
         "tags": _check.flag(tags, "tags"),
         "presence": _check.flag(presence, "presence"),
-        "floor": _check.number(floor, "floor", 0, below=1),
+        "floor": for_classes(floor, "floor", classes, below=1),
         "fill": _check.choice(fill, "fill", FILLS),
         "colors": _check.number(colors, "colors", 0),
         "weight": _check.number(weight, "weight", 0),
@@ -177,21 +178,21 @@ def segmentation_key(heads: Heads, key: str | None) -> str:
     return key
 
 
-def check_confidence(value: Any, classes: int) -> float | list[float]:
-    """Least probability of a label, for all classes or for each.
+def for_classes(value: Any, name: str, classes: int, **bounds: float) -> float | list[float]:
+    """A number from 0 to a bound (`high` or `below`), for all classes or one for each.
 
     Raises:
         ValueError: if it is out of range, or there are more or fewer than classes.
 
-    >>> check_confidence([0.5, 1], 2)
+    >>> for_classes([0.5, 1], "confidence", 2, high=1)
     [0.5, 1.0]
     """
     if np.ndim(value) == 0:
-        return _check.number(value, "confidence", 0, 1)
-    found = [_check.number(v, "confidence", 0, 1) for v in value]
+        return _check.number(value, name, 0, **bounds)
+    found = [_check.number(v, name, 0, **bounds) for v in value]
     if len(found) != classes:
         raise ValueError(
-            f"`confidence` must be a number, or one for each of {classes} classes. Received: "
+            f"`{name}` must be a number, or one for each of {classes} classes. Received: "
             f"{len(found)} numbers"
         )
     return found

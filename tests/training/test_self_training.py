@@ -299,6 +299,10 @@ def test_tags_rule_out_and_their_classes_come_back():
     assert (found[1] == 0).all()
     there = found[0] == 3
     assert there[10:20, 10:20].mean() > 0.5 and 0.03 < there.mean() < 0.08
+    each = fill_labels(filtered, fillable, floor=[0, 0, 0, 0.05], void=255, **settings).labels
+    np.testing.assert_array_equal(ops.convert_to_numpy(each)[0] == 3, there)
+    without = fill_labels(filtered, fillable, floor=[0.5, 0, 0, 0], void=255, **settings).labels
+    assert not (ops.convert_to_numpy(without) == 3).any()
     presence = ops.convert_to_tensor([[0.0, 9, -50, 9], [0, 0, 0, 0]])
     weighed = ops.convert_to_numpy(allowed(ops.convert_to_tensor(logits), tags, presence))
     assert weighed[0, ..., 2].max() < -30 and weighed[0, ..., 0].max() > 0
@@ -356,6 +360,7 @@ def test_bad_arguments():
         ({"confidence": [0.5, 0.5]}, "a number, or one for each of 3 classes. Received: 2 numbers"),
         ({"fill": "all"}, "`fill` must be one of 'images', 'pixels'"),
         ({"floor": 1.0}, "`floor` must be a number >= 0 and < 1"),
+        ({"floor": [0.1]}, "`floor` must be a number, or one for each of"),
         ({"key": "masks"}, "`key` must be a segmentation of the model.*one of: ''"),
         ({"ramp": -1}, "`ramp` must be an integer >= 0"),
     ):

@@ -79,7 +79,8 @@ def build(recipe: Recipe, heads: Any) -> keras.Model:
         if name in models.__all__:
             model = getattr(models, name)(backbone, heads=heads, weights=None, **arguments)
         else:
-            model = models.assemble(backbone, getattr(decoders, name)(**arguments), heads)
+            decoder = getattr(decoders, name)(**arguments)
+            model = models.assemble(backbone, decoder, heads, name=name)
     momentum = recipe.value("batch_norm")["momentum"]
     if momentum is not None:
         training.batch_norm_momentum(model, momentum)

@@ -7,7 +7,13 @@ from keras_dense.datasets import DatasetWarning
 from keras_dense.heads import Depth, Segmentation
 from keras_dense.metrics import ConfusionMatrix
 from keras_dense.plot import error_map
-from keras_dense.training import Preview, class_table, evaluate, median_frequency
+from keras_dense.training import (
+    Preview,
+    class_shares,
+    class_table,
+    evaluate,
+    median_frequency,
+)
 
 COLORS = np.array([(10, 20, 30), (40, 50, 60), (70, 80, 90)], "uint8")
 
@@ -126,6 +132,18 @@ def test_preview(tmp_path):
 
     with pytest.raises(ValueError, match="`count` must be an integer >= 1"):
         Preview(dataset, tmp_path, Head(), count=0)
+
+
+@pytest.mark.once
+def test_shares_of_classes_where_they_are():
+    labels = np.array([[0, 0, 1, 255], [0, 0, 0, 255], [1, 1, 1, 0], [255, 255, 255, 255]])
+    samples = [{"segmentation": row[None]} for row in labels]
+    # Class 0 covers 2/3, all and 1/4 of the known pixels of three images, class 1 a third and 3/4.
+    np.testing.assert_allclose(class_shares(samples, 3), [23 / 36, 13 / 24, 0], rtol=1e-12)
+    with pytest.raises(ValueError, match="labels from 0 to 1, and there are 1 classes"):
+        class_shares(samples, 1)
+    with pytest.raises(ValueError, match="no labeled pixel"):
+        class_shares(samples[3:], 2)
 
 
 @pytest.mark.once

@@ -72,7 +72,7 @@ def draw(args):
 
 
 def loaders(args):
-    """Batches of both kinds with two views of each image, images to validate, and the many."""
+    """Batches of both kinds with two views of each image, validation, the few and the many."""
     names = {"class_names": args.classes}
     masks = kd.datasets.folder(args.few / "images", args.few / "masks", **names)
     few, val = kd.datasets.split(masks, 1 - args.validation)
@@ -94,7 +94,7 @@ def loaders(args):
     )
     strong = [T.ColorJitter(), T.Blur(probability=0.5), T.Gray(probability=0.2)]
     views = kd.training.TwoViews(train, strong=strong, mix=kd.datasets.BoxMix())
-    return heads, views, kd.datasets.Loader(val, heads, 1, transforms=whole), many
+    return heads, views, kd.datasets.Loader(val, heads, 1, transforms=whole), few, many
 
 
 def main():
@@ -107,7 +107,7 @@ def main():
         draw(args)
 
     print("1. Two kinds of images")
-    heads, views, val, many = loaders(args)
+    heads, views, val, few, many = loaders(args)
     print(f"   {views.dataset}")
 
     print("2. A network and its average")
@@ -118,7 +118,11 @@ def main():
     kd.training.batch_norm_momentum(model, 0.95)  # or the teacher has outdated statistics
     steps = len(views) * args.epochs
     training = kd.training.self_training(
-        model, momentum=min(0.99, 1 - 4 / max(steps, 8)), ramp=max(1, steps // 5)
+        model,
+        momentum=min(0.99, 1 - 4 / max(steps, 8)),
+        # A class whose tag says that it is there gets a part of what it covers elsewhere.
+        floor=(0.4 * kd.training.class_shares(few)).tolist(),
+        ramp=max(1, steps // 5),
     )
     rate = keras.optimizers.schedules.PolynomialDecay(5e-4, steps, 0.0, power=0.9)
     training.compile(keras.optimizers.Adam(rate), **kd.objectives(training))

@@ -142,6 +142,20 @@ def scratch() -> Iterator[pathlib.Path]:
         yield pathlib.Path(folder)
 
 
+def need_room(folder: PathLike, size: int) -> None:
+    """Make sure that a disk has so many bytes left.
+
+    For writers that do not survive a full one: HDF5 crashes when it cannot close its file.
+
+    Raises:
+        OSError: with the number of a full disk and the path.
+
+    >>> need_room(tempfile.gettempdir(), 0)
+    """
+    if shutil.disk_usage(folder).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+
 def disk_error(error: BaseException | None) -> int | None:
     """The number of the error of a disk that an exception, or one it came from, is about.
 

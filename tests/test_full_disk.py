@@ -139,3 +139,23 @@ def test_a_model_is_saved_whole_or_not(tmp_path):
     assert path.read_bytes() == before and files(tmp_path) == ["model.keras"]
     with pytest.raises(ValueError, match="`file` must end in '.keras'"):
         kd.training.save(model, tmp_path / "model.h5")
+
+
+def test_checkpoints_ask_for_room_before_hdf5_writes(tmp_path, monkeypatch):
+    """HDF5 crashes when it cannot close its file."""
+    from keras_dense import _files
+
+    image, labels = np.zeros((2, 8, 8, 3), "float32"), np.zeros((2, 8, 8), "int32")
+    model = network(kd.heads.Segmentation(3))
+    model.compile("adam", **kd.objectives(model))
+    checkpoint = kd.training.Checkpoint(tmp_path / "run")
+    model.fit(image, labels, verbose=0, callbacks=[checkpoint])
+    kept = files(tmp_path)
+    assert "state.weights.h5" in kept
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr(_files.shutil, "disk_usage", lambda path: usage)
+    second = kd.training.Checkpoint(tmp_path / "run")
+    start = second.restore(model)
+    with pytest.raises(OSError, match="No space left on device.*epoch_0002"):
+        model.fit(image, labels, verbose=0, epochs=2, initial_epoch=start, callbacks=[second])
+    assert [name for name in files(tmp_path) if name != ".lock"] == kept

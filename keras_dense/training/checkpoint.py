@@ -4,6 +4,7 @@ import contextlib
 import csv
 import itertools
 import json
+import math
 import pathlib
 import re
 import shutil
@@ -13,7 +14,7 @@ from typing import Any
 import keras
 
 from keras_dense import _check
-from keras_dense._files import remove_drafts, whole
+from keras_dense._files import need_room, remove_drafts, whole
 from keras_dense._lock import held_here, lock
 from keras_dense._types import PathLike
 from keras_dense.training.batch_norm import sublayers
@@ -236,6 +237,10 @@ class Checkpoint(keras.callbacks.Callback):
         }
         with whole(self._folder / f"epoch_{self._epochs:04d}", fsync=True) as draft:
             draft.mkdir()
+            optimizer = self.model.optimizer
+            variables = [*self.model.variables, *(optimizer.variables if optimizer else ())]
+            # HDF5 also writes some hundred bytes about each of them.
+            need_room(draft, sum(_bytes(v) + 4096 for v in variables))
             self.model.save_weights(draft / "state.weights.h5")
             (draft / "state.json").write_text(json.dumps(state))
 
@@ -249,6 +254,11 @@ class Checkpoint(keras.callbacks.Callback):
                     values[epoch : epoch + 1] or ["nan"] for values in self.history.values()
                 ]
                 writer.writerow([epoch + 1, *(value[0] for value in row)])
+
+
+def _bytes(variable: Any) -> int:
+    dtype = keras.backend.standardize_dtype(variable.dtype)
+    return math.prod(variable.shape) * (8 if dtype.endswith("64") else 4)
 
 
 def _described(model: keras.Model, loaders: Any) -> dict:

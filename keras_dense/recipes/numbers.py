@@ -84,9 +84,8 @@ CROP_MULTIPLE = 32
 BATCH_SIZE = 8
 LEARNING_RATE = 1e-3
 BACKBONE_RATE = 0.3  # multiple of the learning rate, with pretrained weights
-FEW_PHOTOGRAPHS = (
-    200  # with fewer, at BACKBONE_RATE, the score of PASCAL VOC falls from 100 steps on
-)
+# With fewer, at BACKBONE_RATE, the score of PASCAL VOC falls from 100 steps on.
+FEW_PHOTOGRAPHS = 200
 BACKBONE_RATE_OF_FEW = 0.05
 WEIGHT_DECAY = 1e-4
 SCHEDULE = {"kind": "polynomial", "power": 0.9, "warmup": 0.0}

@@ -153,7 +153,6 @@ def network(args, data, rebuilt=False):
             "mobilenet_v2", heads=heads, weights=str(file) if file.exists() else "imagenet"
         )
     kd.training.batch_norm_momentum(model, 0.95)
-    kd.training.fuse_batch_norm(model)
     return model
 
 

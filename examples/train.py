@@ -337,7 +337,6 @@ def network(args, heads):
         model = kd.with_crf(model, key, **settings(args.crf))
     if args.batch_norm_momentum is not None:
         kd.training.batch_norm_momentum(model, args.batch_norm_momentum)
-    kd.training.fuse_batch_norm(model)  # the same numbers in less time
     if args.freeze_batch_norm:  # The new ones of the decoder have no statistics worth keeping.
         frozen = kd.training.freeze_batch_norm(model.get_layer("backbone"))
         print("batch normalizations frozen:", frozen)

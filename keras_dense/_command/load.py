@@ -14,6 +14,7 @@ import keras
 from keras_dense import weights as published
 from keras_dense.heads import Heads, Segmentation, attach
 from keras_dense.heads.model_heads import found
+from keras_dense.surgery import accelerate
 from keras_dense.surgery.graph import functional, has_graph
 
 
@@ -79,6 +80,7 @@ def load_model(named, weights=None):
     # Deserialization of a layer may raise anything.
     except Exception as error:
         raise Unusable(f"{str(path)!r} cannot be loaded as a model ({_cause(error)})") from error
+    accelerate(model)
     if not has_graph(model):
         raise Unusable(
             f"{str(path)!r} holds a {type(model).__name__} without a graph of layers, which cannot "

@@ -82,11 +82,7 @@ class _Atrous(keras.layers.Layer):
             )
         return free // stride + 1
 
-    def _finish(self, outputs):
-        """Add the bias and apply the activation."""
-        if self.use_bias:
-            shape = (1, 1, 1, -1) if self.data_format == "channels_last" else (1, -1, 1, 1)
-            outputs = ops.add(outputs, ops.reshape(self.bias, shape))
+    def _activated(self, outputs):
         return outputs if self.activation is None else self.activation(outputs)
 
     def _holes(self):
@@ -170,6 +166,11 @@ class AtrousConv2D(_Atrous, keras.layers.Conv2D):
         inputs = ops.cast(inputs, self.compute_dtype)
         return atrous_conv(inputs, kernel, **self._holes())
 
+    def call(self, inputs: Tensor) -> Tensor:
+        inputs = ops.cast(inputs, self.compute_dtype)
+        outputs = atrous_conv(inputs, self.kernel, bias=self.bias, **self._holes())
+        return self._activated(outputs)
+
 
 @keras.saving.register_keras_serializable("keras_dense")
 class AtrousDepthwiseConv2D(_Atrous, keras.layers.DepthwiseConv2D):
@@ -224,7 +225,8 @@ class AtrousDepthwiseConv2D(_Atrous, keras.layers.DepthwiseConv2D):
 
     def call(self, inputs: Tensor) -> Tensor:
         inputs = ops.cast(inputs, self.compute_dtype)
-        return self._finish(atrous_depthwise_conv(inputs, self.kernel, **self._holes()))
+        outputs = atrous_depthwise_conv(inputs, self.kernel, bias=self.bias, **self._holes())
+        return self._activated(outputs)
 
 
 @keras.saving.register_keras_serializable("keras_dense")
@@ -287,5 +289,5 @@ class AtrousSeparableConv2D(_Atrous, keras.layers.SeparableConv2D):
     def call(self, inputs: Tensor) -> Tensor:
         inputs = ops.cast(inputs, self.compute_dtype)
         outputs = atrous_depthwise_conv(inputs, self.depthwise_kernel, **self._holes())
-        outputs = atrous_conv(outputs, self.pointwise_kernel, data_format=self.data_format)
-        return self._finish(outputs)
+        settings = {"data_format": self.data_format, "bias": self.bias}
+        return self._activated(atrous_conv(outputs, self.pointwise_kernel, **settings))

@@ -15,6 +15,7 @@ from keras_dense.layers.head_output import HeadOutput
 from keras_dense.models.decoder import Decoder, Wanted, as_decoder, at_stride
 from keras_dense.models.grid import Canvas, Grid, as_grid, assembling, fits, mean_color
 from keras_dense.models.upsampling import fit
+from keras_dense.surgery.accelerate import accelerate
 from keras_dense.surgery.graph import check_channels_last
 from keras_dense.surgery.strides import strides
 
@@ -113,6 +114,7 @@ def assemble(
             outputs[key] = finish(head, x, key)
     model = keras.Model(image, heads.pack(outputs), name=name)
     check_channels_last(model)
+    accelerate(model)
     return model
 
 

@@ -25,7 +25,7 @@ from keras_dense.models.assemble import finish, prefix_of
 from keras_dense.models.build import HeadsLike, is_vgg_name, make_backbone
 from keras_dense.models.decoder import Prediction
 from keras_dense.models.initialize import initialize
-from keras_dense.surgery import rebuild
+from keras_dense.surgery import accelerate, rebuild
 from keras_dense.surgery.strides import strides
 
 # Mean and standard deviation of the authors' images, for the two finer scales.
@@ -224,6 +224,7 @@ def eigen_fergus(
         scores = scores if head.per_image else place(scores, image)
         outputs[key] = finish(head, scores, key)
     model = keras.Model(image, heads.pack(outputs), name=name or "eigen_fergus")
+    accelerate(model)
     return model if initialize_from is None else initialize(model, initialize_from)
 
 

@@ -14,6 +14,7 @@ from keras import ops
 
 from keras_dense._types import ArrayLike, Sides, Size, Tensor
 from keras_dense.ops.image import as_float, at_least, pad_map
+from keras_dense.ops.torch_maps import convolve
 
 
 def atrous_conv(
@@ -24,6 +25,7 @@ def atrous_conv(
     strides: Size = 1,
     padding: str | Sides = "same",
     data_format: str = "channels_last",
+    bias: ArrayLike | None = None,
 ) -> Tensor:
     """Convolution (cross-correlation) with taps `rate` cells apart, grouped or not.
 
@@ -35,6 +37,7 @@ def atrous_conv(
         padding: "valid"; "same", which is TensorFlow's rule with the dilated extent
             `rate (k - 1) + 1` of the kernel; or zeros as `((top, bottom), (left, right))`.
         data_format: "channels_last" or "channels_first".
+        bias: `(filters,)`, added to the result.
 
     >>> import numpy as np
     >>> x = np.arange(5, dtype="float32").reshape(1, 1, 5, 1)
@@ -48,7 +51,7 @@ def atrous_conv(
     if depthwise:  # A group for each channel: the same function, and fast.
         shape = (*kernel.shape[:2], channels, kernel.shape[3] // channels)
         kernel = ops.reshape(kernel, shape)
-    return _run(x, kernel, rate, strides, padding, data_format, depthwise)
+    return _run(x, kernel, rate, strides, padding, data_format, depthwise, bias)
 
 
 def atrous_depthwise_conv(
@@ -59,11 +62,12 @@ def atrous_depthwise_conv(
     strides: Size = 1,
     padding: str | Sides = "same",
     data_format: str = "channels_last",
+    bias: ArrayLike | None = None,
 ) -> Tensor:
     """Depthwise convolution with taps `rate` cells apart.
 
     Args:
-        x, rate, strides, padding, data_format: see `atrous_conv`.
+        x, rate, strides, padding, data_format, bias: see `atrous_conv`.
         kernel: `(k_h, k_w, C, multiplier)`; channel `c` gives the output channels
             `multiplier c`, `multiplier c + 1`, …
 
@@ -74,7 +78,7 @@ def atrous_depthwise_conv(
     [3.0, 5.0]
     """
     x, kernel = _tensors(x, kernel)
-    return _run(x, kernel, rate, strides, padding, data_format, depthwise=True)
+    return _run(x, kernel, rate, strides, padding, data_format, True, bias)
 
 
 def same_pads(size: Any, kernel_size: int, rate: int = 1, stride: int = 1) -> Any:
@@ -123,15 +127,41 @@ def _pair(value: Size) -> tuple[int, ...]:
     return (value, value) if isinstance(value, int) else tuple(value)
 
 
-def _run(x, kernel, rate, strides, padding, data_format, depthwise):
-    """Convolve, after reducing rates and strides and replacing padding by a name if possible."""
-    if data_format == "channels_first" and keras.backend.backend() == "tensorflow" and _on_cpu():
+def _effective(rate, kernel):
+    """A single tap has no rate, yet backends take the slow path for it."""
+    return tuple(1 if k == 1 else r for k, r in zip(kernel.shape, _pair(rate), strict=False))
+
+
+def _run(x, kernel, rate, strides, padding, data_format, depthwise, bias):
+    """Convolve and add the bias; maps are turned where the CPU knows channels last alone."""
+    last = data_format == "channels_last"
+    if not last and keras.backend.backend() == "tensorflow" and _on_cpu():
         x = ops.transpose(x, (0, 2, 3, 1))
-        y = _run(x, kernel, rate, strides, padding, "channels_last", depthwise)
+        y = _run(x, kernel, rate, strides, padding, "channels_last", depthwise, bias)
         return ops.transpose(y, (0, 3, 1, 2))
+    if bias is not None:
+        bias = ops.cast(bias, x.dtype)
+    fast = last and keras.backend.backend() == "torch" and not isinstance(x, keras.KerasTensor)
+    if fast and not _lacks_gradient(x, rate, depthwise):
+        return _torch_conv(x, kernel, rate, strides, padding, depthwise, bias)
+    y = _reduced(x, kernel, rate, strides, padding, data_format, depthwise)
+    if bias is None:
+        return y
+    return ops.add(y, ops.reshape(bias, (1, 1, 1, -1) if last else (1, -1, 1, 1)))
+
+
+def _torch_conv(x, kernel, rate, strides, padding, depthwise, bias):
+    if depthwise:
+        kernel = ops.reshape(kernel, (*kernel.shape[:2], 1, -1))
+    rate, strides = _effective(rate, kernel), _pair(strides)
+    pads = explicit_pads(padding, x.shape[1:3], kernel.shape[:2], rate, strides)
+    return convolve(x, kernel, bias, rate=rate, strides=strides, pads=pads)
+
+
+def _reduced(x, kernel, rate, strides, padding, data_format, depthwise):
+    """Convolve, after reducing rates and strides and replacing padding by a name if possible."""
     sizes, strides, last = kernel.shape[:2], _pair(strides), data_format == "channels_last"
-    # A single tap has no rate, yet backends take the slow path for it.
-    rate = tuple(1 if k == 1 else r for k, r in zip(sizes, _pair(rate), strict=True))
+    rate = _effective(rate, kernel)
     if padding == "same" and strides != (1, 1) and (max(rate) > 1 or strides[0] != strides[1]):
         shape = ops.shape(x)[1:3] if last else ops.shape(x)[2:4]
         padding = explicit_pads(padding, shape, sizes, rate, strides)
@@ -167,20 +197,23 @@ def _on_cpu() -> bool:
     return False
 
 
-def _is_bfloat16_on_cpu(x):
-    return keras.backend.standardize_dtype(x.dtype) == "bfloat16" and x.device.type == "cpu"
+def _lacks_gradient(x, rate, depthwise):
+    """Whether PyTorch's gradient is wrong.
+
+    That of oneDNN for the weights of a dilated convolution in bfloat16 reads beyond its memory
+    unless 16 divides the channels: it is NaN, or the process dies (PyTorch 2.13).
+    """
+    half = keras.backend.standardize_dtype(x.dtype) == "bfloat16" and x.device.type == "cpu"
+    return half and max(_pair(rate)) > 1 and not depthwise
 
 
 def _convolve(x, kernel, rate, strides, padding, data_format, depthwise):
     """`keras.ops`, except where the backend refuses or has something faster.
 
-    Ratios are measured by benchmarks/atrous.py, on two cores. PyTorch is fastest as it is, except
-    for one defect.
+    Ratios are measured by benchmarks/atrous.py, on two cores.
     """
     backend, last = keras.backend.backend(), data_format == "channels_last"
-    if backend == "torch" and max(rate) > 1 and not depthwise and _is_bfloat16_on_cpu(x):
-        # oneDNN's gradient for the weights reads beyond its memory unless 16 divides the channels:
-        # it is NaN, or the process dies (PyTorch 2.13).
+    if backend == "torch" and _lacks_gradient(x, rate, depthwise):
         x, kernel = ops.cast(x, "float32"), ops.cast(kernel, "float32")
         y = _convolve(x, kernel, rate, strides, padding, data_format, depthwise)
         return ops.cast(y, "bfloat16")

@@ -17,12 +17,12 @@ def normalize_batch(
 
     Args:
         x: `(B, H, W, C)`, float.
-        gamma, beta: `(C,)`, float32, scale and offset.
+        gamma, beta: `(C,)`, float32 (float64 if `x` is), scale and offset.
         epsilon: float, added to the variance.
 
     Returns:
         The normalized map in the dtype of `x`, and the mean and the (biased) variance `(C,)` in
-        float32, which pass no gradient on.
+        the dtype of `gamma`, which pass no gradient on.
 
     >>> import numpy as np
     >>> x = np.array([1.0, 3.0], "float32").reshape(1, 1, 2, 1)
@@ -32,8 +32,9 @@ def normalize_batch(
     """
     x = ops.convert_to_tensor(x)
     gamma, beta = ops.convert_to_tensor(gamma), ops.convert_to_tensor(beta)
-    name = keras.backend.backend()
-    if isinstance(x, keras.KerasTensor) or name not in ("tensorflow", "torch"):
+    name, wide = keras.backend.backend(), keras.backend.standardize_dtype(gamma.dtype)
+    portable = name not in ("tensorflow", "torch") or (name == "tensorflow" and wide == "float64")
+    if isinstance(x, keras.KerasTensor) or portable:
         return normalize_batch_by_parts(x, gamma, beta, epsilon)
     if name == "torch":
         import torch
@@ -42,8 +43,8 @@ def normalize_batch(
         y, mean, inverse = torch.native_batch_norm(
             channels_first, gamma, beta, None, None, True, 0.0, epsilon
         )
-        variance = inverse.detach().float() ** -2 - epsilon
-        return y.permute(0, 2, 3, 1), mean.detach().float(), variance
+        variance = inverse.detach().to(gamma.dtype) ** -2 - epsilon
+        return y.permute(0, 2, 3, 1), mean.detach().to(gamma.dtype), variance
     import tensorflow as tf
 
     y, mean, variance = tf.compat.v1.nn.fused_batch_norm(
@@ -57,7 +58,7 @@ def normalize_batch(
 def normalize_batch_by_parts(
     x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`normalize_batch` on every backend, computed in float32 as Keras does.
+    """`normalize_batch` on every backend, computed in the dtype of `gamma`, as Keras does.
 
     >>> import numpy as np
     >>> x = np.array([1.0, 3.0], "float32").reshape(1, 1, 2, 1)
@@ -65,7 +66,7 @@ def normalize_batch_by_parts(
     >>> float(normalize_batch_by_parts(x, 2 * ones, ones, 0.0)[0][0, 0, 0, 0])
     -1.0
     """
-    wide = ops.cast(x, "float32")
+    wide = ops.cast(x, gamma.dtype)
     mean, variance = ops.moments(wide, axes=(0, 1, 2))
     y = ops.batch_normalization(wide, mean, variance, -1, beta, gamma, epsilon)
     return ops.cast(y, x.dtype), ops.stop_gradient(mean), ops.stop_gradient(variance)

@@ -84,7 +84,6 @@ def build(recipe: Recipe, heads: Any) -> keras.Model:
     momentum = recipe.value("batch_norm")["momentum"]
     if momentum is not None:
         training.batch_norm_momentum(model, momentum)
-    training.fuse_batch_norm(model)
     return model
 
 

@@ -1,5 +1,9 @@
-"""Rewriting functional networks, weights kept. Every operation returns a new model."""
+"""Rewriting functional networks, weights kept.
 
+Every operation returns a new model, except `accelerate`, which changes how layers compute.
+"""
+
+from keras_dense.surgery.accelerate import accelerate
 from keras_dense.surgery.convolutionalize import convolutionalize
 from keras_dense.surgery.cost import Cost, cost
 from keras_dense.surgery.dilate import dilate
@@ -18,6 +22,7 @@ from keras_dense.surgery.strides import strides
 __all__ = [
     "Cost",
     "ReceptiveField",
+    "accelerate",
     "convolutionalize",
     "cost",
     "dilate",

@@ -22,7 +22,6 @@ from keras_dense.training.checkpoint import Checkpoint
 from keras_dense.training.class_weights import class_shares, median_frequency
 from keras_dense.training.color_prior import estimate_ab_prior
 from keras_dense.training.evaluate import class_table, evaluate
-from keras_dense.training.fuse_batch_norm import fuse_batch_norm
 from keras_dense.training.image_scores import ImageScores, score_images
 from keras_dense.training.infer_labels import Inferred, infer_labels
 from keras_dense.training.keep_arguments import keep_arguments
@@ -69,7 +68,6 @@ __all__ = [
     "estimate_ab_prior",
     "evaluate",
     "freeze_batch_norm",
-    "fuse_batch_norm",
     "infer_labels",
     "keep_arguments",
     "layerwise",

@@ -9,8 +9,9 @@ from keras import ops
 
 from keras_dense import _check
 from keras_dense._types import Array, Config, Shape, Size, Tensor
-from keras_dense.ops.image import depthwise_conv_transpose, upsample_bilinear
+from keras_dense.ops.image import upsample_bilinear
 from keras_dense.ops.resize import resize_bilinear
+from keras_dense.ops.transposed import conv_transpose, depthwise_conv_transpose
 
 
 def bilinear_kernel(factor: int, align_corners: bool = False) -> Array:
@@ -241,6 +242,8 @@ class BilinearInitConvTranspose(_Upsampling):
             y = self._channels_last(
                 lambda x: depthwise_conv_transpose(x, self.kernel, self.factor), inputs
             )
+        elif self._last:
+            return conv_transpose(inputs, self.kernel, self.factor, self.bias)
         else:
             y = ops.conv_transpose(
                 inputs,

@@ -40,6 +40,27 @@ def convolve(
     return y.permute(0, 2, 3, 1)
 
 
+def convolve_transposed(
+    x: Tensor,
+    kernel: Tensor,
+    bias: Tensor | None,
+    strides: Sequence[int],
+    crop: Sequence[int],
+) -> Tensor:
+    """Transposed convolution, cropped by so many rows and columns on both sides.
+
+    Args:
+        x: `(B, H, W, C)`.
+        kernel: `(k_h, k_w, filters, C)`.
+        bias: `(filters,)` or `None`.
+    """
+    from torch.nn import functional
+
+    weight, channels_first = kernel.permute(3, 2, 0, 1), x.permute(0, 3, 1, 2)
+    y = functional.conv_transpose2d(channels_first, weight, bias, tuple(strides), tuple(crop))
+    return y.permute(0, 2, 3, 1)
+
+
 def pool(x: Tensor, size: Sequence[int], strides: Sequence[int], kind: str) -> Tensor:
     """The maximum ("max") or the mean ("average") of windows that lie inside the map."""
     from torch.nn import functional

@@ -12,6 +12,7 @@ from keras_dense._types import Tensor
 from keras_dense.layers import AtrousConv2D
 from keras_dense.ops.atrous import atrous_conv, atrous_depthwise_conv
 from keras_dense.ops.batch_norm import normalize_batch
+from keras_dense.ops.transposed import conv_transpose
 
 
 def accelerate(model: keras.Model) -> int:
@@ -70,7 +71,8 @@ def _replacements() -> dict[type, Callable]:
     if name == "torch":
         pooling = {layers.MaxPooling2D: _pooling, layers.AveragePooling2D: _pooling}
         normal = {layers.BatchNormalization: _normalization}
-        return {layers.Conv2D: _convolution, **separate, **pooling, **normal}
+        dense = {layers.Conv2D: _convolution, layers.Conv2DTranspose: _transposed}
+        return {**dense, **separate, **pooling, **normal}
     return {}
 
 
@@ -112,6 +114,14 @@ def _separable(self: Any, inputs: Tensor) -> Tensor:
     """Replace `SeparableConv2D.call`."""
     x = atrous_depthwise_conv(inputs, self.depthwise_kernel, **_settings(self))
     return _activated(self, atrous_conv(x, self.pointwise_kernel, bias=self.bias))
+
+
+def _transposed(self: Any, inputs: Tensor) -> Tensor:
+    """Replace `Conv2DTranspose.call`, where its output is strides times its input."""
+    exact = self.padding == "same" or self.kernel_size == self.strides
+    if not exact or self.output_padding is not None or max(self.dilation_rate) > 1:
+        return type(self).call(self, inputs)
+    return _activated(self, conv_transpose(inputs, self.kernel, self.strides, self.bias))
 
 
 def _pooling(self: Any, inputs: Tensor) -> Tensor:
@@ -158,8 +168,9 @@ def _normalized(self: Any, inputs: Tensor) -> Tensor:
     from keras_dense.ops.torch_maps import normalize
 
     weights = (self.moving_mean, self.moving_variance, self.gamma, self.beta)
-    tensors = [ops.cast(weight, dtype) for weight in weights]
-    return ops.cast(normalize(inputs, *tensors, self.epsilon), self.compute_dtype)
+    mean, variance, gamma, beta = (ops.cast(weight, dtype) for weight in weights)
+    y = normalize(inputs, mean, variance, gamma, beta, self.epsilon)
+    return ops.cast(y, self.compute_dtype)
 
 
 def _inside(model: keras.Layer) -> list:

@@ -141,7 +141,9 @@ def test_layers_compute_as_those_of_keras(kind, size, dtype):
         np.testing.assert_allclose(a, b, **loose)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", keras.optimizers.SGD(0.05, momentum=0.9)], ids=str)
+@pytest.mark.parametrize(
+    "optimizer", ["adam", keras.optimizers.SGD(0.05, momentum=0.9)], ids=["adam", "momentum"]
+)
 def test_kernels_and_the_optimizer_are_laid_out_alike(optimizer, tmp_path):
     def fitted(fast):
         model = network()

@@ -77,4 +77,5 @@ run_onnx(world[0]["image"])
 # %% [markdown]
 # ## A server
 # SavedModels are served by TensorFlow Serving and Triton, ONNX files by Triton and ONNX Runtime.
-# `examples/serving` has a small server without dependencies; docs/serving.md says how to run each.
+# `examples/serving/server.py` answers HTTP with the labels of an ONNX file; docs/serving.md says
+# how to run each.

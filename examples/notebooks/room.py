@@ -44,7 +44,7 @@ batches = kd.datasets.Loader(train, heads, 8, transforms=[flip], shuffle=True)
 epochs = 1 if QUICK else 12
 rate = keras.optimizers.schedules.PolynomialDecay(4e-3, epochs * len(batches), 0.0)
 training.compile(keras.optimizers.AdamW(rate), **kd.objectives(model))
-training.fit(batches, epochs=epochs, shuffle=False, verbose=2)
+history = training.fit(batches, epochs=epochs, shuffle=False, verbose=2)
 
 # %%
 for key, scores in kd.training.evaluate(model, kd.datasets.Loader(val, model, 8)).items():

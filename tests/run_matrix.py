@@ -3,7 +3,8 @@
     python tests/run_matrix.py [--backends torch] [--pythons 3.11 3.12] [--oldest] [-- tests]
 
 The package is built and installed as users get it, so the tests run what was installed and not this
-folder. Environments are in .venv-matrix and are made anew each time.
+folder. Environments are in .venv-matrix, are made anew each time, and are removed after their row:
+some take gigabytes. `--keep` leaves them.
 """
 
 import argparse
@@ -22,6 +23,9 @@ BACKENDS = ("torch", "tensorflow", "jax")
 # Tests that need the core and Pillow only, and no other backend for references.
 TESTS = ["tests/ops", "tests/losses", "tests/test_saving.py"]
 TOOLS = ("pytest", "pillow", "scipy")
+# XLA compiles every network for every size, and should be quick. The other flags of
+# tests/run_backends.sh are not known to every JAX, which then ends without a word.
+XLA_FLAGS = "--xla_backend_optimization_level=1"
 FACTS = """
 import importlib.metadata, importlib.util, sys, time
 import keras
@@ -44,7 +48,12 @@ def main() -> int:
         for version in args.pythons:
             python = find(version)
             for backend in args.backends:
-                row, good = _row(python, version, backend, wheel, args)
+                place = FOLDER / f"{version}-{backend}"
+                try:
+                    row, good = _row(python, version, backend, wheel, args, place)
+                finally:
+                    if not args.keep:
+                        shutil.rmtree(place, ignore_errors=True)
                 rows.append(row)
                 failed |= not good
                 print(f"{version} {backend}: {row[-1]}", file=sys.stderr, flush=True)
@@ -57,7 +66,8 @@ def _arguments(project: dict) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=list(BACKENDS))
     parser.add_argument("--pythons", nargs="+", default=classified)
-    parser.add_argument("--oldest", action="store_true", help="the versions of oldest.txt")
+    parser.add_argument("--oldest", action="store_true", help="the oldest versions allowed")
+    parser.add_argument("--keep", action="store_true", help="do not remove the environments")
     parser.add_argument("tests", nargs="*", default=TESTS, help="after --: for pytest")
     return parser.parse_args()
 
@@ -82,11 +92,10 @@ def _build(folder: pathlib.Path) -> pathlib.Path:
     return wheel
 
 
-def _row(python, version, backend, wheel, args):
+def _row(python, version, backend, wheel, args, place):
     """A row of the table, and whether all went well."""
     if python is None:
         return (version, backend, "", "", "", "", "no such Python"), True
-    place = FOLDER / f"{version}-{backend}"
     shutil.rmtree(place, ignore_errors=True)
     subprocess.run([python, "-m", "venv", str(place)], check=True)
     pip = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet"]
@@ -96,17 +105,25 @@ def _row(python, version, backend, wheel, args):
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:]
         return (version, backend, "", "", "", "", f"not installed: {''.join(last)}"), False
+    os.environ.setdefault("XLA_FLAGS", XLA_FLAGS)
     facts = _facts(place, backend)
     passed, said = _test(place, backend, args.tests)
     return (version, backend, *facts, said), passed and not facts[-1]
 
 
 def _oldest(place: pathlib.Path) -> list[str]:
-    """Constraints of the oldest versions, with TensorFlow under the name of the extra."""
-    text = (ROOT / "requirements" / "oldest.txt").read_text("utf-8")
+    """Constraints of the oldest versions: of oldest.txt, and of test.txt for what is not there."""
+    pins = _pins("test.txt") | _pins("oldest.txt")
     file = place / "oldest.txt"
-    file.write_text(text.replace("tensorflow-cpu", "tensorflow"), "utf-8")
+    file.write_text("".join(f"{name}=={number}\n" for name, number in pins.items()), "utf-8")
     return ["--constraint", str(file)]
+
+
+def _pins(file: str) -> dict[str, str]:
+    """The pinned version of each package, TensorFlow under the name of the extra."""
+    text = (ROOT / "requirements" / file).read_text("utf-8")
+    listed = re.findall(r"^([\w-]+)(?:\[\w+\])?==(\S+)", text, re.MULTILINE)
+    return {name.replace("tensorflow-cpu", "tensorflow"): number for name, number in listed}
 
 
 def _environment(backend: str) -> dict[str, str]:
@@ -147,7 +164,9 @@ def _test(place: pathlib.Path, backend: str, tests: list[str]) -> tuple[bool, st
     )
     lines = (done.stdout.strip() or done.stderr.strip()).splitlines()
     if done.returncode:
-        print("\n".join(lines[-40:]), file=sys.stderr)
+        print("\n".join([*lines[-40:], *done.stderr.splitlines()[-20:]]), file=sys.stderr)
+    if done.returncode < 0:
+        return False, f"ended by signal {-done.returncode}"
     return done.returncode == 0, re.sub(r" in .*", "", lines[-1]) if lines else "nothing was said"
 
 

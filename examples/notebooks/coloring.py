@@ -41,7 +41,7 @@ batches = kd.datasets.Loader(
 epochs = 1 if QUICK else 10
 rate = keras.optimizers.schedules.CosineDecay(3e-3, epochs * len(batches))
 model.compile(keras.optimizers.AdamW(rate), **kd.objectives(model))
-model.fit(batches, epochs=epochs, shuffle=False, verbose=2)
+history = model.fit(batches, epochs=epochs, shuffle=False, verbose=2)
 
 # %% [markdown]
 # The colored image keeps the lightness of the photograph. Colors that are equally likely are

@@ -32,7 +32,7 @@ batches = kd.datasets.Loader(train, head, 8, transforms=[flip], shuffle=True)
 epochs = 1 if QUICK else 10
 rate = keras.optimizers.schedules.CosineDecay(4e-3, epochs * len(batches))
 model.compile(keras.optimizers.AdamW(rate), **kd.objectives(model))
-model.fit(batches, epochs=epochs, shuffle=False, verbose=2)
+history = model.fit(batches, epochs=epochs, shuffle=False, verbose=2)
 
 # %% [markdown]
 # ## Afterward
@@ -60,7 +60,7 @@ joint = kd.with_crf(model, iterations=3, theta_alpha=15.0, theta_beta=10.0)
 for layer in model.layers:
     layer.trainable = False  # now only the CRF learns
 joint.compile(keras.optimizers.Adam(1e-3), **kd.objectives(joint))
-joint.fit(batches, epochs=1 if QUICK else 3, shuffle=False, verbose=2)
+history = joint.fit(batches, epochs=1 if QUICK else 3, shuffle=False, verbose=2)
 
 # %%
 for name, network in (("network", model), ("with CRF", joint)):

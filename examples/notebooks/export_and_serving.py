@@ -44,11 +44,13 @@ print(json.dumps(about, indent=1)[:300])
 
 # %%
 code = """
-import sys, numpy as np, tensorflow as tf
+import sys
+sys.modules["keras"] = sys.modules["keras_dense"] = None  # TensorFlow imports Keras if it is there
+import numpy as np, tensorflow as tf
 served = tf.saved_model.load("served/1")
 images = np.zeros((1, 64, 96, 3), np.uint8)
 found = served.signatures["serving_default"](images=tf.constant(images))
-print({name: value.shape for name, value in found.items()}, "keras" in sys.modules)
+print({name: value.shape for name, value in found.items()})
 """
 environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
 command = [sys.executable, "-c", code]
@@ -77,4 +79,5 @@ run_onnx(world[0]["image"])
 # %% [markdown]
 # ## A server
 # SavedModels are served by TensorFlow Serving and Triton, ONNX files by Triton and ONNX Runtime.
-# `examples/serving` has a small server without dependencies; docs/serving.md says how to run each.
+# `examples/serving/server.py` answers HTTP with the labels of an ONNX file; docs/serving.md says
+# how to run each.

@@ -22,14 +22,15 @@ keras.utils.set_random_seed(0)
 # A sample is a dict of arrays. `scenes` draws solids on a plane, with labels, depth and normals.
 
 # %%
-train = kd.datasets.cached(kd.datasets.scenes(8 if QUICK else 160, (64, 96), "train"))
+train = kd.datasets.cached(kd.datasets.scenes(8 if QUICK else 240, (64, 96), "train"))
 val = kd.datasets.cached(kd.datasets.scenes(4 if QUICK else 32, (64, 96), "val"))
 head = kd.heads.Segmentation(
     train.num_classes, class_names=train.class_names, palette=train.palette
 )
 sample = train[0]
 print({key: value.shape for key, value in sample.items()})
-Image.fromarray(kd.plot.grid([sample["image"], head.draw(sample["segmentation"])], columns=2))
+shown = [sample["image"], head.draw(sample["segmentation"])]
+Image.fromarray(kd.plot.grid([kd.plot.fit_width(x, 256, sharp=True) for x in shown], columns=2))
 
 # %% [markdown]
 # ## Network
@@ -51,10 +52,10 @@ print(f"{model.count_params():,} weights, output {model.output_shape}")
 kd.training.batch_norm_momentum(model, 0.9)  # its averages follow a short training
 flip = kd.datasets.transforms.RandomFlip()
 batches = kd.datasets.Loader(train, head, 8, transforms=[flip], shuffle=True)
-epochs = 1 if QUICK else 10
+epochs = 1 if QUICK else 20
 rate = keras.optimizers.schedules.CosineDecay(4e-3, epochs * len(batches))
 model.compile(keras.optimizers.AdamW(rate), **kd.objectives(model))
-model.fit(batches, epochs=epochs, shuffle=False, verbose=2)
+history = model.fit(batches, epochs=epochs, shuffle=False, verbose=2)
 
 # %% [markdown]
 # ## Scores and a drawing

@@ -19,7 +19,7 @@ QUICK = bool(os.environ.get("KERAS_DENSE_QUICK"))  # as little as possible of ev
 keras.utils.set_random_seed(0)
 
 # %% [markdown]
-# Any network will do; this one has random weights.
+# Any network will do; this one has random weights, so its labels mean nothing.
 
 # %%
 image = keras.Input((None, None, 3))
@@ -38,9 +38,9 @@ print(kd.surgery.receptive_field(model))
 # %%
 height, width = (300, 400) if QUICK else (3000, 4000)
 large = np.lib.format.open_memmap("large.npy", "w+", np.uint8, (height, width, 3))
-rng = np.random.default_rng(0)
+strip = np.tile(kd.datasets.scenes(1, (100, 200))[0]["image"], (1, width // 200, 1))
 for row in range(0, height, 100):  # written piece by piece, as a scanner would
-    large[row : row + 100] = rng.integers(0, 256, (min(100, height - row), width, 3))
+    large[row : row + 100] = strip
 kd.inference.predict_tiled(model, large, out="labels.npy", tile=256, progress=False)
 labels = np.load("labels.npy", mmap_mode="r")
 print(labels.shape, labels.dtype)
@@ -55,7 +55,8 @@ tiled = kd.inference.predict_tiled(model, np.asarray(corner), tile=128, progress
 print(f"{(whole == tiled).mean():.2%} of the labels are equal")
 
 # %%
-Image.fromarray(head.draw(np.asarray(labels[:200, :300])))
+shown = [np.asarray(large[:200, :300]), head.draw(np.asarray(labels[:200, :300]))]
+Image.fromarray(kd.plot.grid(shown, columns=2, titles=["a corner", "its labels"]))
 
 # %% [markdown]
 # GeoTIFFs keep their place on earth: `kd.inference.predict_tiled(model,

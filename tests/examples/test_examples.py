@@ -136,9 +136,22 @@ def test_train_with_earlier_predictions(tmp_path):
 def test_demo(tmp_path):
     result = run("demo.py", "--smoke", "--out", tmp_path / "demo")
     assert result.returncode == 0, result.stderr
-    for name in ("1_scenes.png", "2_predictions.png", "4_served.png", "epochs/epoch_0002.png"):
+    page = (tmp_path / "demo" / "index.html").read_text()
+    assert (tmp_path / "demo" / "index.html").resolve().as_uri() in result.stdout
+    shown = re.findall(r'<img src="([^"]+)"', page)
+    assert shown[-4:] == ["1_scenes.png", "2_predictions.png", "curves.png", "4_served.png"]
+    for name in (*shown, "epochs/epoch_0002.png"):
         assert (tmp_path / "demo" / name).exists(), name
     assert "alone ->" in result.stdout
+    # With the folder of data, photographs are labeled; without it, the reason is said.
+    assert ("0_photographs.png" in shown) != ("no published network" in page)
+
+
+@pytest.mark.once
+def test_bad_photographs_of_the_demo(tmp_path):
+    result = run("demo.py", tmp_path / "none.jpg", "--out", tmp_path / "demo")
+    assert result.returncode == 2 and "there is no file" in result.stderr
+    assert not (tmp_path / "demo").exists()
 
 
 @pytest.mark.once

@@ -8,6 +8,7 @@ from keras import layers, ops
 import keras_dense as kd
 from keras_dense.ops.batch_norm import normalize_batch, normalize_batch_by_parts
 
+pytestmark = pytest.mark.everywhere
 BACKEND = keras.backend.backend()
 LAYERS = {
     "conv": lambda: layers.Conv2D(5, (3, 2), activation="relu"),

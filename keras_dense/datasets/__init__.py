@@ -1,6 +1,7 @@
 """Data sets: samples from files, transforms, and batches for `fit`."""
 
 from keras_dense.datasets import transforms
+from keras_dense.datasets.adapters import as_grain, as_tf_data, as_torch
 from keras_dense.datasets.ade20k import ade20k
 from keras_dense.datasets.border_weights import border_weights, separate_instances
 from keras_dense.datasets.camvid import camvid
@@ -47,6 +48,9 @@ __all__ = [
     "Mixed",
     "RELATIONS",
     "ade20k",
+    "as_grain",
+    "as_tf_data",
+    "as_torch",
     "border_weights",
     "cached",
     "camvid",

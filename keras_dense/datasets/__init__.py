@@ -1,8 +1,10 @@
 """Data sets: samples from files, transforms, and batches for `fit`."""
 
 from keras_dense.datasets import transforms
+from keras_dense.datasets.adapters import as_grain, as_tf_data, as_torch
 from keras_dense.datasets.ade20k import ade20k
 from keras_dense.datasets.border_weights import border_weights, separate_instances
+from keras_dense.datasets.cached import cached
 from keras_dense.datasets.camvid import camvid
 from keras_dense.datasets.check import DatasetWarning, check
 from keras_dense.datasets.cityscapes import cityscapes
@@ -25,7 +27,7 @@ from keras_dense.datasets.mapillary_vistas import mapillary_vistas
 from keras_dense.datasets.marked import marked
 from keras_dense.datasets.mixing import BoxMix, ClassMix, Mixed
 from keras_dense.datasets.nyu_depth_v2 import nyu_depth_v2
-from keras_dense.datasets.parts import cached, split, subset
+from keras_dense.datasets.parts import split, subset
 from keras_dense.datasets.pascal_context import pascal_context
 from keras_dense.datasets.photographs import photographs
 from keras_dense.datasets.rays import distance_to_depth
@@ -47,6 +49,9 @@ __all__ = [
     "Mixed",
     "RELATIONS",
     "ade20k",
+    "as_grain",
+    "as_tf_data",
+    "as_torch",
     "border_weights",
     "cached",
     "camvid",

@@ -1,4 +1,4 @@
-"""Subsets of data sets, and data sets in memory."""
+"""Subsets of data sets, and the base of data sets around another."""
 
 from typing import Any
 
@@ -22,7 +22,9 @@ class Wrapped(Samples):
         return getattr(self.dataset, name)
 
 
-class _Subset(Wrapped):
+class Subset(Wrapped):
+    """Samples of a data set by their numbers; see `subset`."""
+
     def __init__(self, dataset: Any, indices: Array) -> None:
         super().__init__(dataset)
         self.indices = indices
@@ -38,30 +40,7 @@ class _Subset(Wrapped):
         return describe(self.dataset, int(self.indices[index]))
 
 
-class _Cached(Wrapped):
-    def __init__(self, dataset: Any) -> None:
-        super().__init__(dataset)
-        self._samples: dict[int, Sample] = {}
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> Sample:
-        # Two threads may read a sample at the same time: the second result is discarded.
-        if index not in self._samples:
-            sample = self.dataset[index]
-            for value in sample.values():
-                if isinstance(value, np.ndarray):
-                    value.flags.writeable = False
-            self._samples.setdefault(index, sample)
-        return dict(self._samples[index])
-
-    def describe(self, index: int) -> str:
-        """Return a description of a sample, for messages."""
-        return describe(self.dataset, index)
-
-
-def subset(dataset: Any, indices: int | slice | ArrayLike) -> _Subset:
+def subset(dataset: Any, indices: int | slice | ArrayLike) -> Subset:
     """Select samples of a data set, in the order given.
 
     Args:
@@ -90,7 +69,7 @@ def subset(dataset: Any, indices: int | slice | ArrayLike) -> _Subset:
         raise IndexError(
             f"`indices` must be below {count}. Received: {indices.max()} as the largest"
         )
-    return _Subset(dataset, indices % max(count, 1))
+    return Subset(dataset, indices % max(count, 1))
 
 
 def _indices(indices: ArrayLike, count: int) -> Array:
@@ -108,7 +87,7 @@ def _indices(indices: ArrayLike, count: int) -> Array:
     return as_labels(indices, "indices").astype(int)
 
 
-def split(dataset: Any, fraction: float = 0.8, *, seed: int = 0) -> tuple[_Subset, _Subset]:
+def split(dataset: Any, fraction: float = 0.8, *, seed: int = 0) -> tuple[Subset, Subset]:
     """Split a data set at random; the same seed gives the same split.
 
     Args:
@@ -134,26 +113,7 @@ def split(dataset: Any, fraction: float = 0.8, *, seed: int = 0) -> tuple[_Subse
             f"fraction={fraction!r}, with {len(dataset)} samples"
         )
     order = np.random.default_rng(_check.integer(seed, "seed", low=0)).permutation(len(dataset))
-    return _Subset(dataset, np.sort(order[:first])), _Subset(dataset, np.sort(order[first:]))
-
-
-def cached(dataset: Any) -> _Cached:
-    """Keep decoded samples in memory, so that only the first epoch reads files.
-
-    Their arrays become read-only. CamVid's training split takes 250 MB.
-
-    Args:
-        dataset: a data set.
-
-    Returns:
-        A data set with the attributes of `dataset`.
-
-    >>> from keras_dense.datasets import scenes
-    >>> world = cached(scenes(2, size=(16, 16)))
-    >>> world[0]["image"] is world[0]["image"]
-    True
-    """
-    return _Cached(dataset)
+    return Subset(dataset, np.sort(order[:first])), Subset(dataset, np.sort(order[first:]))
 
 
 def describe(dataset: Any, index: int) -> str:

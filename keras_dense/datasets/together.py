@@ -42,14 +42,15 @@ class Together(Wrapped):
         return self.batches * sum(self.shares)
 
     def __getitem__(self, index: int) -> Sample:
-        which, place = self._place(index)
+        which, place = self.place(index)
         sample = check_sample(self.parts[which][place])
         if "weight" in sample:
             return sample
         # Padding has weight 0: it is not filled with labels like void pixels of the image.
         return {**sample, "weight": np.ones(sample["image"].shape[:2], np.float32)}
 
-    def _place(self, index: int) -> tuple[int, int]:
+    def place(self, index: int) -> tuple[int, int]:
+        """Return the part of a sample, 0 or 1, and its number there."""
         which = self.part(index)
         return which, (index - which * self._first) % len(self.parts[which])
 
@@ -71,7 +72,7 @@ class Together(Wrapped):
 
     def describe(self, index: int) -> str:
         """Return a description of a sample, for messages."""
-        which, place = self._place(index)
+        which, place = self.place(index)
         return f"{('labeled', 'weak')[which]}: {describe(self.parts[which], place)}"
 
     def __repr__(self) -> str:

@@ -257,7 +257,7 @@ class Shifted:
     def set_random_seed(self, seed):
         self.rng = RNG(seed)
 
-    def __call__(self, image, masks):
+    def __call__(self, image, masks, mask):
         step = int(self.rng.integers(1, 4))
 
         def shifted(x):
@@ -290,7 +290,7 @@ def test_albumentations_leave_void_where_nothing_is_known(scene):
 
 def test_albumentations_of_colors_alone_take_every_sample(scene):
     class Inverted(Shifted):
-        def __call__(self, image, masks):
+        def __call__(self, image, masks, mask):
             return {"image": 255 - image, "masks": masks}
 
     out = transforms.Albumentations(Inverted())(scene, RNG(0))

@@ -1,10 +1,10 @@
 """Transforms of Albumentations and torchvision, as transforms of samples.
 
-Both fill what comes from outside a mask with 0, which is a class here. So labels travel as
-`label + 1`, and 0 is void when they come back. An array of places tells whether the geometry was
-changed, and where.
+Both fill what comes from outside a mask with a number that is a class here, by default 0. So no
+label travels: a mask of the places of the pixels does, and tells where each pixel came from.
 """
 
+import copy
 import threading
 from typing import Any
 
@@ -14,35 +14,43 @@ from keras_dense._optional import require
 from keras_dense._types import Array, Sample
 from keras_dense.datasets.sample import check_sample, fill_value, less_sure, pixel_keys
 
-# Numbers up to here are exact in float32, the type in which annotations travel.
+# Places start above every number that a library fills masks with, and are exact in float32, the
+# type in which they travel.
+_FIRST = 2**16
 _EXACT = 2**24
 
 
-def _masks(sample: Sample, who: str) -> dict[str, Array]:
-    """Annotations of pixels as float32 maps `(H, W)`, 0 where unknown, and the places."""
+def _places(sample: Sample, who: str) -> Array:
+    """Return a number for each pixel, float32 `(H, W)`."""
     height, width = sample["image"].shape[:2]
-    if height * width >= _EXACT:
-        raise ValueError(f"{who}: images must have fewer than {_EXACT} pixels")
-    masks = {"places": np.arange(1, height * width + 1).reshape(height, width)}
-    for key in pixel_keys(sample):
-        value = sample[key]
-        if key == "depth":
-            masks[key] = np.where(np.isfinite(value), value, 0)[..., 0]
-        elif key == "weight":
-            masks[key] = value
-        elif key not in ("image", "normals"):
-            if value.ndim != 2 or value.dtype.kind not in "iub" or value.max(initial=0) >= _EXACT:
-                raise ValueError(f"{who}: {key!r} must be labels (H, W). Received: {value.shape}")
-            masks[key] = np.where(value == fill_value(key), 0, value.astype(np.int64) + 1)
-    return {key: mask.astype(np.float32) for key, mask in masks.items()}
+    if _FIRST + height * width > _EXACT:
+        raise ValueError(
+            f"{who}: images must have at most {_EXACT - _FIRST} pixels. Received: {height} x "
+            f"{width}. Crop them first, with kd.datasets.transforms.RandomCrop"
+        )
+    return np.arange(_FIRST, _FIRST + height * width, dtype=np.float32).reshape(height, width)
 
 
-def _restored(sample: Sample, image: Array, masks: dict[str, Array], who: str) -> Sample:
-    places = np.rint(masks.pop("places")).astype(int)
-    size = sample["image"].shape[:2]
-    whole = np.arange(1, size[0] * size[1] + 1).reshape(size)
+def _restored(sample: Sample, image: Any, places: Array, who: str) -> Sample:
+    """Return the sample with an image whose pixels came from `places`."""
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.shape != (*places.shape, 3):
+        raise ValueError(
+            f"{who}: the transform must return an image as it gets one, uint8 with three channels. "
+            f"Received: {image.dtype} of shape {image.shape}. Leave out conversions (Normalize, "
+            "ToTensorV2, ToDtype, ToPILImage, Grayscale): networks take colors from 0 to 255"
+        )
+    index: Array = places.astype(np.int32)
+    if (index != places).any():
+        raise ValueError(
+            f"{who}: the transform must move masks by nearest neighbor: between two labels is "
+            "none. Received: a mask with fractions. Leave out mask_interpolation"
+        )
     out = {**sample, "image": np.ascontiguousarray(image)}
-    if places.shape == size and np.array_equal(places, whole):
+    size = sample["image"].shape[:2]
+    count = size[0] * size[1]
+    index -= _FIRST
+    if index.shape == size and (index.ravel() == np.arange(count, dtype=np.int32)).all():
         return out
     wrong = [key for key in ("normals", "depth", "intrinsics") if key in sample]
     if wrong:
@@ -50,30 +58,42 @@ def _restored(sample: Sample, image: Array, masks: dict[str, Array], who: str) -
             f"{who}: must not change the geometry of samples with {', '.join(map(repr, wrong))}: "
             "it would be wrong afterwards. Use kd.datasets.transforms, such as RandomAffine"
         )
-    if len(np.unique(places)) < whole.size:
+    outside = (index < 0) | (index >= count)
+    index[outside] = 0
+    seen = np.zeros(count, bool)
+    seen[index] = True
+    seen[0] = ((index == 0) & ~outside).any()
+    if not seen.all():
         out = less_sure(out)
-    for key, mask in masks.items():
-        if key == "weight":
-            out[key] = mask
-            continue
-        labels = np.rint(mask).astype(np.int64) - 1
-        void = fill_value(key)
-        out[key] = np.where(labels < 0, void, labels).astype(sample[key].dtype)
+    for key in pixel_keys(sample):
+        if key != "image":
+            out[key] = sample[key].reshape(count, *sample[key].shape[2:])[index]
+            out[key][outside] = fill_value(key)
     return out
+
+
+def _labels(sample: Sample) -> dict[str, Array]:
+    """The mask for transforms that look at it: OpenCV takes no int32."""
+    labels = sample.get("segmentation")
+    if labels is None or labels.min(initial=0) < 0 or labels.max(initial=0) >= 2**16:
+        return {}
+    return {"mask": labels if labels.dtype == np.uint8 else labels.astype(np.uint16)}
 
 
 class Albumentations:
     """Transform of Albumentations, for samples: image, labels, instances and weights in step.
 
-    Its random numbers come from those of the loader. What it takes from outside the image is void.
+    Its random numbers come from those of the loader. What it takes from outside the image is void,
+    with any `fill_mask`; no label is new. Each thread of a loader has a copy of the transform.
 
     Args:
-        transform: an `albumentations.Compose`, or a single transform.
+        transform: an `albumentations.Compose`, or a single transform. Without conversions such as
+            `Normalize` and `ToTensorV2`.
 
     Raises:
         TypeError: if `transform` has no `set_random_seed` (Albumentations below 1.4.19).
         ValueError: when called, if it changes the geometry of a sample with normals, depth or
-            intrinsics, which it does not know.
+            intrinsics, which it does not know; interpolates masks; or returns no uint8 image.
 
     Example:
 
@@ -91,17 +111,17 @@ class Albumentations:
                 f"set_random_seed. Received: transform={transform!r}"
             )
         self.transform = transform
-        self._lock = threading.Lock()  # it keeps random numbers between the threads of a loader
+        self._threads = threading.local()  # a transform keeps its random numbers
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         sample = check_sample(sample, "Albumentations")
-        masks = _masks(sample, "Albumentations")
-        seed = int(rng.integers(2**31))
-        with self._lock:
-            self.transform.set_random_seed(seed)
-            found = self.transform(image=sample["image"], masks=list(masks.values()))
-        changed = dict(zip(masks, map(np.asarray, found["masks"]), strict=True))
-        return _restored(sample, np.asarray(found["image"]), changed, "Albumentations")
+        places = _places(sample, "Albumentations")
+        if not hasattr(self._threads, "transform"):
+            self._threads.transform = copy.deepcopy(self.transform)
+        transform = self._threads.transform
+        transform.set_random_seed(int(rng.integers(2**31)))
+        found = transform(image=sample["image"], masks=[places], **_labels(sample))
+        return _restored(sample, found["image"], np.asarray(found["masks"][0]), "Albumentations")
 
     def __getstate__(self) -> dict[str, Any]:
         return {"transform": self.transform}
@@ -113,17 +133,21 @@ class Albumentations:
 class Torchvision:
     """Transform of torchvision (v2), for samples: image, labels, instances and weights in step.
 
-    Its random numbers, those of torch, are seeded from those of the loader, and left as they were.
-    What it takes from outside the image is void.
+    What it takes from outside the image is void, with any `fill`; no label is new.
+
+    Its random numbers, those of torch on the CPU, are seeded from those of the loader, and left as
+    they were. Torch has one state of them: for a run that can be repeated exactly while other
+    threads draw from it, such as a training with dropout on the CPU, give the loader `workers=0`.
 
     Args:
-        transform: a callable of `torchvision.transforms.v2`.
+        transform: a callable of `torchvision.transforms.v2` that takes masks, too. Without
+            conversions such as `ToDtype` and `Normalize`.
 
     Raises:
         TypeError: if `transform` is not callable.
         ImportError: when called, without torchvision.
         ValueError: when called, if it changes the geometry of a sample with normals, depth or
-            intrinsics, which it does not know.
+            intrinsics, which it does not know; interpolates masks; or returns no uint8 image.
 
     Example:
 
@@ -149,13 +173,21 @@ class Torchvision:
 
         sample = check_sample(sample, "Torchvision")
         torch = require("torch", extra="torch")
-        masks = _masks(sample, "Torchvision")
+        places = _places(sample, "Torchvision")
         image = kinds.Image(torch.from_numpy(sample["image"].transpose(2, 0, 1).copy()))
-        stack = kinds.Mask(torch.from_numpy(np.stack(list(masks.values()))))
+        # Three channels, as a `fill` for the colors of the image is also used for masks.
+        mask = kinds.Mask(torch.from_numpy(np.repeat(places[None], 3, axis=0)))
         seed = int(rng.integers(2**31))
-        with self._lock, torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            image, stack = self.transform(image, stack)
-        changed = dict(zip(masks, np.asarray(stack), strict=True))
-        pixels = np.asarray(image).transpose(1, 2, 0)
-        return _restored(sample, pixels, changed, "Torchvision")
+        # Not torch.manual_seed, which also seeds devices, where a network may be training.
+        generator = torch.random.default_generator
+        with self._lock:
+            state = generator.get_state()
+            try:
+                generator.manual_seed(seed)
+                image, mask = self.transform(image, mask)
+            finally:
+                generator.set_state(state)
+        pixels = np.asarray(image)
+        if isinstance(image, torch.Tensor) and pixels.ndim == 3:
+            pixels = pixels.transpose(1, 2, 0)
+        return _restored(sample, pixels, np.asarray(mask)[0], "Torchvision")

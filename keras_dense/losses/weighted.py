@@ -43,8 +43,7 @@ class WeightedLoss(keras.losses.Loss):
     `"none"` is for your own calls: `fit` needs one number.
 
     On several devices or processes (docs/scale.md) the mean is over the known pixels of all of
-    them. A loss that is one number for the batch is one for each part of the batch there, and their
-    mean is taken.
+    them. A loss that sorts the pixels of the batch sorts those of each part of it there.
 
     Subclasses implement `weighted(y_true, y_pred, sample_weight)`, which returns the result of
     their formula after `reduced`.

@@ -138,6 +138,28 @@ def as_of_whole_batch(x: Tensor) -> Tensor:
     return x if mean is x else x + ops.stop_gradient(mean - x)
 
 
+def sums_of_whole_batch(x: Tensor) -> Tensor:
+    """Sums over the pixels of a part of a batch, as those over the whole batch.
+
+    A loss that is a function of such sums is then that of the whole batch on every replica, and the
+    mean of its gradients over the replicas is its gradient.
+
+    >>> float(sums_of_whole_batch(ops.convert_to_tensor(3.0)))
+    3.0
+    """
+    mean = mean_over_replicas(x)
+    return x if mean is x else _replicas() * (x + ops.stop_gradient(mean - x))
+
+
+def _replicas() -> float:
+    """The number of replicas that compute this step."""
+    if keras.backend.backend() == "torch":
+        return float(_group().get_world_size())
+    import tensorflow as tf
+
+    return float(tf.distribute.get_strategy().num_replicas_in_sync)
+
+
 # ---------------------------------------------------------------- between processes
 
 

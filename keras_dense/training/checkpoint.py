@@ -8,6 +8,7 @@ import math
 import pathlib
 import re
 import shutil
+import tempfile
 import warnings
 from typing import Any
 
@@ -251,6 +252,10 @@ class Checkpoint(keras.callbacks.Callback):
             self._write_csv()
             for old in self._complete()[: -self.keep]:
                 shutil.rmtree(old)
+        elif keras.backend.backend() == "jax":
+            # Keras puts values on the devices of all processes while it saves: all take part.
+            with tempfile.TemporaryDirectory() as unused:
+                self.model.save_weights(pathlib.Path(unused, "state.weights.h5"))
         wait_for_all()
 
     def _check_equal(self) -> None:

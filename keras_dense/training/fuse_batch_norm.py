@@ -20,6 +20,8 @@ def fuse_batch_norm(model: keras.Model) -> int:
     changes there. Predictions, weights and `.keras` files are those of Keras; a loaded model trains
     as Keras does until this is called again. Call it before `compile`.
 
+    On several devices or processes, statistics are those that Keras would use (docs/scale.md).
+
     Layers that are synchronized between devices, renormalized, without scale or offset, or not over
     the last of four axes stay as they are.
 

@@ -2,7 +2,8 @@
 
     python many_devices.py OUT DEVICES SCENARIO …
 
-PyTorch: started by torchrun, or once. Writes OUT/SCENARIO.RANK.json.
+Several processes have the variables of torchrun or of keras.distribution. Writes
+OUT/SCENARIO.RANK.json.
 """
 
 import contextlib
@@ -142,7 +143,7 @@ def run(out, rank):
     checkpoint = kd.training.Checkpoint(out)
     start = checkpoint.restore(training, loader)
     callbacks = [kd.training.SyncProcesses(), checkpoint, End(rank)]
-    if os.environ.get("END") == "alone":
+    if os.environ.get("END") == "alone 0 0":
         callbacks = callbacks[1:]
         training.set_weights([w + rank for w in training.get_weights()])
     training.fit(
@@ -166,7 +167,9 @@ def devices(number):
         if number > 1:
             torch.distributed.destroy_process_group()
     elif backend == "jax":
-        with keras.distribution.DataParallel().scope():
+        if "KERAS_DISTRIBUTION_NUM_PROCESSES" in os.environ:
+            keras.distribution.initialize()
+        with keras.distribution.DataParallel(auto_shard_dataset=False).scope():
             yield
     else:
         import tensorflow as tf

@@ -50,7 +50,9 @@ def gradients(args):
     keras.utils.set_random_seed(0)
     image = keras.Input((None, None, 3))
     x = keras.layers.Conv2D(16, 3, activation="relu")(keras.layers.Rescaling(1 / 255)(image))
-    model = keras.Model(image, keras.layers.Conv2D(8, 3, padding="same")(keras.layers.ZeroPadding2D(1)(x)))
+    model = keras.Model(
+        image, keras.layers.Conv2D(8, 3, padding="same")(keras.layers.ZeroPadding2D(1)(x))
+    )
 
     def gradient(loss, part, together=False):
         model.zero_grad()
@@ -126,8 +128,10 @@ def steps(args):
                 seconds[step].append(time.perf_counter() - start)
     mine, theirs = (np.array(times) for times in seconds.values())
     if dist.get_rank() == 0:
-        print(f"step with SyncProcesses over one with DistributedDataParallel: median ratio "
-              f"{np.median(mine / theirs):.2f} ({np.median(mine):.2f} s, {np.median(theirs):.2f} s)")
+        print(
+            f"step with SyncProcesses over one with DistributedDataParallel: median ratio "
+            f"{np.median(mine / theirs):.2f} ({np.median(mine):.2f} s, {np.median(theirs):.2f} s)"
+        )
 
 
 def main():

@@ -86,7 +86,9 @@ class Clock:
 def random_numbers(batches: Any, seed: int, epoch: int, number: int) -> np.random.Generator:
     """The random numbers of a batch; other ones for each process that has a part of it."""
     rank, count = getattr(batches, "shard", (0, 1))
-    return np.random.default_rng((seed, epoch, number) if count == 1 else (seed, epoch, number, rank))
+    return np.random.default_rng(
+        (seed, epoch, number) if count == 1 else (seed, epoch, number, rank)
+    )
 
 
 class Passes(keras.utils.PyDataset):

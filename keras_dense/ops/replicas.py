@@ -65,8 +65,8 @@ def launched_place() -> tuple[int, int]:
     told = os.environ.get(variable, "1")
     if count == 1 and told not in ("", "0", "1"):
         raise RuntimeError(
-            f"{variable}={told} says that there are several processes, but this one knows no other: "
-            f"{remedy}."
+            f"{variable}={told} says that there are several processes, but this one knows no "
+            f"other: {remedy}."
         )
     return rank, count
 

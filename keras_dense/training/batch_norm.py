@@ -94,8 +94,8 @@ def recalibrate_batch_norm(
 
     Args:
         model: a Keras model, changed in place.
-        batches: a `kd.datasets.Loader` without `shard`, or any iterable of images or of tuples that begin with
-            images.
+        batches: a `kd.datasets.Loader` without `shard`, or any iterable of images or of tuples
+            that begin with images.
         steps: int >= 1, the number of batches to use; `None`: all.
         keep_function: bool, see above.
 

@@ -36,7 +36,9 @@ def noisy(sample, rng):
 def test_shares_of_a_step_are_the_batch_of_one_process(samples, count, workers):
     arguments = {"shuffle": True, "seed": 4, "workers": workers, "transforms": [noisy]}
     whole = Loader(Numbered(samples), None, 6, **arguments)
-    parts = [Loader(Numbered(samples), None, 6, shard=(r, count), **arguments) for r in range(count)]
+    parts = [
+        Loader(Numbered(samples), None, 6, shard=(r, count), **arguments) for r in range(count)
+    ]
     for epoch in range(3):
         assert {len(part) for part in parts} == {samples // 6} and len(whole) == samples // 6
         shares = [list(part) for part in parts]

@@ -191,7 +191,6 @@ def main():
                 run(pathlib.Path(out), rank)
             else:
                 train(scenario, pathlib.Path(out), rank)
-            keras.backend.clear_session()
 
 
 if __name__ == "__main__":

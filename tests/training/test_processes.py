@@ -104,7 +104,10 @@ def trained(tmp_path_factory):
         return json.loads(path.read_text())
 
     return {
-        name: (read(one / f"{name}.0.json"), *(read(two / f"{name}.{r}.json") for r in range(ranks)))
+        name: (
+            read(one / f"{name}.0.json"),
+            *(read(two / f"{name}.{r}.json") for r in range(ranks)),
+        )
         for name in SAME + OTHER
     }
 

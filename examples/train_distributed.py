@@ -145,9 +145,9 @@ def train(args):
         shuffle=False,
         verbose=2 if rank == 0 else 0,
     )
+    file = kd.training.save(model, args.out / "model.keras")  # all call it, the first writes
     if rank == 0:
-        model.save(args.out / "model.keras")
-        print(f"{args.out / 'model.keras'}: mean IoU {checkpoint.history['val_mean_iou'][-1]:.3f}")
+        print(f"{file}: mean IoU {checkpoint.history['val_mean_iou'][-1]:.3f}")
 
 
 if __name__ == "__main__":

@@ -102,13 +102,12 @@ def main():
     args = arguments()
     if args.smoke:
         args.size, args.batch_size, args.epochs, args.weights = 32, 4, min(args.epochs, 2), "none"
-    # The same initial weights, crops and order of samples everywhere.
-    keras.utils.set_random_seed(0)
     with all_devices(args.timeout):
         train(args)
 
 
 def train(args):
+    keras.utils.set_random_seed(0)  # the same weights everywhere
     train, val = data(args)
     head = kd.heads.Segmentation(train.num_classes, class_names=train.class_names)
     weights = None if args.weights == "none" else args.weights

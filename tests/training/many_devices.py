@@ -161,7 +161,7 @@ def devices(number):
 
         torch.set_num_threads(1)
         if number > 1:
-            limit = datetime.timedelta(seconds=float(os.environ.get("LIMIT", 60)))
+            limit = datetime.timedelta(seconds=float(os.environ.get("LIMIT", 600)))
             torch.distributed.init_process_group("gloo", timeout=limit)
         yield
         if number > 1:

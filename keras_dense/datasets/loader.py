@@ -21,6 +21,7 @@ from keras_dense.datasets.transforms.arguments import Transform
 from keras_dense.datasets.transforms.compose import Compose
 from keras_dense.heads.head import Head
 from keras_dense.heads.model_heads import heads_from
+from keras_dense.ops.replicas import launched_place
 
 
 class Loader(Passes):
@@ -41,6 +42,13 @@ class Loader(Passes):
     Give `shuffle=False` to `fit`: by default Keras also shuffles the *order* of the batches, with
     global random numbers of Python, which is not reproducible.
 
+    **Several processes** (docs/scale.md) get a share of each batch each, by `shard`. Shares of a
+    batch are disjoint and of equal length, and together they are the batch that one process would
+    get, with the same random transforms: process `r` of `n` has the samples `r`, `r + n`, … of it.
+    So length, seed and epoch mean the same for any number of processes, and a run can continue with
+    another number. `batch_size` is that of all processes together. Of `kd.datasets.together`, each
+    process gets its part of both shares. With `pad`, images are padded to the largest of the share.
+
     Class weights belong to the loss (`class_weight` of the losses), not to
     `fit(class_weight=…)`, which expects a single label for each image.
 
@@ -49,7 +57,7 @@ class Loader(Passes):
             `keras_dense.datasets.sample`).
         heads: a head, a dict of heads, or a model that carries heads: they encode the targets, in
             the same structure. `None`: batches are `(images,)`.
-        batch_size: int >= 1.
+        batch_size: int >= 1, of all processes together.
         transforms: callable `(sample, rng) -> sample`, or a sequence of them.
         shuffle: bool, whether to change the order in each epoch.
         seed: int >= 0.
@@ -70,12 +78,17 @@ class Loader(Passes):
             the data set is an error.
         workers: int >= 0, number of threads; with 0, samples are read when a batch is requested.
         prefetch: int >= 0, number of batches prepared ahead.
+        shard: `None`: whole batches; `(rank, count)`: the share of process `rank` of `count`;
+            `"auto"`: that of this process, as `torch.distributed` or `jax.distributed` numbers it.
+            With TensorFlow, `"auto"` is the whole batch: `tf.distribute` divides it.
 
     Raises:
         TypeError: if `dataset` lacks a required method, or `heads` are not heads.
         ValueError: if a number is out of range, there is no batch, the data set has more classes
-            (`num_classes`) than a head, or a head has no target for unknown pixels with
-            `missing="unknown"`.
+            (`num_classes`) than a head, a head has no target for unknown pixels with
+            `missing="unknown"`, or a batch cannot be divided into equal shares.
+        RuntimeError: with `shard="auto"`, if a launcher has started several processes that have not
+            found each other.
 
     Warns:
         DatasetWarning: if the labels of the first samples are 0 and 255 alone, like black-and-white
@@ -83,6 +96,7 @@ class Loader(Passes):
 
     Attributes:
         skipped: dict from the index of each skipped sample to its error message.
+        shard: pair of ints, the rank of the process and the number of processes.
 
     Example:
 
@@ -91,6 +105,9 @@ class Loader(Passes):
     >>> loader = Loader(dataset, None, batch_size=2)
     >>> [images[:, 0, 0, 0].tolist() for images, in loader]
     [[0, 1], [2, 3], [4]]
+    >>> loader = Loader(dataset, None, batch_size=4, drop_last=True, shard=(1, 2))
+    >>> [images[:, 0, 0, 0].tolist() for images, in loader]
+    [[1, 3]]
     """
 
     def __init__(
@@ -109,6 +126,7 @@ class Loader(Passes):
         on_error: str = "raise",
         workers: int = 2,
         prefetch: int = 4,
+        shard: tuple[int, int] | str | None = None,
     ) -> None:
         for method in ("__len__", "__getitem__"):
             if not hasattr(dataset, method):
@@ -136,9 +154,28 @@ class Loader(Passes):
                 "`dataset` must have samples for at least one batch. Received: "
                 f"{count} samples, batch_size={self.batch_size}, drop_last={self.drop_last}"
             )
-        check_together(dataset, self.batch_size)
+        self.shard = _shard(shard)
+        self._check_shares(count)
+        check_together(dataset, self.batch_size, self.shard[1])
         self._start()
         super().__init__(batches, epoch)
+
+    def _check_shares(self, samples: int) -> None:
+        """Raise an error if a batch cannot be divided into equal shares."""
+        count = self.shard[1]
+        if self.batch_size % count:
+            raise ValueError(
+                f"`batch_size` must be a multiple of the {count} processes that share each batch. "
+                f"Received: batch_size={self.batch_size}, shard={self.shard}"
+            )
+        last = 0 if self.drop_last else samples % self.batch_size
+        if last % count:
+            raise ValueError(
+                f"The last batch has {last} samples, which {count} processes cannot share equally. "
+                "For training give drop_last=True. For validation leave `shard` out: every process "
+                f"then gets all samples, and the same scores. Received: {samples} samples, "
+                f"batch_size={self.batch_size}, shard={self.shard}"
+            )
 
     def _start(self) -> None:
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
@@ -155,13 +192,18 @@ class Loader(Passes):
         self._previous = None
 
     def indices(self, batch: int) -> Array:
-        """Return the indices of the samples in a batch of this epoch, an int array."""
+        """Return the indices of the samples in a batch of this epoch, an int array.
+
+        With `shard`, these are the samples of this process.
+        """
         epoch, number = self.clock.place(self._number(batch))
         return self._order(epoch)[self._places(number)]
 
     def _places(self, number: int) -> slice:
-        """Return the positions of a batch in the order of an epoch."""
-        return slice(number * self.batch_size, (number + 1) * self.batch_size)
+        """Return the positions of a batch, or the share of it, in the order of an epoch."""
+        rank, count = self.shard
+        # Every `count`-th: so each share has its part of what `together` puts side by side.
+        return slice(number * self.batch_size + rank, (number + 1) * self.batch_size, count)
 
     def _order(self, epoch: int) -> Array:
         order = self._orders.get(epoch)
@@ -294,3 +336,23 @@ class Loader(Passes):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._start()
         super().__setstate__(state)
+
+
+def _shard(given: Any) -> tuple[int, int]:
+    """Return rank and number of the processes that share each batch.
+
+    >>> _shard((1, 4)), _shard(None)
+    ((1, 4), (0, 1))
+    """
+    if given is None:
+        return 0, 1
+    if isinstance(given, str) and given == "auto":
+        return launched_place()
+    try:
+        rank, count = _check.integers(given, "shard", low=0, length=2)
+        good = rank < count
+    except ValueError:
+        good = False
+    if not good:
+        raise _check.fail("shard", "'auto', None or (rank, count) with 0 <= rank < count", given)
+    return rank, count

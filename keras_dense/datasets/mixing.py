@@ -8,7 +8,7 @@ from keras import tree
 
 from keras_dense import _check
 from keras_dense._types import Array
-from keras_dense.datasets.passes import Passes
+from keras_dense.datasets.passes import Passes, random_numbers
 from keras_dense.datasets.sample import VOID
 from keras_dense.datasets.transforms.cut_out import box, shares
 
@@ -142,6 +142,9 @@ class Mixed(Passes):
     `kd.heads.Tags`) only those remain known that are absent from both images. The random numbers
     depend on `seed`, the epoch and the number of the batch only.
 
+    Of a loader with `shard`, images are mixed with others of the same share, by random numbers of
+    each process. A share should have at least two images.
+
     Args:
         loader: a `kd.datasets.Loader` with heads.
         mix: `BoxMix()`, `ClassMix()`, or a function `(size, labels, rng)` that returns the pixels
@@ -169,14 +172,14 @@ class Mixed(Passes):
         if not callable(mix):
             raise TypeError(f"`mix` must be BoxMix(), ClassMix() or a function. Received: {mix!r}")
         self.loader, self.mix = loader, mix
-        self.heads = loader.heads
+        self.heads, self.shard = loader.heads, getattr(loader, "shard", (0, 1))
         self.seed = _check.integer(seed, "seed", low=0)
         super().__init__(len(loader), clock=loader.clock)
 
     def batch(self, epoch: int, number: int) -> tuple:
         """Return a batch of an epoch, as the loader does."""
         images, *rest = self.loader.batch(epoch, number)
-        rng = np.random.default_rng((self.seed, epoch, number))
+        rng = random_numbers(self, self.seed, epoch, number)
         partner, taken = mixing_maps(images, labels_of(self.heads, rest[0]), self.mix, rng)
         parts = [mixed_targets(self.heads, rest[0], partner, taken)]
         parts += [

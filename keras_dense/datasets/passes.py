@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_dense import _check
 
@@ -80,6 +81,14 @@ class Clock:
         """Return `(epoch, number)` of batch `number` of the pass that starts at `first`."""
         more, number = divmod(self.first + number, self.length)
         return (self._epoch if epoch is None else epoch) + more, number
+
+
+def random_numbers(batches: Any, seed: int, epoch: int, number: int) -> np.random.Generator:
+    """The random numbers of a batch; other ones for each process that has a part of it."""
+    rank, count = getattr(batches, "shard", (0, 1))
+    return np.random.default_rng(
+        (seed, epoch, number) if count == 1 else (seed, epoch, number, rank)
+    )
 
 
 class Passes(keras.utils.PyDataset):

@@ -148,11 +148,12 @@ def together(labeled: Any, weak: Any, *, shares: Sequence[int] = (4, 4)) -> Toge
     return Together(labeled, weak, (pair[0], pair[1]))
 
 
-def check_together(dataset: Any, batch_size: int) -> None:
-    """Raise if a loader cannot keep the shares of `together`.
+def check_together(dataset: Any, batch_size: int, processes: int = 1) -> None:
+    """Raise if a loader cannot keep the shares of `together`, in each of several processes.
 
     Raises:
-        ValueError: for another size of a batch than the sum of the shares.
+        ValueError: for another size of a batch than the sum of the shares, or shares that cannot be
+            divided among the processes.
         TypeError: for a subset or copy of such a data set, which has no order of its own.
     """
     if isinstance(dataset, Together):
@@ -160,6 +161,12 @@ def check_together(dataset: Any, batch_size: int) -> None:
             raise ValueError(
                 f"`batch_size` must be {sum(dataset.shares)}, the sum of the shares of `together`. "
                 f"Received: batch_size={batch_size}, shares={dataset.shares}"
+            )
+        if any(share % processes for share in dataset.shares):
+            raise ValueError(
+                f"`shares` of `together` must be multiples of {processes}, so that each of "
+                f"{processes} processes gets samples of both in every batch. Received: "
+                f"shares={dataset.shares}"
             )
         return
     inner = dataset

@@ -12,6 +12,7 @@ from keras_dense.losses.weighted import (
     pixel_costs,
 )
 from keras_dense.ops.masked import image_sums, safe_divide
+from keras_dense.ops.replicas import sums_of_whole_batch
 from keras_dense.ops.targets import known_depth
 
 _SMALLEST = 1e-3  # meters; below, logarithm and reciprocal continue as their tangents
@@ -172,11 +173,13 @@ class ScaleInvariantLog(DepthLoss):
         axis = (1, 2, 3) if per_image else None
 
         def total(x):
-            return ops.sum(x, axis=axis, keepdims=True)
+            value = ops.sum(x, axis=axis, keepdims=True)
+            return value if per_image else sums_of_whole_batch(value)
 
         n = total(weight)
         mean = safe_divide(total(weight * d), n)
-        squares = total(weight * ops.square(d - mean))
+        # The sum of d - mean is 0, so no gradient passes through this mean.
+        squares = total(weight * ops.square(d - ops.stop_gradient(mean)))
         variance = safe_divide(squares, ops.maximum(n - self.ddof, 0.0))
         # mean d² - variance_focus (mean d)² without the difference of two large numbers.
         value = variance + (1.0 - self.variance_focus) * ops.square(mean)

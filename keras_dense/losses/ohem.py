@@ -76,8 +76,10 @@ class OhemCrossEntropy(DenseLoss):
     van den Hengel, "High-performance semantic segmentation using very deep fully convolutional
     networks", 2016 (their next paper, "Wider or deeper", uses `threshold=0.6, min_pixels=256`).
     With `ratio` (bootstrapping): this share of the valid pixels, the hardest first. Pixels as hard
-    as the last one kept are kept too. Difficulty is the unweighted cross-entropy; the mean over the
-    kept pixels is weighted as in `CrossEntropy`.
+    as the last one kept are kept too. On several devices or processes, the hardest are those of
+    each part of the batch; `threshold` alone (`min_pixels=0`) keeps the same ones everywhere.
+    Difficulty is the unweighted cross-entropy; the mean over the kept pixels is weighted as in
+    `CrossEntropy`.
 
     Args:
         mode: `"multiclass"`, `"binary"` or `"multilabel"` (then every label of a pixel counts).

@@ -15,6 +15,7 @@ from keras_dense.losses.contract import (
 )
 from keras_dense.losses.weighted import SUM_OVER_BATCH_SIZE, Costs
 from keras_dense.ops.masked import safe_divide
+from keras_dense.ops.replicas import sums_of_whole_batch
 
 _NEARLY_RIGHT = 1e-6  # a power below 1 has no finite slope at 0
 
@@ -37,7 +38,7 @@ def region_sums(pixels: Pixels, per_image: bool = False) -> list[Tensor]:
     axis = 1 if per_image else (0, 1)
     sums = [ops.sum(weight * v, axis=axis) for v in (p * pixels.truth, p, pixels.truth)]
     sums.append(ops.sum(weight, axis=axis))
-    return sums if per_image else [s[None] for s in sums]
+    return sums if per_image else [sums_of_whole_batch(s)[None] for s in sums]
 
 
 def region_loss(

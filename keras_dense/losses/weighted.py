@@ -8,6 +8,7 @@ from keras import ops
 from keras_dense._types import ArrayLike, Config, Tensor
 from keras_dense.ops.image import sum_blocks
 from keras_dense.ops.masked import safe_divide
+from keras_dense.ops.replicas import mean_over_replicas
 from keras_dense.ops.targets import as_input, as_sample_weight, nan_where, read_map
 
 SUM_OVER_BATCH_SIZE = "sum_over_batch_size"
@@ -40,6 +41,9 @@ class WeightedLoss(keras.losses.Loss):
     | `"none"` or `None` | the terms of that sum, of each pixel or image; 0 where nothing is known |
 
     `"none"` is for your own calls: `fit` needs one number.
+
+    On several devices or processes (docs/scale.md) the mean is over the known pixels of all of
+    them. A loss that sorts the pixels of the batch sorts those of each part of it there.
 
     Subclasses implement `weighted(y_true, y_pred, sample_weight)`, which returns the result of
     their formula after `reduced`.
@@ -107,7 +111,11 @@ class WeightedLoss(keras.losses.Loss):
         if self.reduction in ("none", None):
             return found.total
         total = ops.sum(found.total)
-        return total if self.reduction == "sum" else safe_divide(total, ops.sum(found.weight))
+        if self.reduction == "sum":
+            return total
+        # Replicas average their losses, so each divides by the weight of an average replica: then
+        # it is the mean over the pixels of all of them, however many each knows.
+        return safe_divide(total, mean_over_replicas(ops.sum(found.weight)))
 
     def get_config(self) -> Config:
         return {"name": self.name, "reduction": self.reduction}

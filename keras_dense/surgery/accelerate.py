@@ -28,7 +28,8 @@ def accelerate(model: keras.Model) -> int:
     | PyTorch, TensorFlow | `BatchNormalization` in training | one operation |
     | JAX, on the CPU | depthwise convolutions | sums of shifted maps |
 
-    docs/benchmarks.md has the times. Subclasses of the layers, layers whose `call` was replaced,
+    docs/benchmarks.md has the times. On several devices or processes, statistics of batch norms are
+    those that Keras would use (docs/scale.md). Subclasses of the layers, layers whose `call` was replaced,
     channels-first layers, and batch normalization that is synchronized between devices,
     renormalized, or without scale or offset stay as they are.
 

@@ -35,6 +35,7 @@ from keras_dense.training.score_table import score_table
 from keras_dense.training.self_training import self_training
 from keras_dense.training.self_training_model import SelfTraining
 from keras_dense.training.skip_non_finite import SkipNonFinite
+from keras_dense.training.sync_processes import SyncProcesses
 from keras_dense.training.views import TwoViews
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "SampledPixels",
     "SelfTraining",
     "SkipNonFinite",
+    "SyncProcesses",
     "TwoViews",
     "UncertaintyWeighting",
     "WIDE_GAP",

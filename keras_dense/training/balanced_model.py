@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_dense._types import Tensor
+from keras_dense.ops.replicas import as_of_whole_batch
 from keras_dense.training.balancers import Balancer
 
 
@@ -125,7 +126,9 @@ class BalancedModel(keras.Model):
             value = ops.cast(value, "float32") / share
             tracker.update_state(ops.stop_gradient(value), sample_weight=count)
             values.append(value * weight)
-        total = self.balancer.total(ops.stack(values), count, training)
+        # Balancers are no means: on several replicas they need the losses of the whole batch.
+        losses = as_of_whole_batch(ops.stack(values))
+        total = self.balancer.total(losses, count, training)
         for penalty in self.losses:
             total = total + ops.sum(ops.cast(penalty, "float32"))
         return total * share

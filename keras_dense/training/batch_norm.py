@@ -89,10 +89,13 @@ def recalibrate_batch_norm(
     their batch norms are folded into the convolutions, so ours get no statistics, and the first
     step of training, which normalizes, would undo what the network has learned.
 
+    In several processes of PyTorch, give each of them the same whole batches: all get the same
+    statistics. On JAX in several processes, load the trained model in one, and do it there.
+
     Args:
         model: a Keras model, changed in place.
-        batches: a `kd.datasets.Loader`, or any iterable of images or of tuples that begin with
-            images.
+        batches: a `kd.datasets.Loader` without `shard`, or any iterable of images or of tuples
+            that begin with images.
         steps: int >= 1, the number of batches to use; `None`: all.
         keep_function: bool, see above.
 
@@ -101,8 +104,8 @@ def recalibrate_batch_norm(
 
     Raises:
         TypeError: if `model` is not a Keras layer or model.
-        ValueError: if there are no batches, or a number in one is not finite; with `keep_function`
-            for a layer without scale or offset.
+        ValueError: if there are no batches, a number in one is not finite, or they are shares of
+            batches; with `keep_function` for a layer without scale or offset.
 
     Reference: Wu, Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3.
 
@@ -185,6 +188,12 @@ def _statistics(layer: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def _finite(batches: Any, steps: int | None) -> Iterator[Any]:
     """The images of so many batches, with a check of each."""
+    if getattr(batches, "shard", (0, 1))[1] > 1:
+        raise ValueError(
+            "`batches` must be whole batches: over a share of them, each process would get other "
+            "statistics. Give a Loader without `shard`; every process then computes the same. "
+            f"Received: shard={batches.shard}"
+        )
     if hasattr(batches, "__getitem__") and hasattr(batches, "__len__"):
         batches = map(batches.__getitem__, range(len(batches)))  # a PyDataset never ends
     for count, batch in enumerate(itertools.islice(batches, steps)):

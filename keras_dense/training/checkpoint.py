@@ -8,15 +8,18 @@ import math
 import pathlib
 import re
 import shutil
+import tempfile
 import warnings
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_dense import _check
 from keras_dense._files import need_room, remove_drafts, whole
 from keras_dense._lock import held_here, lock
 from keras_dense._types import PathLike
+from keras_dense.ops.replicas import checksum, gathered, process_place, wait_for_all
 from keras_dense.training.batch_norm import sublayers
 
 
@@ -64,10 +67,15 @@ class Checkpoint(keras.callbacks.Callback):
     Attributes:
         history: dict from each logged name to its values, from the first epoch on.
 
-    While it trains, other processes cannot train in the directory.
+    While it trains, other runs cannot train in the directory. Of several processes of one run
+    (docs/scale.md), the first writes, and all read: the directory must be on a disk that all of
+    them see. With loaders that share each batch, a run can continue with another number of
+    processes.
 
     Raises:
-        BlockingIOError: if another process trains in the directory.
+        BlockingIOError: if another run trains in the directory.
+        RuntimeError: if the processes of one run find different checkpoints, or have different
+            weights after an epoch.
         ValueError: if `keep` or `seed` is out of range; if training would start from the beginning
             in a directory that holds a run, because `restore` was not called; if the model, the
             optimizer or the data given to `restore` differ from those of the checkpoint.
@@ -121,7 +129,9 @@ class Checkpoint(keras.callbacks.Callback):
         """
         if not getattr(model, "compiled", False) or not model.built:
             raise ValueError("`model` must be built and compiled before its state is restored.")
-        remove_drafts(self._folder)
+        first = process_place()[0] == 0
+        if first:
+            remove_drafts(self._folder)
         complete = self._complete()
         while complete:
             newest = complete.pop()
@@ -133,14 +143,24 @@ class Checkpoint(keras.callbacks.Callback):
                 if not complete:
                     raise
                 warnings.warn(f"Skipping the unreadable {newest}: {error}", stacklevel=2)
-                shutil.rmtree(newest)
+                if first:
+                    shutil.rmtree(newest)
                 continue
             self.history, self._epochs = state["history"], state["epochs"]
             places = state.get("places", [])
-            self._write_csv()
+            if first:
+                self._write_csv()
             break
         else:
             places = []
+        # None trains, and removes checkpoints, before all have read.
+        found = gathered(self._epochs)
+        if len(set(found)) > 1:
+            raise RuntimeError(
+                f"The processes of this run find checkpoints of different epochs in "
+                f"{str(self.directory)!r}: {', '.join(f'{n:.0f}' for n in found)}, by rank. All of "
+                "them must see the same directory: use a shared disk, or copy it to every machine."
+            )
         self._loaders = [loader for loader in loaders if hasattr(loader, "epoch")]
         for number, loader in enumerate(self._loaders):
             if not hasattr(loader, "resume"):
@@ -183,7 +203,7 @@ class Checkpoint(keras.callbacks.Callback):
             )
 
         # A `fit` that an error ended holds it still.
-        if not held_here(self.directory / ".lock"):
+        if process_place()[0] == 0 and not held_here(self.directory / ".lock"):
             self._lock.enter_context(lock(self.directory / ".lock"))
         if self._begun is not None:  # a second `fit` of this process
             self._taken = {number: self._place(number, self._epochs) for number in self._taken}
@@ -193,7 +213,10 @@ class Checkpoint(keras.callbacks.Callback):
         self._lock.close()
 
     def on_epoch_begin(self, epoch, logs=None):
-        keras.utils.set_random_seed((self.seed + 7919 * epoch) % 2**32)
+        seed = self.seed + 7919 * epoch
+        if keras.backend.backend() == "torch":
+            seed += 15485863 * process_place()[0]  # other dropout for other samples
+        keras.utils.set_random_seed(seed % 2**32)
         self._begun = epoch if self._begun is None else self._begun
         for number, loader in enumerate(self._loaders):
             if number not in self._taken:
@@ -221,10 +244,29 @@ class Checkpoint(keras.callbacks.Callback):
             values.extend([float("nan")] * (epoch - len(values)))
             values.append(float(value))
         self._epochs = epoch + 1
-        self._write()
-        self._write_csv()
-        for old in self._complete()[: -self.keep]:
-            shutil.rmtree(old)
+        rank, count = process_place()
+        if count > 1:
+            self._check_equal()
+        if rank == 0:
+            self._write()
+            self._write_csv()
+            for old in self._complete()[: -self.keep]:
+                shutil.rmtree(old)
+        elif keras.backend.backend() == "jax":
+            # Keras puts values on the devices of all processes while it saves: all take part.
+            with tempfile.TemporaryDirectory() as unused:
+                self.model.save_weights(pathlib.Path(unused, "state.weights.h5"))
+        wait_for_all()
+
+    def _check_equal(self) -> None:
+        """Raise an error if the processes have not trained the same network."""
+        found = gathered(checksum([keras.ops.convert_to_numpy(w) for w in self.model.weights]))
+        if not np.allclose(found, found[0], rtol=1e-6, atol=1e-6, equal_nan=True):
+            raise RuntimeError(
+                "The processes have different weights after an epoch: each has trained a network "
+                "of its own. With PyTorch, give kd.training.SyncProcesses() to `fit` as the first "
+                "callback; with JAX, build the model under keras.distribution.DataParallel."
+            )
 
     def _write(self) -> None:
         random = [keras.ops.convert_to_numpy(v).tolist() for v in _random_state(self.model)]

@@ -6,6 +6,7 @@ import numpy as np
 from keras import ops
 
 from keras_dense._types import Tensor
+from keras_dense.ops.replicas import mean_over_replicas
 from keras_dense.ops.targets import two_or_more
 
 _RULED_OUT = -1e4  # added to the logits of a class that is not there
@@ -94,8 +95,9 @@ def fill_labels(
         label = ops.where(forced, forced_label, label)
         sure = ops.logical_or(sure, forced)
     filled = ops.logical_and(sure, fillable)
-    count = ops.sum(ops.cast(fillable, "float32"))
-    share = ops.sum(ops.cast(filled, "float32")) / ops.maximum(count, 1.0)
+    counts = ops.stack([ops.sum(ops.cast(x, "float32")) for x in (filled, fillable)])
+    counts = mean_over_replicas(counts)
+    share = counts[0] / ops.maximum(counts[1], 1e-6)
     return Filled(ops.where(filled, ops.cast(label, "int32"), void), share)
 
 

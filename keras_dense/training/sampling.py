@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops, tree
 
 from keras_dense import _check
-from keras_dense.datasets.passes import Passes
+from keras_dense.datasets.passes import Passes, random_numbers
 from keras_dense.heads.collection import carried
 from keras_dense.layers import CropLike, GatherPixels, HypercolumnMLP
 from keras_dense.layers.head_output import HeadOutput
@@ -76,7 +76,8 @@ class SampledPixels(Passes):
     """Batches of images with a random sample of pixels each, and the targets of these pixels.
 
     Data for `on_sampled_pixels(model)`. The pixels of an image are all different and drawn anew in
-    every epoch; `seed`, the epoch and the number of the batch decide.
+    every epoch; `seed`, the epoch and the number of the batch decide, and for a loader with `shard`
+    the rank of the process.
 
     Args:
         batches: batches `(images, targets)` by number, with a length: a `kd.datasets.Loader` or
@@ -100,6 +101,7 @@ class SampledPixels(Passes):
 
     def __init__(self, batches: Any, sample_pixels: int, *, seed: int = 0) -> None:
         self.batches = batches
+        self.shard = getattr(batches, "shard", (0, 1))
         self.sample_pixels = _check.integer(sample_pixels, "sample_pixels", low=1)
         self.seed = _check.integer(seed, "seed", low=0)
         super().__init__(len(batches), clock=getattr(batches, "clock", None))
@@ -110,7 +112,7 @@ class SampledPixels(Passes):
             images, targets, *sample_weight = self.batches.batch(epoch, number)
         else:
             images, targets, *sample_weight = self.batches[number]
-        rng = np.random.default_rng((self.seed, epoch, number))
+        rng = random_numbers(self, self.seed, epoch, number)
         positions = np.stack([self._positions(image, rng) for image in images])
 
         def at(values):

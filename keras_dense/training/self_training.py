@@ -65,6 +65,9 @@ def self_training(
     share of these of which the network has the same label. Saved to `.keras`, or by
     `kd.training.Checkpoint`, training continues exactly.
 
+    On several devices or processes (docs/scale.md), each labels its own part of the batch: with
+    `relative`, the highest probability of a class is that of the part.
+
     Set a short `batch_norm_momentum` before: statistics that lag behind make a teacher that says
     one class everywhere.
 

@@ -28,8 +28,9 @@ class SkipNonFinite(keras.callbacks.Callback):
     weight that is not finite. `keras.callbacks.TerminateOnNaN` stops instead, after the weights are
     lost.
 
-    All variables are copied in each step. It works for models with the `train_step` of Keras, on
-    one device, and is not saved with the model.
+    All variables are copied in each step. It works for models with the `train_step` of Keras, not
+    with `tf.distribute` on several devices, and is not saved with the model. With `SyncProcesses`,
+    a gradient that is not finite in one process undoes the step in all.
 
     Args:
         limit: float in (0, 1]: an error is raised if this share of the steps of an epoch, or more,

@@ -8,7 +8,7 @@ import numpy as np
 from keras_dense import _check
 from keras_dense._types import Array, Sample
 from keras_dense.datasets.mixing import Mix, labels_of, mixed_maps, mixing_maps
-from keras_dense.datasets.passes import Passes
+from keras_dense.datasets.passes import Passes, random_numbers
 from keras_dense.datasets.transforms import Compose
 from keras_dense.datasets.transforms.arguments import Transform
 
@@ -23,7 +23,8 @@ class TwoViews(Passes):
     The strong views, which the student sees, are made of them by further changes of color and by
     parts of other images. So both have the same geometry, and labels need no warping. Random
     numbers depend on `seed`, the epoch and the number of the batch only: runs can be repeated and
-    continued on every backend.
+    continued on every backend. Of a loader with `shard`, images are mixed with others of the same
+    share, by random numbers of each process.
 
     Batches are `(strong views, y)` or `(strong views, y, weights)`, with
     `y = {"targets": …, "weak": images, "partner": (B,), "source": (B, H, W)}`: targets as the
@@ -69,6 +70,7 @@ class TwoViews(Passes):
                 f"`mix` must be BoxMix(), ClassMix(), a function or None. Received: {mix!r}"
             )
         self.loader, self.mix = loader, mix
+        self.shard = getattr(loader, "shard", (0, 1))
         self.strong = Compose(strong)
         self.seed = _check.integer(seed, "seed", low=0)
         for name in ("batch_size", "shuffle", "dataset"):  # what a Checkpoint compares
@@ -79,7 +81,7 @@ class TwoViews(Passes):
     def batch(self, epoch: int, number: int) -> tuple:
         """Return a batch of an epoch."""
         images, targets, *weights = self.loader.batch(epoch, number)
-        rng = np.random.default_rng((self.seed, epoch, number))
+        rng = random_numbers(self, self.seed, epoch, number)
         pairs = [self._view(image, rng) for image in images]
         views, hidden = (np.stack(parts) for parts in zip(*pairs, strict=True))
         partner: Array = np.arange(len(images), dtype=np.int32)

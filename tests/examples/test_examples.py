@@ -55,6 +55,19 @@ def test_predict_published(tmp_path, shared_data):
     assert Image.open(tmp_path / "2007_003190_labels.jpg").size[0] > 3 * 350
 
 
+@pytest.mark.slow
+@pytest.mark.exhaustive
+def test_train_distributed(tmp_path):
+    result = run("train_distributed.py", "--smoke", "--out", tmp_path / "run")
+    assert result.returncode == 0, result.stderr
+    assert "process 0 of 1: epoch 1 of 2" in result.stdout
+    assert re.search(r"model.keras: mean IoU 0\.\d+", result.stdout)
+    model = keras.saving.load_model(tmp_path / "run" / "model.keras", compile=False)
+    assert kd.heads.of(model).class_names[0] == "sky"
+    again = run("train_distributed.py", "--smoke", "--epochs", 1, "--out", tmp_path / "run")
+    assert again.returncode == 0, again.stderr
+
+
 @pytest.mark.once
 @pytest.mark.exhaustive
 def test_few_masks(tmp_path):

@@ -29,8 +29,8 @@ def accelerate(model: keras.Model) -> int:
     | JAX, on the CPU | depthwise convolutions | sums of shifted maps |
 
     docs/benchmarks.md has the times. On several devices or processes, statistics of batch norms are
-    those that Keras would use (docs/scale.md). Subclasses of the layers, layers whose `call` was replaced,
-    channels-first layers, and batch normalization that is synchronized between devices,
+    those that Keras would use (docs/scale.md). Subclasses of the layers, layers whose `call` was
+    replaced, channels-first layers, and batch normalization that is synchronized between devices,
     renormalized, or without scale or offset stay as they are.
 
     Args:

@@ -126,7 +126,7 @@ class End(keras.callbacks.Callback):
         super().__init__()
         name, of, epoch = (os.environ.get("END") or "never -1 -1").split()
         self.signal = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}.get(name)
-        self.epoch = int(epoch) if rank == int(of) else -1
+        self.epoch = int(epoch) if self.signal and rank == int(of) else -1
 
     def on_epoch_begin(self, epoch, logs=None):
         self.now = epoch == self.epoch

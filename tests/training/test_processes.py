@@ -116,7 +116,7 @@ def difference(a, b):
     return max(abs(x - y) for x, y in pairs)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.everywhere
 @pytest.mark.parametrize("name", SAME)
 def test_two_devices_train_as_one_with_the_whole_batch(trained, name):
@@ -128,7 +128,7 @@ def test_two_devices_train_as_one_with_the_whole_batch(trained, name):
         assert difference(one["weights"], found["weights"]) < 1e-5
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.skipif(BACKEND == "jax", reason="nothing differs")
 @pytest.mark.parametrize("name", OTHER)
 def test_what_is_known_to_differ(trained, name):
@@ -137,7 +137,7 @@ def test_what_is_known_to_differ(trained, name):
     assert 1e-4 < found < 1.0
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @only_torch
 @pytest.mark.parametrize("name", SAME + OTHER)
 def test_processes_end_with_equal_weights_and_logs(trained, name):
@@ -150,7 +150,7 @@ def history(out, rank=0):
     return json.loads((out / f"run.{rank}.json").read_text())
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @only_torch
 def test_a_killed_process_ends_the_run_which_continues(tmp_path):
     whole, killed, fewer = (tmp_path / name for name in ("whole", "killed", "fewer"))
@@ -174,7 +174,7 @@ def test_a_killed_process_ends_the_run_which_continues(tmp_path):
         assert found["start"] == 2 and found["history"] == history(whole, rank)["history"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @only_torch
 def test_a_run_continues_with_another_number_of_processes(tmp_path):
     run(tmp_path, 1, ["run"])
@@ -194,7 +194,7 @@ def test_a_run_continues_with_another_number_of_processes(tmp_path):
     assert found["start"] == 2 and difference(found["history"], expected) < 1e-5
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @only_torch
 def test_a_stopped_process_ends_the_run_after_the_timeout(tmp_path):
     port = free_port()
@@ -211,7 +211,7 @@ def test_a_stopped_process_ends_the_run_after_the_timeout(tmp_path):
     assert "Timed out" in text or "timeout" in text.lower(), text[-3000:]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @only_torch
 def test_processes_that_train_alone_are_noticed(tmp_path):
     port = free_port()
@@ -221,7 +221,7 @@ def test_processes_that_train_alone_are_noticed(tmp_path):
         assert "different weights after an epoch" in text and "SyncProcesses()" in text
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @only_jax
 def test_two_processes_of_jax(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"

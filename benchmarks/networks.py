@@ -44,6 +44,7 @@ def our_network(name):
         )
         if "dilated" in name:
             backbone = kd.surgery.dilate(backbone, 8)
+        kd.surgery.accelerate(backbone)  # as builders do
         x = keras.layers.GlobalAveragePooling2D()(backbone.output)
         model = keras.Model(backbone.input, keras.layers.Dense(CLASSES)(x))
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -94,14 +95,15 @@ def tasks(size):
     }
 
 
-def measure(rounds, size, clock):
+def measure(names, rounds, size, clock):
     """Seconds of every call on the backend of this process, and sizes."""
     import keras
 
     backend = keras.backend.backend()
     rng = np.random.default_rng(0)
     seconds, sizes = {}, {}
-    for name, peers in NETWORKS.items():
+    for name in names:
+        peers = NETWORKS[name]
         library = {"torchvision": "torchvision"}
         found = [
             peer
@@ -133,11 +135,12 @@ def measure(rounds, size, clock):
 
 def main():
     parser = parser_of(__doc__, rounds=2)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
         clock = time.process_time if args.busy else time.perf_counter
-        print(json.dumps(measure(args.rounds, args.size, clock)))
+        print(json.dumps(measure(args.networks, args.rounds, args.size, clock)))
         return
     if importlib.util.find_spec("torchvision") is None:
         print("(no peers to compare with here: see benchmarks/README.md)", file=sys.stderr)
@@ -146,6 +149,7 @@ def main():
         one_thread()
     backends = installed(args.backends)
     words = ["--child", "--rounds", args.rounds, "--size", args.size, *["--busy"] * args.busy]
+    words += ["--networks", *args.networks]
     results = {backend: child(__file__, backend, *words) for backend in backends}
 
     if "torch" in results:
@@ -154,8 +158,8 @@ def main():
             row(*name.split(" | "), f"{parameters:.2f}", f"{flops:.1f}")
         print()
     heading("network, over whose", "task", *(f"ours on {b}" for b in backends))
-    for name, peers in NETWORKS.items():
-        for peer in peers:
+    for name in args.networks:
+        for peer in NETWORKS[name]:
             for task in tasks(args.size):
                 found = [r["seconds"].get(f"{name} | {task}", {}) for r in results.values()]
                 cells = [ratio(t["ours"], t[peer]) if peer in t else "" for t in found]

@@ -46,6 +46,7 @@ LABELED, WEAK = (
     {"msrc21": 42, "voc_mini": 40, "camvid": 31, "scenes": 8},
     {"msrc21": 210, "voc_mini": 100},
 )
+BACKGROUND = {"voc_mini": 0}
 LEAST = 10  # images of a class that is scored
 
 
@@ -245,6 +246,7 @@ def run(args, seed, arm, start, few, weak, test, scored):
         momentum=args.momentum,
         confidence=args.confidence,
         floor=(args.floor * kd.training.class_shares(few)).tolist(),
+        background=BACKGROUND.get(args.data),
         ramp=max(args.steps // 5, 1),
         **settings,
     )
@@ -288,6 +290,7 @@ def drawings_of(args, training, weak, name, moments=4, images=4):
                     tags=training.tags_key is not None,
                     relative=True,
                     floor=training.settings["floor"],
+                    background=training.settings["background"],
                     confidence=args.confidence,
                     overwrite=True,
                 )

@@ -15,7 +15,7 @@ from keras_dense.datasets.parts import describe
 from keras_dense.datasets.sample import check_sample
 from keras_dense.heads import Heads, of
 from keras_dense.training.pseudo_labels import allowed, class_logits, fill_labels
-from keras_dense.training.self_training import for_classes, segmentation_key
+from keras_dense.training.self_training import background_class, for_classes, segmentation_key
 
 
 class Inferred(NamedTuple):
@@ -46,6 +46,7 @@ def infer_labels(
     confidence: float | Sequence[float] = 0.9,
     relative: bool = False,
     floor: float | Sequence[float] = 0.0,
+    background: int | None = None,
     overwrite: bool = False,
 ) -> list[Inferred]:
     """Write the labels of which a network is sure, for images whose pixels are not known.
@@ -68,6 +69,7 @@ def infer_labels(
             the same class in the image.
         floor: float from 0 to below 1, the share of an image that gets a class that its tags say is
             there, in any case; or one for each class.
+        background: int, the class of what is no object, if there is one, see `self_training`.
         overwrite: bool, whether to replace files that exist.
 
     Returns:
@@ -100,6 +102,7 @@ def infer_labels(
         "void": head.ignore_class,
     }
     use_tags = _check.flag(tags, "tags")
+    background = background_class(background, classes)
     folders = [pathlib.Path(out) / name for name in ("labels", "confidence")]
     names = _names(dataset)
     paths = [[folder / f"{name}.png" for folder in folders] for name in names]
@@ -113,7 +116,9 @@ def infer_labels(
     for i, (name, pair) in enumerate(zip(names, paths, strict=True)):
         sample = check_sample(dataset[i], describe(dataset, i))
         logits = _logits(model, chosen, key, sample)
-        labels, sure, share = _inferred(logits, sample, head, classes, use_tags, settings)
+        labels, sure, share = _inferred(
+            logits, sample, head, classes, use_tags, background, settings
+        )
         for path in pair:
             path.parent.mkdir(parents=True, exist_ok=True)
         _write(pair[0], labels, head.palette)
@@ -128,7 +133,13 @@ def _logits(model: Any, heads: Heads, key: str, sample: Sample) -> Any:
 
 
 def _inferred(
-    logits: Any, sample: Sample, head: Any, classes: int, use_tags: bool, settings: dict[str, Any]
+    logits: Any,
+    sample: Sample,
+    head: Any,
+    classes: int,
+    use_tags: bool,
+    background: int | None,
+    settings: dict[str, Any],
 ) -> tuple[Array, Array, float]:
     """Labels, the probability of the likeliest class, and the share that was filled."""
     size = sample["image"].shape[:2]
@@ -142,7 +153,7 @@ def _inferred(
                 f"{tags.shape}"
             )
         tags = ops.convert_to_tensor(tags[None])
-        logits = allowed(logits, tags)
+        logits = allowed(logits, tags, background=background)
     fillable = ops.convert_to_tensor((known == head.ignore_class)[None])
     filled = fill_labels(logits, fillable, tags=tags, **settings)
     new = ops.convert_to_numpy(filled.labels)[0]

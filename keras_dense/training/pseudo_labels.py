@@ -35,7 +35,9 @@ def class_logits(prediction: Tensor) -> Tensor:
     return two_or_more(ops.cast(prediction, "float32"))
 
 
-def allowed(logits: Tensor, tags: Tensor, presence: Tensor | None = None) -> Tensor:
+def allowed(
+    logits: Tensor, tags: Tensor, presence: Tensor | None = None, background: int | None = None
+) -> Tensor:
     """Logits `(B, H, W, C)` among the classes that the tags of an image allow.
 
     Args:
@@ -43,12 +45,19 @@ def allowed(logits: Tensor, tags: Tensor, presence: Tensor | None = None) -> Ten
         tags: `(B, C)` of 1, 0 and 255 (unknown).
         presence: logits of a prediction of the tags; unknown ones of images that have others are
             weighed by them. `None`: they are allowed.
+        background: int, the class of what is no object; the probability of classes that are ruled
+            out then goes to the objects that are allowed, in proportion, and not to it.
 
     >>> logits, tags = ops.zeros((1, 1, 1, 3)), ops.convert_to_tensor([[1, 0, 255]])
     >>> ops.convert_to_numpy(ops.softmax(allowed(logits, tags)))[0, 0, 0].tolist()
     [0.5, 0.0, 0.5]
+    >>> moved = ops.softmax(allowed(logits, tags, background=0))
+    >>> [round(float(p), 2) for p in moved[0, 0, 0]]
+    [0.33, 0.0, 0.67]
     """
     tags = ops.cast(tags, "float32")
+    if background is not None:
+        logits = _objects_stay_objects(logits, ops.equal(tags, 0.0), background)
     filters = ops.where(ops.equal(tags, 0.0), _RULED_OUT, 0.0)
     if presence is not None:
         unknown = ops.equal(tags, 255.0)
@@ -56,6 +65,18 @@ def allowed(logits: Tensor, tags: Tensor, presence: Tensor | None = None) -> Ten
         guess = ops.log_sigmoid(ops.cast(presence, "float32"))
         filters = ops.where(ops.logical_and(unknown, some), guess, filters)
     return ops.add(logits, filters[:, None, None, :])
+
+
+def _objects_stay_objects(logits: Tensor, ruled_out: Tensor, background: int) -> Tensor:
+    """Logits in which the objects that are allowed have the probability of those that are not."""
+    index = ops.arange(ops.shape(logits)[-1], dtype="int32")
+    objects = ops.logical_and(ops.logical_not(ruled_out), ops.not_equal(index, background))
+    objects, ruled_out = objects[:, None, None, :], ruled_out[:, None, None, :]
+    own, others = (
+        ops.logsumexp(ops.where(which, logits, _NOWHERE), axis=-1, keepdims=True)
+        for which in (objects, ruled_out)
+    )
+    return ops.where(objects, logits + (ops.logaddexp(own, others) - own), logits)
 
 
 def fill_labels(

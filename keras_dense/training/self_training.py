@@ -25,6 +25,7 @@ def self_training(
     tags: bool = True,
     presence: bool = False,
     floor: float | Sequence[float] = 0.02,
+    background: int | None = None,
     fill: str = "images",
     colors: float = 0.0,
     weight: float = 1.0,
@@ -87,6 +88,9 @@ def self_training(
         floor: float from 0 to below 1, the share of an image that gets a class that its tags say
             is there, whether the teacher is sure or not: the pixels with the highest probability;
             or one for each class, such as 0.4 times `kd.training.class_shares(few)`.
+        background: int, the class of what is no object, if there is one, such as 0 for PASCAL VOC.
+            Where the teacher sees an object that the tags rule out, it then chooses among the
+            objects that are there, and not the background.
         fill: `"images"`: images without a known pixel are filled; `"pixels"`: all void pixels are.
         colors: float >= 0, how much labels are moved toward those by which the image can be rebuilt
             from the colors of its classes before they are filled in, the weight of
@@ -139,6 +143,7 @@ def self_training(
         "tags": _check.flag(tags, "tags"),
         "presence": _check.flag(presence, "presence"),
         "floor": for_classes(floor, "floor", classes, below=1),
+        "background": background_class(background, classes),
         "fill": _check.choice(fill, "fill", FILLS),
         "colors": _check.number(colors, "colors", 0),
         "weight": _check.number(weight, "weight", 0),
@@ -179,6 +184,17 @@ def segmentation_key(heads: Heads, key: str | None) -> str:
             "Received: ignore_class=None"
         )
     return key
+
+
+def background_class(background: int | None, classes: int) -> int | None:
+    """A class of what is no object, checked.
+
+    >>> background_class(0, 21), background_class(None, 21)
+    (0, None)
+    """
+    if background is None:
+        return None
+    return _check.integer(background, "background", low=0, high=classes - 1)
 
 
 def for_classes(value: Any, name: str, classes: int, **bounds: float) -> float | list[float]:

@@ -120,9 +120,8 @@ class SelfTraining(keras.Model):
         tags = None if self.tags_key is None else targets[self.tags_key]
         if tags is not None and self.tags_key is not None:
             presence = outputs[self.tags_key] if settings["presence"] else None
-            logits = allowed(
-                logits, tags, None if presence is None else ops.stop_gradient(presence)
-            )
+            presence = None if presence is None else ops.stop_gradient(presence)
+            logits = allowed(logits, tags, presence, settings["background"])
         if settings["colors"]:
             logits = rebuild_by_color(logits, views.weak, weight=settings["colors"])
         return fill_labels(

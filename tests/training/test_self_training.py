@@ -311,6 +311,31 @@ def test_tags_rule_out_and_their_classes_come_back():
     np.testing.assert_array_equal(same, logits)
 
 
+@pytest.mark.everywhere
+def test_objects_that_are_ruled_out_become_those_that_are_there():
+    logits = RNG(2).normal(0, 4, (3, 5, 7, 4)).astype("float32")
+    logits[..., 3] -= 300  # probabilities of 0 in float32
+    tags = np.array([[1, 0, 1, 255], [1, 0, 0, 0], [255, 255, 255, 255]])
+    found = allowed(ops.convert_to_tensor(logits), ops.convert_to_tensor(tags), background=0)
+    found = ops.convert_to_numpy(ops.softmax(found))
+    p = np.exp(logits.astype("float64"))
+    p /= p.sum(-1, keepdims=True)
+    wanted = p.copy()
+    objects = p[0][..., 2:]
+    share = objects / objects.sum(-1, keepdims=True)
+    wanted[0] = np.concatenate(
+        [p[0, ..., :1], 0 * p[0, ..., :1], objects + share * p[0, ..., 1:2]], axis=-1
+    )
+    wanted[1] = [1.0, 0.0, 0.0, 0.0]
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+def test_bad_background():
+    for value in (4, -1, 0.5):
+        with pytest.raises((TypeError, ValueError), match="`background` must be"):
+            kd.training.self_training(network(), background=value)
+
+
 @pytest.mark.once
 def test_scribbles_are_filled_around():
     """Void pixels of marked images are filled with `fill="pixels"`, and not by default."""

@@ -29,6 +29,13 @@ if BACKEND == "torch":
     SAME += ["lovasz_of_images", "hard_by_threshold"]
     OTHER = ["batch_norm", "fused", "lovasz_of_batch", "hard_by_share", "keras_loss"]
 
+# Scores of training on the strong views, which docs/scale.md mentions.
+APART = {
+    ("teacher", name)
+    for name in ("agreement", "mean_iou", "pixel_accuracy")
+    if BACKEND == "tensorflow"
+}
+
 only_torch = pytest.mark.skipif(BACKEND != "torch", reason="processes of PyTorch")
 only_jax = pytest.mark.skipif(BACKEND != "jax", reason="processes of JAX")
 
@@ -123,7 +130,9 @@ def test_two_devices_train_as_one_with_the_whole_batch(trained, name):
     one, *two = trained[name]
     for found in two:
         # Losses, metrics, validation and balance, of which each scene has other void pixels.
-        assert difference(one["history"], found["history"]) < 1e-5
+        logs = [log for log in one["history"] if (name, log) not in APART]
+        for log in logs:
+            assert difference(one["history"][log], found["history"][log]) < 1e-5, log
         assert difference(one["predictions"], found["predictions"]) < 1e-5
         assert difference(one["weights"], found["weights"]) < 1e-5
 

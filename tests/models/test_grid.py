@@ -284,7 +284,9 @@ def test_saved_and_loaded(grid):
     )
     model = randomize(kd.assemble(strided(), decoder, kd.heads.Segmentation(3), grid=grid))
     x = images(1, 75, 101)
-    np.testing.assert_allclose(run(reload(model), x), run(model, x), atol=1e-5)
+    wanted = run(model, x)
+    # Layers of a loaded model compute as those of Keras, with another rounding.
+    np.testing.assert_allclose(run(reload(model), x), wanted, atol=2e-6 * np.abs(wanted).max())
 
 
 @pytest.mark.slow

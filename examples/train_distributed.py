@@ -119,7 +119,7 @@ def train(args):
     model.compile(optimizer, **kd.objectives(model))
 
     T = kd.datasets.transforms
-    views = [T.RandomScale((0.75, 1.5)), T.RandomCrop(args.size), T.RandomFlip()]
+    views = [T.RandomScale(0.75, 1.5), T.RandomCrop(args.size), T.RandomFlip()]
     batches = kd.datasets.Loader(
         train, model, args.batch_size, transforms=views, shuffle=True, shard="auto"
     )

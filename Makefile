@@ -19,7 +19,7 @@ BACKENDS := torch tensorflow jax
 help:  ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/demo.stamp  ## Label photographs, train a small FCN-8s, serve it, show all on a page (about three minutes)
+demo: $(VENV)/demo.stamp  ## Label photographs, train a small FCN-8s, serve it, show all on a page (some minutes)
 	$(BIN)/python examples/demo.py $(ARGS)
 
 test: $(VENV)/test.stamp  ## Test every promise, on TensorFlow, JAX and PyTorch in turn (ARGS="-k fcn" for some)

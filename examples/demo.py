@@ -1,4 +1,4 @@
-"""Demo of `make demo`: photographs labeled, a network trained and served in about three minutes.
+"""Demo of `make demo`: photographs labeled, a network trained and served in some minutes.
 
 A published network labels photographs, if it can be had: from the folder of `KERAS_DENSE_DATA`, or
 as a download of 13 MB. Then a classifier of a few lines becomes a fully convolutional network and
